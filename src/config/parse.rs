@@ -1,0 +1,281 @@
+//! Shapes of values: each parser says what it takes, never what it was given.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use url::{Host, Url};
+
+use crate::render::name::Case;
+use crate::signal::Signal;
+
+/// What a value must be, to follow `VARIABLE: must be …`.
+pub type Shape = &'static str;
+
+/// A whole number and one of `ms`, `s`, `m`, `h`.
+pub const DURATION: Shape = "a duration such as 500ms, 30s, 5m or 1h";
+
+/// Reads a duration.
+pub fn duration(text: &str) -> Result<Duration, Shape> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or(DURATION)?;
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| DURATION)?;
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(DURATION),
+    };
+    // A hundred years; beyond it clocks overflow, and nobody meant it.
+    let number = number
+        .checked_mul(millis)
+        .filter(|n| *n <= 876_000 * 3_600_000)
+        .ok_or(DURATION)?;
+    Ok(Duration::from_millis(number))
+}
+
+/// Reads a duration that is not zero.
+pub fn timeout(text: &str) -> Result<Duration, Shape> {
+    duration(text)
+        .ok()
+        .filter(|time| !time.is_zero())
+        .ok_or("a duration above zero such as 500ms, 30s, 5m or 1h")
+}
+
+/// Reads a duration or `off`.
+pub fn duration_or_off(text: &str) -> Result<Option<Duration>, Shape> {
+    match text {
+        "off" => Ok(None),
+        _ => timeout(text)
+            .map(Some)
+            .map_err(|_| "`off` or a duration such as 30s, 5m or 1h"),
+    }
+}
+
+/// Reads `true` or `false`.
+pub fn boolean(text: &str) -> Result<bool, Shape> {
+    text.parse().map_err(|_| "`true` or `false`")
+}
+
+/// Reads an octal mode of up to four digits.
+pub fn mode(text: &str) -> Result<u32, Shape> {
+    const SHAPE: Shape = "an octal mode such as 0440";
+    let octal = (3..=4).contains(&text.len()) && text.bytes().all(|c| (b'0'..=b'7').contains(&c));
+    if !octal {
+        return Err(SHAPE);
+    }
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| *mode <= 0o777)
+        .ok_or(SHAPE)
+}
+
+/// Reads a numeric user or group id.
+pub fn id(text: &str) -> Result<u32, Shape> {
+    // The largest number means "leave it as it is" to chown(2).
+    text.parse()
+        .ok()
+        .filter(|id| *id != u32::MAX)
+        .ok_or("a number, as in runAsUser and fsGroup")
+}
+
+/// Reads a signal.
+pub fn signal(text: &str) -> Result<Signal, Shape> {
+    Signal::parse(text).ok_or("a signal such as HUP, USR1 or RTMIN+1")
+}
+
+/// Reads an exit code other than 0, which would say that all is well.
+pub fn exit_code(text: &str) -> Result<u8, Shape> {
+    text.parse()
+        .ok()
+        .filter(|code| *code > 0)
+        .ok_or("a number from 1 to 255")
+}
+
+/// Reads an address and port.
+pub fn address(text: &str) -> Result<Option<SocketAddr>, Shape> {
+    match text {
+        "off" => Ok(None),
+        _ => text
+            .parse()
+            .map(Some)
+            .map_err(|_| "`off` or ADDR:PORT such as 0.0.0.0:9102"),
+    }
+}
+
+/// Reads what happens to letters.
+pub fn case(text: &str) -> Result<Case, Shape> {
+    match text {
+        "keep" => Ok(Case::Keep),
+        "upper" => Ok(Case::Upper),
+        _ => Err("`keep` or `upper`"),
+    }
+}
+
+/// Reads a command: a JSON array of strings, the first of which is not empty.
+pub fn command(text: &str) -> Result<Vec<String>, Shape> {
+    serde_json::from_str::<Vec<String>>(text)
+        .ok()
+        .filter(|words| words.first().is_some_and(|program| !program.is_empty()))
+        .filter(|words| words.iter().all(|word| !word.contains('\0')))
+        .ok_or("a JSON array of strings such as [\"/bin/reload\",\"now\"]")
+}
+
+/// Reads an absolute path.
+pub fn path(text: &str) -> Result<std::path::PathBuf, Shape> {
+    let absolute = text.starts_with('/') && !text.contains('\0');
+    absolute.then(|| text.into()).ok_or("an absolute path")
+}
+
+/// Reads a base URL: http or https, a host, and no more than a path.
+pub fn base_url(text: &str) -> Result<Url, Shape> {
+    const SHAPE: Shape =
+        "an https URL such as https://vault.example.com, without user, query or fragment";
+    let mut url = Url::parse(text.trim()).map_err(|_| SHAPE)?;
+    let plain = matches!(url.scheme(), "https" | "http")
+        && url.has_host()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if !plain {
+        return Err(SHAPE);
+    }
+    // One spelling for one vault, so that a trailing slash makes no other origin.
+    let path = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    Ok(url)
+}
+
+/// Reads a loopback URL to POST to.
+pub fn loopback_url(text: &str) -> Result<Url, Shape> {
+    let url = Url::parse(text)
+        .ok()
+        .filter(|url| url.scheme() == "http" && is_loopback(url));
+    url.ok_or("an http URL on a loopback address such as http://127.0.0.1:8080/reload")
+}
+
+/// Whether a URL's host can only be this machine.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost" || name == "localhost.",
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_numbers_with_a_unit() {
+        for (text, millis) in [
+            ("500ms", Some(500)),
+            ("30s", Some(30_000)),
+            ("5m", Some(300_000)),
+            ("1h", Some(3_600_000)),
+            ("0s", Some(0)),
+            ("", None),
+            ("5", None),
+            ("s", None),
+            ("1.5s", None),
+            ("-1s", None),
+            ("5 m", None),
+            ("5M", None),
+            ("1d", None),
+            ("1h30m", None),
+            ("99999999999999999999h", None),
+            ("9999999999h", None),
+        ] {
+            assert_eq!(
+                duration(text).ok(),
+                millis.map(Duration::from_millis),
+                "{text}"
+            );
+        }
+        assert!(timeout("0s").is_err());
+        assert_eq!(duration_or_off("off"), Ok(None));
+    }
+
+    #[test]
+    fn modes_are_octal_permissions() {
+        for (text, expected) in [
+            ("0440", Some(0o440)),
+            ("440", Some(0o440)),
+            ("0777", Some(0o777)),
+            ("04755", None),
+            ("4755", None),
+            ("0448", None),
+            ("rw-", None),
+            ("44", None),
+            ("+440", None),
+        ] {
+            assert_eq!(mode(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn urls_are_plain_and_have_one_spelling() {
+        for (text, expected) in [
+            (
+                "https://vault.example.com",
+                Some("https://vault.example.com/"),
+            ),
+            (
+                "https://vault.example.com/",
+                Some("https://vault.example.com/"),
+            ),
+            (
+                "https://vault.example.com:8443/a/b//",
+                Some("https://vault.example.com:8443/a/b"),
+            ),
+            ("http://127.0.0.1:80", Some("http://127.0.0.1/")),
+            ("https://user@vault.example.com", None),
+            ("https://:pw@vault.example.com", None),
+            ("https://vault.example.com?x", None),
+            ("https://vault.example.com#x", None),
+            ("ftp://vault.example.com", None),
+            ("vault.example.com", None),
+            ("https://", None),
+        ] {
+            assert_eq!(
+                base_url(text).ok().map(String::from).as_deref(),
+                expected,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn loopback_is_this_machine_and_nothing_like_it() {
+        for (text, expected) in [
+            ("http://127.0.0.1", true),
+            ("http://127.9.9.9:1", true),
+            ("http://[::1]:1", true),
+            ("http://localhost", true),
+            ("http://localhost.example.com", false),
+            ("http://10.0.0.1", false),
+            ("http://127.0.0.1.example.com", false),
+        ] {
+            assert_eq!(is_loopback(&Url::parse(text).unwrap()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_rest_takes_what_it_says() {
+        assert_eq!(boolean("true"), Ok(true));
+        assert!(boolean("yes").is_err() && boolean("TRUE").is_err());
+        assert_eq!(id("0"), Ok(0));
+        assert!(id("4294967295").is_err() && id("root").is_err());
+        assert!(exit_code("0").is_err() && exit_code("256").is_err() && exit_code("75").is_ok());
+        assert!(address("off").unwrap().is_none() && address("[::]:9102").unwrap().is_some());
+        assert!(address("9102").is_err());
+        assert_eq!(command(r#"["a",""]"#).unwrap(), ["a", ""]);
+        assert!(command("[]").is_err() && command(r#"[""]"#).is_err() && command("a b").is_err());
+        assert!(path("/x").is_ok() && path("x").is_err());
+        assert!(loopback_url("http://127.0.0.1:1/x").is_ok());
+        assert!(loopback_url("http://example.com/").is_err());
+    }
+}

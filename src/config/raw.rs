@@ -1,0 +1,660 @@
+//! The environment as it was typed: names known, empty values dropped, nothing understood yet.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use serde::Deserialize;
+
+use super::Problem;
+use crate::secret::Secret;
+
+/// A group of variables in the help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// The vault.
+    Vault,
+    /// Who this pod is.
+    Pod,
+    /// What to fetch.
+    Fetch,
+    /// What to write.
+    Write,
+    /// Telling the main process.
+    Tell,
+    /// Watching the agent.
+    Watch,
+}
+
+/// One variable of the interface.
+#[derive(Debug)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// Where it stands in the help.
+    pub group: Group,
+    /// Its default, in words.
+    pub default: &'static str,
+    /// What it means, in a few words.
+    pub meaning: &'static str,
+}
+
+/// Every variable that starts with `SEGURA_`.
+pub const VARIABLES: &[Variable] = &[
+    variable(
+        "SEGURA_URL",
+        Group::Vault,
+        "required",
+        "the vault's base URL; https, a path prefix is kept",
+    ),
+    variable(
+        "SEGURA_CLIENT_ID",
+        Group::Vault,
+        "required",
+        "OAuth 2.0 client id of the authorization",
+    ),
+    variable(
+        "SEGURA_CLIENT_ID_FILE",
+        Group::Vault,
+        "none",
+        "file that holds the client id, read again at every login",
+    ),
+    variable(
+        "SEGURA_CLIENT_SECRET",
+        Group::Vault,
+        "required",
+        "OAuth 2.0 client secret of the authorization",
+    ),
+    variable(
+        "SEGURA_CLIENT_SECRET_FILE",
+        Group::Vault,
+        "none",
+        "file that holds the client secret, read again at every login",
+    ),
+    variable(
+        "SEGURA_ALLOW_HTTP",
+        Group::Vault,
+        "false",
+        "allow plain http to a host that is not loopback",
+    ),
+    variable(
+        "SEGURA_CA_FILE",
+        Group::Vault,
+        "built-in roots",
+        "PEM bundle; when set, the only roots trusted",
+    ),
+    variable(
+        "SEGURA_CLIENT_CERT_FILE",
+        Group::Vault,
+        "none",
+        "client certificate, PEM",
+    ),
+    variable(
+        "SEGURA_CLIENT_KEY_FILE",
+        Group::Vault,
+        "none",
+        "key of the client certificate, PEM",
+    ),
+    variable(
+        "SEGURA_PRIVATE_KEY_FILE",
+        Group::Vault,
+        "none",
+        "PKCS#8 PEM of the authorization, for values that arrive encrypted",
+    ),
+    variable("SEGURA_REFERER", Group::Vault, "none", "sent as Referer"),
+    variable("SEGURA_TIMEOUT", Group::Vault, "10s", "one whole read"),
+    variable(
+        "SEGURA_CONNECT_TIMEOUT",
+        Group::Vault,
+        "3s",
+        "the connect part of a request",
+    ),
+    variable(
+        "SEGURA_PROVISION_TIMEOUT",
+        Group::Vault,
+        "60s",
+        "one whole provisioning POST",
+    ),
+    variable(
+        "SEGURA_POD_NAME",
+        Group::Pod,
+        "POD_NAME, else the token's claim, else HOSTNAME",
+        "the pod's name",
+    ),
+    variable(
+        "SEGURA_POD_UID",
+        Group::Pod,
+        "POD_UID, else the token's claim",
+        "the pod's UID",
+    ),
+    variable(
+        "SEGURA_NAMESPACE",
+        Group::Pod,
+        "POD_NAMESPACE, else the service account's",
+        "the pod's namespace",
+    ),
+    variable(
+        "SEGURA_DEPLOY",
+        Group::Pod,
+        "DEPLOY_NAME, else derived from the pod's name",
+        "the workload the pod belongs to",
+    ),
+    variable(
+        "SEGURA_IDENTITY",
+        Group::Fetch,
+        "none",
+        "identity of the secret, or several with commas",
+    ),
+    variable(
+        "SEGURA_SOURCE",
+        Group::Fetch,
+        "provision with an identity, else application",
+        "provision, application or secret",
+    ),
+    variable(
+        "SEGURA_REFRESH",
+        Group::Fetch,
+        "auto",
+        "how renewal asks: auto, get, application, secret or post",
+    ),
+    variable(
+        "SEGURA_STARTUP_TIMEOUT",
+        Group::Fetch,
+        "2m",
+        "how long the first fetch is retried; off is for ever",
+    ),
+    variable(
+        "SEGURA_RENEW_INTERVAL",
+        Group::Fetch,
+        "auto",
+        "auto, off, or a duration of 1s or more",
+    ),
+    variable(
+        "SEGURA_MAX_STALE",
+        Group::Fetch,
+        "off",
+        "older than this, `check ready` fails",
+    ),
+    variable(
+        "SEGURA_ON_ABSENT",
+        Group::Fetch,
+        "keep",
+        "keep or remove what the vault no longer names",
+    ),
+    variable(
+        "SEGURA_DEPROVISION",
+        Group::Fetch,
+        "false",
+        "give the provisioned secret back at the end",
+    ),
+    variable(
+        "SEGURA_OUTPUT_DIR",
+        Group::Write,
+        "/run/secrets/segura",
+        "the directory that all outputs live in; tmpfs",
+    ),
+    variable(
+        "SEGURA_OUTPUT",
+        Group::Write,
+        "files",
+        "comma list of files, env, json",
+    ),
+    variable(
+        "SEGURA_ENV_FILE",
+        Group::Write,
+        "secrets.env",
+        "name of the env file",
+    ),
+    variable(
+        "SEGURA_JSON_FILE",
+        Group::Write,
+        "secrets.json",
+        "name of the JSON file",
+    ),
+    variable(
+        "SEGURA_YAML_FILE",
+        Group::Write,
+        "secrets.yaml",
+        "name of the YAML file",
+    ),
+    variable(
+        "SEGURA_PROPERTIES_FILE",
+        Group::Write,
+        "secrets.properties",
+        "name of the properties file",
+    ),
+    variable(
+        "SEGURA_ENV_DIALECT",
+        Group::Write,
+        "shell",
+        "dialect of the env file",
+    ),
+    variable(
+        "SEGURA_ENV_NAME",
+        Group::Write,
+        "{key} with one identity, else {identity}_{key}",
+        "pattern for variable names",
+    ),
+    variable("SEGURA_ENV_CASE", Group::Write, "keep", "keep or upper"),
+    variable(
+        "SEGURA_TEMPLATE_DIR",
+        Group::Write,
+        "none",
+        "directory of templates",
+    ),
+    variable(
+        "SEGURA_COLLISION",
+        Group::Write,
+        "last",
+        "when entries of a secret disagree: last or error",
+    ),
+    variable(
+        "SEGURA_FILE_MODE",
+        Group::Write,
+        "0440",
+        "mode of published files",
+    ),
+    variable(
+        "SEGURA_DIR_MODE",
+        Group::Write,
+        "0750",
+        "mode of created directories",
+    ),
+    variable(
+        "SEGURA_FILE_UID",
+        Group::Write,
+        "the agent's own",
+        "numeric owner of what is created",
+    ),
+    variable(
+        "SEGURA_FILE_GID",
+        Group::Write,
+        "the directory's if set-gid, else the agent's own",
+        "numeric group of what is created",
+    ),
+    variable(
+        "SEGURA_FILE_RULES",
+        Group::Write,
+        "none",
+        "JSON array of {\"glob\",\"mode\",\"uid\",\"gid\"}",
+    ),
+    variable(
+        "SEGURA_DECODE",
+        Group::Write,
+        "none",
+        "comma list of identity/key globs whose values are base64",
+    ),
+    variable(
+        "SEGURA_ALLOW_DISK",
+        Group::Write,
+        "false",
+        "accept an output directory that is not tmpfs or ramfs",
+    ),
+    variable(
+        "SEGURA_SIGNAL",
+        Group::Tell,
+        "HUP",
+        "signal sent when published bytes have changed",
+    ),
+    variable(
+        "SEGURA_SIGNAL_PROCESS",
+        Group::Tell,
+        "none",
+        "name of the processes to signal",
+    ),
+    variable(
+        "SEGURA_SIGNAL_PID_FILE",
+        Group::Tell,
+        "none",
+        "file that names the process to signal",
+    ),
+    variable(
+        "SEGURA_NOTIFY_COMMAND",
+        Group::Tell,
+        "none",
+        "JSON array of strings, run on change",
+    ),
+    variable(
+        "SEGURA_NOTIFY_URL",
+        Group::Tell,
+        "none",
+        "loopback URL, POSTed to on change",
+    ),
+    variable(
+        "SEGURA_ON_CHANGE",
+        Group::Tell,
+        "restart with SEGURA_EXEC_ENV, else signal",
+        "signal, restart, exit or none",
+    ),
+    variable(
+        "SEGURA_CHANGE_EXIT_CODE",
+        Group::Tell,
+        "75",
+        "exit code for SEGURA_ON_CHANGE=exit",
+    ),
+    variable(
+        "SEGURA_EXEC_ENV",
+        Group::Tell,
+        "true",
+        "put the entries into the command's environment",
+    ),
+    variable(
+        "SEGURA_ENV_OVERRIDE",
+        Group::Tell,
+        "true",
+        "an entry wins over the container's own variable",
+    ),
+    variable(
+        "SEGURA_RESTART_SPLAY",
+        Group::Tell,
+        "30s",
+        "a restart waits a random part of this",
+    ),
+    variable(
+        "SEGURA_STOP_SIGNAL",
+        Group::Tell,
+        "TERM",
+        "signal that stops a command for a restart",
+    ),
+    variable(
+        "SEGURA_STOP_TIMEOUT",
+        Group::Tell,
+        "20s",
+        "how long a command may take to stop",
+    ),
+    variable(
+        "SEGURA_LOG",
+        Group::Watch,
+        "info",
+        "filter directives, such as warn or info,segura_agent=debug",
+    ),
+    variable(
+        "SEGURA_LOG_FORMAT",
+        Group::Watch,
+        "auto",
+        "auto, text or json",
+    ),
+    variable(
+        "SEGURA_LISTEN",
+        Group::Watch,
+        "off",
+        "ADDR:PORT for /livez, /readyz and /metrics",
+    ),
+    variable(
+        "SEGURA_TERMINATION_LOG",
+        Group::Watch,
+        "/dev/termination-log",
+        "a fatal error is written there too, if it exists",
+    ),
+];
+
+const fn variable(
+    name: &'static str,
+    group: Group,
+    default: &'static str,
+    meaning: &'static str,
+) -> Variable {
+    Variable {
+        name,
+        group,
+        default,
+        meaning,
+    }
+}
+
+/// Variables of other owners that have a say.
+const FOREIGN: &[&str] = &[
+    "SENHASEGURA_URL",
+    "SENHASEGURA_CLIENT_ID",
+    "SENHASEGURA_CLIENT_SECRET",
+    "SENHASEGURA_SECRETS_FOLDER",
+    "POD_NAME",
+    "POD_UID",
+    "POD_NAMESPACE",
+    "DEPLOY_NAME",
+    "HOSTNAME",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+];
+
+/// Every variable that has a say, as text.
+#[derive(Debug, Default, Deserialize)]
+#[expect(
+    missing_docs,
+    reason = "each field is the variable of its name; `VARIABLES` says what it means"
+)]
+pub struct Raw {
+    pub segura_url: Option<String>,
+    pub segura_client_id: Option<String>,
+    pub segura_client_id_file: Option<String>,
+    pub segura_client_secret: Option<Secret<String>>,
+    pub segura_client_secret_file: Option<String>,
+    pub segura_allow_http: Option<String>,
+    pub segura_ca_file: Option<String>,
+    pub segura_client_cert_file: Option<String>,
+    pub segura_client_key_file: Option<String>,
+    pub segura_private_key_file: Option<String>,
+    pub segura_referer: Option<String>,
+    pub segura_timeout: Option<String>,
+    pub segura_connect_timeout: Option<String>,
+    pub segura_provision_timeout: Option<String>,
+    pub segura_pod_name: Option<String>,
+    pub segura_pod_uid: Option<String>,
+    pub segura_namespace: Option<String>,
+    pub segura_deploy: Option<String>,
+    pub segura_identity: Option<String>,
+    pub segura_source: Option<String>,
+    pub segura_refresh: Option<String>,
+    pub segura_startup_timeout: Option<String>,
+    pub segura_renew_interval: Option<String>,
+    pub segura_max_stale: Option<String>,
+    pub segura_on_absent: Option<String>,
+    pub segura_deprovision: Option<String>,
+    pub segura_output_dir: Option<String>,
+    pub segura_output: Option<String>,
+    pub segura_env_file: Option<String>,
+    pub segura_json_file: Option<String>,
+    pub segura_yaml_file: Option<String>,
+    pub segura_properties_file: Option<String>,
+    pub segura_env_dialect: Option<String>,
+    pub segura_env_name: Option<String>,
+    pub segura_env_case: Option<String>,
+    pub segura_template_dir: Option<String>,
+    pub segura_collision: Option<String>,
+    pub segura_file_mode: Option<String>,
+    pub segura_dir_mode: Option<String>,
+    pub segura_file_uid: Option<String>,
+    pub segura_file_gid: Option<String>,
+    pub segura_file_rules: Option<String>,
+    pub segura_decode: Option<String>,
+    pub segura_allow_disk: Option<String>,
+    pub segura_signal: Option<String>,
+    pub segura_signal_process: Option<String>,
+    pub segura_signal_pid_file: Option<String>,
+    pub segura_notify_command: Option<String>,
+    pub segura_notify_url: Option<String>,
+    pub segura_on_change: Option<String>,
+    pub segura_change_exit_code: Option<String>,
+    pub segura_exec_env: Option<String>,
+    pub segura_env_override: Option<String>,
+    pub segura_restart_splay: Option<String>,
+    pub segura_stop_signal: Option<String>,
+    pub segura_stop_timeout: Option<String>,
+    pub segura_log: Option<String>,
+    pub segura_log_format: Option<String>,
+    pub segura_listen: Option<String>,
+    pub segura_termination_log: Option<String>,
+    pub senhasegura_url: Option<String>,
+    pub senhasegura_client_id: Option<String>,
+    pub senhasegura_client_secret: Option<Secret<String>>,
+    pub senhasegura_secrets_folder: Option<String>,
+    pub pod_name: Option<String>,
+    pub pod_uid: Option<String>,
+    pub pod_namespace: Option<String>,
+    pub deploy_name: Option<String>,
+    pub hostname: Option<String>,
+    pub https_proxy: Option<Secret<String>>,
+    pub no_proxy: Option<String>,
+}
+
+impl Raw {
+    /// Takes what it knows from `environment`, and reports names that start with `SEGURA_` and are
+    /// not known, and known ones that are not UTF-8.
+    pub fn from_environment(
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> (Self, Vec<Problem>) {
+        let mut known = BTreeMap::new();
+        let mut problems = Vec::new();
+        for (name, value) in environment {
+            let Ok(name) = name.into_string() else {
+                continue;
+            };
+            if is_known(&name) {
+                match value.into_string() {
+                    Ok(value) if value.is_empty() => {}
+                    Ok(value) => {
+                        known.insert(name, value);
+                    }
+                    Err(_) => problems.push(Problem::new(name, "must be UTF-8")),
+                }
+            } else if name.starts_with("SEGURA_") && !is_service_link(&name) {
+                problems.push(Problem::new(name, "is not a variable of segura-agent"));
+            }
+        }
+        // Optional strings can't fail to be read, so envy has no value to put into an error.
+        (envy::from_iter(known).unwrap_or_default(), problems)
+    }
+}
+
+fn is_known(name: &str) -> bool {
+    VARIABLES.iter().any(|variable| variable.name == name) || FOREIGN.contains(&name)
+}
+
+/// Whether Kubernetes made the variable for a Service whose name starts with `segura`.
+///
+/// The shapes are those of "Service environment variables" in the Kubernetes documentation.
+fn is_service_link(name: &str) -> bool {
+    let tail = |marker: &str| {
+        name.find(marker)
+            .and_then(|at| name.get(at + marker.len()..))
+    };
+    if name.ends_with("_SERVICE_HOST") || name.ends_with("_PORT") {
+        return true;
+    }
+    if tail("_SERVICE_PORT_").is_some_and(|port| !port.is_empty()) {
+        return true;
+    }
+    let Some(port) = tail("_PORT_") else {
+        return false;
+    };
+    let mut parts = port.split('_');
+    let number = parts.next().is_some_and(|n| n.parse::<u16>().is_ok());
+    let protocol = parts
+        .next()
+        .is_some_and(|p| matches!(p, "TCP" | "UDP" | "SCTP"));
+    let field = parts
+        .next()
+        .is_none_or(|f| matches!(f, "PROTO" | "PORT" | "ADDR"));
+    number && protocol && field && parts.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> (Raw, Vec<String>) {
+        let environment = pairs
+            .iter()
+            .map(|(k, v)| (OsString::from(*k), OsString::from(*v)));
+        let (raw, problems) = Raw::from_environment(environment);
+        (
+            raw,
+            problems
+                .into_iter()
+                .map(|problem| problem.to_string())
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn every_variable_reaches_its_field() {
+        for variable in VARIABLES {
+            let (raw, problems) = read(&[(variable.name, "value-of-it")]);
+            assert!(problems.is_empty());
+            assert_ne!(
+                format!("{raw:?}"),
+                format!("{:?}", Raw::default()),
+                "{}",
+                variable.name
+            );
+        }
+    }
+
+    #[test]
+    fn empty_is_unset_and_case_counts() {
+        let (raw, problems) = read(&[
+            ("SEGURA_URL", ""),
+            ("https_proxy", "http://p"),
+            ("segura_log", "x"),
+        ]);
+        assert!(raw.segura_url.is_none() && raw.https_proxy.is_none() && raw.segura_log.is_none());
+        assert!(problems.is_empty());
+    }
+
+    #[test]
+    fn debug_shows_no_credential() {
+        let names = [
+            "SEGURA_CLIENT_SECRET",
+            "SENHASEGURA_CLIENT_SECRET",
+            "HTTPS_PROXY",
+        ];
+        let (raw, _) = read(&names.map(|name| (name, "canary")));
+        assert!(!format!("{raw:?}").contains("canary"));
+    }
+
+    #[test]
+    fn unknown_names_are_reported_and_service_links_are_not() {
+        let (_, problems) = read(&[
+            ("SEGURA_RENEW_INTERVALL", "canary"),
+            ("SEGURAX", "x"),
+            ("OTHER", "x"),
+        ]);
+        assert_eq!(
+            problems,
+            ["SEGURA_RENEW_INTERVALL: is not a variable of segura-agent"]
+        );
+        for link in [
+            "SEGURA_PORT",
+            "SEGURA_SERVICE_HOST",
+            "SEGURA_SERVICE_PORT",
+            "SEGURA_SERVICE_PORT_HTTPS",
+            "SEGURA_PORT_443_TCP",
+            "SEGURA_PORT_443_TCP_ADDR",
+            "SEGURA_PORT_443_TCP_PORT",
+            "SEGURA_PORT_443_TCP_PROTO",
+            "SEGURA_VAULT_PORT_53_UDP",
+            "SEGURA_VAULT_SERVICE_HOST",
+        ] {
+            assert!(is_service_link(link), "{link}");
+        }
+        for typo in [
+            "SEGURA_PORT_X",
+            "SEGURA_PORT_443_TCP_NAME",
+            "SEGURA_SERVICE_PORT_",
+            "SEGURA_HOST",
+        ] {
+            assert!(!is_service_link(typo), "{typo}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn values_that_are_not_text_are_reported_by_name() {
+        use std::os::unix::ffi::OsStringExt;
+        let pair = (OsString::from("SEGURA_URL"), OsString::from_vec(vec![0xff]));
+        let (_, problems) = Raw::from_environment([pair]);
+        assert_eq!(
+            problems.first().unwrap().to_string(),
+            "SEGURA_URL: must be UTF-8"
+        );
+    }
+}

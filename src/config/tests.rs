@@ -1,0 +1,282 @@
+use std::ffi::OsString;
+
+use super::*;
+
+const REQUIRED: [(&str, &str); 4] = [
+    ("SEGURA_URL", "https://vault.example.com"),
+    ("SEGURA_CLIENT_ID", "id"),
+    ("SEGURA_CLIENT_SECRET", "canary"),
+    ("SEGURA_POD_NAME", "web-0"),
+];
+
+fn read(pairs: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    let environment = pairs
+        .iter()
+        .map(|(k, v)| (OsString::from(*k), OsString::from(*v)));
+    let (raw, problems) = Raw::from_environment(environment);
+    Config::from_raw(raw, Mounted::default(), problems)
+        .map_err(|problems| problems.0.iter().map(ToString::to_string).collect())
+}
+
+fn with(pairs: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    let all: Vec<(&str, &str)> = REQUIRED
+        .into_iter()
+        .filter(|(k, _)| pairs.iter().all(|(p, _)| p != k))
+        .chain(pairs.iter().copied())
+        .collect();
+    read(&all)
+}
+
+#[test]
+fn defaults_are_those_of_the_interface() {
+    let config = with(&[]).unwrap();
+    assert_eq!(config.wanted.source, Source::Application);
+    assert_eq!(config.output.dir.to_str(), Some("/run/secrets/segura"));
+    assert_eq!(
+        (
+            config.output.access.file_mode,
+            config.output.access.dir_mode
+        ),
+        (0o440, 0o750)
+    );
+    assert_eq!(config.output.disk, Disk::Refuse);
+    assert_eq!(config.give_up_after, Some(Duration::from_secs(120)));
+    assert_eq!(config.renew, RenewInterval::Auto);
+    assert_eq!(config.vault.timeout, Duration::from_secs(10));
+    assert_eq!(config.vault.connect_timeout, Duration::from_secs(3));
+    assert_eq!(config.vault.provision_timeout, Duration::from_secs(60));
+    assert!(config.layout.files && config.layout.env.is_none() && config.layout.json.is_none());
+
+    let one = with(&[("SEGURA_IDENTITY", "a/b")]).unwrap();
+    assert_eq!(one.wanted.source, Source::Provision);
+    let name = SecretName::new("a/b").unwrap();
+    assert_eq!(one.layout.variables.name(&name, "k"), "k");
+    let two = with(&[
+        ("SEGURA_IDENTITY", "a/b, c"),
+        ("SEGURA_STARTUP_TIMEOUT", "off"),
+    ])
+    .unwrap();
+    assert_eq!(two.wanted.identities.len(), 2);
+    assert_eq!(two.layout.variables.name(&name, "k"), "a_b_k");
+    assert_eq!(two.give_up_after, None);
+}
+
+#[test]
+fn what_is_missing_is_told_at_once() {
+    assert_eq!(
+        read(&[]).unwrap_err(),
+        [
+            "SEGURA_POD_NAME: must be set, from metadata.name of the pod",
+            "SEGURA_URL: must be set, to the vault's https URL",
+            "SEGURA_CLIENT_ID: must be set, or SEGURA_CLIENT_ID_FILE",
+            "SEGURA_CLIENT_SECRET: must be set, or SEGURA_CLIENT_SECRET_FILE",
+        ]
+    );
+}
+
+/// A value of the wrong shape for each variable that has one.
+const MALFORMED: &[&str] = &[
+    "SEGURA_URL",
+    "SEGURA_CLIENT_ID_FILE",
+    "SEGURA_CLIENT_SECRET_FILE",
+    "SEGURA_ALLOW_HTTP",
+    "SEGURA_CA_FILE",
+    "SEGURA_CLIENT_CERT_FILE",
+    "SEGURA_CLIENT_KEY_FILE",
+    "SEGURA_PRIVATE_KEY_FILE",
+    "SEGURA_REFERER",
+    "SEGURA_TIMEOUT",
+    "SEGURA_CONNECT_TIMEOUT",
+    "SEGURA_PROVISION_TIMEOUT",
+    "SEGURA_IDENTITY",
+    "SEGURA_SOURCE",
+    "SEGURA_REFRESH",
+    "SEGURA_STARTUP_TIMEOUT",
+    "SEGURA_RENEW_INTERVAL",
+    "SEGURA_MAX_STALE",
+    "SEGURA_ON_ABSENT",
+    "SEGURA_DEPROVISION",
+    "SEGURA_OUTPUT_DIR",
+    "SEGURA_OUTPUT",
+    "SEGURA_ENV_FILE",
+    "SEGURA_JSON_FILE",
+    "SEGURA_YAML_FILE",
+    "SEGURA_PROPERTIES_FILE",
+    "SEGURA_ENV_DIALECT",
+    "SEGURA_ENV_NAME",
+    "SEGURA_ENV_CASE",
+    "SEGURA_TEMPLATE_DIR",
+    "SEGURA_COLLISION",
+    "SEGURA_FILE_MODE",
+    "SEGURA_DIR_MODE",
+    "SEGURA_FILE_UID",
+    "SEGURA_FILE_GID",
+    "SEGURA_FILE_RULES",
+    "SEGURA_DECODE",
+    "SEGURA_ALLOW_DISK",
+    "SEGURA_SIGNAL",
+    "SEGURA_SIGNAL_PID_FILE",
+    "SEGURA_NOTIFY_COMMAND",
+    "SEGURA_NOTIFY_URL",
+    "SEGURA_ON_CHANGE",
+    "SEGURA_CHANGE_EXIT_CODE",
+    "SEGURA_EXEC_ENV",
+    "SEGURA_ENV_OVERRIDE",
+    "SEGURA_RESTART_SPLAY",
+    "SEGURA_STOP_SIGNAL",
+    "SEGURA_STOP_TIMEOUT",
+    "SEGURA_LISTEN",
+    "SEGURA_TERMINATION_LOG",
+];
+
+#[test]
+fn every_malformed_variable_is_reported_at_once_and_none_by_value() {
+    let pairs: Vec<(&str, &str)> = MALFORMED
+        .iter()
+        .map(|variable| (*variable, "canary/../\u{1}"))
+        .collect();
+    let problems = read(&pairs).unwrap_err();
+    for variable in MALFORMED {
+        let prefix = format!("{variable}: ");
+        assert!(
+            problems.iter().any(|p| p.starts_with(&prefix)),
+            "{variable} in {problems:#?}"
+        );
+    }
+    assert!(
+        problems.iter().all(|problem| !problem.contains("canary")),
+        "{problems:#?}"
+    );
+}
+
+#[test]
+fn variables_that_take_any_text_are_the_only_ones_not_listed_as_malformed() {
+    let any_text = [
+        "SEGURA_CLIENT_ID",
+        "SEGURA_CLIENT_SECRET",
+        "SEGURA_POD_NAME",
+        "SEGURA_POD_UID",
+        "SEGURA_NAMESPACE",
+        "SEGURA_DEPLOY",
+        "SEGURA_SIGNAL_PROCESS",
+        "SEGURA_LOG",
+        "SEGURA_LOG_FORMAT",
+    ];
+    for variable in raw::VARIABLES {
+        let listed = MALFORMED.contains(&variable.name);
+        assert_ne!(
+            listed,
+            any_text.contains(&variable.name),
+            "{}",
+            variable.name
+        );
+    }
+}
+
+#[test]
+fn the_log_settings_are_checked_apart_so_that_they_can_be_used_first() {
+    let environment = [("SEGURA_LOG", "=canary="), ("SEGURA_LOG_FORMAT", "canary")];
+    let environment = environment.map(|(k, v)| (OsString::from(k), OsString::from(v)));
+    let (raw, _) = Raw::from_environment(environment);
+    let (_, problems) = log_settings(&raw, false);
+    assert_eq!(problems.len(), 2);
+    assert!(
+        problems
+            .iter()
+            .all(|problem| !problem.to_string().contains("canary"))
+    );
+    let formats = [false, true].map(|terminal| log_settings(&Raw::default(), terminal).0.format);
+    assert_eq!(formats, [logging::Format::Json, logging::Format::Text]);
+}
+
+#[test]
+fn plain_http_is_for_loopback_or_for_those_who_insist() {
+    assert!(with(&[("SEGURA_URL", "http://127.0.0.1:80")]).is_ok());
+    assert!(with(&[("SEGURA_URL", "http://localhost")]).is_ok());
+    let problems = with(&[("SEGURA_URL", "http://vault.example.com")]).unwrap_err();
+    assert!(
+        problems
+            .first()
+            .unwrap()
+            .starts_with("SEGURA_URL: must be an https URL")
+    );
+    let insisting = [
+        ("SEGURA_URL", "http://vault.example.com"),
+        ("SEGURA_ALLOW_HTTP", "true"),
+    ];
+    assert!(with(&insisting).is_ok());
+}
+
+#[test]
+fn both_forms_of_a_credential_are_too_many() {
+    let problems = with(&[("SEGURA_CLIENT_SECRET_FILE", "/x")]).unwrap_err();
+    assert_eq!(
+        problems,
+        ["SEGURA_CLIENT_SECRET: must not be set beside SEGURA_CLIENT_SECRET_FILE"]
+    );
+}
+
+#[test]
+fn the_vendors_names_alone_make_a_drop_in() {
+    let old = [
+        ("SENHASEGURA_URL", "https://vault.example.com"),
+        ("SENHASEGURA_CLIENT_ID", " id\n"),
+        ("SENHASEGURA_CLIENT_SECRET", " secret \n"),
+        ("HOSTNAME", "web-0"),
+    ];
+    let config = read(&old).unwrap();
+    assert_eq!(
+        config.output.dir.to_str(),
+        Some("/var/run/secrets/senhasegura")
+    );
+    assert_eq!(
+        (
+            config.output.access.file_mode,
+            config.output.access.dir_mode
+        ),
+        (0o444, 0o755)
+    );
+    assert_eq!(config.output.disk, Disk::Warn);
+    assert!(config.output.create_last);
+    let Credential::Given(secret) = &config.vault.client_secret else {
+        panic!()
+    };
+    assert_eq!(secret.expose(), "secret");
+
+    let mixed: Vec<_> = old
+        .into_iter()
+        .chain([("SEGURA_URL", "https://other.example.com")])
+        .collect();
+    let config = read(&mixed).unwrap();
+    assert_eq!(config.vault.url.as_str(), "https://other.example.com/");
+    assert_eq!(config.output.dir.to_str(), Some("/run/secrets/segura"));
+}
+
+#[test]
+fn provisioning_wants_an_identity_and_a_namespace() {
+    let problems = with(&[("SEGURA_SOURCE", "provision")]).unwrap_err();
+    assert_eq!(
+        problems,
+        ["SEGURA_IDENTITY: must be set for SEGURA_SOURCE=provision"]
+    );
+    assert_eq!(
+        with(&[("SEGURA_IDENTITY", "db")]).unwrap().warnings.len(),
+        1
+    );
+    let named = [("SEGURA_IDENTITY", "db"), ("POD_NAMESPACE", "shop")];
+    assert!(with(&named).unwrap().warnings.is_empty());
+    assert_eq!(
+        with(&[("SEGURA_IDENTITY", "a,,b")]).unwrap_err(),
+        ["SEGURA_IDENTITY: its identity number 2 is empty or has an empty part"]
+    );
+    assert_eq!(
+        with(&[("SEGURA_IDENTITY", "a,b,a")]).unwrap_err(),
+        ["SEGURA_IDENTITY: its identity number 3 stands there already"]
+    );
+}
+
+#[test]
+fn neither_settings_nor_problems_show_a_credential() {
+    let config = with(&[("HTTPS_PROXY", "http://user:canary@proxy")]).unwrap();
+    assert!(!format!("{config:?}").contains("canary"));
+}

@@ -1,0 +1,141 @@
+//! Owns the exit codes and how a fatal error is shown: one line, and where it helps one hint.
+
+use std::error::Error;
+use std::fmt;
+
+/// How the process ends. Codes are a promise to manifests (`sysexits.h` where one fits).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything asked for is done.
+    Done,
+    /// The command line is wrong.
+    Usage,
+    /// The vault can't be reached, or keeps failing.
+    Unreachable,
+    /// A bug in the agent.
+    Bug,
+    /// The output can't be written.
+    CannotWrite,
+    /// The vault's answer makes no sense.
+    Nonsense,
+    /// The vault refused us.
+    Refused,
+    /// Settings are invalid.
+    Settings,
+    /// Ended by this signal, given as a code because PID 1 can't die of its own signal.
+    Signalled(u8),
+}
+
+impl Exit {
+    /// The code for the parent process.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Usage => 64,
+            Self::Unreachable => 69,
+            Self::Bug => 70,
+            Self::CannotWrite => 73,
+            Self::Nonsense => 76,
+            Self::Refused => 77,
+            Self::Settings => 78,
+            Self::Signalled(number) => 128_u8.saturating_add(number),
+        }
+    }
+}
+
+/// A fatal error, ready to be shown: never holds a value, a token or a client secret.
+#[derive(Debug)]
+pub struct Failure {
+    /// How the process ends.
+    pub exit: Exit,
+    /// What was attempted, on what, and the cause; lower case, no full stop.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure told by `error` and everything beneath it.
+    pub fn new(exit: Exit, error: &dyn Error) -> Self {
+        Self {
+            exit,
+            message: chain(error),
+            hint: None,
+        }
+    }
+
+    /// A failure told by one sentence.
+    pub fn said(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: Option<impl Into<String>>) -> Self {
+        self.hint = hint.map(Into::into);
+        self
+    }
+
+    /// The process was told to end.
+    pub fn signalled(number: u8) -> Self {
+        Self::said(Exit::Signalled(number), "")
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "segura-agent: {}", self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An error and its sources, each told once, parted by colons.
+pub fn chain(error: &dyn Error) -> String {
+    let mut told = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        told.push_str(": ");
+        told.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_those_of_the_interface() {
+        for (exit, code) in [
+            (Exit::Done, 0),
+            (Exit::Usage, 64),
+            (Exit::Unreachable, 69),
+            (Exit::Bug, 70),
+            (Exit::CannotWrite, 73),
+            (Exit::Nonsense, 76),
+            (Exit::Refused, 77),
+            (Exit::Settings, 78),
+            (Exit::Signalled(15), 143),
+            (Exit::Signalled(2), 130),
+        ] {
+            assert_eq!(exit.code(), code, "{exit:?}");
+        }
+    }
+
+    #[test]
+    fn a_failure_is_one_line_and_its_hint_another() {
+        let failure = Failure::said(Exit::Refused, "cannot log in: no").hint(Some("ask"));
+        assert_eq!(
+            failure.to_string(),
+            "segura-agent: cannot log in: no\nhint: ask"
+        );
+    }
+}

@@ -1,0 +1,36 @@
+//! The parts of `segura-agent`, the secrets agent for Segura DevOps Secret Manager.
+//!
+//! The library exists for the binary, its benches and its tests; it promises nothing to anyone
+//! else. `ARCHITECTURE.md` says how data walks through it.
+
+#![doc(hidden)]
+
+pub mod clock;
+pub mod exit;
+pub mod harden;
+pub mod logging;
+pub mod secret;
+pub mod signal;
+
+pub mod model;
+pub mod pod;
+pub mod settings;
+
+pub mod render;
+pub mod schedule;
+pub mod state;
+
+pub mod config;
+pub mod events;
+pub mod resolve;
+pub mod store;
+pub mod vault;
+
+pub mod obtain;
+pub mod pass;
+
+pub mod start;
+
+pub mod modes;
+
+pub mod cli;

@@ -1,0 +1,3 @@
+//! The modes: each composes the parts, and has no logic of its own.
+
+pub mod init;

@@ -1,0 +1,335 @@
+//! How secrets are asked for: at start by the source that is set, later by reading.
+//!
+//! Provisioning is not harmless to repeat, since each POST may create an account somewhere. A POST
+//! that may have reached the vault is followed by a read, and sent again only if the read brings
+//! nothing new, at most three times.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{Bundle, SecretName, SecretSet};
+use crate::settings::{Refresh, Source as Way, Wanted};
+use crate::state::Settled;
+use crate::vault::Source;
+use crate::vault::error::{Attempt, Cause, Fate, FetchError};
+
+/// POSTs of unknown fate that a start sends for one identity at most.
+const MOST_POSTS: u8 = 3;
+
+/// Keys that describe an account and give no way into it.
+const DESCRIPTIVE: [&str; 12] = [
+    "hostname",
+    "host",
+    "username",
+    "user",
+    "ip",
+    "port",
+    "ttl",
+    "additional_information",
+    "access_key_id",
+    "public_key",
+    "database",
+    "domain",
+];
+
+/// The first fetch, as far as it has come; it survives failed attempts, so that what was
+/// provisioned once is not provisioned again.
+#[derive(Debug, Default)]
+pub struct Obtaining {
+    done: BTreeMap<SecretName, SecretSet>,
+    posts: BTreeMap<SecretName, Posts>,
+    asking: Asking,
+}
+
+#[derive(Debug, Default)]
+struct Posts {
+    /// POSTs whose fate is or was unknown.
+    sent: u8,
+    /// The last one's still is.
+    unsure: bool,
+}
+
+impl Obtaining {
+    /// Starts; `pending` are identities that a predecessor may have provisioned before it died.
+    pub fn new(pending: Vec<SecretName>) -> Self {
+        let unsure = |name| {
+            (
+                name,
+                Posts {
+                    sent: 0,
+                    unsure: true,
+                },
+            )
+        };
+        Self {
+            posts: pending.into_iter().map(unsure).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Identities for which something may have been created.
+    pub fn posted(&self) -> BTreeSet<SecretName> {
+        self.posts.keys().cloned().collect()
+    }
+
+    /// How reading was settled on the way.
+    pub fn settled(&self) -> Settled {
+        self.asking.settled
+    }
+
+    /// Tries to get everything that is wanted: all of it, or an error.
+    ///
+    /// `intend` is told, before each POST, of everything that will have been posted.
+    pub async fn attempt<E: From<FetchError>>(
+        &mut self,
+        source: &mut impl Source,
+        wanted: &Wanted,
+        mut intend: impl FnMut(&BTreeSet<SecretName>) -> Result<(), E>,
+    ) -> Result<Bundle, E> {
+        match wanted.source {
+            Way::Application => Ok(application(source, &wanted.identities).await?),
+            Way::Secret => Ok(secrets(source, &wanted.identities).await?),
+            Way::Provision => {
+                for name in &wanted.identities {
+                    if !self.done.contains_key(name) {
+                        let set = self.provisioned(source, name, wanted, &mut intend).await?;
+                        self.done.insert(name.clone(), set);
+                    }
+                }
+                Ok(Bundle {
+                    secrets: std::mem::take(&mut self.done),
+                    ..Bundle::default()
+                })
+            }
+        }
+    }
+
+    async fn provisioned<E: From<FetchError>>(
+        &mut self,
+        source: &mut impl Source,
+        name: &SecretName,
+        wanted: &Wanted,
+        intend: &mut impl FnMut(&BTreeSet<SecretName>) -> Result<(), E>,
+    ) -> Result<SecretSet, E> {
+        if self.posts.get(name).is_some_and(|posts| posts.unsure) {
+            if let Some(set) = self.asking.something_new(source, name, wanted).await? {
+                tracing::info!(identity = %name, "found what an unanswered request provisioned");
+                return Ok(set);
+            }
+            let sent = self.posts.get(name).map_or(0, |posts| posts.sent);
+            if sent >= MOST_POSTS {
+                let attempt = Attempt::Provision(name.clone());
+                return Err(FetchError {
+                    attempt,
+                    cause: Cause::Unanswered(sent),
+                }
+                .into());
+            }
+        }
+        // Before the request goes out: this process may be killed before the answer comes.
+        let posts = self.posts.entry(name.clone()).or_default();
+        posts.unsure = true;
+        let sent = posts.sent + 1;
+        intend(&self.posted())?;
+        let answer = source.provision(name).await;
+        let unknown = answer
+            .as_ref()
+            .is_err_and(|error| error.fate() == Fate::Unknown);
+        let known_before = sent > 1;
+        if answer.is_ok() || unknown || known_before {
+            let posts = self.posts.entry(name.clone()).or_default();
+            posts.unsure = unknown;
+            posts.sent += u8::from(unknown);
+        } else {
+            self.posts.remove(name);
+        }
+        Ok(answer?)
+    }
+}
+
+/// Reads again what a set was made of; never provisions, unless that is how renewal is set to ask.
+pub async fn refresh(
+    source: &mut impl Source,
+    wanted: &Wanted,
+    asking: &mut Asking,
+) -> Result<Bundle, FetchError> {
+    match wanted.source {
+        Way::Application => application(source, &wanted.identities).await,
+        Way::Secret => secrets(source, &wanted.identities).await,
+        Way::Provision => {
+            let mut bundle = Bundle::default();
+            if asking.lists(wanted.refresh) {
+                return application(source, &wanted.identities).await;
+            }
+            for name in &wanted.identities {
+                let set = asking.read(source, name, wanted).await?;
+                bundle.secrets.insert(name.clone(), set);
+            }
+            Ok(bundle)
+        }
+    }
+}
+
+/// How reading asks, and what it has learned of the vault's routes.
+#[derive(Debug, Default)]
+pub struct Asking {
+    settled: Settled,
+    /// Reads in a row that no route was found for, each with a token of its own.
+    without_route: u8,
+}
+
+impl Asking {
+    /// Goes on as it was settled before.
+    pub fn new(settled: Settled) -> Self {
+        Self {
+            settled,
+            without_route: 0,
+        }
+    }
+
+    /// How it is settled.
+    pub fn settled(&self) -> Settled {
+        self.settled
+    }
+
+    fn lists(&self, refresh: Refresh) -> bool {
+        match refresh {
+            Refresh::Application => true,
+            Refresh::Auto => self.settled == Settled::Application,
+            Refresh::Get | Refresh::Secret | Refresh::Post => false,
+        }
+    }
+
+    async fn read(
+        &mut self,
+        source: &mut impl Source,
+        name: &SecretName,
+        wanted: &Wanted,
+    ) -> Result<SecretSet, FetchError> {
+        if self.lists(wanted.refresh) {
+            return named(application(source, &wanted.identities).await?, name);
+        }
+        let read = match wanted.refresh {
+            Refresh::Secret => source.read_secret(name).await,
+            Refresh::Auto | Refresh::Get | Refresh::Application | Refresh::Post => {
+                source.read_provisioned(name).await
+            }
+        };
+        let Err(error) = read else {
+            self.without_route = 0;
+            return read;
+        };
+        if wanted.refresh != Refresh::Auto || !error.may_be_no_route() {
+            return Err(error);
+        }
+        self.without_route = self.without_route.saturating_add(1);
+        if self.without_route < 2 {
+            return Err(error);
+        }
+        // Twice, with fresh tokens: if the list answers and names every identity, the gateway is
+        // well and it is the route that isn't there.
+        let Ok(list) = application(source, &wanted.identities).await else {
+            return Err(error);
+        };
+        tracing::info!("the vault has no GET provision; renewal reads the application from now on");
+        self.settled = Settled::Application;
+        named(list, name)
+    }
+
+    /// What a POST of unknown fate has brought, if anything.
+    async fn something_new(
+        &mut self,
+        source: &mut impl Source,
+        name: &SecretName,
+        wanted: &Wanted,
+    ) -> Result<Option<SecretSet>, FetchError> {
+        match self.read(source, name, wanted).await {
+            Ok(set) if opens_something(&set) => Ok(Some(set)),
+            Ok(_) => Ok(None),
+            Err(error) => match error.cause {
+                Cause::Absent(_) | Cause::NoSecrets | Cause::Fault(_) => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+}
+
+/// Whether a set holds more than descriptions: before a provisioning, an identity that waits for
+/// one has host and user names at most, and nothing to log in with.
+fn opens_something(set: &SecretSet) -> bool {
+    set.items().any(|item| {
+        let described = DESCRIPTIVE
+            .iter()
+            .any(|key| item.key.eq_ignore_ascii_case(key));
+        !described && !item.value.expose().is_empty()
+    })
+}
+
+async fn application(
+    source: &mut impl Source,
+    identities: &[SecretName],
+) -> Result<Bundle, FetchError> {
+    let bundle = source.read_application().await?;
+    whole(bundle, identities, Attempt::ReadApplication)
+}
+
+async fn secrets(
+    source: &mut impl Source,
+    identities: &[SecretName],
+) -> Result<Bundle, FetchError> {
+    if identities.is_empty() {
+        let bundle = source.read_secrets().await?;
+        return whole(bundle, identities, Attempt::ReadSecrets);
+    }
+    let mut bundle = Bundle::default();
+    for name in identities {
+        bundle
+            .secrets
+            .insert(name.clone(), source.read_secret(name).await?);
+    }
+    Ok(bundle)
+}
+
+/// All that was named, or all there is; a fault in any of it is an error.
+fn whole(
+    mut bundle: Bundle,
+    identities: &[SecretName],
+    attempt: Attempt,
+) -> Result<Bundle, FetchError> {
+    let cause = if identities.is_empty() {
+        match bundle.faults.first() {
+            Some(fault) => Some(Cause::Fault(fault.clone())),
+            None if bundle.secrets.is_empty() => Some(Cause::NoSecrets),
+            None => None,
+        }
+    } else {
+        bundle.secrets.retain(|name, _| identities.contains(name));
+        identities
+            .iter()
+            .find(|name| !bundle.secrets.contains_key(*name))
+            .map(|name| {
+                let fault = bundle
+                    .faults
+                    .iter()
+                    .find(|fault| fault.identity() == Some(name));
+                fault.map_or_else(
+                    || Cause::Absent(name.clone()),
+                    |fault| Cause::Fault(fault.clone()),
+                )
+            })
+    };
+    match cause {
+        Some(cause) => Err(FetchError { attempt, cause }),
+        None => Ok(bundle),
+    }
+}
+
+fn named(mut bundle: Bundle, name: &SecretName) -> Result<SecretSet, FetchError> {
+    let absent = || FetchError {
+        attempt: Attempt::ReadApplication,
+        cause: Cause::Absent(name.clone()),
+    };
+    bundle.secrets.remove(name).ok_or_else(absent)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,302 @@
+//! Who this pod is: from names that the pod spec gives, and from what Kubernetes mounts.
+//!
+//! Names come from the environment as [`Given`]; the service account's files are read by
+//! [`Mounted::read`], and [`identify`] decides without touching either.
+
+use std::fs;
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+
+use crate::model::PodIdentity;
+
+/// Where Kubernetes mounts a pod's service account.
+pub const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// The random characters of Kubernetes' generated names (`k8s.io/apimachinery/pkg/util/rand`).
+const RANDOM: &str = "bcdfghjklmnpqrstvwxz2456789";
+/// Of those, the ones that stand for the digits of a pod template's hash.
+const HASHED: &str = "456789bcdf";
+/// Where Kubernetes cuts names that would be longer (a DNS label).
+const LONGEST_LABEL: usize = 63;
+
+/// What the environment says, already free of empty values.
+#[derive(Debug, Default)]
+pub struct Given {
+    /// `SEGURA_POD_NAME`, else `POD_NAME`.
+    pub name: Option<String>,
+    /// `SEGURA_POD_UID`, else `POD_UID`.
+    pub uid: Option<String>,
+    /// `SEGURA_NAMESPACE`, else `POD_NAMESPACE`.
+    pub namespace: Option<String>,
+    /// `SEGURA_DEPLOY`, else `DEPLOY_NAME`.
+    pub deploy: Option<String>,
+    /// `HOSTNAME`.
+    pub hostname: Option<String>,
+}
+
+/// What the mounted service account says.
+#[derive(Debug, Default)]
+pub struct Mounted {
+    name: Option<String>,
+    uid: Option<String>,
+    namespace: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    #[serde(rename = "kubernetes.io")]
+    kubernetes: KubernetesClaims,
+}
+
+#[derive(Deserialize)]
+struct KubernetesClaims {
+    pod: Option<PodClaim>,
+}
+
+#[derive(Deserialize)]
+struct PodClaim {
+    name: String,
+    uid: Option<String>,
+}
+
+impl Mounted {
+    /// Reads the service account's token and namespace; what isn't there is none.
+    pub fn read(dir: &Path) -> Self {
+        let pod = fs::read_to_string(dir.join("token"))
+            .ok()
+            .and_then(|token| claim(&token));
+        let (name, uid) = pod.map_or((None, None), |pod| (Some(pod.name), pod.uid));
+        let namespace = fs::read_to_string(dir.join("namespace"))
+            .ok()
+            .map(|text| text.trim().to_owned())
+            .filter(|text| !text.is_empty());
+        Self {
+            name,
+            uid,
+            namespace,
+        }
+    }
+}
+
+/// The pod claim of a service account token (a JWT); its signature is the API server's business.
+fn claim(token: &str) -> Option<PodClaim> {
+    let payload = token.split('.').nth(1)?;
+    let json = URL_SAFE_NO_PAD.decode(payload).ok()?;
+    serde_json::from_slice::<Claims>(&json).ok()?.kubernetes.pod
+}
+
+/// Who the pod is, and what is uncertain about it.
+#[derive(Debug)]
+pub struct Identified {
+    /// Who the pod is.
+    pub pod: PodIdentity,
+    /// The name is only the host's, so nothing may be given back in its name.
+    pub merely_hostname: bool,
+    /// What to tell the user.
+    pub warnings: Vec<String>,
+}
+
+/// Decides who the pod is; `None` if nothing names it.
+pub fn identify(given: Given, mounted: Mounted) -> Option<Identified> {
+    let mut warnings = Vec::new();
+    let mut merely_hostname = false;
+    let name = given.name.or(mounted.name).or_else(|| {
+        merely_hostname = given.hostname.is_some();
+        given.hostname
+    })?;
+    if merely_hostname {
+        warnings.push(
+            "the pod's name is taken from HOSTNAME; set SEGURA_POD_NAME from metadata.name"
+                .to_owned(),
+        );
+    }
+    let deploy = given.deploy.unwrap_or_else(|| {
+        derive_deploy(&name).map(ToOwned::to_owned).unwrap_or_else(|| {
+            warnings.push(format!(
+                "no workload can be derived from the pod name {name:?}, so deploy is the pod name; set SEGURA_DEPLOY"
+            ));
+            name.clone()
+        })
+    });
+    let namespace = given.namespace.or(mounted.namespace);
+    let pod = PodIdentity {
+        name,
+        uid: given.uid.or(mounted.uid),
+        namespace,
+        deploy,
+    };
+    Some(Identified {
+        pod,
+        merely_hostname,
+        warnings,
+    })
+}
+
+/// The pod name less the suffix that a workload controller gave it; `None` if it has no such shape.
+fn derive_deploy(pod: &str) -> Option<&str> {
+    // A name that was cut has lost part of the workload's own name.
+    if pod.len() >= LONGEST_LABEL {
+        return None;
+    }
+    let (rest, last) = cut(pod)?;
+    if is_ordinal(last) {
+        return Some(rest);
+    }
+    if !(last.len() == 5 && is_random(last)) {
+        return None;
+    }
+    // From here on the shape is at least that of a DaemonSet's or Job's pod.
+    let Some((shorter, before)) = cut(rest) else {
+        return Some(rest);
+    };
+    if is_template_hash(before) || is_minutes(before) {
+        return Some(shorter);
+    }
+    if is_ordinal(before) {
+        // An Indexed Job's pod; the job itself may be a CronJob's.
+        return match cut(shorter) {
+            Some((cron, minutes)) if is_minutes(minutes) => Some(cron),
+            _ => Some(shorter),
+        };
+    }
+    Some(rest)
+}
+
+fn cut(name: &str) -> Option<(&str, &str)> {
+    name.rsplit_once('-')
+        .filter(|(rest, last)| !rest.is_empty() && !last.is_empty())
+}
+
+fn is_random(text: &str) -> bool {
+    text.chars().all(|c| RANDOM.contains(c))
+}
+
+/// A ReplicaSet's hash: a number of up to ten digits in the random alphabet. Ten letters of it stand
+/// for digits; others are taken only beside a figure, so that a word (`grpcsvc`) is no hash.
+fn is_template_hash(text: &str) -> bool {
+    (6..=10).contains(&text.len())
+        && is_random(text)
+        && (text.chars().all(|c| HASHED.contains(c)) || text.contains(|c: char| c.is_ascii_digit()))
+}
+
+/// A StatefulSet's ordinal or a Job's completion index.
+fn is_ordinal(text: &str) -> bool {
+    text.len() <= 7
+        && text.bytes().all(|c| c.is_ascii_digit())
+        && (text == "0" || !text.starts_with('0'))
+}
+
+/// A CronJob's schedule time: minutes since the epoch, seconds in clusters before 1.21.
+fn is_minutes(text: &str) -> bool {
+    matches!(text.len(), 8 | 10)
+        && text.bytes().all(|c| c.is_ascii_digit())
+        && !text.starts_with('0')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_workload_is_derived_from_the_pods_name() {
+        let cut_at_63 = format!("{}x2k4z", "a".repeat(58));
+        for (pod, deploy) in [
+            // ReplicaSet
+            ("web-7d4b9c6f5-x2k4z", Some("web")),
+            ("my-app-5d59d67564-abcde", None),
+            ("my-app-5d59d67564-bcdfg", Some("my-app")),
+            ("api-v2-6b9xk7wz2q-zt8m5", Some("api-v2")),
+            ("web-bcdfbc-x2k4z", Some("web")),
+            // DaemonSet, and words that only look like a hash
+            ("node-exporter-x2k4z", Some("node-exporter")),
+            ("my-db-x2k4z", Some("my-db")),
+            ("my-grpcsvc-x2k4z", Some("my-grpcsvc")),
+            ("fluentd-v1w9q", None),
+            ("fluentd-v2w9q", Some("fluentd")),
+            // StatefulSet
+            ("kafka-0", Some("kafka")),
+            ("kafka-12", Some("kafka")),
+            ("kafka-012", None),
+            // Job, CronJob, Indexed Job, and both
+            ("migrate-x2k4z", Some("migrate")),
+            ("backup-29412345-x2k4z", Some("backup")),
+            ("backup-1606867200-x2k4z", Some("backup")),
+            ("train-3-x2k4z", Some("train")),
+            ("backup-29412345-0-x2k4z", Some("backup")),
+            // no known shape
+            ("web", None),
+            ("standalone-pod", None),
+            ("-x2k4z", None),
+            ("-0", None),
+            ("", None),
+            (cut_at_63.as_str(), None),
+        ] {
+            assert_eq!(derive_deploy(pod), deploy, "{pod:?}");
+        }
+    }
+
+    fn token(payload: &str) -> String {
+        format!("e30.{}.sig", URL_SAFE_NO_PAD.encode(payload))
+    }
+
+    #[test]
+    fn names_come_from_the_spec_then_the_token_then_the_host() {
+        let dir = tempfile::tempdir().unwrap();
+        let json = r#"{"kubernetes.io":{"namespace":"shop","pod":{"name":"web-0","uid":"u-1"}}}"#;
+        fs::write(dir.path().join("token"), token(json)).unwrap();
+        fs::write(dir.path().join("namespace"), "shop\n").unwrap();
+
+        let host = || Given {
+            hostname: Some("host-0".to_owned()),
+            ..Given::default()
+        };
+        let named = identify(host(), Mounted::read(dir.path())).unwrap();
+        assert_eq!(named.pod.name, "web-0");
+        assert_eq!(named.pod.uid.as_deref(), Some("u-1"));
+        assert_eq!(named.pod.namespace.as_deref(), Some("shop"));
+        assert_eq!(named.pod.deploy, "web");
+        assert!(!named.merely_hostname && named.warnings.is_empty());
+
+        let given = Given {
+            name: Some("api-0".to_owned()),
+            ..host()
+        };
+        assert_eq!(
+            identify(given, Mounted::read(dir.path())).unwrap().pod.name,
+            "api-0"
+        );
+
+        let hosted = identify(host(), Mounted::default()).unwrap();
+        assert_eq!(hosted.pod.name, "host-0");
+        assert!(hosted.merely_hostname);
+        assert_eq!(hosted.warnings.len(), 1);
+
+        assert!(identify(Given::default(), Mounted::default()).is_none());
+    }
+
+    #[test]
+    fn a_token_that_names_no_pod_is_no_error() {
+        for text in [
+            "",
+            "a.b.c",
+            &token("{}"),
+            &token(r#"{"kubernetes.io":{"namespace":"x"}}"#),
+        ] {
+            assert!(claim(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_of_no_known_shape_is_its_own_workload_with_a_warning() {
+        let given = Given {
+            name: Some("standalone".to_owned()),
+            ..Given::default()
+        };
+        let identified = identify(given, Mounted::default()).unwrap();
+        assert_eq!(identified.pod.deploy, "standalone");
+        assert_eq!(identified.warnings.len(), 1);
+    }
+}

@@ -1,0 +1,465 @@
+//! Turns secrets into the files that are published. Pure: no clock, no file system, no environment.
+//!
+//! Every output is a function of the bundle and the layout, so equal secrets give equal bytes, and
+//! a failed rendering has touched nothing.
+
+pub mod bundle;
+pub mod env;
+mod files;
+mod json;
+pub mod name;
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::model::{Bundle, SecretName};
+use crate::secret::Secret;
+
+/// What to do when entries of one secret disagree about a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Collision {
+    /// The last entry's value stands; said once.
+    Last,
+    /// The secret is refused.
+    Refuse,
+}
+
+/// What is rendered, and how it is named.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// One file a key.
+    pub files: bool,
+    /// An env file of this name.
+    pub env: Option<String>,
+    /// A JSON file of this name.
+    pub json: Option<String>,
+    /// How variables are named.
+    pub variables: name::Variables,
+    /// When entries disagree.
+    pub collision: Collision,
+}
+
+/// The path of a published file inside the output directory, ordered folder by folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileName(String);
+
+impl FileName {
+    /// The caller has proven every part.
+    fn new(path: String) -> Self {
+        Self(path)
+    }
+
+    /// The path, parts joined by slashes.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Folder names and, last, the file's.
+    pub fn parts(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/')
+    }
+
+    /// The name that users see in the output directory.
+    pub fn top(&self) -> &str {
+        self.0.split('/').next().unwrap_or(&self.0)
+    }
+
+    /// Whether the agent keeps the file for itself.
+    pub fn is_hidden(&self) -> bool {
+        self.0.starts_with("..")
+    }
+
+    fn folders(&self) -> impl Iterator<Item = &str> {
+        self.0
+            .match_indices('/')
+            .filter_map(|(at, _)| self.0.get(..at))
+    }
+}
+
+impl Ord for FileName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.parts().cmp(other.parts())
+    }
+}
+
+impl PartialOrd for FileName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The bytes of one file: lent by the bundle where a value is published as it is.
+#[derive(Debug)]
+pub enum Content<'a> {
+    /// A value of the bundle.
+    Lent(&'a Secret<String>),
+    /// Made by a renderer.
+    Made(Secret<Vec<u8>>),
+}
+
+impl Content<'_> {
+    /// The bytes to publish.
+    pub fn expose(&self) -> &[u8] {
+        match self {
+            Self::Lent(value) => value.expose().as_bytes(),
+            Self::Made(bytes) => bytes.expose(),
+        }
+    }
+}
+
+/// The files of one generation, by path.
+pub type FileSet<'a> = BTreeMap<FileName, Content<'a>>;
+
+/// What a rendering made, and what the user should be told once.
+#[derive(Debug)]
+pub struct Rendering<'a> {
+    /// The files of the generation.
+    pub files: FileSet<'a>,
+    /// Keys on which entries disagree, by secret.
+    pub collisions: Vec<(SecretName, String)>,
+}
+
+/// Why secrets can't be rendered. Never holds a value.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RenderError {
+    /// Two things want one path.
+    #[error("{first} and {second} both want the path {path:?}")]
+    Clash {
+        /// The path in question.
+        path: String,
+        /// Who has it.
+        first: String,
+        /// Who wants it too.
+        second: String,
+    },
+    /// Entries of a secret disagree, and that was to be refused.
+    #[error("entries of {identity} disagree about {keys}")]
+    Disagreement {
+        /// The secret in question.
+        identity: SecretName,
+        /// The keys, joined by commas.
+        keys: String,
+    },
+    /// Two keys become one variable.
+    #[error("{first} and {second} both become the variable {variable}")]
+    Variable {
+        /// The variable's name.
+        variable: String,
+        /// Who has it.
+        first: String,
+        /// Who wants it too.
+        second: String,
+    },
+    /// A value that no environment can hold.
+    #[error("the value of {key:?} of {identity} holds a NUL byte, which no env file can carry")]
+    Nul {
+        /// The secret it belongs to.
+        identity: SecretName,
+        /// The key in question.
+        key: String,
+    },
+}
+
+impl RenderError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Clash { .. } => {
+                "rename one of them in the vault, or choose other outputs with SEGURA_OUTPUT"
+            }
+            Self::Disagreement { .. } => {
+                "give the entries labels of their own in the vault, or set SEGURA_COLLISION=last"
+            }
+            Self::Variable { .. } => {
+                "set SEGURA_ENV_NAME={identity}_{key}, or rename a key in the vault"
+            }
+            Self::Nul { .. } => "leave `env` out of SEGURA_OUTPUT; files carry every byte",
+        }
+    }
+}
+
+/// Who wants which path, so that a clash can name both.
+struct Claims<'a> {
+    files: FileSet<'a>,
+    owners: BTreeMap<String, String>,
+}
+
+impl<'a> Claims<'a> {
+    fn add(
+        &mut self,
+        path: String,
+        owner: String,
+        content: Content<'a>,
+    ) -> Result<(), RenderError> {
+        self.reserve(path.clone(), owner)?;
+        self.files.insert(FileName::new(path), content);
+        Ok(())
+    }
+
+    /// Takes a path, of a file or of a folder that belongs to one owner alone.
+    fn reserve(&mut self, path: String, owner: String) -> Result<(), RenderError> {
+        match self.owners.get(&path) {
+            Some(first) => Err(RenderError::Clash {
+                path,
+                first: first.clone(),
+                second: owner,
+            }),
+            None => {
+                self.owners.insert(path, owner);
+                Ok(())
+            }
+        }
+    }
+
+    /// Refuses a file where another file needs a folder.
+    fn finish(self) -> Result<FileSet<'a>, RenderError> {
+        match self.file_that_is_a_folder() {
+            Some(clash) => Err(clash),
+            None => Ok(self.files),
+        }
+    }
+
+    fn file_that_is_a_folder(&self) -> Option<RenderError> {
+        let folders: BTreeSet<&str> = self.files.keys().flat_map(FileName::folders).collect();
+        let file = self
+            .files
+            .keys()
+            .find(|file| folders.contains(file.as_str()))?;
+        let inside = self
+            .files
+            .keys()
+            .find(|other| other.folders().any(|f| f == file.as_str()))?;
+        let owner = |file: &FileName| self.owners.get(file.as_str()).cloned().unwrap_or_default();
+        Some(RenderError::Clash {
+            path: file.as_str().to_owned(),
+            first: owner(file),
+            second: owner(inside),
+        })
+    }
+}
+
+/// Renders `bundle` as `layout` says, with the agent's own copy beside it.
+pub fn render<'a>(bundle: &'a Bundle, layout: &Layout) -> Result<Rendering<'a>, RenderError> {
+    let collisions = disagreements(bundle, layout.collision)?;
+    let mut claims = Claims {
+        files: FileSet::new(),
+        owners: BTreeMap::new(),
+    };
+    if layout.files {
+        files::render(bundle, &mut claims)?;
+    }
+    if let Some(file) = &layout.env {
+        let content = env::render(bundle, &layout.variables)?;
+        claims.add(
+            file.clone(),
+            "the env file".to_owned(),
+            Content::Made(content),
+        )?;
+    }
+    if let Some(file) = &layout.json {
+        let content = json::render(bundle);
+        claims.add(
+            file.clone(),
+            "the JSON file".to_owned(),
+            Content::Made(content),
+        )?;
+    }
+    let own = Content::Made(bundle::write(bundle));
+    claims.add(bundle::FILE.to_owned(), "the agent".to_owned(), own)?;
+    Ok(Rendering {
+        files: claims.finish()?,
+        collisions,
+    })
+}
+
+fn disagreements(
+    bundle: &Bundle,
+    collision: Collision,
+) -> Result<Vec<(SecretName, String)>, RenderError> {
+    let mut found = Vec::new();
+    for (identity, set) in &bundle.secrets {
+        let keys = set.collisions();
+        if keys.is_empty() {
+            continue;
+        }
+        let keys = keys.join(", ");
+        match collision {
+            Collision::Last => found.push((identity.clone(), keys)),
+            Collision::Refuse => {
+                return Err(RenderError::Disagreement {
+                    identity: identity.clone(),
+                    keys,
+                });
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::model::{Item, SecretSet};
+
+    /// A bundle from identity → entries → items.
+    pub(crate) fn bundle(secrets: &[(&str, &[&[(&str, &str)]])]) -> Bundle {
+        let secrets = secrets.iter().map(|(identity, entries)| {
+            let entry = |items: &&[(&str, &str)]| {
+                let item = |(key, value): &(&str, &str)| Item {
+                    key: (*key).to_owned(),
+                    value: Secret::new((*value).to_owned()),
+                };
+                items.iter().map(item).collect()
+            };
+            let set = SecretSet {
+                id: "1".to_owned(),
+                name: (*identity).to_owned(),
+                version: "1".to_owned(),
+                engine: "Generic".to_owned(),
+                expiration: String::new(),
+                renew: None,
+                entries: entries.iter().map(entry).collect(),
+            };
+            (SecretName::new(*identity).unwrap(), set)
+        });
+        Bundle {
+            secrets: secrets.collect(),
+            ..Bundle::default()
+        }
+    }
+
+    pub(crate) fn layout(outputs: &str) -> Layout {
+        let has = |output: &str| outputs.split(',').any(|o| o == output);
+        Layout {
+            files: has("files"),
+            env: has("env").then(|| "secrets.env".to_owned()),
+            json: has("json").then(|| "secrets.json".to_owned()),
+            variables: name::Variables::new("{key}", name::Case::Keep).unwrap(),
+            collision: Collision::Last,
+        }
+    }
+
+    fn shown(bundle: &Bundle, outputs: &str) -> Result<Vec<(String, String)>, RenderError> {
+        let rendering = render(bundle, &layout(outputs))?;
+        let visible = rendering.files.iter().filter(|(name, _)| !name.is_hidden());
+        Ok(visible
+            .map(|(name, content)| {
+                (
+                    name.to_string(),
+                    String::from_utf8(content.expose().to_vec()).unwrap(),
+                )
+            })
+            .collect())
+    }
+
+    fn pairs(files: &[(&str, &str)]) -> Vec<(String, String)> {
+        files
+            .iter()
+            .map(|(name, bytes)| ((*name).to_owned(), (*bytes).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn one_entry_is_one_folder_and_several_also_stand_apart() {
+        let one = bundle(&[("a/b", &[&[("user", "u"), ("ip", "")]])]);
+        assert_eq!(
+            shown(&one, "files").unwrap(),
+            pairs(&[("a/b/ip", ""), ("a/b/user", "u")])
+        );
+
+        let two = bundle(&[("db", &[&[("user", "a")], &[("user", "b"), ("pw", "x")]])]);
+        let expected = pairs(&[
+            ("db/1/user", "a"),
+            ("db/2/pw", "x"),
+            ("db/2/user", "b"),
+            ("db/pw", "x"),
+            ("db/user", "b"),
+        ]);
+        assert_eq!(shown(&two, "files").unwrap(), expected);
+    }
+
+    #[test]
+    fn names_that_clash_are_refused_and_both_are_named() {
+        let clash = |secrets: &[(&str, &[&[(&str, &str)]])], outputs| {
+            let bundle = bundle(secrets);
+            match render(&bundle, &layout(outputs)) {
+                Err(RenderError::Clash {
+                    path,
+                    first,
+                    second,
+                }) => {
+                    assert!(!first.is_empty() && !second.is_empty() && first != second);
+                    path
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        let key_and_folder: &[(&str, &[&[(&str, &str)]])] =
+            &[("a", &[&[("b", "1")]]), ("a/b", &[&[("c", "2")]])];
+        assert_eq!(clash(key_and_folder, "files"), "a/b");
+        assert_eq!(
+            clash(&[("a", &[&[("1", "x")], &[("k", "y")]])], "files"),
+            "a/1"
+        );
+        let entry_and_secret: &[(&str, &[&[(&str, &str)]])] = &[
+            ("a", &[&[("k", "x")], &[("k", "y")]]),
+            ("a/1", &[&[("z", "y")]]),
+        ];
+        assert_eq!(clash(entry_and_secret, "files"), "a/1");
+        assert_eq!(
+            clash(&[("secrets.json", &[&[("k", "v")]])], "files,json"),
+            "secrets.json"
+        );
+    }
+
+    #[test]
+    fn disagreement_is_told_or_refused_but_agreement_is_neither() {
+        let two = bundle(&[(
+            "db",
+            &[&[("u", "a"), ("h", "x")], &[("u", "b"), ("h", "x")]],
+        )]);
+        let rendering = render(&two, &layout("files")).unwrap();
+        let db = SecretName::new("db").unwrap();
+        assert_eq!(rendering.collisions, [(db.clone(), "u".to_owned())]);
+        let strict = Layout {
+            collision: Collision::Refuse,
+            ..layout("files")
+        };
+        let refused = RenderError::Disagreement {
+            identity: db,
+            keys: "u".to_owned(),
+        };
+        assert_eq!(render(&two, &strict).unwrap_err(), refused);
+    }
+
+    #[test]
+    fn files_are_ordered_folder_by_folder() {
+        let bundle = bundle(&[
+            ("a", &[&[("x", "1")]]),
+            ("a-b", &[&[("y", "2")]]),
+            ("a/c", &[&[("z", "3")]]),
+        ]);
+        let names: Vec<String> = shown(&bundle, "files")
+            .unwrap()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(names, ["a/c/z", "a/x", "a-b/y"]);
+    }
+
+    #[test]
+    fn no_failure_or_debug_output_holds_a_value() {
+        let bundle = bundle(&[("db", &[&[("u", "canary\0")], &[("u", "canary2")]])]);
+        let error = render(&bundle, &layout("files,env"));
+        assert!(!format!("{error:?}").contains("canary"));
+        let rendering = render(&bundle, &layout("files,json")).unwrap();
+        assert!(!format!("{rendering:?} {bundle:?}").contains("canary"));
+    }
+}

@@ -1,0 +1,240 @@
+//! What is remembered beside a generation: whose set it is, how fresh, and what failed. No value.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Generation, RenewMinutes, SecretName, SecretSet};
+
+/// Whose set stands; another origin's set is never adopted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The vault's base URL.
+    pub url: String,
+    /// SHA-256 of the client id, in hexadecimal.
+    pub client: String,
+    /// The kind of request that brings the set.
+    pub source: String,
+    /// Identities asked for, in order.
+    pub identities: Vec<String>,
+    /// The pod's name.
+    pub pod_name: String,
+    /// The pod's UID.
+    pub pod_uid: Option<String>,
+    /// The pod's namespace.
+    pub namespace: Option<String>,
+}
+
+impl Origin {
+    /// The first thing in which another origin differs, in the words of the settings.
+    pub fn difference(&self, other: &Self) -> Option<&'static str> {
+        let differences = [
+            (self.url != other.url, "SEGURA_URL"),
+            (self.client != other.client, "the client id"),
+            (self.source != other.source, "SEGURA_SOURCE"),
+            (self.identities != other.identities, "SEGURA_IDENTITY"),
+            (self.pod_name != other.pod_name, "the pod's name"),
+            (self.pod_uid != other.pod_uid, "the pod's UID"),
+            (self.namespace != other.namespace, "the namespace"),
+        ];
+        differences
+            .into_iter()
+            .find_map(|(differs, what)| differs.then_some(what))
+    }
+}
+
+/// What the vault said of one published secret, its values left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretState {
+    /// Its identity.
+    pub identity: SecretName,
+    /// `secret_id`.
+    pub secret_id: String,
+    /// `secret_name`.
+    pub name: String,
+    /// `version`.
+    pub version: String,
+    /// `engine`.
+    pub engine: String,
+    /// `expiration_date`, verbatim.
+    pub expiration_date: String,
+    /// The shortest `renew_*_time` that is on.
+    pub renew_minutes: RenewMinutes,
+    /// Why a newer version is held back, if one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl SecretState {
+    /// What there is to remember of `set`.
+    pub fn of(identity: &SecretName, set: &SecretSet) -> Self {
+        Self {
+            identity: identity.clone(),
+            secret_id: set.id.clone(),
+            name: set.name.clone(),
+            version: set.version.clone(),
+            engine: set.engine.clone(),
+            expiration_date: set.expiration.clone(),
+            renew_minutes: set.renew,
+            error: None,
+        }
+    }
+}
+
+/// Ages by the boot clock, in milliseconds: they hold through suspension and a changed wall clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootMillis {
+    /// When the set was last confirmed by the vault.
+    pub fetched: u64,
+    /// When it is due again; none is never.
+    pub next_due: Option<u64>,
+}
+
+/// How renewal asks, once `auto` has settled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Settled {
+    /// `GET` provision, as long as nothing speaks against it.
+    #[default]
+    Get,
+    /// `GET` application: the vault has no `GET` provision.
+    Application,
+}
+
+/// The state file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The generation that stands.
+    pub generation: Generation,
+    /// The generation that the main process was last told of.
+    pub notified: Generation,
+    /// What stands, by identity.
+    pub secrets: Vec<SecretState>,
+    /// RFC 3339, UTC.
+    pub fetched_at: String,
+    /// RFC 3339, UTC.
+    pub changed_at: String,
+    /// RFC 3339, UTC; none is never.
+    pub next_due: Option<String>,
+    /// Failed passes since the last success.
+    pub failures: u64,
+    /// The class of the last failure.
+    pub last_error: Option<String>,
+    /// The same times by the boot clock, which ages are judged by.
+    pub boot_ms: BootMillis,
+    /// Whose set it is.
+    pub origin: Origin,
+    /// How renewal asks.
+    #[serde(default)]
+    pub refresh: Settled,
+    /// The set was given back to the vault and must not be adopted.
+    #[serde(default)]
+    pub given_back: bool,
+}
+
+impl State {
+    /// Whether the set is due, at `boot` by the boot clock.
+    ///
+    /// A clock that stands before the fetch belongs to another boot: then it is due.
+    pub fn is_due(&self, boot: Duration) -> bool {
+        let now = millis(boot);
+        let Some(due) = self.boot_ms.next_due else {
+            return false;
+        };
+        now >= due || now < self.boot_ms.fetched
+    }
+
+    /// What was remembered of one secret.
+    pub fn secret(&self, identity: &SecretName) -> Option<&SecretState> {
+        self.secrets
+            .iter()
+            .find(|secret| secret.identity == *identity)
+    }
+}
+
+/// The state's unit of time.
+pub fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn origin() -> Origin {
+        Origin {
+            url: "https://vault.example".to_owned(),
+            client: "00".to_owned(),
+            source: "provision".to_owned(),
+            identities: vec!["db".to_owned()],
+            pod_name: "web-0".to_owned(),
+            pod_uid: Some("u".to_owned()),
+            namespace: Some("shop".to_owned()),
+        }
+    }
+
+    pub(crate) fn state() -> State {
+        State {
+            generation: Generation(1),
+            notified: Generation(0),
+            secrets: Vec::new(),
+            fetched_at: String::new(),
+            changed_at: String::new(),
+            next_due: None,
+            failures: 0,
+            last_error: None,
+            boot_ms: BootMillis {
+                fetched: 1_000,
+                next_due: Some(5_000),
+            },
+            origin: origin(),
+            refresh: Settled::Get,
+            given_back: false,
+        }
+    }
+
+    #[test]
+    fn a_set_is_due_by_the_boot_clock() {
+        for (now, next_due, due) in [
+            (1_000, Some(5_000), false),
+            (4_999, Some(5_000), false),
+            (5_000, Some(5_000), true),
+            (999, Some(5_000), true),
+            (99_000, None, false),
+        ] {
+            let boot_ms = BootMillis {
+                fetched: 1_000,
+                next_due,
+            };
+            let state = State { boot_ms, ..state() };
+            assert_eq!(
+                state.is_due(Duration::from_millis(now)),
+                due,
+                "{now} {next_due:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn origins_differ_by_everything_they_hold() {
+        let other = |change: fn(&mut Origin)| {
+            let mut other = origin();
+            change(&mut other);
+            origin().difference(&other)
+        };
+        assert_eq!(other(|_| ()), None);
+        assert_eq!(other(|o| o.url.push('x')), Some("SEGURA_URL"));
+        assert_eq!(other(|o| o.client.push('x')), Some("the client id"));
+        assert_eq!(other(|o| o.source.push('x')), Some("SEGURA_SOURCE"));
+        assert_eq!(other(|o| o.identities.clear()), Some("SEGURA_IDENTITY"));
+        assert_eq!(other(|o| o.pod_name.push('x')), Some("the pod's name"));
+        assert_eq!(other(|o| o.pod_uid = None), Some("the pod's UID"));
+        assert_eq!(other(|o| o.namespace = None), Some("the namespace"));
+    }
+
+    #[test]
+    fn the_state_survives_its_file() {
+        let bytes = serde_json::to_vec(&state()).unwrap();
+        assert_eq!(serde_json::from_slice::<State>(&bytes).unwrap(), state());
+    }
+}

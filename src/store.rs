@@ -1,0 +1,393 @@
+//! The output directory: a new generation is built out of sight, then one rename shows it.
+//!
+//! The shape is that of a Kubernetes secret volume: `..data` links to the generation, and the names
+//! users see are links through it. Every path goes through the directory's descriptor, beneath it,
+//! one part at a time, without following links. A failure leaves what was published as it was.
+//!
+//! What the agent keeps for itself lies in `..segura`, where rewriting it wakes no watcher of the
+//! directory, and inside each generation, so that a set and what is known of it change together.
+
+mod beneath;
+mod generation;
+mod links;
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::{self, Access as Right, AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Generation, Outcome, STATE_LINK, SecretName};
+use crate::render::FileSet;
+use crate::render::bundle::{self, Entries};
+use crate::settings::{Disk, Output};
+use crate::state::{Origin, State};
+use beneath::{Dir, Owner};
+
+/// The link that one rename turns from one generation to the next.
+const DATA: &str = "..data";
+/// Its next value, for the moment before the rename.
+const DATA_NEXT: &str = "..data_tmp";
+/// The agent's own folder.
+const OWN: &str = "..segura";
+const STATE: &str = "state.json";
+const HOLDER: &str = "holder";
+const PENDING: &str = "pending.json";
+const PROBE: &str = "probe";
+/// `f_type` of file systems that live in memory (`statfs(2)`).
+const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
+
+/// What could not be done to which path.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what} {path}", path = .path.display())]
+pub struct WriteError {
+    what: &'static str,
+    path: PathBuf,
+    #[source]
+    cause: WriteCause,
+    hint: Option<&'static str>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum WriteCause {
+    #[error("{0}")]
+    System(#[from] Errno),
+    #[error("it is on a disk, not on tmpfs or ramfs")]
+    OnDisk,
+    #[error("another segura-agent holds it: {0}")]
+    Held(String),
+    #[error("something that the agent did not make is in the way")]
+    InTheWay,
+}
+
+impl WriteError {
+    fn new(what: &'static str, path: impl Into<PathBuf>, cause: impl Into<WriteCause>) -> Self {
+        Self {
+            what,
+            path: path.into(),
+            cause: cause.into(),
+            hint: None,
+        }
+    }
+
+    fn hinting(self, hint: &'static str) -> Self {
+        Self {
+            hint: Some(hint),
+            ..self
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        self.hint.or(match self.cause {
+            WriteCause::System(Errno::NOSPC | Errno::DQUOT) => {
+                Some("the volume is full: raise the sizeLimit of the memory emptyDir")
+            }
+            WriteCause::System(Errno::ROFS) => {
+                Some("the agent's own mount of the volume must not be readOnly")
+            }
+            WriteCause::System(Errno::ACCESS | Errno::PERM) => {
+                Some("set fsGroup in the pod's securityContext, or run as the owner of the volume")
+            }
+            WriteCause::Held(_) => Some("give each agent an output directory of its own"),
+            WriteCause::InTheWay => {
+                Some("let the output directory hold nothing but the agent's output")
+            }
+            WriteCause::System(_) | WriteCause::OnDisk => None,
+        })
+    }
+}
+
+/// A set that stands in the directory, as its own agent's memory tells it.
+#[derive(Debug)]
+pub struct Standing {
+    /// What is remembered of it.
+    pub state: State,
+    /// Its values.
+    pub entries: Entries,
+}
+
+/// Identities that are being provisioned: should this process die now, the next one must look
+/// before it asks again.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// For whom.
+    pub origin: Origin,
+    /// Which.
+    pub identities: Vec<SecretName>,
+}
+
+/// The output directory, held against any other agent as long as this lives.
+#[derive(Debug)]
+pub struct Store {
+    dir: Dir,
+    own: Dir,
+    owner: Owner,
+    /// The folder of the generation that stands.
+    current: Option<String>,
+    generation: Generation,
+}
+
+impl Store {
+    /// Opens and locks the directory, and clears what a crash has left; `holder` names this agent
+    /// to the next one that comes too early.
+    pub fn open(output: &Output, holder: &str) -> Result<Self, WriteError> {
+        let descriptor = open_dir(output)?;
+        let dir = Dir::new(descriptor, output.dir.clone());
+        require_memory(&dir, output.disk)?;
+        lock(&dir)?;
+        let owner = Owner::of(&dir, &output.access)?;
+        let own = dir.open_or_make(OWN, &owner)?;
+        own.write(HOLDER, holder.as_bytes(), &owner)?;
+        let current = generation::standing(&dir);
+        let generation = current
+            .as_deref()
+            .and_then(|name| generation::snapshot(&dir, name))
+            .map_or_else(Generation::default, |state| state.generation);
+        let store = Self {
+            dir,
+            own,
+            owner,
+            current,
+            generation,
+        };
+        store.clear();
+        Ok(store)
+    }
+
+    /// Proves, without showing anything, that files can be made as they are wanted: rights, owners,
+    /// space. `names` are top-level names that will be needed.
+    pub fn prove<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<(), WriteError> {
+        let right = Right::WRITE_OK | Right::EXEC_OK;
+        fs::accessat(self.dir.descriptor(), ".", right, AtFlags::EACCESS)
+            .map_err(|error| WriteError::new("write to", self.path(), error))?;
+        for name in names {
+            links::free_or_ours(&self.dir, name)?;
+        }
+        self.own.write(PROBE, &[0; 64], &self.owner)?;
+        let readable = self.own.read(PROBE).map_err(|error| {
+            WriteError::new("read back what it writes to", self.path(), error)
+                .hinting("SEGURA_FILE_MODE, SEGURA_FILE_UID and SEGURA_FILE_GID must let the agent itself read")
+        });
+        self.own.remove_file(PROBE).ok();
+        readable.map(|_| ())
+    }
+
+    /// Who will be able to read what is published.
+    pub fn readers(&self) -> String {
+        self.owner.readers()
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The set that stands, if it is whole and its memory can be read.
+    pub fn standing(&self) -> Option<Standing> {
+        let name = self.current.as_deref()?;
+        let snapshot = generation::snapshot(&self.dir, name)?;
+        let kept = self.own.read(STATE).ok();
+        let kept = kept.and_then(|bytes| serde_json::from_slice::<State>(bytes.expose()).ok());
+        // A crash between the rename and the state leaves the state of the generation before.
+        let state = kept
+            .filter(|kept| kept.generation == snapshot.generation)
+            .unwrap_or(snapshot);
+        let bytes = self
+            .dir
+            .open(name)
+            .and_then(|dir| dir.read(bundle::FILE))
+            .ok()?;
+        let entries = bundle::read(bytes.expose())?;
+        let known = entries
+            .keys()
+            .all(|identity| state.secret(identity).is_some());
+        known.then_some(Standing { state, entries })
+    }
+
+    /// Replaces the published files as one step, and completes `state` with what came of it.
+    ///
+    /// Readers see the old set or the new, never a mixture. On error the old set stands. Nothing is
+    /// touched where bytes, modes and owners are equal.
+    pub fn publish(
+        &mut self,
+        files: &FileSet<'_>,
+        state: &mut State,
+        now: SystemTime,
+    ) -> Result<Outcome, WriteError> {
+        let same = self
+            .current
+            .as_deref()
+            .filter(|name| generation::equals(&self.dir, name, files, &self.owner));
+        if same.is_some() {
+            state.generation = self.generation;
+            links::make(&self.dir, files)?;
+            links::drop_stale(&self.dir, files)?;
+            return Ok(Outcome::Unchanged(self.generation));
+        }
+        state.generation = self.generation.next();
+        state.changed_at.clone_from(&state.fetched_at);
+        let name = generation::name(now);
+        self.build(&name, files, state).inspect_err(|_| {
+            self.dir.remove_tree(&name).ok();
+        })?;
+        let made = links::make(&self.dir, files).inspect_err(|_| {
+            self.dir.remove_tree(&name).ok();
+        })?;
+        if let Err(error) = self.turn_to(&name) {
+            links::undo(&self.dir, &made);
+            self.dir.remove_tree(&name).ok();
+            return Err(error);
+        }
+        self.current = Some(name);
+        self.generation = state.generation;
+        links::drop_stale(&self.dir, files)?;
+        Ok(Outcome::Published(self.generation))
+    }
+
+    fn build(&self, name: &str, files: &FileSet<'_>, state: &State) -> Result<(), WriteError> {
+        generation::write(&self.dir, name, files, state, &self.owner)
+    }
+
+    /// The commit point.
+    fn turn_to(&self, name: &str) -> Result<(), WriteError> {
+        self.dir
+            .remove_file(DATA_NEXT)
+            .or_else(absent_is_fine)
+            .and_then(|()| {
+                self.dir.link(name, DATA_NEXT)?;
+                self.dir.rename(DATA_NEXT, DATA)
+            })
+            .map_err(|error| {
+                self.dir.remove_file(DATA_NEXT).ok();
+                WriteError::new("publish", self.path(), error)
+            })
+    }
+
+    /// Rewrites the state and makes sure that its link is there.
+    pub fn save(&self, state: &State) -> Result<(), WriteError> {
+        let mut json = serde_json::to_vec(state).unwrap_or_default();
+        json.push(b'\n');
+        self.own.replace(STATE, &json, &self.owner)?;
+        let target = format!("{OWN}/{STATE}");
+        if self.dir.link_target(STATE_LINK).as_deref() == Some(target.as_str()) {
+            return Ok(());
+        }
+        self.dir
+            .link(&target, STATE_LINK)
+            .map_err(|error| WriteError::new("make", self.path().join(STATE_LINK), error))
+    }
+
+    /// Remembers what is being provisioned.
+    pub fn intend(&self, pending: &Pending) -> Result<(), WriteError> {
+        let json = serde_json::to_vec(pending).unwrap_or_default();
+        self.own.replace(PENDING, &json, &self.owner)
+    }
+
+    /// What an agent before this one was provisioning for the same origin when it died.
+    pub fn intended(&self, origin: &Origin) -> Vec<SecretName> {
+        let bytes = self.own.read(PENDING).ok();
+        let pending =
+            bytes.and_then(|bytes| serde_json::from_slice::<Pending>(bytes.expose()).ok());
+        pending
+            .filter(|pending| pending.origin == *origin)
+            .map(|pending| pending.identities)
+            .unwrap_or_default()
+    }
+
+    /// Forgets what was being provisioned: it is published, or given back.
+    pub fn settle(&self) {
+        self.own.remove_file(PENDING).ok();
+    }
+
+    /// Removes generations that no longer stand.
+    pub fn sweep(&self) {
+        for name in generation::others(&self.dir, self.current.as_deref()) {
+            self.dir.remove_tree(&name).ok();
+        }
+    }
+
+    /// Clears what a crash may have left: half a generation, half a commit, links into nothing.
+    fn clear(&self) {
+        self.sweep();
+        self.dir.remove_file(DATA_NEXT).ok();
+        self.own.remove_file(PROBE).ok();
+        links::drop_dangling(&self.dir);
+    }
+}
+
+fn absent_is_fine(error: Errno) -> Result<(), Errno> {
+    if error == Errno::NOENT {
+        Ok(())
+    } else {
+        Err(error)
+    }
+}
+
+fn open_dir(output: &Output) -> Result<OwnedFd, WriteError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = |path: &Path| {
+        fs::open(path, flags, Mode::empty())
+            .map_err(|error| WriteError::new("open the output directory", path, error))
+    };
+    let missing = match open(&output.dir) {
+        Ok(descriptor) => return Ok(descriptor),
+        Err(error) if matches!(error.cause, WriteCause::System(Errno::NOENT)) => {
+            error.hinting("mount an emptyDir with medium: Memory there, or set SEGURA_OUTPUT_DIR")
+        }
+        Err(error) => return Err(error),
+    };
+    let (Some(parent), Some(last), true) = (
+        output.dir.parent(),
+        output.dir.file_name(),
+        output.create_last,
+    ) else {
+        return Err(missing);
+    };
+    let parent = Dir::new(open(parent)?, parent.to_owned());
+    require_memory(&parent, output.disk)?;
+    let owner = Owner::of(&parent, &output.access)?;
+    parent
+        .open_or_make(&last.to_string_lossy(), &owner)
+        .map(Dir::into_descriptor)
+}
+
+fn require_memory(dir: &Dir, disk: Disk) -> Result<(), WriteError> {
+    let system = fs::fstatfs(dir.descriptor())
+        .map_err(|error| WriteError::new("look at the file system of", dir.path(), error))?;
+    // The type is a signed or unsigned word by architecture; the magic numbers fit 32 bits.
+    #[expect(clippy::cast_sign_loss, reason = "magic numbers are compared as bits")]
+    let kind = (system.f_type as u64) & 0xffff_ffff;
+    match disk {
+        _ if IN_MEMORY.contains(&kind) => Ok(()),
+        Disk::Allow => Ok(()),
+        Disk::Warn => {
+            let dir = dir.path().display();
+            tracing::warn!(%dir, "secrets are published to a disk; mount a memory emptyDir there");
+            Ok(())
+        }
+        Disk::Refuse => Err(
+            WriteError::new("publish to", dir.path(), WriteCause::OnDisk).hinting(
+                "mount an emptyDir with medium: Memory there, or set SEGURA_ALLOW_DISK=true",
+            ),
+        ),
+    }
+}
+
+fn lock(dir: &Dir) -> Result<(), WriteError> {
+    match fs::flock(dir.descriptor(), FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(()),
+        Err(Errno::WOULDBLOCK) => {
+            let holder = dir.open(OWN).and_then(|own| own.read(HOLDER)).ok();
+            let holder = holder.and_then(|bytes| String::from_utf8(bytes.expose().clone()).ok());
+            let holder = holder.unwrap_or_else(|| "it has not said its name".to_owned());
+            Err(WriteError::new("use", dir.path(), WriteCause::Held(holder)))
+        }
+        Err(error) => Err(WriteError::new("lock", dir.path(), error)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

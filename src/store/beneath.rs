@@ -1,0 +1,310 @@
+//! A directory by its descriptor: every operation takes one name in it, and follows no link.
+
+use std::ffi::CStr;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, RawMode, Uid};
+use rustix::io::Errno;
+
+use super::WriteError;
+use crate::secret::{Secret, SecretBuf};
+use crate::settings::Access;
+
+const SET_GID: RawMode = 0o2000;
+/// Until its owner and mode are what they should be, a file is ours alone.
+const PRIVATE: RawMode = 0o600;
+const PRIVATE_DIR: RawMode = 0o700;
+
+/// An open directory and the path that errors call it by.
+#[derive(Debug)]
+pub(super) struct Dir {
+    descriptor: OwnedFd,
+    path: PathBuf,
+}
+
+/// Whom created files belong to, and who may read them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    uid: u32,
+    gid: u32,
+    file_mode: RawMode,
+    dir_mode: RawMode,
+}
+
+impl Owner {
+    /// What `access` wants of things in `dir`; a set-gid directory hands its group down.
+    pub(super) fn of(dir: &Dir, access: &Access) -> Result<Self, WriteError> {
+        let stat = fs::fstat(&dir.descriptor)
+            .map_err(|error| WriteError::new("look at", &dir.path, error))?;
+        let set_gid = stat.st_mode & SET_GID;
+        let inherited = if set_gid == 0 {
+            rustix::process::getegid().as_raw()
+        } else {
+            stat.st_gid
+        };
+        Ok(Self {
+            uid: access
+                .uid
+                .unwrap_or_else(|| rustix::process::geteuid().as_raw()),
+            gid: access.gid.unwrap_or(inherited),
+            file_mode: access.file_mode,
+            dir_mode: access.dir_mode | set_gid,
+        })
+    }
+
+    pub(super) fn readers(&self) -> String {
+        let may = |bits: RawMode| self.file_mode & bits != 0 && self.dir_mode & (bits >> 2) != 0;
+        if may(0o004) {
+            return "everyone".to_owned();
+        }
+        let user = may(0o400).then(|| format!("uid {}", self.uid));
+        let group = may(0o040).then(|| format!("gid {}", self.gid));
+        let both: Vec<String> = [user, group].into_iter().flatten().collect();
+        if both.is_empty() {
+            "root alone".to_owned()
+        } else {
+            both.join(" and ")
+        }
+    }
+
+    /// Gives a file what it should have; the owner first, since a change of owner drops mode bits.
+    fn claim(self, descriptor: impl AsFd, mode: RawMode) -> Result<(), Errno> {
+        let stat = fs::fstat(&descriptor)?;
+        if stat.st_uid != self.uid || stat.st_gid != self.gid {
+            fs::fchown(
+                &descriptor,
+                Some(Uid::from_raw(self.uid)),
+                Some(Gid::from_raw(self.gid)),
+            )?;
+        }
+        fs::fchmod(&descriptor, Mode::from_raw_mode(mode))
+    }
+
+    fn has(self, stat: &fs::Stat, mode: RawMode) -> bool {
+        stat.st_uid == self.uid && stat.st_gid == self.gid && stat.st_mode & 0o7777 == mode
+    }
+}
+
+/// What stands under a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    File,
+    Folder,
+    Link,
+    Other,
+}
+
+impl Dir {
+    pub(super) fn new(descriptor: OwnedFd, path: PathBuf) -> Self {
+        Self { descriptor, path }
+    }
+
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+
+    pub(super) fn into_descriptor(self) -> OwnedFd {
+        self.descriptor
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn open(&self, name: &str) -> Result<Self, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let descriptor = fs::openat(&self.descriptor, name, flags, Mode::empty())?;
+        Ok(Self {
+            descriptor,
+            path: self.path.join(name),
+        })
+    }
+
+    /// Makes a folder that is still ours alone.
+    pub(super) fn make(&self, name: &str) -> Result<Self, WriteError> {
+        fs::mkdirat(&self.descriptor, name, Mode::from_raw_mode(PRIVATE_DIR))
+            .and_then(|()| self.open(name))
+            .map_err(|error| WriteError::new("make", self.path.join(name), error))
+    }
+
+    /// Opens a folder, made and owned as `owner` says.
+    pub(super) fn open_or_make(&self, name: &str, owner: &Owner) -> Result<Self, WriteError> {
+        let dir = match self.open(name) {
+            Ok(dir) => dir,
+            Err(Errno::NOENT) => self.make(name)?,
+            Err(error) => return Err(WriteError::new("open", self.path.join(name), error)),
+        };
+        if !dir.is_owned(owner) {
+            dir.claim(owner)?;
+        }
+        Ok(dir)
+    }
+
+    /// Shows the folder to those it is for.
+    pub(super) fn claim(&self, owner: &Owner) -> Result<(), WriteError> {
+        owner
+            .claim(&self.descriptor, owner.dir_mode)
+            .map_err(|error| {
+                not_allowed(WriteError::new(
+                    "set the owner and mode of",
+                    &self.path,
+                    error,
+                ))
+            })
+    }
+
+    pub(super) fn is_owned(&self, owner: &Owner) -> bool {
+        fs::fstat(&self.descriptor).is_ok_and(|stat| owner.has(&stat, owner.dir_mode))
+    }
+
+    /// Writes a file anew in place of one that may be there.
+    pub(super) fn write(&self, name: &str, bytes: &[u8], owner: &Owner) -> Result<(), WriteError> {
+        match self.remove_file(name) {
+            Ok(()) | Err(Errno::NOENT) => self.create(name, bytes, owner),
+            Err(error) => Err(WriteError::new("replace", self.path.join(name), error)),
+        }
+    }
+
+    /// Writes a file that is not there yet; until it has its owner and mode it is ours alone.
+    pub(super) fn create(&self, name: &str, bytes: &[u8], owner: &Owner) -> Result<(), WriteError> {
+        let failed = |what| move |error: Errno| WriteError::new(what, self.path.join(name), error);
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let descriptor = fs::openat(&self.descriptor, name, flags, Mode::from_raw_mode(PRIVATE))
+            .map_err(failed("make"))?;
+        let mut file = std::fs::File::from(descriptor);
+        file.write_all(bytes).map_err(|error| {
+            let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+            failed("write")(errno)
+        })?;
+        owner
+            .claim(&file, owner.file_mode)
+            .map_err(|error| not_allowed(failed("set the owner and mode of")(error)))
+    }
+
+    /// Writes a file beside the one that stands, then puts it in its place.
+    pub(super) fn replace(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        owner: &Owner,
+    ) -> Result<(), WriteError> {
+        let next = format!("{name}.tmp");
+        self.write(&next, bytes, owner)?;
+        self.rename(&next, name)
+            .map_err(|error| WriteError::new("replace", self.path.join(name), error))
+    }
+
+    pub(super) fn read(&self, name: &str) -> Result<Secret<Vec<u8>>, Errno> {
+        let mut file = self.open_file(name)?;
+        let size = fs::fstat(&file)?.st_size;
+        let mut bytes = SecretBuf::with_capacity(usize::try_from(size).unwrap_or(0));
+        let mut chunk = Secret::new(vec![0; 8192]);
+        loop {
+            match file.read(chunk.expose_mut()) {
+                Ok(0) => return Ok(bytes.into_secret()),
+                Ok(read) => bytes.push(chunk.expose().get(..read).unwrap_or_default()),
+                Err(error) => return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+            }
+        }
+    }
+
+    /// Whether a file has these bytes, this owner and this mode.
+    pub(super) fn holds(&self, name: &str, bytes: &[u8], owner: &Owner) -> bool {
+        let Ok(mut file) = self.open_file(name) else {
+            return false;
+        };
+        let sized = fs::fstat(&file).is_ok_and(|stat| {
+            owner.has(&stat, owner.file_mode)
+                && u64::try_from(stat.st_size) == Ok(bytes.len() as u64)
+        });
+        if !sized {
+            return false;
+        }
+        let mut chunk = Secret::new(vec![0; bytes.len().clamp(1, 8192)]);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let Ok(read @ 1..) = file.read(chunk.expose_mut()) else {
+                return false;
+            };
+            let (Some(here), Some((there, after))) =
+                (chunk.expose().get(..read), rest.split_at_checked(read))
+            else {
+                return false;
+            };
+            if here != there {
+                return false;
+            }
+            rest = after;
+        }
+        true
+    }
+
+    fn open_file(&self, name: &str) -> Result<std::fs::File, Errno> {
+        // Without O_NONBLOCK a pipe that someone put there would hold us.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        fs::openat(&self.descriptor, name, flags, Mode::empty()).map(Into::into)
+    }
+
+    pub(super) fn link(&self, target: &str, name: &str) -> Result<(), Errno> {
+        fs::symlinkat(target, &self.descriptor, name)
+    }
+
+    pub(super) fn link_target(&self, name: &str) -> Option<String> {
+        fs::readlinkat(&self.descriptor, name, Vec::new())
+            .ok()?
+            .into_string()
+            .ok()
+    }
+
+    pub(super) fn rename(&self, from: &str, to: &str) -> Result<(), Errno> {
+        fs::renameat(&self.descriptor, from, &self.descriptor, to)
+    }
+
+    pub(super) fn remove_file(&self, name: &str) -> Result<(), Errno> {
+        fs::unlinkat(&self.descriptor, name, AtFlags::empty())
+    }
+
+    /// What stands under `name` itself, not where it leads.
+    pub(super) fn look(&self, name: &str) -> Result<Found, Errno> {
+        let stat = fs::statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(match fs::FileType::from_raw_mode(stat.st_mode) {
+            fs::FileType::RegularFile => Found::File,
+            fs::FileType::Directory => Found::Folder,
+            fs::FileType::Symlink => Found::Link,
+            _ => Found::Other,
+        })
+    }
+
+    /// Names in the directory that are text; no other is ours.
+    pub(super) fn names(&self) -> Vec<String> {
+        let text = |name: &CStr| name.to_str().ok().map(ToOwned::to_owned);
+        let Ok(entries) = fs::Dir::read_from(&self.descriptor) else {
+            return Vec::new();
+        };
+        entries
+            .filter_map(|entry| text(entry.ok()?.file_name()))
+            .filter(|name| name != "." && name != "..")
+            .collect()
+    }
+
+    /// Removes a folder with all that is in it.
+    pub(super) fn remove_tree(&self, name: &str) -> Result<(), Errno> {
+        let dir = self.open(name)?;
+        for inside in dir.names() {
+            match dir.look(&inside)? {
+                Found::Folder => dir.remove_tree(&inside)?,
+                Found::File | Found::Link | Found::Other => dir.remove_file(&inside)?,
+            }
+        }
+        fs::unlinkat(&self.descriptor, name, AtFlags::REMOVEDIR)
+    }
+}
+
+fn not_allowed(error: WriteError) -> WriteError {
+    error.hinting(
+        "without CAP_CHOWN the agent can only own files itself, in one of its own groups: leave SEGURA_FILE_UID and SEGURA_FILE_GID unset and use fsGroup",
+    )
+}

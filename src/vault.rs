@@ -1,0 +1,480 @@
+//! The vault's client: log in, ask, and log in once more where an old token may be the reason of a
+//! refusal. One connection, kept between requests; certificates verified; no redirect followed.
+
+pub mod decrypt;
+pub mod error;
+mod exchange;
+mod tls;
+pub mod wire;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use reqwest::header::HeaderValue;
+use reqwest::{Method, RequestBuilder};
+use ring::digest;
+use serde::Serialize;
+use tokio::time::Instant;
+use url::Url;
+
+use crate::model::{Bundle, Fault, PodIdentity, SecretName, SecretSet};
+use crate::secret::Secret;
+use crate::settings::{Credential, Vault};
+use decrypt::PrivateKey;
+use error::{Attempt, Cause, FetchError};
+use exchange::Wire;
+use tls::setting;
+use wire::Answer;
+
+/// How long giving a secret back may take.
+const GIVE_BACK: Duration = Duration::from_secs(5);
+
+/// The vault as the rest of the agent sees it: the one edge that tests replace.
+#[expect(async_fn_in_trait, reason = "one thread: no future needs to be Send")]
+pub trait Source {
+    /// Has reads and logins end by `deadline`. A POST is not cut short: its fate would be unknown.
+    fn end_by(&mut self, deadline: Option<Instant>);
+
+    /// Provisions `name` for this pod: each call may create an account somewhere.
+    async fn provision(&mut self, name: &SecretName) -> Result<SecretSet, FetchError>;
+
+    /// Reads what was provisioned for this pod.
+    async fn read_provisioned(&mut self, name: &SecretName) -> Result<SecretSet, FetchError>;
+
+    /// Reads all secrets of the authorization.
+    async fn read_application(&mut self) -> Result<Bundle, FetchError>;
+
+    /// Reads the list of secrets.
+    async fn read_secrets(&mut self) -> Result<Bundle, FetchError>;
+
+    /// Reads one secret.
+    ///
+    /// How a slash in an identity is to be spelled is documented nowhere: it is sent encoded, and
+    /// where a vault knows no such resource, the list has it.
+    async fn read_secret(&mut self, name: &SecretName) -> Result<SecretSet, FetchError>;
+
+    /// Gives back what was provisioned for this pod, within five seconds; says whether it could:
+    /// a secret that no answer has named has no id to be given back by.
+    async fn give_back(&mut self, name: &SecretName) -> Result<bool, FetchError>;
+}
+
+/// A client of one vault, for one pod.
+pub struct Client<'a> {
+    settings: &'a Vault,
+    pod: PodIdentity,
+    wire: Wire,
+    private_key: Option<PrivateKey>,
+    token: Option<HeldToken>,
+    /// Ids of the secrets that answers named, to give them back by.
+    ids: BTreeMap<SecretName, String>,
+    /// Reads and logins end here, whatever their own time allows.
+    deadline: Option<Instant>,
+}
+
+struct HeldToken {
+    header: HeaderValue,
+    value: Secret<String>,
+    /// 80 % of what the vault said: the rest is for clocks and for requests under way.
+    good_until: Instant,
+}
+
+#[derive(Serialize)]
+struct TokenRequest<'a> {
+    grant_type: &'static str,
+    client_id: &'a str,
+    client_secret: &'a str,
+}
+
+/// What a provisioning request says of the pod; in the body of a POST, in the query of a GET.
+#[derive(Serialize)]
+struct PodQuery<'a> {
+    identity: &'a str,
+    pod_name: &'a str,
+    deploy: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct GiveBackRequest<'a> {
+    secret_id: &'a str,
+    pod_name: &'a str,
+    deploy: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<&'a str>,
+}
+
+impl<'a> Client<'a> {
+    /// Reads the files that the settings name, and proves them, without asking the vault anything.
+    pub fn new(settings: &'a Vault, pod: PodIdentity) -> Result<Self, FetchError> {
+        let prepared = || {
+            let wire = Wire::new(settings)?;
+            let private_key = settings.private_key_file.as_deref().map(|file| {
+                const VARIABLE: &str = "SEGURA_PRIVATE_KEY_FILE";
+                let pem = tls::read(VARIABLE, file)?;
+                let key = std::str::from_utf8(pem.expose())
+                    .ok()
+                    .and_then(PrivateKey::from_pem);
+                key.ok_or_else(|| setting(VARIABLE, "holds no PKCS#8 private key in PEM"))
+            });
+            credential(&settings.client_id)?;
+            credential(&settings.client_secret)?;
+            Ok((wire, private_key.transpose()?))
+        };
+        let (wire, private_key) = prepared().map_err(|cause| FetchError {
+            attempt: Attempt::Prepare,
+            cause,
+        })?;
+        Ok(Self {
+            settings,
+            pod,
+            wire,
+            private_key,
+            token: None,
+            ids: BTreeMap::new(),
+            deadline: None,
+        })
+    }
+
+    fn query<'q>(&'q self, name: &'q SecretName) -> PodQuery<'q> {
+        PodQuery {
+            identity: name.as_str(),
+            pod_name: &self.pod.name,
+            deploy: &self.pod.deploy,
+            namespace: self.pod.namespace.as_deref(),
+        }
+    }
+
+    fn read_limit(&self) -> Limit {
+        Limit::UntilDeadline(self.settings.timeout)
+    }
+
+    /// The base URL's path is kept; each part is encoded, slashes included.
+    fn url(&self, parts: &[&str]) -> Url {
+        let mut url = self.settings.url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(parts);
+        }
+        url
+    }
+
+    async fn all(
+        &mut self,
+        attempt: Attempt,
+        request: RequestBuilder,
+    ) -> Result<Bundle, FetchError> {
+        let mut bundle = self
+            .asked(&attempt, request, self.read_limit(), wire::secrets)
+            .await?;
+        decrypt::open_all(&mut bundle, self.private_key.as_ref());
+        Ok(bundle)
+    }
+
+    /// The one secret that was asked for, out of an answer that may hold others.
+    fn one(
+        &mut self,
+        attempt: Attempt,
+        mut bundle: Bundle,
+        name: &SecretName,
+    ) -> Result<SecretSet, FetchError> {
+        if let Some(id) = bundle.ids.remove(name) {
+            self.ids.insert(name.clone(), id);
+        }
+        bundle.secrets.retain(|identity, _| identity == name);
+        decrypt::open_all(&mut bundle, self.private_key.as_ref());
+        let fault = |fault: &Fault| fault.identity().is_none_or(|identity| identity == name);
+        let fault = bundle.faults.iter().position(fault);
+        if let Some(set) = bundle.secrets.remove(name) {
+            for remark in bundle.remarks {
+                tracing::warn!("{remark}");
+            }
+            return Ok(set);
+        }
+        let cause = match fault {
+            Some(place) => Cause::Fault(bundle.faults.swap_remove(place)),
+            None => Cause::Absent(name.clone()),
+        };
+        Err(FetchError { attempt, cause })
+    }
+
+    /// Sends with a token; a refusal that may mean an old one costs one login and one retry.
+    async fn asked<T>(
+        &mut self,
+        attempt: &Attempt,
+        request: RequestBuilder,
+        limit: Limit,
+        understand: impl Fn(&Answer<'_>) -> Result<T, Cause>,
+    ) -> Result<T, FetchError> {
+        let again = request.try_clone();
+        let first = self.asked_once(attempt, request, limit, &understand).await;
+        match (first, again) {
+            (Err(error), Some(again))
+                if error.may_be_the_token() && error.attempt != Attempt::LogIn =>
+            {
+                self.token = None;
+                let second = self.asked_once(attempt, again, limit, &understand).await;
+                if second.as_ref().is_err_and(FetchError::may_be_the_token) {
+                    self.token = None;
+                }
+                second
+            }
+            (first, _) => first,
+        }
+    }
+
+    async fn asked_once<T>(
+        &mut self,
+        attempt: &Attempt,
+        request: RequestBuilder,
+        limit: Limit,
+        understand: impl Fn(&Answer<'_>) -> Result<T, Cause>,
+    ) -> Result<T, FetchError> {
+        self.log_in().await.map_err(|cause| FetchError {
+            attempt: Attempt::LogIn,
+            cause,
+        })?;
+        let sent = async {
+            let token = self
+                .token
+                .as_ref()
+                .ok_or(Cause::Nonsense(error::Nonsense::NoToken))?;
+            let request = request.header(reqwest::header::AUTHORIZATION, token.header.clone());
+            let reply = self.wire.exchange(request, self.within(limit)).await?;
+            understand(&reply.answer(&[token.value.expose()]))
+        };
+        sent.await.map_err(|cause| FetchError {
+            attempt: attempt.clone(),
+            cause,
+        })
+    }
+
+    async fn log_in(&mut self) -> Result<(), Cause> {
+        if self
+            .token
+            .as_ref()
+            .is_some_and(|token| Instant::now() < token.good_until)
+        {
+            return Ok(());
+        }
+        let id = credential(&self.settings.client_id)?;
+        let secret = credential(&self.settings.client_secret)?;
+        let form = TokenRequest {
+            grant_type: "client_credentials",
+            client_id: id.expose(),
+            client_secret: secret.expose(),
+        };
+        let url = self.url(&["iso", "oauth2", "token"]);
+        let request = self.wire.request(Method::POST, url).form(&form);
+        let asked = Instant::now();
+        let limit = self.within(Limit::UntilDeadline(self.settings.timeout));
+        let reply = self.wire.exchange(request, limit).await?;
+        let token = wire::token(&reply.answer(&[secret.expose()]))?;
+        let bearer = Secret::new(format!("Bearer {}", token.value.expose()));
+        let mut header = HeaderValue::from_str(bearer.expose())
+            .map_err(|_| Cause::Nonsense(error::Nonsense::NoToken))?;
+        header.set_sensitive(true);
+        let good_until = asked + token.lifetime.mul_f64(0.8);
+        self.token = Some(HeldToken {
+            header,
+            value: token.value,
+            good_until,
+        });
+        tracing::debug!("logged in");
+        Ok(())
+    }
+
+    fn within(&self, limit: Limit) -> Duration {
+        match (limit, self.deadline) {
+            (Limit::Whole(limit), _) | (Limit::UntilDeadline(limit), None) => limit,
+            (Limit::UntilDeadline(limit), Some(deadline)) => {
+                limit.min(deadline.saturating_duration_since(Instant::now()))
+            }
+        }
+    }
+}
+
+impl Source for Client<'_> {
+    fn end_by(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
+    }
+
+    async fn provision(&mut self, name: &SecretName) -> Result<SecretSet, FetchError> {
+        let request = self
+            .wire
+            .request(Method::POST, self.url(&["iso", "coe", "dapp", "provision"]))
+            .json(&self.query(name));
+        let attempt = Attempt::Provision(name.clone());
+        let limit = self.settings.provision_timeout;
+        let bundle = self
+            .asked(&attempt, request, Limit::Whole(limit), wire::secrets)
+            .await?;
+        self.one(attempt, bundle, name)
+    }
+
+    async fn read_provisioned(&mut self, name: &SecretName) -> Result<SecretSet, FetchError> {
+        let request = self
+            .wire
+            .request(Method::GET, self.url(&["iso", "coe", "dapp", "provision"]))
+            .query(&self.query(name));
+        let attempt = Attempt::ReadProvisioned(name.clone());
+        let bundle = self
+            .asked(&attempt, request, self.read_limit(), wire::secrets)
+            .await?;
+        self.one(attempt, bundle, name)
+    }
+
+    async fn read_application(&mut self) -> Result<Bundle, FetchError> {
+        let url = self.url(&["iso", "dapp", "application"]);
+        let request = self.wire.request(Method::GET, url);
+        self.all(Attempt::ReadApplication, request).await
+    }
+
+    async fn read_secrets(&mut self) -> Result<Bundle, FetchError> {
+        let request = self
+            .wire
+            .request(Method::GET, self.url(&["iso", "sctm", "secret"]));
+        self.all(Attempt::ReadSecrets, request).await
+    }
+
+    async fn read_secret(&mut self, name: &SecretName) -> Result<SecretSet, FetchError> {
+        let url = self.url(&["iso", "sctm", "secret", name.as_str()]);
+        let request = self.wire.request(Method::GET, url);
+        let attempt = Attempt::ReadSecret(name.clone());
+        match self
+            .asked(&attempt, request, self.read_limit(), wire::secrets)
+            .await
+        {
+            Ok(bundle) => self.one(attempt, bundle, name),
+            Err(error) if name.as_str().contains('/') && is_unknown_resource(&error) => {
+                let list = self.read_secrets().await?;
+                self.one(attempt, list, name)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn give_back(&mut self, name: &SecretName) -> Result<bool, FetchError> {
+        let Some(id) = self.ids.get(name) else {
+            return Ok(false);
+        };
+        let body = GiveBackRequest {
+            secret_id: id,
+            pod_name: &self.pod.name,
+            deploy: &self.pod.deploy,
+            namespace: self.pod.namespace.as_deref(),
+        };
+        let url = self.url(&["iso", "coe", "dapp", "deprovision"]);
+        let request = self.wire.request(Method::POST, url).json(&body);
+        let attempt = Attempt::GiveBack(name.clone());
+        self.deadline = Some(Instant::now() + GIVE_BACK);
+        self.asked(
+            &attempt,
+            request,
+            Limit::UntilDeadline(GIVE_BACK),
+            wire::done,
+        )
+        .await?;
+        self.ids.remove(name);
+        Ok(true)
+    }
+}
+
+/// How long an exchange may take.
+#[derive(Clone, Copy)]
+enum Limit {
+    /// This long, whatever happens.
+    Whole(Duration),
+    /// This long, or until the client's deadline.
+    UntilDeadline(Duration),
+}
+
+fn is_unknown_resource(error: &FetchError) -> bool {
+    matches!(
+        error.cause,
+        Cause::Rejected { status: 404, .. }
+            | Cause::TurnedAway {
+                status: 400 | 404,
+                ..
+            }
+    )
+}
+
+/// Reads one half of the OAuth 2.0 pair.
+fn credential(credential: &Credential) -> Result<Secret<String>, Cause> {
+    let (variable, path) = match credential {
+        Credential::Given(value) => return Ok(Secret::new(value.expose().clone())),
+        Credential::File { variable, path } => (*variable, path),
+    };
+    let bytes = tls::read(variable, path)?;
+    let named = path.display();
+    let text = std::str::from_utf8(bytes.expose())
+        .map_err(|_| setting(variable, format!("{named} is not UTF-8")))?;
+    let text = text
+        .strip_suffix('\n')
+        .map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
+    if text.is_empty() {
+        return Err(setting(variable, format!("{named} is empty")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(setting(
+            variable,
+            format!("{named} holds a NUL, a newline or another control character"),
+        ));
+    }
+    Ok(Secret::new(text.to_owned()))
+}
+
+/// SHA-256 of the client id, in hexadecimal: tells authorizations apart without naming them.
+pub fn client_digest(settings: &Vault) -> Result<String, FetchError> {
+    let id = credential(&settings.client_id).map_err(|cause| FetchError {
+        attempt: Attempt::Prepare,
+        cause,
+    })?;
+    let hash = digest::digest(&digest::SHA256, id.expose().as_bytes());
+    Ok(hash
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn credentials_in_files_lose_one_final_newline_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        let read = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            let file = Credential::File {
+                variable: "SEGURA_CLIENT_SECRET_FILE",
+                path: path.clone(),
+            };
+            credential(&file).map(|value| value.expose().clone())
+        };
+        assert_eq!(read(b"s3cret").unwrap(), "s3cret");
+        assert_eq!(read(b"s3cret\n").unwrap(), "s3cret");
+        assert_eq!(read(b"s3cret\r\n").unwrap(), "s3cret");
+        assert_eq!(read(b" s3cret ").unwrap(), " s3cret ");
+        for bytes in [
+            b"".as_slice(),
+            b"\n",
+            b"canary\n\n",
+            b"can\0ary",
+            b"canary\xff",
+        ] {
+            let told = crate::exit::chain(&read(bytes).unwrap_err());
+            assert!(told.starts_with("SEGURA_CLIENT_SECRET_FILE: "), "{told}");
+            assert!(!told.contains("canary"), "{told}");
+        }
+        let missing = Credential::File {
+            variable: "SEGURA_CLIENT_ID_FILE",
+            path: dir.path().join("no"),
+        };
+        assert!(credential(&missing).is_err());
+    }
+}

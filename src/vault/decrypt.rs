@@ -1,0 +1,169 @@
+//! Values that arrive encrypted: standard base64 of RSA-OAEP with SHA-1, and the sentence that the
+//! vault sends in place of a value that it could not encrypt.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rsa::pkcs8::DecodePrivateKey;
+
+use rsa::traits::PublicKeyParts;
+use rsa::{Oaep, RsaPrivateKey};
+use sha1::Sha1;
+
+use crate::model::{Bundle, Fault};
+use crate::secret::Secret;
+
+/// What the vault sends in place of a value that is too long for its key, in either language.
+const IN_BAND: [&str; 2] = [
+    "An error occurred while encrypting the text",
+    "Ocorreu um erro ao criptografar o texto",
+];
+
+/// Lengths of ciphertexts under keys of 2048, 3072 and 4096 bits.
+const CIPHERTEXTS: [usize; 3] = [256, 384, 512];
+
+/// Whether a value is the vault's own complaint.
+pub fn is_complaint(value: &str) -> bool {
+    let value = value.trim().trim_end_matches('.');
+    IN_BAND
+        .iter()
+        .any(|sentence| value.eq_ignore_ascii_case(sentence))
+}
+
+/// Whether a value looks like a ciphertext, to warn where no key is set.
+pub fn looks_encrypted(value: &str) -> bool {
+    CIPHERTEXTS
+        .iter()
+        .any(|length| value.len() == length.div_ceil(3) * 4)
+        && STANDARD
+            .decode(value)
+            .is_ok_and(|bytes| CIPHERTEXTS.contains(&bytes.len()))
+}
+
+/// The authorization's private key.
+pub struct PrivateKey(RsaPrivateKey);
+
+/// What became of one value.
+#[derive(Debug)]
+pub enum Opened {
+    /// It was encrypted, and this is what it said.
+    Plain(Secret<String>),
+    /// It can't have been encrypted for this key.
+    NotEncrypted,
+    /// It has a ciphertext's length, but this key does not open it.
+    Closed,
+}
+
+impl PrivateKey {
+    /// Reads a PKCS#8 PEM key; `None` if it is none.
+    pub fn from_pem(pem: &str) -> Option<Self> {
+        RsaPrivateKey::from_pkcs8_pem(pem.trim()).ok().map(Self)
+    }
+
+    /// Opens a value, if it is a ciphertext of this key's length.
+    pub fn open(&self, value: &str) -> Opened {
+        if value.len() != self.0.size().div_ceil(3) * 4 {
+            return Opened::NotEncrypted;
+        }
+        let Ok(ciphertext) = STANDARD.decode(value) else {
+            return Opened::NotEncrypted;
+        };
+        if ciphertext.len() != self.0.size() {
+            return Opened::NotEncrypted;
+        }
+        // Blinding is against a timing oracle, which a local file of values is not.
+        match self
+            .0
+            .decrypt(Oaep::new::<Sha1>(), &ciphertext)
+            .map(String::from_utf8)
+        {
+            Ok(Ok(text)) => Opened::Plain(Secret::new(text)),
+            Ok(Err(_)) | Err(_) => Opened::Closed,
+        }
+    }
+}
+
+/// Opens every value that is encrypted, and finds those that say that they should have been.
+///
+/// A value that is not encrypted stays. Where none of an answer's ciphertexts open, the key is
+/// wrong, and each is a fault; where others do, a stubborn one is only as long as a ciphertext.
+pub fn open_all(bundle: &mut Bundle, key: Option<&PrivateKey>) {
+    let (mut opened, mut closed) = (0_usize, Vec::new());
+    let mut complaints = Vec::new();
+    for (identity, set) in &mut bundle.secrets {
+        for item in set.entries.iter_mut().flatten() {
+            let place = || (identity.clone(), item.key.clone());
+            if is_complaint(item.value.expose()) {
+                complaints.push(place());
+                continue;
+            }
+            match key.map(|key| key.open(item.value.expose())) {
+                Some(Opened::Plain(plain)) => {
+                    item.value = plain;
+                    opened += 1;
+                }
+                Some(Opened::Closed) => closed.push(place()),
+                Some(Opened::NotEncrypted) => {}
+                None if looks_encrypted(item.value.expose()) => {
+                    let (key, remarks) = (&item.key, &mut bundle.remarks);
+                    remarks.push(format!(
+                        "the value of {key:?} of {identity} looks encrypted and is published as it is; set SEGURA_PRIVATE_KEY_FILE"
+                    ));
+                }
+                None => {}
+            }
+        }
+    }
+    for (identity, key) in complaints {
+        bundle.secrets.remove(&identity);
+        bundle.faults.push(Fault::NotEncrypted { identity, key });
+    }
+    for (identity, key) in closed {
+        if opened == 0 {
+            bundle.secrets.remove(&identity);
+            bundle.faults.push(Fault::NotDecrypted { identity, key });
+        } else {
+            bundle.remarks.push(format!(
+                "the value of {key:?} of {identity} is as long as a ciphertext but was not encrypted for this key"
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_vaults_complaint_is_told_from_a_value() {
+        for (value, expected) in [
+            ("An error occurred while encrypting the text", true),
+            ("an error occurred while encrypting the text.", true),
+            ("Ocorreu um erro ao criptografar o texto", true),
+            (
+                "An error occurred while encrypting the text of my secret",
+                false,
+            ),
+            ("", false),
+        ] {
+            assert_eq!(is_complaint(value), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn only_base64_of_a_keys_length_looks_encrypted() {
+        assert!(looks_encrypted(&STANDARD.encode([7; 256])));
+        assert!(looks_encrypted(&STANDARD.encode([7; 512])));
+        assert!(!looks_encrypted(&STANDARD.encode([7; 255])));
+        assert!(!looks_encrypted("c2VjcmV0"));
+        assert!(!looks_encrypted(&"!".repeat(344)));
+    }
+
+    #[test]
+    fn what_is_not_a_key_is_none() {
+        assert!(PrivateKey::from_pem("").is_none());
+        assert!(
+            PrivateKey::from_pem("-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----")
+                .is_none()
+        );
+    }
+}

@@ -1,0 +1,509 @@
+//! What can go wrong between us and the vault, what it asks of the schedule, and what to do.
+//!
+//! Foreign errors are translated here: reqwest's hold URLs and serde's quote content, so neither is
+//! ever shown. What the vault says is shown only as [`Said`], which is short and scrubbed.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::exit::Exit;
+use crate::model::{Fault, Retry, SecretName};
+
+/// What was attempted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// Getting ready: certificates, keys, credentials.
+    Prepare,
+    /// The OAuth 2.0 token request.
+    LogIn,
+    /// The provisioning POST.
+    Provision(SecretName),
+    /// Reading a provisioned secret.
+    ReadProvisioned(SecretName),
+    /// Reading the authorization's secrets.
+    ReadApplication,
+    /// Reading one secret.
+    ReadSecret(SecretName),
+    /// Reading the list of secrets.
+    ReadSecrets,
+    /// Giving a provisioned secret back.
+    GiveBack(SecretName),
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Prepare => f.write_str("cannot prepare the connection to the vault"),
+            Self::LogIn => f.write_str("cannot log in to the vault"),
+            Self::Provision(name) => write!(f, "cannot provision {name}"),
+            Self::ReadProvisioned(name) => write!(f, "cannot read the provisioned {name}"),
+            Self::ReadApplication => f.write_str("cannot read the secrets of the authorization"),
+            Self::ReadSecret(name) => write!(f, "cannot read {name}"),
+            Self::ReadSecrets => f.write_str("cannot read the list of secrets"),
+            Self::GiveBack(name) => write!(f, "cannot give {name} back"),
+        }
+    }
+}
+
+/// A failed exchange with the vault.
+#[derive(Debug, thiserror::Error)]
+#[error("{attempt}")]
+pub struct FetchError {
+    /// What was attempted.
+    pub attempt: Attempt,
+    /// Why it failed.
+    #[source]
+    pub cause: Cause,
+}
+
+/// What the vault said, fit to be shown: printable, at most 200 characters, without credentials.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said(String);
+
+impl Said {
+    /// Scrubs `text` of everything in `credentials`.
+    pub fn new(text: &str, credentials: &[&str]) -> Self {
+        let mut shown = text.to_owned();
+        for credential in credentials
+            .iter()
+            .filter(|credential| !credential.is_empty())
+        {
+            shown = shown.replace(credential, "[redacted]");
+        }
+        let printable = |c: char| if c.is_control() { ' ' } else { c };
+        Self(
+            shown
+                .chars()
+                .map(printable)
+                .take(200)
+                .collect::<String>()
+                .trim()
+                .to_owned(),
+        )
+    }
+
+    /// The text, to be searched.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            f.write_str("no reason given")
+        } else {
+            f.write_str(&self.0)
+        }
+    }
+}
+
+/// Why a certificate was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadCertificate {
+    /// No trusted root signed it.
+    #[error("it is signed by no authority that is trusted")]
+    UnknownAuthority,
+    /// Its time is over, or a clock is wrong.
+    #[error("it has expired")]
+    Expired,
+    /// Its time has not come, or a clock is wrong.
+    #[error("it is not valid yet")]
+    NotYetValid,
+    /// It names other hosts.
+    #[error("it is for another host name")]
+    WrongName,
+    /// Its issuer took it back.
+    #[error("it is revoked")]
+    Revoked,
+    /// Anything else that is wrong with it.
+    #[error("it is not acceptable")]
+    Unacceptable,
+}
+
+/// Why an exchange failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// A file or value of the settings can't be used.
+    #[error("{variable}: {problem}")]
+    Setting {
+        /// The variable in question.
+        variable: &'static str,
+        /// What is wrong with what it names.
+        problem: String,
+    },
+    /// The host has no address.
+    #[error("{0}")]
+    Unresolved(String),
+    /// No connection came about.
+    #[error("cannot connect: {0}")]
+    Unconnected(String),
+    /// The connection's other end could not prove who it is.
+    #[error("the vault's certificate is refused: {0}")]
+    Certificate(BadCertificate),
+    /// TLS failed otherwise.
+    #[error("TLS failed: {0}")]
+    Tls(String),
+    /// The connection did not come about in time.
+    #[error("no connection within {}", humantime::format_duration(*.0))]
+    ConnectTimedOut(Duration),
+    /// No whole answer in time.
+    #[error("no whole answer within {}", humantime::format_duration(*.0))]
+    TimedOut(Duration),
+    /// The connection broke before the answer was whole.
+    #[error("the connection broke before the answer was whole")]
+    Broken,
+    /// The gateway or the vault failed.
+    #[error("the vault answered {status}: {said}")]
+    Failing {
+        /// The HTTP status.
+        status: u16,
+        /// What it said.
+        said: Said,
+        /// It asked for peace.
+        after: Option<Duration>,
+    },
+    /// Too many requests.
+    #[error("the vault limits our rate (429)")]
+    RateLimited {
+        /// It asked for peace.
+        after: Option<Duration>,
+    },
+    /// The gateway turned the request away: no such route, or none that it shows us.
+    #[error("the gateway answered {status}: {said}")]
+    TurnedAway {
+        /// The HTTP status.
+        status: u16,
+        /// What it said.
+        said: Said,
+    },
+    /// The token was not accepted.
+    #[error("the vault does not accept our token ({status}: {said})")]
+    TokenRefused {
+        /// The HTTP status.
+        status: u16,
+        /// What it said.
+        said: Said,
+    },
+    /// The vault says that we may not, with a 500 that may pass.
+    #[error("the vault answered {status}: {said}")]
+    NotAuthorized {
+        /// The HTTP status.
+        status: u16,
+        /// What it said.
+        said: Said,
+    },
+    /// The client id or secret is wrong.
+    #[error("the vault refuses the client id or secret: {0}")]
+    ClientRefused(Said),
+    /// The authorization is disabled or expired.
+    #[error("the authorization is inactive: {0}")]
+    Inactive(Said),
+    /// A business code that means a missing permission.
+    #[error("the vault refuses: {0}")]
+    NotPermitted(Said),
+    /// The request is wrong in the vault's eyes.
+    #[error("the vault rejects the request ({status}): {said}")]
+    Rejected {
+        /// The HTTP status.
+        status: u16,
+        /// The business code, if there is one.
+        code: Option<u32>,
+        /// What it said.
+        said: Said,
+    },
+    /// An answer that sends us elsewhere; we don't go.
+    #[error("the vault answered with a redirect ({0}), which is never followed")]
+    Redirect(u16),
+    /// A success by status that says it is none.
+    #[error("the vault answered {status}, but says that it failed: {said}")]
+    Denied {
+        /// The HTTP status.
+        status: u16,
+        /// What it said.
+        said: Said,
+    },
+    /// The answer makes no sense.
+    #[error("the answer makes no sense: {0}")]
+    Nonsense(Nonsense),
+    /// A sound answer with a secret that can't be used.
+    #[error("{0}")]
+    Fault(Fault),
+    /// A sound answer that does not hold what was asked for.
+    #[error("the vault's answer does not hold {0}")]
+    Absent(SecretName),
+    /// As many provisioning requests as we dare to send, and nothing that came of them.
+    #[error("{0} requests were sent, none was answered, and nothing new can be read")]
+    Unanswered(u8),
+    /// A sound answer without any secret.
+    #[error("the authorization has no secrets")]
+    NoSecrets,
+}
+
+/// In what way an answer makes no sense. Never quotes it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Nonsense {
+    /// More than we read.
+    #[error("it is longer than {} MiB", .0 / (1024 * 1024))]
+    TooLong(usize),
+    /// Deeper than we follow.
+    #[error("it is nested deeper than {0} levels")]
+    TooDeep(usize),
+    /// Not JSON at all, or cut short.
+    #[error("it is not JSON (line {line}, column {column})")]
+    NotJson {
+        /// Where reading stopped.
+        line: usize,
+        /// Where reading stopped.
+        column: usize,
+    },
+    /// JSON, but not an object.
+    #[error("it is not a JSON object")]
+    NotAnObject,
+    /// The part that says whether it succeeded is missing or of a wrong type.
+    #[error("nothing in it says whether the request succeeded")]
+    NoEnvelope,
+    /// No secret, no list of secrets.
+    #[error("it holds no secrets container")]
+    NoContainer,
+    /// A token answer without a usable token.
+    #[error("it holds no usable access token")]
+    NoToken,
+}
+
+/// Whether a request may have changed something at the vault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It never arrived, or was turned away before it was acted on.
+    NotDone,
+    /// It may have been acted on.
+    Unknown,
+}
+
+impl FetchError {
+    /// What it asks of the schedule.
+    pub fn retry(&self) -> Retry {
+        match &self.cause {
+            Cause::Setting { .. }
+            | Cause::ClientRefused(_)
+            | Cause::Inactive(_)
+            | Cause::NotPermitted(_)
+            | Cause::Rejected { .. }
+            | Cause::Fault(_)
+            | Cause::Absent(_)
+            | Cause::NoSecrets => Retry::Never,
+            Cause::Failing {
+                after: Some(after), ..
+            }
+            | Cause::RateLimited { after: Some(after) } => Retry::After(*after),
+            Cause::Unresolved(_)
+            | Cause::Unconnected(_)
+            | Cause::Certificate(_)
+            | Cause::Tls(_)
+            | Cause::ConnectTimedOut(_)
+            | Cause::TimedOut(_)
+            | Cause::Broken
+            | Cause::Failing { after: None, .. }
+            | Cause::RateLimited { after: None }
+            | Cause::TurnedAway { .. }
+            | Cause::TokenRefused { .. }
+            | Cause::NotAuthorized { .. }
+            | Cause::Redirect(_)
+            | Cause::Denied { .. }
+            | Cause::Unanswered(_)
+            | Cause::Nonsense(_) => Retry::Backoff,
+        }
+    }
+
+    /// How a start ends that gives up on it.
+    pub fn exit(&self) -> Exit {
+        match &self.cause {
+            Cause::Setting { .. } | Cause::Rejected { .. } => Exit::Settings,
+            Cause::Unresolved(_)
+            | Cause::Unconnected(_)
+            | Cause::Certificate(_)
+            | Cause::Tls(_)
+            | Cause::ConnectTimedOut(_)
+            | Cause::TimedOut(_)
+            | Cause::Broken
+            | Cause::Failing { .. }
+            | Cause::RateLimited { .. }
+            | Cause::Denied { .. }
+            | Cause::Unanswered(_) => Exit::Unreachable,
+            Cause::TurnedAway { .. }
+            | Cause::TokenRefused { .. }
+            | Cause::NotAuthorized { .. }
+            | Cause::ClientRefused(_)
+            | Cause::Inactive(_)
+            | Cause::NotPermitted(_)
+            | Cause::Absent(_)
+            | Cause::NoSecrets
+            | Cause::Fault(Fault::Empty { .. }) => Exit::Refused,
+            Cause::Redirect(_) | Cause::Nonsense(_) | Cause::Fault(_) => Exit::Nonsense,
+        }
+    }
+
+    /// Its class, for the state and for metrics.
+    pub fn class(&self) -> &'static str {
+        match self.exit() {
+            Exit::Settings => "settings",
+            Exit::Refused => "refused",
+            Exit::Nonsense => "nonsense",
+            Exit::Done
+            | Exit::Usage
+            | Exit::Unreachable
+            | Exit::Bug
+            | Exit::CannotWrite
+            | Exit::Signalled(_) => "unreachable",
+        }
+    }
+
+    /// Whether the request may have been acted on.
+    pub fn fate(&self) -> Fate {
+        match &self.cause {
+            Cause::TimedOut(_)
+            | Cause::Broken
+            | Cause::Failing { .. }
+            | Cause::Denied { .. }
+            | Cause::Unanswered(_)
+            | Cause::Nonsense(_)
+            | Cause::Fault(_)
+            | Cause::Absent(_)
+            | Cause::NoSecrets => Fate::Unknown,
+            Cause::Setting { .. }
+            | Cause::Unresolved(_)
+            | Cause::Unconnected(_)
+            | Cause::Certificate(_)
+            | Cause::Tls(_)
+            | Cause::ConnectTimedOut(_)
+            | Cause::RateLimited { .. }
+            | Cause::TurnedAway { .. }
+            | Cause::TokenRefused { .. }
+            | Cause::NotAuthorized { .. }
+            | Cause::ClientRefused(_)
+            | Cause::Inactive(_)
+            | Cause::NotPermitted(_)
+            | Cause::Rejected { .. }
+            | Cause::Redirect(_) => Fate::NotDone,
+        }
+    }
+
+    /// Whether a set that stands must not hide it: no later try of the same settings will do better.
+    pub fn is_final(&self) -> bool {
+        matches!(
+            self.cause,
+            Cause::Setting { .. }
+                | Cause::ClientRefused(_)
+                | Cause::Inactive(_)
+                | Cause::NotPermitted(_)
+        )
+    }
+
+    /// Whether the vault may have no such route.
+    pub fn may_be_no_route(&self) -> bool {
+        matches!(
+            self.cause,
+            Cause::TurnedAway { .. }
+                | Cause::Rejected {
+                    status: 404 | 405,
+                    ..
+                }
+        )
+    }
+
+    /// Whether a new token could make the difference.
+    pub fn may_be_the_token(&self) -> bool {
+        matches!(
+            self.cause,
+            Cause::TurnedAway { .. } | Cause::TokenRefused { .. } | Cause::NotAuthorized { .. }
+        )
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match &self.cause {
+            Cause::Setting { .. } => return None,
+            Cause::Unresolved(_) => "check the host in SEGURA_URL and the pod's DNS",
+            Cause::Unconnected(_) | Cause::ConnectTimedOut(_) => {
+                "check SEGURA_URL, network policies, and HTTPS_PROXY if the vault is behind a proxy"
+            }
+            Cause::Certificate(BadCertificate::UnknownAuthority) => {
+                "set SEGURA_CA_FILE to the PEM bundle of the authority that signed the vault's certificate"
+            }
+            Cause::Certificate(BadCertificate::WrongName) => {
+                "SEGURA_URL must use a host name that the vault's certificate holds"
+            }
+            Cause::Certificate(_) => {
+                "renew the vault's certificate, or correct the clock of the node"
+            }
+            Cause::Tls(_) => {
+                "if the authorization pins a certificate, set SEGURA_CLIENT_CERT_FILE and SEGURA_CLIENT_KEY_FILE"
+            }
+            Cause::Unanswered(_)
+            | Cause::TimedOut(_)
+            | Cause::Broken
+            | Cause::Failing { .. }
+            | Cause::Denied { .. } => "look at the vault and the gateway in front of it",
+            Cause::RateLimited { .. } => {
+                "fewer requests: raise SEGURA_RENEW_INTERVAL, or the limit"
+            }
+            Cause::TurnedAway { .. } | Cause::TokenRefused { .. } | Cause::NotAuthorized { .. } => {
+                "check SEGURA_URL and its path, and in the vault the authorization's resources, allowed IPs, referers (SEGURA_REFERER) and certificate (SEGURA_CLIENT_CERT_FILE)"
+            }
+            Cause::ClientRefused(_) => {
+                "check SEGURA_CLIENT_ID and SEGURA_CLIENT_SECRET against the authorization in the vault"
+            }
+            Cause::Inactive(_) => "enable or extend the authorization in the vault",
+            Cause::NotPermitted(_) => "grant the authorization this permission in the vault",
+            Cause::Rejected { .. } => "check SEGURA_URL, SEGURA_IDENTITY and SEGURA_SOURCE",
+            Cause::Redirect(_) => {
+                "SEGURA_URL must be the vault's own address, not one that redirects"
+            }
+            Cause::Nonsense(_) => {
+                "check that SEGURA_URL leads to the vault and not to a login page or proxy"
+            }
+            Cause::Fault(Fault::NotDecrypted { .. }) => {
+                "SEGURA_PRIVATE_KEY_FILE must be the key of this authorization"
+            }
+            Cause::Fault(Fault::NotEncrypted { .. }) => {
+                "the value is too long for the authorization's encryption: shorten it, or switch encryption off"
+            }
+            Cause::Fault(_) => "correct the secret in the vault",
+            Cause::Absent(_) => {
+                "check SEGURA_IDENTITY, and that the authorization may read this secret"
+            }
+            Cause::NoSecrets => "link secrets to the authorization in the vault",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_vault_says_is_scrubbed_short_and_on_one_line() {
+        let said = Said::new(
+            "no\nroute for t0ken and s3cret\u{7}",
+            &["t0ken", "s3cret", ""],
+        );
+        assert_eq!(said.to_string(), "no route for [redacted] and [redacted]");
+        assert_eq!(Said::new(&"x".repeat(5_000), &[]).as_str().len(), 200);
+        assert_eq!(Said::default().to_string(), "no reason given");
+    }
+
+    #[test]
+    fn an_error_tells_its_attempt_then_its_cause() {
+        let name = SecretName::new("db").unwrap();
+        let error = FetchError {
+            attempt: Attempt::Provision(name),
+            cause: Cause::TimedOut(Duration::from_secs(60)),
+        };
+        assert_eq!(
+            crate::exit::chain(&error),
+            "cannot provision db: no whole answer within 1m"
+        );
+        assert_eq!(error.fate(), Fate::Unknown);
+        assert_eq!(error.exit(), Exit::Unreachable);
+    }
+}

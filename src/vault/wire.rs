@@ -1,0 +1,248 @@
+//! The only place that knows DSM's JSON: old and new envelopes, either language, every shape of data.
+//!
+//! An answer counts only if its HTTP status, its envelope and its flags agree, and a secrets
+//! container is there. Values are never quoted in an error.
+
+mod envelope;
+mod fields;
+
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+use super::error::{Cause, Nonsense, Said};
+use crate::model::{Bundle, Entry, Fault, Item, RenewMinutes, SecretName, SecretSet, check_part};
+use crate::secret::Secret;
+use fields::{Fields, Kind, compact, kind, text};
+
+pub use envelope::Answer;
+
+/// Answers are read to this length.
+pub const LONGEST: usize = 8 * 1024 * 1024;
+
+/// A token and how long the vault says that it lives.
+#[derive(Debug)]
+pub struct Token {
+    /// The bearer token.
+    pub value: Secret<String>,
+    /// `expires_in`.
+    pub lifetime: Duration,
+}
+
+/// Where a token's answer says nothing of its life.
+const UNKNOWN_LIFETIME: Duration = Duration::from_secs(300);
+
+/// Understands the answer of the token endpoint.
+pub fn token(answer: &Answer<'_>) -> Result<Token, Cause> {
+    let fields = answer.success()?.fields;
+    let nothing = || Cause::Nonsense(Nonsense::NoToken);
+    let value = fields
+        .get(&["access_token"])
+        .and_then(text)
+        .map(Secret::new)
+        .ok_or_else(nothing)?;
+    let usable = value.expose().bytes().all(|c| (0x21..0x7f).contains(&c));
+    if value.expose().is_empty() || !usable {
+        return Err(nothing());
+    }
+    let lifetime = fields
+        .get(&["expires_in"])
+        .and_then(text)
+        .and_then(|text| text.parse().ok());
+    let lifetime = lifetime.filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0);
+    let lifetime = lifetime.map_or(UNKNOWN_LIFETIME, |seconds| {
+        Duration::from_secs_f64(seconds.min(7.0 * 24.0 * 3600.0))
+    });
+    Ok(Token { value, lifetime })
+}
+
+/// Understands an answer that needs to say no more than that it succeeded.
+pub fn done(answer: &Answer<'_>) -> Result<(), Cause> {
+    answer.success().map(|_| ()).or_else(|cause| match cause {
+        // What a success of these calls looks like is documented nowhere.
+        Cause::Nonsense(_) if answer.is_success() => Ok(()),
+        other => Err(other),
+    })
+}
+
+/// Understands an answer that carries secrets.
+pub fn secrets(answer: &Answer<'_>) -> Result<Bundle, Cause> {
+    let success = answer.success()?;
+    if !success.said_so {
+        return Err(Cause::Nonsense(Nonsense::NoEnvelope));
+    }
+    let found = container(&success.fields).ok_or(Cause::Nonsense(Nonsense::NoContainer))?;
+    let mut bundle = Bundle::default();
+    let mut twice = Vec::new();
+    for (value, number) in found.into_iter().zip(1..) {
+        match secret(value, number, &mut bundle) {
+            Ok((identity, set)) => {
+                if bundle.secrets.insert(identity.clone(), set).is_some() {
+                    twice.push(identity);
+                }
+            }
+            Err(fault) => bundle.faults.push(fault),
+        }
+    }
+    for identity in twice {
+        if bundle.secrets.remove(&identity).is_some() {
+            bundle.faults.push(Fault::Twice { identity });
+        }
+    }
+    Ok(bundle)
+}
+
+/// The secrets of an answer, wherever it keeps them; `None` if nowhere.
+fn container<'a>(fields: &Fields<'a>) -> Option<Vec<&'a RawValue>> {
+    let direct = |fields: &Fields<'a>| {
+        ["secret", "secrets"]
+            .into_iter()
+            .find_map(|name| listed(fields.get(&[name])?))
+    };
+    direct(fields).or_else(|| {
+        let application = fields.get(&["application"])?;
+        direct(&Fields::parse(application)?)
+    })
+}
+
+/// One secret, an array of them, or what PHP makes of an array with gaps; `None` if it is neither.
+fn listed(value: &RawValue) -> Option<Vec<&RawValue>> {
+    match kind(value) {
+        Kind::Array => serde_json::from_str(value.get()).ok(),
+        Kind::Object => {
+            let fields = Fields::parse(value)?;
+            let numbered = fields.numbered();
+            if fields.is_empty() || numbered.is_some() {
+                numbered.or(Some(Vec::new()))
+            } else {
+                Some(vec![value])
+            }
+        }
+        Kind::Null | Kind::Text | Kind::Scalar => None,
+    }
+}
+
+fn secret(
+    value: &RawValue,
+    number: usize,
+    bundle: &mut Bundle,
+) -> Result<(SecretName, SecretSet), Fault> {
+    let fields = Fields::parse(value).ok_or(Fault::Nameless { number })?;
+    let word = |names: &[&str]| fields.get(names).and_then(text).unwrap_or_default();
+    let identity = fields
+        .get(&["identity", "identificador", "identifier"])
+        .filter(|value| kind(value) != Kind::Null)
+        .and_then(text)
+        .ok_or(Fault::Nameless { number })?;
+    let identity = SecretName::new(identity.as_str())
+        .map_err(|problem| Fault::Identity { identity, problem })?;
+    let id = word(&["secret_id", "id"]);
+    if !id.is_empty() {
+        bundle.ids.insert(identity.clone(), id.clone());
+    }
+    let data = fields.get(&["data", "date", "values", "value", "valores", "valor"]);
+    let entries = data.and_then(listed_entries).ok_or_else(|| Fault::Data {
+        identity: identity.clone(),
+    })?;
+    let entries = entries
+        .iter()
+        .map(|fields| entry(&identity, fields, &mut bundle.remarks));
+    let mut entries = entries.collect::<Result<Vec<Entry>, Fault>>()?;
+    entries.retain(|entry| !entry.is_empty());
+    if entries.is_empty() {
+        return Err(Fault::Empty { identity });
+    }
+    let set = SecretSet {
+        id,
+        name: word(&["secret_name", "secret_nome", "name", "nome"]),
+        version: word(&["version", "versão", "versao"]),
+        engine: word(&["engine", "motor"]),
+        expiration: word(&["expiration_date", "data_expiracao"]),
+        renew: renewal(&fields),
+        entries,
+    };
+    Ok((identity, set))
+}
+
+/// Data as an object, an array of objects, or what PHP makes of an array with gaps.
+fn listed_entries(data: &RawValue) -> Option<Vec<Fields<'_>>> {
+    let entries: Vec<&RawValue> = match kind(data) {
+        Kind::Array => serde_json::from_str(data.get()).ok()?,
+        Kind::Object => {
+            let fields = Fields::parse(data)?;
+            match fields.numbered() {
+                Some(entries) => entries,
+                None => return Some(vec![fields]),
+            }
+        }
+        Kind::Null | Kind::Text | Kind::Scalar => return None,
+    };
+    entries
+        .into_iter()
+        .filter(|entry| kind(entry) != Kind::Null && compact(entry) != "[]")
+        .map(Fields::parse)
+        .collect()
+}
+
+fn entry(
+    identity: &SecretName,
+    fields: &Fields<'_>,
+    remarks: &mut Vec<String>,
+) -> Result<Entry, Fault> {
+    let mut entry = Entry::new();
+    for (key, value) in fields.iter() {
+        check_part(key).map_err(|problem| Fault::Key {
+            identity: identity.clone(),
+            key: key.to_owned(),
+            problem,
+        })?;
+        let value = match kind(value) {
+            Kind::Text | Kind::Null => text(value).ok_or_else(|| Fault::Text {
+                identity: identity.clone(),
+                key: key.to_owned(),
+            })?,
+            Kind::Scalar => value.get().to_owned(),
+            Kind::Object | Kind::Array => compact(value),
+        };
+        if value.len() > 3 && value.bytes().all(|c| c == b'*') {
+            remarks.push(format!(
+                "the value of {key:?} of {identity} is all asterisks; published as it is"
+            ));
+        }
+        // Within one object the later of two equal keys counts, as in every JSON library.
+        entry.retain(|item: &Item| item.key != key);
+        entry.push(Item {
+            key: key.to_owned(),
+            value: Secret::new(value),
+        });
+    }
+    Ok(entry)
+}
+
+/// The shortest period that is on: off is spelled false, null, "", 0 or [].
+fn renewal(fields: &Fields<'_>) -> RenewMinutes {
+    [
+        "renew_cloud_time",
+        "renew_credential_time",
+        "renew_ephemeral_credential_time",
+    ]
+    .into_iter()
+    .filter_map(|name| {
+        fields
+            .get(&[name])
+            .and_then(text)?
+            .trim()
+            .parse::<u32>()
+            .ok()
+    })
+    .filter(|minutes| *minutes > 0)
+    .min()
+}
+
+/// What to say of the vault's own words, without the credentials that it may repeat.
+fn said(message: &str, credentials: &[&str]) -> Said {
+    Said::new(message, credentials)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,254 @@
+//! Whether an answer is a success, and if not, which failure: `API.md`'s error table.
+
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+use super::fields::{DEEPEST, Fields, Kind, is_shallow, kind, text};
+use super::{LONGEST, said};
+use crate::vault::error::{Cause, Nonsense, Said};
+
+/// One whole answer.
+#[derive(Debug)]
+pub struct Answer<'a> {
+    /// The HTTP status.
+    pub status: u16,
+    /// How long the vault asked us to wait, by `Retry-After` or `X-RateLimit-Reset`.
+    pub after: Option<Duration>,
+    /// The body.
+    pub body: &'a [u8],
+    /// What must not be shown, should the answer repeat it.
+    pub credentials: &'a [&'a str],
+}
+
+/// What the envelope says, as far as it says anything.
+#[derive(Debug, Default)]
+struct Verdict {
+    /// The vault's own envelope is there, not just some JSON.
+    enveloped: bool,
+    /// Something in it says how it went.
+    decided: bool,
+    /// A flag is up, or there is an exception.
+    failed: bool,
+    /// The inner status.
+    status: Option<u16>,
+    /// `error_code`.
+    code: Option<u32>,
+    /// The number before the colon of a business error.
+    business: Option<u32>,
+    /// OAuth 2.0's `error`.
+    oauth: Option<String>,
+    message: String,
+}
+
+/// An answer that nothing calls a failure.
+#[derive(Debug)]
+pub(super) struct Success<'a> {
+    pub(super) fields: Fields<'a>,
+    /// The vault's own envelope says that it succeeded.
+    pub(super) said_so: bool,
+}
+
+impl<'a> Answer<'a> {
+    /// Whether the HTTP status is one of success.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The fields of an answer that nothing in it calls a failure.
+    pub(super) fn success(&self) -> Result<Success<'a>, Cause> {
+        let fields = self.fields();
+        if !self.is_success() {
+            let verdict = fields
+                .as_ref()
+                .map_or_else(|_| Some(Verdict::default()), verdict);
+            return Err(self.failure(self.status, &verdict.unwrap_or_default()));
+        }
+        let fields = fields.map_err(Cause::Nonsense)?;
+        let verdict = verdict(&fields).ok_or(Cause::Nonsense(Nonsense::NoEnvelope))?;
+        match verdict.status.filter(|status| *status >= 400) {
+            Some(status) => Err(self.failure(status, &verdict)),
+            None if verdict.failed => Err(self.failure(self.status, &verdict)),
+            None => Ok(Success {
+                fields,
+                said_so: verdict.enveloped && verdict.decided,
+            }),
+        }
+    }
+
+    fn fields(&self) -> Result<Fields<'a>, Nonsense> {
+        if self.body.len() > LONGEST {
+            return Err(Nonsense::TooLong(LONGEST));
+        }
+        if !is_shallow(self.body) {
+            return Err(Nonsense::TooDeep(DEEPEST));
+        }
+        let not_json = |error: serde_json::Error| Nonsense::NotJson {
+            line: error.line(),
+            column: error.column(),
+        };
+        let value: &RawValue = serde_json::from_slice(self.body).map_err(not_json)?;
+        Fields::parse(value).ok_or(Nonsense::NotAnObject)
+    }
+
+    /// Which failure it is. Words go before numbers: the vault's gateway and its application give
+    /// the same numbers to different things.
+    fn failure(&self, status: u16, verdict: &Verdict) -> Cause {
+        let said = said(&verdict.message, self.credentials);
+        let words = verdict.message.to_lowercase();
+        let has = |phrase: &str| words.contains(phrase);
+        let oauth = verdict.oauth.as_deref();
+        if has("client authentication failed")
+            || matches!(oauth, Some("invalid_client" | "unauthorized_client"))
+        {
+            return Cause::ClientRefused(said);
+        }
+        if has("inactive authorization") || has("autorização inativa") {
+            return Cause::Inactive(said);
+        }
+        match verdict.business {
+            Some(1009 | 1039) => return Cause::NotPermitted(said),
+            Some(code) => {
+                return Cause::Rejected {
+                    status,
+                    code: Some(code),
+                    said,
+                };
+            }
+            None => {}
+        }
+        if has("not authorized to access this resource") {
+            return Cause::NotAuthorized { status, said };
+        }
+        if has("invalid signature") {
+            return Cause::TokenRefused { status, said };
+        }
+        if has("criptografar o texto") || has("encrypting the text") {
+            return Cause::Rejected {
+                status,
+                code: None,
+                said,
+            };
+        }
+        self.failure_by_status(status, verdict, said)
+    }
+
+    fn failure_by_status(&self, status: u16, verdict: &Verdict, said: Said) -> Cause {
+        match status {
+            200..=299 => Cause::Denied { status, said },
+            300..=399 => Cause::Redirect(status),
+            401 | 403 => Cause::TokenRefused { status, said },
+            408 | 425 | 500.. => Cause::Failing {
+                status,
+                said,
+                after: self.after,
+            },
+            429 => Cause::RateLimited { after: self.after },
+            _ if verdict.enveloped || verdict.oauth.is_some() => Cause::Rejected {
+                status,
+                code: verdict.code,
+                said,
+            },
+            _ => Cause::TurnedAway { status, said },
+        }
+    }
+}
+
+/// Reads the envelope; `None` if a part of it is of a type that says nothing.
+fn verdict(fields: &Fields<'_>) -> Option<Verdict> {
+    let mut verdict = Verdict::default();
+    let response = fields
+        .get(&["response"])
+        .filter(|value| kind(value) != Kind::Null);
+    if let Some(response) = response {
+        let inner = Fields::parse(response)?;
+        verdict.enveloped = true;
+        for name in ["error", "erro"] {
+            if let Some(value) = inner.get(&[name]) {
+                verdict.failed |= flag(value)?;
+                verdict.decided = true;
+            }
+        }
+        if let Some(status) = inner
+            .get(&["status"])
+            .filter(|value| kind(value) != Kind::Null)
+        {
+            verdict.status = Some(number(status)?);
+            verdict.decided = true;
+        }
+        verdict.code = inner.get(&["error_code", "cod_erro"]).and_then(number);
+        verdict.message = message(&inner);
+    }
+    outside(fields, &mut verdict)?;
+    Some(verdict)
+}
+
+/// What stands beside the envelope, or in its place: the gateway's and OAuth 2.0's words, the code,
+/// and the exception of a business error.
+fn outside(fields: &Fields<'_>, verdict: &mut Verdict) -> Option<()> {
+    if let Some(code) = fields.get(&["code"]).and_then(number::<u16>)
+        && code >= 400
+    {
+        verdict.status = Some(verdict.status.map_or(code, |status| status.max(code)));
+    }
+    match fields.get(&["error"]).map(|value| (kind(value), value)) {
+        Some((Kind::Text, value)) => {
+            let word = text(value)?;
+            verdict.failed |= !matches!(word.as_str(), "" | "false" | "0");
+            verdict.oauth = Some(word);
+        }
+        Some((Kind::Scalar, value)) => verdict.failed |= flag(value)?,
+        Some((Kind::Object | Kind::Array | Kind::Null, _)) | None => {}
+    }
+    if let Some(flagged) = fields.get(&["erro"]) {
+        verdict.failed |= flag(flagged)?;
+    }
+    if let Some(exception) = fields.get(&["exception"]).and_then(Fields::parse) {
+        verdict.failed |= !exception.is_empty();
+        verdict.business = exception.get(&["code"]).and_then(number);
+        if verdict.message.is_empty() {
+            verdict.message = message(&exception);
+        }
+    }
+    if verdict.message.is_empty() {
+        verdict.message = message(fields);
+    }
+    if verdict.message.is_empty() {
+        verdict.message = fields.get(&["exp"]).and_then(text).unwrap_or_default();
+    }
+    if verdict.business.is_none() {
+        verdict.business = business_code(&verdict.message);
+    }
+    Some(())
+}
+
+fn message(fields: &Fields<'_>) -> String {
+    let words = ["message", "mensagem", "error_description", "detail"];
+    let spoken = words
+        .into_iter()
+        .filter_map(|name| text(fields.get(&[name])?));
+    spoken
+        .map(|text| text.trim().to_owned())
+        .find(|text| !text.is_empty())
+        .unwrap_or_default()
+}
+
+/// The four digits before the colon, as in `1011: Device not found`.
+fn business_code(message: &str) -> Option<u32> {
+    let (digits, _) = message.split_once(':')?;
+    let four = digits.len() == 4 && digits.bytes().all(|c| c.is_ascii_digit());
+    four.then(|| digits.parse().ok()).flatten()
+}
+
+/// A flag in any of the spellings that PHP gives to true and false.
+fn flag(value: &RawValue) -> Option<bool> {
+    match text(value)?.to_lowercase().as_str() {
+        "true" | "1" => Some(true),
+        "false" | "0" | "" => Some(false),
+        _ => None,
+    }
+}
+
+fn number<T: std::str::FromStr>(value: &RawValue) -> Option<T> {
+    text(value)?.trim().parse().ok()
+}
