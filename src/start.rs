@@ -322,6 +322,7 @@ impl<'a> Start<'a> {
     /// Gives back what may have been provisioned and was never published.
     pub async fn give_back(&mut self, source: &mut impl Source) {
         let mut all = true;
+        source.end_by(Some(Instant::now() + vault::GIVE_BACK));
         for name in self.obtaining.posted() {
             match source.give_back(&name).await {
                 Ok(true) => {

@@ -26,8 +26,8 @@ use exchange::Wire;
 use tls::setting;
 use wire::Answer;
 
-/// How long giving a secret back may take.
-const GIVE_BACK: Duration = Duration::from_secs(5);
+/// How long giving back may take, all of it: pods also die hard.
+pub const GIVE_BACK: Duration = Duration::from_secs(5);
 
 /// The vault as the rest of the agent sees it: the one edge that tests replace.
 #[expect(async_fn_in_trait, reason = "one thread: no future needs to be Send")]
@@ -53,8 +53,8 @@ pub trait Source {
     /// where a vault knows no such resource, the list has it.
     async fn read_secret(&mut self, name: &SecretName) -> Result<SecretSet, FetchError>;
 
-    /// Gives back what was provisioned for this pod, within five seconds; says whether it could:
-    /// a secret that no answer has named has no id to be given back by.
+    /// Gives back what was provisioned for this pod, within [`GIVE_BACK`]; says whether it could: a
+    /// secret that no answer has named has no id to be given back by.
     async fn give_back(&mut self, name: &SecretName) -> Result<bool, FetchError>;
 }
 
@@ -366,7 +366,6 @@ impl Source for Client<'_> {
         let url = self.url(&["iso", "coe", "dapp", "deprovision"]);
         let request = self.wire.request(Method::POST, url).json(&body);
         let attempt = Attempt::GiveBack(name.clone());
-        self.deadline = Some(Instant::now() + GIVE_BACK);
         self.asked(
             &attempt,
             request,

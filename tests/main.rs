@@ -1,1 +1,9 @@
-//! scaffold
+//! The real binary against the development vault: real children, real sockets, a real tmpfs.
+//!
+//! One binary for all of them, so that they are linked once; each module is one subject.
+
+#[path = "dev-vault/mod.rs"]
+mod dev_vault;
+mod harness;
+
+mod init;

@@ -1,0 +1,191 @@
+//! A Segura vault for development, with throw-away secrets on loopback.
+//!
+//! `cargo run --example dev-vault` serves until it is stopped; `-- demo` shows the agent at work.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for people at a terminal"
+)]
+
+mod demo;
+#[path = "mod.rs"]
+mod dev_vault;
+
+use std::{io, net::SocketAddr, process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use self::dev_vault::{ADMIN_ROUTES, Certificate, DevVault, Encryption, Options, Quirks, Slashes};
+
+/// A Segura DevOps Secret Manager for development.
+///
+/// Prints the environment that an agent needs, and serves until Ctrl-C. Everything is made up at
+/// start, and gone at the end: certificates, credentials, secrets.
+#[derive(Parser)]
+#[command(
+    name = "dev-vault",
+    after_long_help = format!("Admin routes (loopback only, no token):\n{ADMIN_ROUTES}"),
+    args_conflicts_with_subcommands = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the agent once against a vault of its own, and show what it wrote
+    Demo,
+}
+
+#[derive(Args)]
+struct Serve {
+    /// Where to listen; port 0 picks a free one
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Speak plain HTTP instead of TLS
+    #[arg(long)]
+    http: bool,
+    /// The certificate to show
+    #[arg(long, value_enum, default_value_t = Certificate::Good, conflicts_with = "http")]
+    certificate: Certificate,
+    /// One more name for the certificate
+    #[arg(long = "name")]
+    names: Vec<String>,
+    /// Insist on a client certificate, and make one
+    #[arg(long, conflicts_with = "http")]
+    client_certificate: bool,
+    /// A path in front of every route, such as /vault
+    #[arg(long, default_value = "", hide_default_value = true)]
+    base_path: String,
+    /// The authorization's client id [default: random]
+    #[arg(long)]
+    client_id: Option<String>,
+    /// The authorization's client secret [default: random]
+    #[arg(long)]
+    client_secret: Option<String>,
+    /// How long a token lives
+    #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
+    token_ttl: Duration,
+    /// Change passwords and raise versions every so often, such as 30s
+    #[arg(long, value_parser = rotation)]
+    rotate: Option<Duration>,
+    /// Put a TTL (in seconds) into provisioned entries
+    #[arg(long, value_name = "SECONDS")]
+    ttl: Option<u64>,
+    /// Encrypt sensitive values, and print the path of the key that opens them
+    #[arg(long)]
+    encrypt: bool,
+    /// GET provision makes an account, too
+    #[arg(long)]
+    get_provisions: bool,
+    /// There is no GET provision
+    #[arg(long, conflicts_with = "get_provisions")]
+    no_get_route: bool,
+    /// Answer as releases before 4.0 do
+    #[arg(long)]
+    legacy: bool,
+    /// How an identity with slashes may be written in a path
+    #[arg(long, value_enum, default_value_t = Slashes::Both)]
+    slashes: Slashes,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Some(Command::Demo) => demo::run(),
+        None => serve(cli.serve.into()).map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("dev-vault: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Serves until somebody wants it to end; the vault's files go with it.
+#[tokio::main(flavor = "current_thread")]
+async fn serve(options: Options) -> io::Result<()> {
+    let mut ends = Ends::new()?;
+    let rotate = options.rotate;
+    let vault = DevVault::try_start(options)?;
+    println!("# A Segura vault for development. Paste these lines where the agent shall run:");
+    for (name, value) in vault.env() {
+        println!("export {name}={value}");
+    }
+    println!("export SEGURA_IDENTITY=secret-postman");
+    println!("# Or try: payments/database, application5");
+    if let Some(every) = rotate {
+        let every = humantime::format_duration(every);
+        println!("# Passwords change every {every}.");
+    }
+    let admin = vault.admin_url();
+    println!("# Ctrl-C ends it; --help lists the admin routes below {admin}/");
+    ends.next().await;
+    Ok(())
+}
+
+/// The signals that end a program.
+struct Ends {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Ends {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+impl From<Serve> for Options {
+    fn from(serve: Serve) -> Self {
+        Self {
+            listen: serve.listen,
+            tls: !serve.http,
+            certificate: serve.certificate,
+            names: serve.names,
+            client_certificate: serve.client_certificate,
+            base_path: serve.base_path,
+            client_id: serve.client_id,
+            client_secret: serve.client_secret,
+            token_ttl: serve.token_ttl,
+            rotate: serve.rotate,
+            ttl: serve.ttl.map(|seconds| seconds.to_string()),
+            encryption: if serve.encrypt {
+                Encryption::Generated
+            } else {
+                Encryption::Off
+            },
+            get_provisions: serve.get_provisions,
+            get_route: !serve.no_get_route,
+            quirks: if serve.legacy {
+                Quirks::legacy()
+            } else {
+                Quirks::default()
+            },
+            slashes: serve.slashes,
+            ..Self::default()
+        }
+    }
+}
+
+fn rotation(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("must be more than nothing".to_owned()),
+        Ok(every) => Ok(every),
+        Err(error) => Err(error.to_string()),
+    }
+}

@@ -1,0 +1,174 @@
+//! The listener and its connections, on a thread of their own.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener as StdListener},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    time::Duration,
+};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::mpsc::UnboundedReceiver,
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval_at, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    exchange::{Connection, exchange},
+    socket::Socket,
+    state::State,
+};
+
+/// A peer that doesn't finish its handshake must not be waited for for ever.
+const HANDSHAKE: Duration = Duration::from_secs(30);
+
+/// The state, shared between the server and the test that watches it.
+#[derive(Clone, Debug)]
+pub struct Shared(Arc<Mutex<State>>);
+
+impl Shared {
+    /// Shares a state.
+    pub fn new(state: State) -> Self {
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// The state. A panic elsewhere doesn't make it unusable.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a server can be told. Each is acknowledged when it is done.
+pub enum Order {
+    /// Close the listener and every connection.
+    Down(mpsc::Sender<io::Result<()>>),
+    /// Listen again, where it was.
+    Up(mpsc::Sender<io::Result<()>>),
+    /// Close every connection, and go on listening.
+    Disconnect(mpsc::Sender<io::Result<()>>),
+}
+
+/// Serves until the last sender of orders is gone.
+pub async fn serve(
+    listener: StdListener,
+    address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    shared: Shared,
+    mut orders: UnboundedReceiver<Order>,
+) -> io::Result<()> {
+    let mut listener = Some(TcpListener::from_std(listener)?);
+    let mut connections = JoinSet::new();
+    let rotation = tokio::spawn(rotate(shared.clone()));
+    loop {
+        // Every arm is cancel-safe.
+        tokio::select! {
+            (tcp, peer) = accept(listener.as_ref()) => {
+                let number = {
+                    let mut state = shared.lock();
+                    state.connections += 1;
+                    state.connections
+                };
+                let (shared, tls) = (shared.clone(), tls.clone());
+                connections.spawn(connection(tcp, peer, number, tls, shared));
+            }
+            Some(_) = connections.join_next() => {}
+            order = orders.recv() => {
+                let (done, ack) = match order {
+                    None => break,
+                    Some(Order::Down(ack)) => {
+                        listener = None;
+                        connections.shutdown().await;
+                        (Ok(()), ack)
+                    }
+                    Some(Order::Up(ack)) => (up(&mut listener, address).await, ack),
+                    Some(Order::Disconnect(ack)) => {
+                        connections.shutdown().await;
+                        (Ok(()), ack)
+                    }
+                };
+                // Whoever gave the order may have stopped waiting.
+                drop(ack.send(done));
+            }
+        }
+    }
+    rotation.abort();
+    connections.shutdown().await;
+    Ok(())
+}
+
+async fn up(listener: &mut Option<TcpListener>, address: SocketAddr) -> io::Result<()> {
+    if listener.is_none() {
+        *listener = Some(TcpListener::bind(address).await?);
+    }
+    Ok(())
+}
+
+async fn accept(listener: Option<&TcpListener>) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener {
+            None => std::future::pending().await,
+            Some(listener) => {
+                if let Ok(accepted) = listener.accept().await {
+                    return accepted;
+                }
+                // Out of descriptors: some connection has to end first.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+}
+
+/// Changes passwords at every interval that the options name when the server starts.
+async fn rotate(shared: Shared) {
+    let Some(every) = shared.lock().options.rotate else {
+        return;
+    };
+    let mut beat = interval_at(Instant::now() + every, every);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        beat.tick().await;
+        shared.lock().store.rotate();
+    }
+}
+
+async fn connection(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    number: usize,
+    tls: Option<TlsAcceptor>,
+    shared: Shared,
+) {
+    // Nagle's delay would blur every measurement of latency.
+    drop(tcp.set_nodelay(true));
+    let (socket, end) = Socket::new(tcp);
+    let connection = Connection {
+        number,
+        peer,
+        shared,
+        end,
+    };
+    let Some(tls) = tls else {
+        return http(socket, connection).await;
+    };
+    let failed = match timeout(HANDSHAKE, tls.accept(socket)).await {
+        Ok(Ok(stream)) => return http(stream, connection).await,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "handshake timed out".to_owned(),
+    };
+    connection.shared.lock().tls_errors.push(failed);
+}
+
+async fn http<S>(stream: S, connection: Connection)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(|request| exchange(&connection, request));
+    let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    // A connection that breaks is the peer's doing, or a fault's; both are known elsewhere.
+    drop(served.await);
+}

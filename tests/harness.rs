@@ -1,0 +1,227 @@
+//! What every test stands on: a vault, a directory in memory, and the agent as a child process.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::dev_vault::{DevVault, Options};
+
+/// The seeds' own example secret, which the vault has from the start.
+pub const SEED: &str = "secret-postman";
+/// The pod that tests are, unless they say otherwise: its workload is `web`.
+pub const POD: &str = "web-7d4b9c6f5-x2k4z";
+
+/// A vault, an output directory on tmpfs, and the environment of a pod.
+pub struct Scene {
+    pub vault: DevVault,
+    pub dir: TempDir,
+    env: BTreeMap<String, String>,
+}
+
+/// How a child ended, and what it said.
+#[derive(Debug)]
+pub struct Run {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Scene {
+    /// A vault over TLS, and a pod that asks for the seed's secret.
+    pub fn new() -> Self {
+        Self::with(Options::default())
+    }
+
+    pub fn with(options: Options) -> Self {
+        let vault = DevVault::start(options);
+        let dir = memory_dir();
+        let mut env: BTreeMap<String, String> = vault.env().into_iter().collect();
+        for (name, value) in [
+            ("SEGURA_IDENTITY", SEED),
+            ("SEGURA_POD_NAME", POD),
+            ("SEGURA_NAMESPACE", "shop"),
+            ("SEGURA_STARTUP_TIMEOUT", "5s"),
+            ("SEGURA_OUTPUT_DIR", &dir.path().display().to_string()),
+        ] {
+            env.insert(name.to_owned(), value.to_owned());
+        }
+        Self { vault, dir, env }
+    }
+
+    /// Sets a variable of the pod.
+    pub fn set(&mut self, name: &str, value: &str) -> &mut Self {
+        self.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Removes a variable of the pod.
+    pub fn unset(&mut self, name: &str) -> &mut Self {
+        self.env.remove(name);
+        self
+    }
+
+    /// The agent, with the pod's environment and nothing else.
+    pub fn agent(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_segura-agent"));
+        command.args(args).env_clear().envs(&self.env);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs `init` to its end.
+    pub fn init(&self) -> Run {
+        Run::of(self.agent(&["init"]).output().expect("the agent runs"))
+    }
+
+    /// Starts `init` and goes on.
+    pub fn spawn_init(&self) -> Child {
+        self.agent(&["init"]).spawn().expect("the agent starts")
+    }
+
+    /// A published file's content.
+    pub fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.path(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    /// Every published file by its path as users see it, with its content.
+    pub fn published(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        for name in names(self.dir.path())
+            .into_iter()
+            .filter(|name| !name.starts_with('.'))
+        {
+            collect(self.dir.path(), &name, &mut files);
+        }
+        files
+    }
+
+    /// Everything that stands in the directory itself: what a reader never sees, too.
+    pub fn entries(&self) -> Vec<String> {
+        names(self.dir.path())
+    }
+
+    /// The generations that lie in the directory, standing or not.
+    pub fn generations(&self) -> Vec<String> {
+        self.entries()
+            .into_iter()
+            .filter(|name| name.starts_with("..2"))
+            .collect()
+    }
+
+    /// The state file.
+    pub fn state(&self) -> serde_json::Value {
+        serde_json::from_str(&self.read(".segura.json")).expect("the state is JSON")
+    }
+
+    /// Requests that the vault has seen, as `METHOD path`, queries left out.
+    pub fn asked(&self) -> Vec<String> {
+        let line = |request: crate::dev_vault::Request| {
+            let path = request
+                .target
+                .split('?')
+                .next()
+                .unwrap_or_default()
+                .to_owned();
+            format!("{} {path}", request.method)
+        };
+        self.vault.requests().into_iter().map(line).collect()
+    }
+}
+
+impl Run {
+    pub fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Asserts the exit code, and shows everything if it is another.
+    #[track_caller]
+    pub fn ended(&self, code: i32) -> &Self {
+        assert_eq!(self.code, Some(code), "{}", self.stderr);
+        assert_eq!(self.stdout, "", "stdout is the command's");
+        self
+    }
+
+    /// The fatal error: the line that starts with the program's name.
+    #[track_caller]
+    pub fn error(&self) -> &str {
+        let line = self
+            .stderr
+            .lines()
+            .find(|line| line.starts_with("segura-agent: "));
+        line.unwrap_or_else(|| panic!("no error line in {}", self.stderr))
+    }
+
+    /// The line that says what to do.
+    pub fn hint(&self) -> Option<&str> {
+        self.stderr
+            .lines()
+            .find_map(|line| line.strip_prefix("hint: "))
+    }
+}
+
+/// A new directory on tmpfs.
+pub fn memory_dir() -> TempDir {
+    let dir = tempfile::Builder::new()
+        .prefix("segura-")
+        .tempdir_in("/dev/shm");
+    let dir = dir.expect("/dev/shm is a tmpfs that tests may write to");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    dir
+}
+
+/// Waits for a level, never for an edge: `holds` must come true and stay so.
+#[track_caller]
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..2_000 {
+        if holds() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("it never came true that {what}");
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).expect("the directory can be read");
+    let mut names: Vec<String> = entries
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+fn collect(root: &Path, path: &str, files: &mut BTreeMap<String, Vec<u8>>) {
+    let full = root.join(path);
+    if full.is_dir() {
+        for name in names(&full) {
+            collect(root, &format!("{path}/{name}"), files);
+        }
+    } else {
+        files.insert(
+            path.to_owned(),
+            fs::read(&full).expect("a published file can be read"),
+        );
+    }
+}
