@@ -48,12 +48,8 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Typed, Failure> 
     let parsed = command.try_get_matches_from(args);
     match parsed.and_then(|matches| Args::from_arg_matches(&matches)) {
         Ok(args) => Ok(Typed::Run(args)),
-        Err(error) => match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-                Ok(Typed::Print(error.render().to_string()))
-            }
-            _ => Err(misused(&error)),
-        },
+        Err(error) if error.use_stderr() => Err(misused(&error)),
+        Err(error) => Ok(Typed::Print(error.render().to_string())),
     }
 }
 
@@ -61,15 +57,13 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Typed, Failure> 
 fn misused(error: &clap::Error) -> Failure {
     let rendered = error.render().to_string();
     let first = rendered.lines().next().unwrap_or_default();
-    let first = match error.kind() {
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "a command is missing",
-        _ => first.strip_prefix("error: ").unwrap_or(first),
+    let first = if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        "a command is missing"
+    } else {
+        first.strip_prefix("error: ").unwrap_or(first)
     };
-    Failure::said(
-        Exit::Usage,
-        format!("cannot understand the command line: {first}"),
-    )
-    .hint(Some("`segura-agent --help` shows what there is"))
+    Failure::said(Exit::Usage, format!("cannot understand the command line: {first}"))
+        .hint(Some("`segura-agent --help` shows what there is"))
 }
 
 fn variables(groups: &[(Group, &str)]) -> String {
@@ -90,49 +84,27 @@ mod tests {
     use super::*;
 
     fn typed(args: &[&str]) -> Result<Typed, Failure> {
-        read(
-            std::iter::once("segura-agent")
-                .chain(args.iter().copied())
-                .map(OsString::from),
-        )
+        read(std::iter::once("segura-agent").chain(args.iter().copied()).map(OsString::from))
     }
 
     #[test]
     fn wrong_use_is_one_line_and_64() {
-        for args in [
-            &["frobnicate"][..],
-            &[],
-            &["init", "--frobnicate"],
-            &["init", "x"],
-        ] {
+        for args in [&["frobnicate"][..], &[], &["init", "--frobnicate"], &["init", "x"]] {
             let failure = typed(args).unwrap_err();
             assert_eq!(failure.exit.code(), 64, "{args:?}");
             assert_eq!(failure.message.lines().count(), 1, "{args:?}");
-            assert!(
-                failure.message.starts_with("cannot understand"),
-                "{failure}"
-            );
+            assert!(failure.message.starts_with("cannot understand"), "{failure}");
         }
     }
 
     #[test]
     fn help_shows_every_variable_that_init_reads() {
-        let Ok(Typed::Print(help)) = typed(&["init", "--help"]) else {
-            panic!()
-        };
-        for variable in VARIABLES
-            .iter()
-            .filter(|variable| variable.group != Group::Tell)
-        {
+        let Ok(Typed::Print(help)) = typed(&["init", "--help"]) else { panic!() };
+        for variable in VARIABLES.iter().filter(|variable| variable.group != Group::Tell) {
             assert!(help.contains(variable.name), "{}", variable.name);
         }
-        let Ok(Typed::Print(version)) = typed(&["--version"]) else {
-            panic!()
-        };
-        assert_eq!(
-            version.trim(),
-            concat!("segura-agent ", env!("CARGO_PKG_VERSION"))
-        );
+        let Ok(Typed::Print(version)) = typed(&["--version"]) else { panic!() };
+        assert_eq!(version.trim(), concat!("segura-agent ", env!("CARGO_PKG_VERSION")));
         assert!(matches!(typed(&["init"]), Ok(Typed::Run(_))));
     }
 }

@@ -6,10 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 /// The wall clock, for stamps that people read.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one place that reads the wall clock"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
 pub fn wall() -> SystemTime {
     SystemTime::now()
 }
@@ -17,10 +14,7 @@ pub fn wall() -> SystemTime {
 /// Time since the machine started, suspension included.
 pub fn boot() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    Duration::new(
-        now.tv_sec.unsigned_abs(),
-        u32::try_from(now.tv_nsec).unwrap_or(0),
-    )
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 /// The wall-clock stamp of the state file: RFC 3339, UTC, whole seconds.

@@ -16,10 +16,7 @@ pub struct Terminations {
 impl Terminations {
     /// Starts listening; from here on the default actions no longer apply.
     pub fn listen() -> io::Result<Self> {
-        Ok(Self {
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
-        })
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
     }
 
     /// Waits for the next one. Cancel-safe.

@@ -57,20 +57,12 @@ pub struct Failure {
 impl Failure {
     /// A failure told by `error` and everything beneath it.
     pub fn new(exit: Exit, error: &dyn Error) -> Self {
-        Self {
-            exit,
-            message: chain(error),
-            hint: None,
-        }
+        Self { exit, message: chain(error), hint: None }
     }
 
     /// A failure told by one sentence.
     pub fn said(exit: Exit, message: impl Into<String>) -> Self {
-        Self {
-            exit,
-            message: message.into(),
-            hint: None,
-        }
+        Self { exit, message: message.into(), hint: None }
     }
 
     /// Adds what to do about it.
@@ -133,9 +125,6 @@ mod tests {
     #[test]
     fn a_failure_is_one_line_and_its_hint_another() {
         let failure = Failure::said(Exit::Refused, "cannot log in: no").hint(Some("ask"));
-        assert_eq!(
-            failure.to_string(),
-            "segura-agent: cannot log in: no\nhint: ask"
-        );
+        assert_eq!(failure.to_string(), "segura-agent: cannot log in: no\nhint: ask");
     }
 }

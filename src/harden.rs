@@ -21,16 +21,11 @@ pub fn hide() {
 /// Has a panic print its place, never its payload, which may hold a value; then ends with 70.
 pub fn quiet_panics() {
     panic::set_hook(Box::new(|panic| {
-        let (file, line) = panic
-            .location()
-            .map_or(("unknown", 0), |at| (at.file(), at.line()));
+        let (file, line) = panic.location().map_or(("unknown", 0), |at| (at.file(), at.line()));
         logging::say(&format!(
             "segura-agent: bug in the agent: panic at {file}:{line}\nhint: report this line; restarting is safe"
         ));
-        #[expect(
-            clippy::exit,
-            reason = "a panic can't return an exit code through main"
-        )]
+        #[expect(clippy::exit, reason = "a panic can't return an exit code through main")]
         std::process::exit(Exit::Bug.code().into());
     }));
 }

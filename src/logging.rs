@@ -41,20 +41,10 @@ pub fn start(settings: Settings) {
     let registry = tracing_subscriber::registry().with(settings.filter);
     let started = match settings.format {
         Format::Text => registry
-            .with(
-                fmt::layer()
-                    .with_ansi(false)
-                    .with_target(false)
-                    .with_writer(|| Line::default()),
-            )
+            .with(fmt::layer().with_ansi(false).with_target(false).with_writer(Line::default))
             .try_init(),
         Format::Json => registry
-            .with(
-                fmt::layer()
-                    .json()
-                    .flatten_event(true)
-                    .with_writer(|| Line::default()),
-            )
+            .with(fmt::layer().json().flatten_event(true).with_writer(Line::default))
             .try_init(),
     };
     // A second start can only come from a test; the first log goes on.
@@ -116,10 +106,7 @@ fn write_now(bytes: &[u8]) -> bool {
     let mut polled = [PollFd::new(&stderr, PollFlags::OUT)];
     match poll(&mut polled, Some(&Timespec::default())) {
         // A closed or broken stderr is nobody's to read; there is nothing to count.
-        Ok(1..) => !matches!(
-            rustix::io::write(stderr, bytes),
-            Err(rustix::io::Errno::AGAIN)
-        ),
+        Ok(1..) => !matches!(rustix::io::write(stderr, bytes), Err(rustix::io::Errno::AGAIN)),
         Ok(0) | Err(_) => false,
     }
 }

@@ -152,9 +152,7 @@ pub struct SecretSet {
 impl SecretSet {
     /// The items of all entries, flattened: the last entry that has a key gives its value.
     pub fn flat(&self) -> BTreeMap<&str, &Secret<String>> {
-        self.items()
-            .map(|item| (item.key.as_str(), &item.value))
-            .collect()
+        self.items().map(|item| (item.key.as_str(), &item.value)).collect()
     }
 
     /// Keys that stand in several entries with values that differ.
@@ -368,24 +366,14 @@ mod tests {
             (".segura.json/x", Err(NameProblem::Reserved)),
             (long.as_str(), Err(NameProblem::Long)),
         ] {
-            assert_eq!(
-                SecretName::new(identity).map(|_| ()),
-                expected,
-                "{identity:?}"
-            );
+            assert_eq!(SecretName::new(identity).map(|_| ()), expected, "{identity:?}");
         }
-        assert_eq!(
-            SecretName::new("a/".repeat(1100) + "a"),
-            Err(NameProblem::Long)
-        );
+        assert_eq!(SecretName::new("a/".repeat(1100) + "a"), Err(NameProblem::Long));
         assert_eq!(check_part("a/b"), Err(NameProblem::Slash));
     }
 
     fn item(key: &str, value: &str) -> Item {
-        Item {
-            key: key.to_owned(),
-            value: Secret::new(value.to_owned()),
-        }
+        Item { key: key.to_owned(), value: Secret::new(value.to_owned()) }
     }
 
     #[test]

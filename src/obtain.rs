@@ -51,19 +51,8 @@ struct Posts {
 impl Obtaining {
     /// Starts; `pending` are identities that a predecessor may have provisioned before it died.
     pub fn new(pending: Vec<SecretName>) -> Self {
-        let unsure = |name| {
-            (
-                name,
-                Posts {
-                    sent: 0,
-                    unsure: true,
-                },
-            )
-        };
-        Self {
-            posts: pending.into_iter().map(unsure).collect(),
-            ..Self::default()
-        }
+        let unsure = |name| (name, Posts { sent: 0, unsure: true });
+        Self { posts: pending.into_iter().map(unsure).collect(), ..Self::default() }
     }
 
     /// Identities for which something may have been created.
@@ -95,10 +84,7 @@ impl Obtaining {
                         self.done.insert(name.clone(), set);
                     }
                 }
-                Ok(Bundle {
-                    secrets: std::mem::take(&mut self.done),
-                    ..Bundle::default()
-                })
+                Ok(Bundle { secrets: std::mem::take(&mut self.done), ..Bundle::default() })
             }
         }
     }
@@ -118,11 +104,7 @@ impl Obtaining {
             let sent = self.posts.get(name).map_or(0, |posts| posts.sent);
             if sent >= MOST_POSTS {
                 let attempt = Attempt::Provision(name.clone());
-                return Err(FetchError {
-                    attempt,
-                    cause: Cause::Unanswered(sent),
-                }
-                .into());
+                return Err(FetchError { attempt, cause: Cause::Unanswered(sent) }.into());
             }
         }
         // Before the request goes out: this process may be killed before the answer comes.
@@ -131,9 +113,7 @@ impl Obtaining {
         let sent = posts.sent + 1;
         intend(&self.posted())?;
         let answer = source.provision(name).await;
-        let unknown = answer
-            .as_ref()
-            .is_err_and(|error| error.fate() == Fate::Unknown);
+        let unknown = answer.as_ref().is_err_and(|error| error.fate() == Fate::Unknown);
         let known_before = sent > 1;
         if answer.is_ok() || unknown || known_before {
             let posts = self.posts.entry(name.clone()).or_default();
@@ -180,10 +160,7 @@ pub struct Asking {
 impl Asking {
     /// Goes on as it was settled before.
     pub fn new(settled: Settled) -> Self {
-        Self {
-            settled,
-            without_route: 0,
-        }
+        Self { settled, without_route: 0 }
     }
 
     /// How it is settled.
@@ -243,12 +220,9 @@ impl Asking {
         wanted: &Wanted,
     ) -> Result<Option<SecretSet>, FetchError> {
         match self.read(source, name, wanted).await {
-            Ok(set) if opens_something(&set) => Ok(Some(set)),
-            Ok(_) => Ok(None),
-            Err(error) => match error.cause {
-                Cause::Absent(_) | Cause::NoSecrets | Cause::Fault(_) => Ok(None),
-                _ => Err(error),
-            },
+            Ok(set) => Ok(opens_something(&set).then_some(set)),
+            Err(error) if error.is_absence() => Ok(None),
+            Err(error) => Err(error),
         }
     }
 }
@@ -257,9 +231,7 @@ impl Asking {
 /// one has host and user names at most, and nothing to log in with.
 fn opens_something(set: &SecretSet) -> bool {
     set.items().any(|item| {
-        let described = DESCRIPTIVE
-            .iter()
-            .any(|key| item.key.eq_ignore_ascii_case(key));
+        let described = DESCRIPTIVE.iter().any(|key| item.key.eq_ignore_ascii_case(key));
         !described && !item.value.expose().is_empty()
     })
 }
@@ -282,9 +254,7 @@ async fn secrets(
     }
     let mut bundle = Bundle::default();
     for name in identities {
-        bundle
-            .secrets
-            .insert(name.clone(), source.read_secret(name).await?);
+        bundle.secrets.insert(name.clone(), source.read_secret(name).await?);
     }
     Ok(bundle)
 }
@@ -303,19 +273,10 @@ fn whole(
         }
     } else {
         bundle.secrets.retain(|name, _| identities.contains(name));
-        identities
-            .iter()
-            .find(|name| !bundle.secrets.contains_key(*name))
-            .map(|name| {
-                let fault = bundle
-                    .faults
-                    .iter()
-                    .find(|fault| fault.identity() == Some(name));
-                fault.map_or_else(
-                    || Cause::Absent(name.clone()),
-                    |fault| Cause::Fault(fault.clone()),
-                )
-            })
+        identities.iter().find(|name| !bundle.secrets.contains_key(*name)).map(|name| {
+            let fault = bundle.faults.iter().find(|fault| fault.identity() == Some(name));
+            fault.map_or_else(|| Cause::Absent(name.clone()), |fault| Cause::Fault(fault.clone()))
+        })
     };
     match cause {
         Some(cause) => Err(FetchError { attempt, cause }),
@@ -324,10 +285,8 @@ fn whole(
 }
 
 fn named(mut bundle: Bundle, name: &SecretName) -> Result<SecretSet, FetchError> {
-    let absent = || FetchError {
-        attempt: Attempt::ReadApplication,
-        cause: Cause::Absent(name.clone()),
-    };
+    let absent =
+        || FetchError { attempt: Attempt::ReadApplication, cause: Cause::Absent(name.clone()) };
     bundle.secrets.remove(name).ok_or_else(absent)
 }
 

@@ -62,18 +62,12 @@ impl Publisher<'_> {
     ) -> Result<Outcome, PublishError> {
         let (wall, boot) = (clock::wall(), clock::boot());
         let due = due_in(bundle, self.renew, |set| to_expiry(set, wall));
-        let state = State {
+        let mut state = State {
             generation: Generation::default(),
             notified: before.map(|state| state.notified).unwrap_or_default(),
-            secrets: bundle
-                .secrets
-                .iter()
-                .map(|(name, set)| SecretState::of(name, set))
-                .collect(),
+            secrets: bundle.secrets.iter().map(|(name, set)| SecretState::of(name, set)).collect(),
             fetched_at: clock::stamp(wall),
-            changed_at: before
-                .map(|state| state.changed_at.clone())
-                .unwrap_or_default(),
+            changed_at: before.map(|state| state.changed_at.clone()).unwrap_or_default(),
             next_due: due.map(|due| clock::stamp(wall + due)),
             failures: 0,
             last_error: None,
@@ -85,18 +79,18 @@ impl Publisher<'_> {
             refresh: settled,
             given_back: false,
         };
-        self.publish(bundle, state, wall)
+        self.publish(bundle, &mut state, wall)
     }
 
     /// Publishes a set that stands already: the same again, unless files or settings have changed.
-    pub fn adopted(&mut self, bundle: &Bundle, state: State) -> Result<Outcome, PublishError> {
+    pub fn adopted(&mut self, bundle: &Bundle, state: &mut State) -> Result<Outcome, PublishError> {
         self.publish(bundle, state, clock::wall())
     }
 
     fn publish(
         &mut self,
         bundle: &Bundle,
-        mut state: State,
+        state: &mut State,
         now: SystemTime,
     ) -> Result<Outcome, PublishError> {
         for remark in &bundle.remarks {
@@ -110,20 +104,14 @@ impl Publisher<'_> {
                 "entries disagree: the last one's value stands under the key, each under its number"
             );
         }
-        let outcome = self
-            .store
-            .publish(&rendering.files, &mut state, now)
-            .map_err(PublishError::Write)?;
+        let outcome =
+            self.store.publish(&rendering.files, state, now).map_err(PublishError::Write)?;
         // The generation holds its own copy, so a state that can't be written loses nothing.
-        if let Err(error) = self.store.save(&state) {
+        if let Err(error) = self.store.save(state) {
             tracing::warn!(error = crate::exit::chain(&error), "the state is behind");
         }
         let generation = outcome.generation();
-        let files = rendering
-            .files
-            .keys()
-            .filter(|name| !name.is_hidden())
-            .count();
+        let files = rendering.files.keys().filter(|name| !name.is_hidden()).count();
         match outcome {
             Outcome::Published(_) => tracing::info!(%generation, files, "published"),
             Outcome::Unchanged(_) => tracing::info!(%generation, files, "unchanged"),
@@ -177,11 +165,7 @@ mod tests {
             let mut bundle = bundle(&[("s", &[&[("k", "v")]])]);
             let set = bundle.secrets.values_mut().next().unwrap();
             set.expiration = text.to_owned();
-            assert_eq!(
-                to_expiry(set, now),
-                seconds.map(Duration::from_secs),
-                "{text:?}"
-            );
+            assert_eq!(to_expiry(set, now), seconds.map(Duration::from_secs), "{text:?}");
         }
     }
 }

@@ -65,19 +65,13 @@ struct PodClaim {
 impl Mounted {
     /// Reads the service account's token and namespace; what isn't there is none.
     pub fn read(dir: &Path) -> Self {
-        let pod = fs::read_to_string(dir.join("token"))
-            .ok()
-            .and_then(|token| claim(&token));
+        let pod = fs::read_to_string(dir.join("token")).ok().and_then(|token| claim(&token));
         let (name, uid) = pod.map_or((None, None), |pod| (Some(pod.name), pod.uid));
         let namespace = fs::read_to_string(dir.join("namespace"))
             .ok()
             .map(|text| text.trim().to_owned())
             .filter(|text| !text.is_empty());
-        Self {
-            name,
-            uid,
-            namespace,
-        }
+        Self { name, uid, namespace }
     }
 }
 
@@ -122,17 +116,8 @@ pub fn identify(given: Given, mounted: Mounted) -> Option<Identified> {
         })
     });
     let namespace = given.namespace.or(mounted.namespace);
-    let pod = PodIdentity {
-        name,
-        uid: given.uid.or(mounted.uid),
-        namespace,
-        deploy,
-    };
-    Some(Identified {
-        pod,
-        merely_hostname,
-        warnings,
-    })
+    let pod = PodIdentity { name, uid: given.uid.or(mounted.uid), namespace, deploy };
+    Some(Identified { pod, merely_hostname, warnings })
 }
 
 /// The pod name less the suffix that a workload controller gave it; `None` if it has no such shape.
@@ -166,8 +151,7 @@ fn derive_deploy(pod: &str) -> Option<&str> {
 }
 
 fn cut(name: &str) -> Option<(&str, &str)> {
-    name.rsplit_once('-')
-        .filter(|(rest, last)| !rest.is_empty() && !last.is_empty())
+    name.rsplit_once('-').filter(|(rest, last)| !rest.is_empty() && !last.is_empty())
 }
 
 fn is_random(text: &str) -> bool {
@@ -249,10 +233,7 @@ mod tests {
         fs::write(dir.path().join("token"), token(json)).unwrap();
         fs::write(dir.path().join("namespace"), "shop\n").unwrap();
 
-        let host = || Given {
-            hostname: Some("host-0".to_owned()),
-            ..Given::default()
-        };
+        let host = || Given { hostname: Some("host-0".to_owned()), ..Given::default() };
         let named = identify(host(), Mounted::read(dir.path())).unwrap();
         assert_eq!(named.pod.name, "web-0");
         assert_eq!(named.pod.uid.as_deref(), Some("u-1"));
@@ -260,14 +241,8 @@ mod tests {
         assert_eq!(named.pod.deploy, "web");
         assert!(!named.merely_hostname && named.warnings.is_empty());
 
-        let given = Given {
-            name: Some("api-0".to_owned()),
-            ..host()
-        };
-        assert_eq!(
-            identify(given, Mounted::read(dir.path())).unwrap().pod.name,
-            "api-0"
-        );
+        let given = Given { name: Some("api-0".to_owned()), ..host() };
+        assert_eq!(identify(given, Mounted::read(dir.path())).unwrap().pod.name, "api-0");
 
         let hosted = identify(host(), Mounted::default()).unwrap();
         assert_eq!(hosted.pod.name, "host-0");
@@ -279,22 +254,14 @@ mod tests {
 
     #[test]
     fn a_token_that_names_no_pod_is_no_error() {
-        for text in [
-            "",
-            "a.b.c",
-            &token("{}"),
-            &token(r#"{"kubernetes.io":{"namespace":"x"}}"#),
-        ] {
+        for text in ["", "a.b.c", &token("{}"), &token(r#"{"kubernetes.io":{"namespace":"x"}}"#)] {
             assert!(claim(text).is_none(), "{text}");
         }
     }
 
     #[test]
     fn a_name_of_no_known_shape_is_its_own_workload_with_a_warning() {
-        let given = Given {
-            name: Some("standalone".to_owned()),
-            ..Given::default()
-        };
+        let given = Given { name: Some("standalone".to_owned()), ..Given::default() };
         let identified = identify(given, Mounted::default()).unwrap();
         assert_eq!(identified.pod.deploy, "standalone");
         assert_eq!(identified.warnings.len(), 1);

@@ -71,9 +71,7 @@ impl FileName {
     }
 
     fn folders(&self) -> impl Iterator<Item = &str> {
-        self.0
-            .match_indices('/')
-            .filter_map(|(at, _)| self.0.get(..at))
+        self.0.match_indices('/').filter_map(|(at, _)| self.0.get(..at))
     }
 }
 
@@ -206,11 +204,7 @@ impl<'a> Claims<'a> {
     /// Takes a path, of a file or of a folder that belongs to one owner alone.
     fn reserve(&mut self, path: String, owner: String) -> Result<(), RenderError> {
         match self.owners.get(&path) {
-            Some(first) => Err(RenderError::Clash {
-                path,
-                first: first.clone(),
-                second: owner,
-            }),
+            Some(first) => Err(RenderError::Clash { path, first: first.clone(), second: owner }),
             None => {
                 self.owners.insert(path, owner);
                 Ok(())
@@ -228,14 +222,8 @@ impl<'a> Claims<'a> {
 
     fn file_that_is_a_folder(&self) -> Option<RenderError> {
         let folders: BTreeSet<&str> = self.files.keys().flat_map(FileName::folders).collect();
-        let file = self
-            .files
-            .keys()
-            .find(|file| folders.contains(file.as_str()))?;
-        let inside = self
-            .files
-            .keys()
-            .find(|other| other.folders().any(|f| f == file.as_str()))?;
+        let file = self.files.keys().find(|file| folders.contains(file.as_str()))?;
+        let inside = self.files.keys().find(|other| other.folders().any(|f| f == file.as_str()))?;
         let owner = |file: &FileName| self.owners.get(file.as_str()).cloned().unwrap_or_default();
         Some(RenderError::Clash {
             path: file.as_str().to_owned(),
@@ -248,35 +236,21 @@ impl<'a> Claims<'a> {
 /// Renders `bundle` as `layout` says, with the agent's own copy beside it.
 pub fn render<'a>(bundle: &'a Bundle, layout: &Layout) -> Result<Rendering<'a>, RenderError> {
     let collisions = disagreements(bundle, layout.collision)?;
-    let mut claims = Claims {
-        files: FileSet::new(),
-        owners: BTreeMap::new(),
-    };
+    let mut claims = Claims { files: FileSet::new(), owners: BTreeMap::new() };
     if layout.files {
         files::render(bundle, &mut claims)?;
     }
     if let Some(file) = &layout.env {
         let content = env::render(bundle, &layout.variables)?;
-        claims.add(
-            file.clone(),
-            "the env file".to_owned(),
-            Content::Made(content),
-        )?;
+        claims.add(file.clone(), "the env file".to_owned(), Content::Made(content))?;
     }
     if let Some(file) = &layout.json {
         let content = json::render(bundle);
-        claims.add(
-            file.clone(),
-            "the JSON file".to_owned(),
-            Content::Made(content),
-        )?;
+        claims.add(file.clone(), "the JSON file".to_owned(), Content::Made(content))?;
     }
     let own = Content::Made(bundle::write(bundle));
     claims.add(bundle::FILE.to_owned(), "the agent".to_owned(), own)?;
-    Ok(Rendering {
-        files: claims.finish()?,
-        collisions,
-    })
+    Ok(Rendering { files: claims.finish()?, collisions })
 }
 
 fn disagreements(
@@ -293,10 +267,7 @@ fn disagreements(
         match collision {
             Collision::Last => found.push((identity.clone(), keys)),
             Collision::Refuse => {
-                return Err(RenderError::Disagreement {
-                    identity: identity.clone(),
-                    keys,
-                });
+                return Err(RenderError::Disagreement { identity: identity.clone(), keys });
             }
         }
     }
@@ -329,10 +300,7 @@ pub(crate) mod tests {
             };
             (SecretName::new(*identity).unwrap(), set)
         });
-        Bundle {
-            secrets: secrets.collect(),
-            ..Bundle::default()
-        }
+        Bundle { secrets: secrets.collect(), ..Bundle::default() }
     }
 
     pub(crate) fn layout(outputs: &str) -> Layout {
@@ -351,28 +319,19 @@ pub(crate) mod tests {
         let visible = rendering.files.iter().filter(|(name, _)| !name.is_hidden());
         Ok(visible
             .map(|(name, content)| {
-                (
-                    name.to_string(),
-                    String::from_utf8(content.expose().to_vec()).unwrap(),
-                )
+                (name.to_string(), String::from_utf8(content.expose().to_vec()).unwrap())
             })
             .collect())
     }
 
     fn pairs(files: &[(&str, &str)]) -> Vec<(String, String)> {
-        files
-            .iter()
-            .map(|(name, bytes)| ((*name).to_owned(), (*bytes).to_owned()))
-            .collect()
+        files.iter().map(|(name, bytes)| ((*name).to_owned(), (*bytes).to_owned())).collect()
     }
 
     #[test]
     fn one_entry_is_one_folder_and_several_also_stand_apart() {
         let one = bundle(&[("a/b", &[&[("user", "u"), ("ip", "")]])]);
-        assert_eq!(
-            shown(&one, "files").unwrap(),
-            pairs(&[("a/b/ip", ""), ("a/b/user", "u")])
-        );
+        assert_eq!(shown(&one, "files").unwrap(), pairs(&[("a/b/ip", ""), ("a/b/user", "u")]));
 
         let two = bundle(&[("db", &[&[("user", "a")], &[("user", "b"), ("pw", "x")]])]);
         let expected = pairs(&[
@@ -390,11 +349,7 @@ pub(crate) mod tests {
         let clash = |secrets: &[(&str, &[&[(&str, &str)]])], outputs| {
             let bundle = bundle(secrets);
             match render(&bundle, &layout(outputs)) {
-                Err(RenderError::Clash {
-                    path,
-                    first,
-                    second,
-                }) => {
+                Err(RenderError::Clash { path, first, second }) => {
                     assert!(!first.is_empty() && !second.is_empty() && first != second);
                     path
                 }
@@ -404,38 +359,21 @@ pub(crate) mod tests {
         let key_and_folder: &[(&str, &[&[(&str, &str)]])] =
             &[("a", &[&[("b", "1")]]), ("a/b", &[&[("c", "2")]])];
         assert_eq!(clash(key_and_folder, "files"), "a/b");
-        assert_eq!(
-            clash(&[("a", &[&[("1", "x")], &[("k", "y")]])], "files"),
-            "a/1"
-        );
-        let entry_and_secret: &[(&str, &[&[(&str, &str)]])] = &[
-            ("a", &[&[("k", "x")], &[("k", "y")]]),
-            ("a/1", &[&[("z", "y")]]),
-        ];
+        assert_eq!(clash(&[("a", &[&[("1", "x")], &[("k", "y")]])], "files"), "a/1");
+        let entry_and_secret: &[(&str, &[&[(&str, &str)]])] =
+            &[("a", &[&[("k", "x")], &[("k", "y")]]), ("a/1", &[&[("z", "y")]])];
         assert_eq!(clash(entry_and_secret, "files"), "a/1");
-        assert_eq!(
-            clash(&[("secrets.json", &[&[("k", "v")]])], "files,json"),
-            "secrets.json"
-        );
+        assert_eq!(clash(&[("secrets.json", &[&[("k", "v")]])], "files,json"), "secrets.json");
     }
 
     #[test]
     fn disagreement_is_told_or_refused_but_agreement_is_neither() {
-        let two = bundle(&[(
-            "db",
-            &[&[("u", "a"), ("h", "x")], &[("u", "b"), ("h", "x")]],
-        )]);
+        let two = bundle(&[("db", &[&[("u", "a"), ("h", "x")], &[("u", "b"), ("h", "x")]])]);
         let rendering = render(&two, &layout("files")).unwrap();
         let db = SecretName::new("db").unwrap();
         assert_eq!(rendering.collisions, [(db.clone(), "u".to_owned())]);
-        let strict = Layout {
-            collision: Collision::Refuse,
-            ..layout("files")
-        };
-        let refused = RenderError::Disagreement {
-            identity: db,
-            keys: "u".to_owned(),
-        };
+        let strict = Layout { collision: Collision::Refuse, ..layout("files") };
+        let refused = RenderError::Disagreement { identity: db, keys: "u".to_owned() };
         assert_eq!(render(&two, &strict).unwrap_err(), refused);
     }
 
@@ -446,11 +384,8 @@ pub(crate) mod tests {
             ("a-b", &[&[("y", "2")]]),
             ("a/c", &[&[("z", "3")]]),
         ]);
-        let names: Vec<String> = shown(&bundle, "files")
-            .unwrap()
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect();
+        let names: Vec<String> =
+            shown(&bundle, "files").unwrap().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["a/c/z", "a/x", "a-b/y"]);
     }
 

@@ -42,10 +42,7 @@ async fn resolve(name: &str) -> Result<Vec<IpAddr>, Unresolved> {
     let resolver = TokioResolver::builder_tokio()
         .and_then(|builder| builder.build())
         .map_err(|error| Unresolved(format!("/etc/resolv.conf: {error}")))?;
-    let answer = resolver
-        .lookup_ip(name)
-        .await
-        .map_err(|error| failed(&error))?;
+    let answer = resolver.lookup_ip(name).await.map_err(|error| failed(&error))?;
     Ok(answer.iter().collect())
 }
 
@@ -59,9 +56,7 @@ fn in_hosts(hosts: &Hosts, name: &str) -> Vec<IpAddr> {
         .filter_map(|record| hosts.lookup_static_host(&Query::query(host.clone(), record)))
         .flat_map(|lookup| {
             let records = lookup.answers().iter();
-            records
-                .filter_map(|record| record.data.ip_addr())
-                .collect::<Vec<_>>()
+            records.filter_map(|record| record.data.ip_addr()).collect::<Vec<_>>()
         })
         .collect();
     // "localhost" is this machine even where no file says so (RFC 6761, section 6.3).

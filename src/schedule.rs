@@ -55,10 +55,7 @@ fn shortest_ttl(set: &SecretSet) -> Option<Duration> {
         .items()
         .filter(|item| item.key == "TTL")
         .filter_map(|item| item.value.expose().trim().parse::<u32>().ok());
-    seconds
-        .map(|seconds| Duration::from_secs(seconds.into()))
-        .filter(|ttl| *ttl > SOONEST)
-        .min()
+    seconds.map(|seconds| Duration::from_secs(seconds.into())).filter(|ttl| *ttl > SOONEST).min()
 }
 
 /// What a failure leads to.
@@ -140,10 +137,7 @@ mod tests {
             ("", None, Some(0), 60),
         ] {
             let mut bundle = bundle(&[("s", &[&[("password", "x"), ("TTL", ttl)]])]);
-            bundle
-                .secrets
-                .values_mut()
-                .for_each(|set| set.renew = renew);
+            bundle.secrets.values_mut().for_each(|set| set.renew = renew);
             let due = due_in(&bundle, RenewInterval::Auto, |_| expiry.map(seconds));
             assert_eq!(due, Some(seconds(expected)), "{ttl:?} {renew:?} {expiry:?}");
         }
@@ -160,27 +154,20 @@ mod tests {
         for seed in 0..2_000 {
             let mut tries = Tries::new(seconds(30), fastrand::Rng::with_seed(seed));
             for (n, widest) in (0..).zip(widest.iter_mut()) {
-                let Next::In(wait) = tries.after_failure(Retry::Backoff) else {
-                    panic!("stopped")
-                };
+                let Next::In(wait) = tries.after_failure(Retry::Backoff) else { panic!("stopped") };
                 assert!(wait < step(n), "{wait:?} is past step {n}");
                 *widest = wait.max(*widest);
             }
         }
         for (n, widest) in (0..).zip(widest) {
-            assert!(
-                widest > step(n).mul_f64(0.95),
-                "step {n} only reaches {widest:?}"
-            );
+            assert!(widest > step(n).mul_f64(0.95), "step {n} only reaches {widest:?}");
         }
     }
 
     #[test]
     fn the_vaults_wish_is_a_floor_and_never_stops() {
         let mut tries = Tries::new(seconds(30), fastrand::Rng::with_seed(7));
-        let Next::In(wait) = tries.after_failure(Retry::After(seconds(45))) else {
-            panic!()
-        };
+        let Next::In(wait) = tries.after_failure(Retry::After(seconds(45))) else { panic!() };
         assert!(wait >= seconds(45) && wait < seconds(46));
         assert_eq!(tries.after_failure(Retry::Never), Next::Stop);
     }
@@ -192,9 +179,7 @@ mod tests {
             tries.after_failure(Retry::Backoff);
         }
         tries.succeeded();
-        let Next::In(wait) = tries.after_failure(Retry::Backoff) else {
-            panic!()
-        };
+        let Next::In(wait) = tries.after_failure(Retry::Backoff) else { panic!() };
         assert!(wait < Duration::from_millis(500));
     }
 }

@@ -52,17 +52,12 @@ fn offset(rest: &str, sign: char) -> Option<i32> {
     if rest.is_empty() {
         return Some(0);
     }
-    rest.strip_prefix(sign)?
-        .parse()
-        .ok()
-        .filter(|offset| (0..=30).contains(offset))
+    rest.strip_prefix(sign)?.parse().ok().filter(|offset| (0..=30).contains(offset))
 }
 
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named = usize::try_from(self.0 - 1)
-            .ok()
-            .and_then(|index| NAMES.get(index));
+        let named = usize::try_from(self.0 - 1).ok().and_then(|index| NAMES.get(index));
         match named {
             Some(name) => write!(f, "SIG{name}"),
             None => write!(f, "SIGRTMIN+{}", self.0 - REAL_TIME.0),

@@ -41,12 +41,8 @@ fn failed(error: &FetchError) -> Failure {
 
 /// Whose set the configuration asks for.
 pub fn origin(config: &Config) -> Result<Origin, Failure> {
-    let mut identities: Vec<String> = config
-        .wanted
-        .identities
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let mut identities: Vec<String> =
+        config.wanted.identities.iter().map(ToString::to_string).collect();
     identities.sort_unstable();
     Ok(Origin {
         url: config.vault.url.to_string(),
@@ -74,10 +70,7 @@ pub fn adoptable(store: &Store, origin: &Origin) -> Option<Adopted> {
         return None;
     }
     if let Some(differs) = state.origin.difference(origin) {
-        tracing::info!(
-            differs,
-            "the set that stands is of another origin; fetching anew"
-        );
+        tracing::info!(differs, "the set that stands is of another origin; fetching anew");
         return None;
     }
     let secrets = state.secrets.iter().filter_map(|known| {
@@ -92,10 +85,7 @@ pub fn adoptable(store: &Store, origin: &Origin) -> Option<Adopted> {
         };
         Some((known.identity.clone(), set))
     });
-    let bundle = Bundle {
-        secrets: secrets.collect(),
-        ..Bundle::default()
-    };
+    let bundle = Bundle { secrets: secrets.collect(), ..Bundle::default() };
     Some(Adopted { bundle, state })
 }
 
@@ -114,25 +104,16 @@ impl<'a> Start<'a> {
     pub fn new(config: &'a Config, store: &'a mut Store, origin: &'a Origin) -> Self {
         let obtaining = Obtaining::new(store.intended(origin));
         let tries = Tries::new(LONGEST_STEP, fastrand::Rng::new());
-        Self {
-            config,
-            store,
-            origin,
-            obtaining,
-            tries,
-            began: Instant::now(),
-        }
+        Self { config, store, origin, obtaining, tries, began: Instant::now() }
     }
 
     /// Serves a set that stands; if it is due, one read may bring a newer one.
     pub async fn adopt(&mut self, adopted: Adopted) -> Result<Outcome, Failure> {
-        let Adopted { bundle, state } = adopted;
+        let Adopted { bundle, mut state } = adopted;
         let due = state.is_due(clock::boot());
         tracing::info!(generation = %state.generation, due, "adopted the set that stands");
-        let outcome = self
-            .publisher()
-            .adopted(&bundle, state.clone())
-            .map_err(|error| error.failure())?;
+        let outcome =
+            self.publisher().adopted(&bundle, &mut state).map_err(|error| error.failure())?;
         let reads = self.config.wanted.source != Way::Provision
             || self.config.wanted.refresh != Refresh::Post;
         if !due || !reads {
@@ -146,15 +127,8 @@ impl<'a> Start<'a> {
                     error = told,
                     "the set that stands could not be renewed and serves on"
                 );
-                let failures = state.failures.saturating_add(1);
-                let last_error = Some(class.to_owned());
-                let generation = outcome.generation();
-                let state = State {
-                    failures,
-                    last_error,
-                    generation,
-                    ..state
-                };
+                state.failures = state.failures.saturating_add(1);
+                state.last_error = Some(class.to_owned());
                 if let Err(error) = self.store.save(&state) {
                     tracing::warn!(error = chain(&error), "the state is behind");
                 }
@@ -171,24 +145,16 @@ impl<'a> Start<'a> {
             Ok(bundle) => bundle,
             Err(error) if error.is_final() => return Err(Late::Final(failed(&error))),
             Err(error) => {
-                return Err(Late::Passing {
-                    class: error.class(),
-                    told: chain(&error),
-                });
+                return Err(Late::Passing { class: error.class(), told: chain(&error) });
             }
         };
-        self.publisher()
-            .fetched(&bundle, Some(state), asking.settled())
-            .map_err(|error| {
-                let class = match error {
-                    PublishError::Render(_) => "render",
-                    PublishError::Write(_) => "write",
-                };
-                Late::Passing {
-                    class,
-                    told: chain(&error),
-                }
-            })
+        self.publisher().fetched(&bundle, Some(state), asking.settled()).map_err(|error| {
+            let class = match error {
+                PublishError::Render(_) => "render",
+                PublishError::Write(_) => "write",
+            };
+            Late::Passing { class, told: chain(&error) }
+        })
     }
 
     /// A client, with everything that it needs read and proven.
@@ -202,9 +168,7 @@ impl<'a> Start<'a> {
         let identities = identities.filter(|_| self.config.layout.files);
         let outputs = [&self.config.layout.env, &self.config.layout.json];
         let outputs = outputs.into_iter().flatten().map(String::as_str);
-        self.store
-            .prove(identities.chain(outputs))
-            .map_err(|error| cannot_write(&error))
+        self.store.prove(identities.chain(outputs)).map_err(|error| cannot_write(&error))
     }
 
     /// Obtains and publishes the first set, retrying until the configured time is over.
@@ -225,19 +189,10 @@ impl<'a> Start<'a> {
     ) -> Result<Bundle, Failure> {
         let mut told = None;
         loop {
-            let Self {
-                config,
-                store,
-                origin,
-                obtaining,
-                ..
-            } = self;
+            let Self { config, store, origin, obtaining, .. } = self;
             let intend = |posted: &BTreeSet<SecretName>| {
                 let identities = posted.iter().cloned().collect();
-                let pending = Pending {
-                    origin: (*origin).clone(),
-                    identities,
-                };
+                let pending = Pending { origin: (*origin).clone(), identities };
                 store.intend(&pending).map_err(StepError::Write)
             };
             let error = match obtaining.attempt(source, &config.wanted, intend).await {
@@ -251,8 +206,7 @@ impl<'a> Start<'a> {
                 Err(StepError::Fetch(error)) => error,
                 Err(StepError::Write(error)) => return Err(cannot_write(&error)),
             };
-            self.pause(error.retry(), deadline, failed(&error), &mut told)
-                .await?;
+            self.pause(error.retry(), deadline, failed(&error), &mut told).await?;
         }
     }
 
@@ -272,8 +226,7 @@ impl<'a> Start<'a> {
                 PublishError::Render(_) => Retry::Never,
                 PublishError::Write(_) => Retry::Backoff,
             };
-            self.pause(retry, latest, error.failure(), &mut told)
-                .await?;
+            self.pause(retry, latest, error.failure(), &mut told).await?;
         }
     }
 
@@ -313,10 +266,7 @@ impl<'a> Start<'a> {
     fn gave_up(&self, failure: Failure) -> Failure {
         let after = Duration::from_secs(self.began.elapsed().as_secs());
         let after = humantime::format_duration(after);
-        Failure {
-            message: format!("{}; gave up after {after}", failure.message),
-            ..failure
-        }
+        Failure { message: format!("{}; gave up after {after}", failure.message), ..failure }
     }
 
     /// Gives back what may have been provisioned and was never published.

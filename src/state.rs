@@ -37,9 +37,7 @@ impl Origin {
             (self.pod_uid != other.pod_uid, "the pod's UID"),
             (self.namespace != other.namespace, "the namespace"),
         ];
-        differences
-            .into_iter()
-            .find_map(|(differs, what)| differs.then_some(what))
+        differences.into_iter().find_map(|(differs, what)| differs.then_some(what))
     }
 }
 
@@ -146,9 +144,7 @@ impl State {
 
     /// What was remembered of one secret.
     pub fn secret(&self, identity: &SecretName) -> Option<&SecretState> {
-        self.secrets
-            .iter()
-            .find(|secret| secret.identity == *identity)
+        self.secrets.iter().find(|secret| secret.identity == *identity)
     }
 }
 
@@ -183,10 +179,7 @@ pub(crate) mod tests {
             next_due: None,
             failures: 0,
             last_error: None,
-            boot_ms: BootMillis {
-                fetched: 1_000,
-                next_due: Some(5_000),
-            },
+            boot_ms: BootMillis { fetched: 1_000, next_due: Some(5_000) },
             origin: origin(),
             refresh: Settled::Get,
             given_back: false,
@@ -202,16 +195,9 @@ pub(crate) mod tests {
             (999, Some(5_000), true),
             (99_000, None, false),
         ] {
-            let boot_ms = BootMillis {
-                fetched: 1_000,
-                next_due,
-            };
+            let boot_ms = BootMillis { fetched: 1_000, next_due };
             let state = State { boot_ms, ..state() };
-            assert_eq!(
-                state.is_due(Duration::from_millis(now)),
-                due,
-                "{now} {next_due:?}"
-            );
+            assert_eq!(state.is_due(Duration::from_millis(now)), due, "{now} {next_due:?}");
         }
     }
 

@@ -64,19 +64,11 @@ enum WriteCause {
 
 impl WriteError {
     fn new(what: &'static str, path: impl Into<PathBuf>, cause: impl Into<WriteCause>) -> Self {
-        Self {
-            what,
-            path: path.into(),
-            cause: cause.into(),
-            hint: None,
-        }
+        Self { what, path: path.into(), cause: cause.into(), hint: None }
     }
 
     fn hinting(self, hint: &'static str) -> Self {
-        Self {
-            hint: Some(hint),
-            ..self
-        }
+        Self { hint: Some(hint), ..self }
     }
 
     /// What to do about it.
@@ -146,13 +138,7 @@ impl Store {
             .as_deref()
             .and_then(|name| generation::snapshot(&dir, name))
             .map_or_else(Generation::default, |state| state.generation);
-        let store = Self {
-            dir,
-            own,
-            owner,
-            current,
-            generation,
-        };
+        let store = Self { dir, own, owner, current, generation };
         store.clear();
         Ok(store)
     }
@@ -192,18 +178,10 @@ impl Store {
         let kept = self.own.read(STATE).ok();
         let kept = kept.and_then(|bytes| serde_json::from_slice::<State>(bytes.expose()).ok());
         // A crash between the rename and the state leaves the state of the generation before.
-        let state = kept
-            .filter(|kept| kept.generation == snapshot.generation)
-            .unwrap_or(snapshot);
-        let bytes = self
-            .dir
-            .open(name)
-            .and_then(|dir| dir.read(bundle::FILE))
-            .ok()?;
+        let state = kept.filter(|kept| kept.generation == snapshot.generation).unwrap_or(snapshot);
+        let bytes = self.dir.open(name).and_then(|dir| dir.read(bundle::FILE)).ok()?;
         let entries = bundle::read(bytes.expose())?;
-        let known = entries
-            .keys()
-            .all(|identity| state.secret(identity).is_some());
+        let known = entries.keys().all(|identity| state.secret(identity).is_some());
         known.then_some(Standing { state, entries })
     }
 
@@ -319,11 +297,7 @@ impl Store {
 }
 
 fn absent_is_fine(error: Errno) -> Result<(), Errno> {
-    if error == Errno::NOENT {
-        Ok(())
-    } else {
-        Err(error)
-    }
+    if error == Errno::NOENT { Ok(()) } else { Err(error) }
 }
 
 fn open_dir(output: &Output) -> Result<OwnedFd, WriteError> {
@@ -339,19 +313,15 @@ fn open_dir(output: &Output) -> Result<OwnedFd, WriteError> {
         }
         Err(error) => return Err(error),
     };
-    let (Some(parent), Some(last), true) = (
-        output.dir.parent(),
-        output.dir.file_name(),
-        output.create_last,
-    ) else {
+    let (Some(parent), Some(last), true) =
+        (output.dir.parent(), output.dir.file_name(), output.create_last)
+    else {
         return Err(missing);
     };
     let parent = Dir::new(open(parent)?, parent.to_owned());
     require_memory(&parent, output.disk)?;
     let owner = Owner::of(&parent, &output.access)?;
-    parent
-        .open_or_make(&last.to_string_lossy(), &owner)
-        .map(Dir::into_descriptor)
+    parent.open_or_make(&last.to_string_lossy(), &owner).map(Dir::into_descriptor)
 }
 
 fn require_memory(dir: &Dir, disk: Disk) -> Result<(), WriteError> {
@@ -368,11 +338,8 @@ fn require_memory(dir: &Dir, disk: Disk) -> Result<(), WriteError> {
             tracing::warn!(%dir, "secrets are published to a disk; mount a memory emptyDir there");
             Ok(())
         }
-        Disk::Refuse => Err(
-            WriteError::new("publish to", dir.path(), WriteCause::OnDisk).hinting(
-                "mount an emptyDir with medium: Memory there, or set SEGURA_ALLOW_DISK=true",
-            ),
-        ),
+        Disk::Refuse => Err(WriteError::new("publish to", dir.path(), WriteCause::OnDisk)
+            .hinting("mount an emptyDir with medium: Memory there, or set SEGURA_ALLOW_DISK=true")),
     }
 }
 

@@ -26,6 +26,8 @@ use exchange::Wire;
 use tls::setting;
 use wire::Answer;
 
+/// However near the deadline, an exchange that is begun gets this much.
+const LEAST: Duration = Duration::from_secs(1);
 /// How long giving back may take, all of it: pods also die hard.
 pub const GIVE_BACK: Duration = Duration::from_secs(5);
 
@@ -112,19 +114,15 @@ impl<'a> Client<'a> {
             let private_key = settings.private_key_file.as_deref().map(|file| {
                 const VARIABLE: &str = "SEGURA_PRIVATE_KEY_FILE";
                 let pem = tls::read(VARIABLE, file)?;
-                let key = std::str::from_utf8(pem.expose())
-                    .ok()
-                    .and_then(PrivateKey::from_pem);
+                let key = std::str::from_utf8(pem.expose()).ok().and_then(PrivateKey::from_pem);
                 key.ok_or_else(|| setting(VARIABLE, "holds no PKCS#8 private key in PEM"))
             });
             credential(&settings.client_id)?;
             credential(&settings.client_secret)?;
             Ok((wire, private_key.transpose()?))
         };
-        let (wire, private_key) = prepared().map_err(|cause| FetchError {
-            attempt: Attempt::Prepare,
-            cause,
-        })?;
+        let (wire, private_key) =
+            prepared().map_err(|cause| FetchError { attempt: Attempt::Prepare, cause })?;
         Ok(Self {
             settings,
             pod,
@@ -163,9 +161,7 @@ impl<'a> Client<'a> {
         attempt: Attempt,
         request: RequestBuilder,
     ) -> Result<Bundle, FetchError> {
-        let mut bundle = self
-            .asked(&attempt, request, self.read_limit(), wire::secrets)
-            .await?;
+        let mut bundle = self.asked(&attempt, request, self.read_limit(), wire::secrets).await?;
         decrypt::open_all(&mut bundle, self.private_key.as_ref());
         Ok(bundle)
     }
@@ -209,7 +205,7 @@ impl<'a> Client<'a> {
         let first = self.asked_once(attempt, request, limit, &understand).await;
         match (first, again) {
             (Err(error), Some(again))
-                if error.may_be_the_token() && error.attempt != Attempt::LogIn =>
+                if error.may_be_the_token() && !matches!(error.attempt, Attempt::LogIn(_)) =>
             {
                 self.token = None;
                 let second = self.asked_once(attempt, again, limit, &understand).await;
@@ -229,31 +225,21 @@ impl<'a> Client<'a> {
         limit: Limit,
         understand: impl Fn(&Answer<'_>) -> Result<T, Cause>,
     ) -> Result<T, FetchError> {
-        self.log_in().await.map_err(|cause| FetchError {
-            attempt: Attempt::LogIn,
-            cause,
+        self.log_in().await.map_err(|cause| {
+            let host = self.settings.url.host_str().unwrap_or_default().to_owned();
+            FetchError { attempt: Attempt::LogIn(host), cause }
         })?;
         let sent = async {
-            let token = self
-                .token
-                .as_ref()
-                .ok_or(Cause::Nonsense(error::Nonsense::NoToken))?;
+            let token = self.token.as_ref().ok_or(Cause::Nonsense(error::Nonsense::NoToken))?;
             let request = request.header(reqwest::header::AUTHORIZATION, token.header.clone());
             let reply = self.wire.exchange(request, self.within(limit)).await?;
             understand(&reply.answer(&[token.value.expose()]))
         };
-        sent.await.map_err(|cause| FetchError {
-            attempt: attempt.clone(),
-            cause,
-        })
+        sent.await.map_err(|cause| FetchError { attempt: attempt.clone(), cause })
     }
 
     async fn log_in(&mut self) -> Result<(), Cause> {
-        if self
-            .token
-            .as_ref()
-            .is_some_and(|token| Instant::now() < token.good_until)
-        {
+        if self.token.as_ref().is_some_and(|token| Instant::now() < token.good_until) {
             return Ok(());
         }
         let id = credential(&self.settings.client_id)?;
@@ -274,11 +260,7 @@ impl<'a> Client<'a> {
             .map_err(|_| Cause::Nonsense(error::Nonsense::NoToken))?;
         header.set_sensitive(true);
         let good_until = asked + token.lifetime.mul_f64(0.8);
-        self.token = Some(HeldToken {
-            header,
-            value: token.value,
-            good_until,
-        });
+        self.token = Some(HeldToken { header, value: token.value, good_until });
         tracing::debug!("logged in");
         Ok(())
     }
@@ -287,7 +269,8 @@ impl<'a> Client<'a> {
         match (limit, self.deadline) {
             (Limit::Whole(limit), _) | (Limit::UntilDeadline(limit), None) => limit,
             (Limit::UntilDeadline(limit), Some(deadline)) => {
-                limit.min(deadline.saturating_duration_since(Instant::now()))
+                let left = deadline.saturating_duration_since(Instant::now());
+                limit.min(left.max(LEAST))
             }
         }
     }
@@ -305,9 +288,7 @@ impl Source for Client<'_> {
             .json(&self.query(name));
         let attempt = Attempt::Provision(name.clone());
         let limit = self.settings.provision_timeout;
-        let bundle = self
-            .asked(&attempt, request, Limit::Whole(limit), wire::secrets)
-            .await?;
+        let bundle = self.asked(&attempt, request, Limit::Whole(limit), wire::secrets).await?;
         self.one(attempt, bundle, name)
     }
 
@@ -317,9 +298,7 @@ impl Source for Client<'_> {
             .request(Method::GET, self.url(&["iso", "coe", "dapp", "provision"]))
             .query(&self.query(name));
         let attempt = Attempt::ReadProvisioned(name.clone());
-        let bundle = self
-            .asked(&attempt, request, self.read_limit(), wire::secrets)
-            .await?;
+        let bundle = self.asked(&attempt, request, self.read_limit(), wire::secrets).await?;
         self.one(attempt, bundle, name)
     }
 
@@ -330,9 +309,7 @@ impl Source for Client<'_> {
     }
 
     async fn read_secrets(&mut self) -> Result<Bundle, FetchError> {
-        let request = self
-            .wire
-            .request(Method::GET, self.url(&["iso", "sctm", "secret"]));
+        let request = self.wire.request(Method::GET, self.url(&["iso", "sctm", "secret"]));
         self.all(Attempt::ReadSecrets, request).await
     }
 
@@ -340,10 +317,7 @@ impl Source for Client<'_> {
         let url = self.url(&["iso", "sctm", "secret", name.as_str()]);
         let request = self.wire.request(Method::GET, url);
         let attempt = Attempt::ReadSecret(name.clone());
-        match self
-            .asked(&attempt, request, self.read_limit(), wire::secrets)
-            .await
-        {
+        match self.asked(&attempt, request, self.read_limit(), wire::secrets).await {
             Ok(bundle) => self.one(attempt, bundle, name),
             Err(error) if name.as_str().contains('/') && is_unknown_resource(&error) => {
                 let list = self.read_secrets().await?;
@@ -366,13 +340,7 @@ impl Source for Client<'_> {
         let url = self.url(&["iso", "coe", "dapp", "deprovision"]);
         let request = self.wire.request(Method::POST, url).json(&body);
         let attempt = Attempt::GiveBack(name.clone());
-        self.asked(
-            &attempt,
-            request,
-            Limit::UntilDeadline(GIVE_BACK),
-            wire::done,
-        )
-        .await?;
+        self.asked(&attempt, request, Limit::UntilDeadline(GIVE_BACK), wire::done).await?;
         self.ids.remove(name);
         Ok(true)
     }
@@ -390,11 +358,7 @@ enum Limit {
 fn is_unknown_resource(error: &FetchError) -> bool {
     matches!(
         error.cause,
-        Cause::Rejected { status: 404, .. }
-            | Cause::TurnedAway {
-                status: 400 | 404,
-                ..
-            }
+        Cause::Rejected { status: 404, .. } | Cause::TurnedAway { status: 400 | 404, .. }
     )
 }
 
@@ -408,9 +372,7 @@ fn credential(credential: &Credential) -> Result<Secret<String>, Cause> {
     let named = path.display();
     let text = std::str::from_utf8(bytes.expose())
         .map_err(|_| setting(variable, format!("{named} is not UTF-8")))?;
-    let text = text
-        .strip_suffix('\n')
-        .map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
+    let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
     if text.is_empty() {
         return Err(setting(variable, format!("{named} is empty")));
     }
@@ -425,16 +387,10 @@ fn credential(credential: &Credential) -> Result<Secret<String>, Cause> {
 
 /// SHA-256 of the client id, in hexadecimal: tells authorizations apart without naming them.
 pub fn client_digest(settings: &Vault) -> Result<String, FetchError> {
-    let id = credential(&settings.client_id).map_err(|cause| FetchError {
-        attempt: Attempt::Prepare,
-        cause,
-    })?;
+    let id = credential(&settings.client_id)
+        .map_err(|cause| FetchError { attempt: Attempt::Prepare, cause })?;
     let hash = digest::digest(&digest::SHA256, id.expose().as_bytes());
-    Ok(hash
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]
@@ -449,31 +405,21 @@ mod tests {
         let path = dir.path().join("secret");
         let read = |bytes: &[u8]| {
             fs::write(&path, bytes).unwrap();
-            let file = Credential::File {
-                variable: "SEGURA_CLIENT_SECRET_FILE",
-                path: path.clone(),
-            };
+            let file =
+                Credential::File { variable: "SEGURA_CLIENT_SECRET_FILE", path: path.clone() };
             credential(&file).map(|value| value.expose().clone())
         };
         assert_eq!(read(b"s3cret").unwrap(), "s3cret");
         assert_eq!(read(b"s3cret\n").unwrap(), "s3cret");
         assert_eq!(read(b"s3cret\r\n").unwrap(), "s3cret");
         assert_eq!(read(b" s3cret ").unwrap(), " s3cret ");
-        for bytes in [
-            b"".as_slice(),
-            b"\n",
-            b"canary\n\n",
-            b"can\0ary",
-            b"canary\xff",
-        ] {
+        for bytes in [b"".as_slice(), b"\n", b"canary\n\n", b"can\0ary", b"canary\xff"] {
             let told = crate::exit::chain(&read(bytes).unwrap_err());
             assert!(told.starts_with("SEGURA_CLIENT_SECRET_FILE: "), "{told}");
             assert!(!told.contains("canary"), "{told}");
         }
-        let missing = Credential::File {
-            variable: "SEGURA_CLIENT_ID_FILE",
-            path: dir.path().join("no"),
-        };
+        let missing =
+            Credential::File { variable: "SEGURA_CLIENT_ID_FILE", path: dir.path().join("no") };
         assert!(credential(&missing).is_err());
     }
 }

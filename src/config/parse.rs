@@ -27,10 +27,8 @@ pub fn duration(text: &str) -> Result<Duration, Shape> {
         _ => return Err(DURATION),
     };
     // A hundred years; beyond it clocks overflow, and nobody meant it.
-    let number = number
-        .checked_mul(millis)
-        .filter(|n| *n <= 876_000 * 3_600_000)
-        .ok_or(DURATION)?;
+    let number =
+        number.checked_mul(millis).filter(|n| *n <= 876_000 * 3_600_000).ok_or(DURATION)?;
     Ok(Duration::from_millis(number))
 }
 
@@ -46,9 +44,7 @@ pub fn timeout(text: &str) -> Result<Duration, Shape> {
 pub fn duration_or_off(text: &str) -> Result<Option<Duration>, Shape> {
     match text {
         "off" => Ok(None),
-        _ => timeout(text)
-            .map(Some)
-            .map_err(|_| "`off` or a duration such as 30s, 5m or 1h"),
+        _ => timeout(text).map(Some).map_err(|_| "`off` or a duration such as 30s, 5m or 1h"),
     }
 }
 
@@ -64,19 +60,13 @@ pub fn mode(text: &str) -> Result<u32, Shape> {
     if !octal {
         return Err(SHAPE);
     }
-    u32::from_str_radix(text, 8)
-        .ok()
-        .filter(|mode| *mode <= 0o777)
-        .ok_or(SHAPE)
+    u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777).ok_or(SHAPE)
 }
 
 /// Reads a numeric user or group id.
 pub fn id(text: &str) -> Result<u32, Shape> {
     // The largest number means "leave it as it is" to chown(2).
-    text.parse()
-        .ok()
-        .filter(|id| *id != u32::MAX)
-        .ok_or("a number, as in runAsUser and fsGroup")
+    text.parse().ok().filter(|id| *id != u32::MAX).ok_or("a number, as in runAsUser and fsGroup")
 }
 
 /// Reads a signal.
@@ -86,20 +76,14 @@ pub fn signal(text: &str) -> Result<Signal, Shape> {
 
 /// Reads an exit code other than 0, which would say that all is well.
 pub fn exit_code(text: &str) -> Result<u8, Shape> {
-    text.parse()
-        .ok()
-        .filter(|code| *code > 0)
-        .ok_or("a number from 1 to 255")
+    text.parse().ok().filter(|code| *code > 0).ok_or("a number from 1 to 255")
 }
 
 /// Reads an address and port.
 pub fn address(text: &str) -> Result<Option<SocketAddr>, Shape> {
     match text {
         "off" => Ok(None),
-        _ => text
-            .parse()
-            .map(Some)
-            .map_err(|_| "`off` or ADDR:PORT such as 0.0.0.0:9102"),
+        _ => text.parse().map(Some).map_err(|_| "`off` or ADDR:PORT such as 0.0.0.0:9102"),
     }
 }
 
@@ -127,6 +111,12 @@ pub fn path(text: &str) -> Result<std::path::PathBuf, Shape> {
     absolute.then(|| text.into()).ok_or("an absolute path")
 }
 
+/// Reads the value of a header.
+pub fn header(text: &str) -> Result<String, Shape> {
+    let visible = text.bytes().all(|c| (0x20..0x7f).contains(&c));
+    visible.then(|| text.to_owned()).ok_or("printable ASCII, as a URL is")
+}
+
 /// Reads a base URL: http or https, a host, and no more than a path.
 pub fn base_url(text: &str) -> Result<Url, Shape> {
     const SHAPE: Shape =
@@ -149,9 +139,7 @@ pub fn base_url(text: &str) -> Result<Url, Shape> {
 
 /// Reads a loopback URL to POST to.
 pub fn loopback_url(text: &str) -> Result<Url, Shape> {
-    let url = Url::parse(text)
-        .ok()
-        .filter(|url| url.scheme() == "http" && is_loopback(url));
+    let url = Url::parse(text).ok().filter(|url| url.scheme() == "http" && is_loopback(url));
     url.ok_or("an http URL on a loopback address such as http://127.0.0.1:8080/reload")
 }
 
@@ -189,11 +177,7 @@ mod tests {
             ("99999999999999999999h", None),
             ("9999999999h", None),
         ] {
-            assert_eq!(
-                duration(text).ok(),
-                millis.map(Duration::from_millis),
-                "{text}"
-            );
+            assert_eq!(duration(text).ok(), millis.map(Duration::from_millis), "{text}");
         }
         assert!(timeout("0s").is_err());
         assert_eq!(duration_or_off("off"), Ok(None));
@@ -219,18 +203,9 @@ mod tests {
     #[test]
     fn urls_are_plain_and_have_one_spelling() {
         for (text, expected) in [
-            (
-                "https://vault.example.com",
-                Some("https://vault.example.com/"),
-            ),
-            (
-                "https://vault.example.com/",
-                Some("https://vault.example.com/"),
-            ),
-            (
-                "https://vault.example.com:8443/a/b//",
-                Some("https://vault.example.com:8443/a/b"),
-            ),
+            ("https://vault.example.com", Some("https://vault.example.com/")),
+            ("https://vault.example.com/", Some("https://vault.example.com/")),
+            ("https://vault.example.com:8443/a/b//", Some("https://vault.example.com:8443/a/b")),
             ("http://127.0.0.1:80", Some("http://127.0.0.1/")),
             ("https://user@vault.example.com", None),
             ("https://:pw@vault.example.com", None),
@@ -240,11 +215,7 @@ mod tests {
             ("vault.example.com", None),
             ("https://", None),
         ] {
-            assert_eq!(
-                base_url(text).ok().map(String::from).as_deref(),
-                expected,
-                "{text}"
-            );
+            assert_eq!(base_url(text).ok().map(String::from).as_deref(), expected, "{text}");
         }
     }
 

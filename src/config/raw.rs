@@ -82,18 +82,8 @@ pub const VARIABLES: &[Variable] = &[
         "built-in roots",
         "PEM bundle; when set, the only roots trusted",
     ),
-    variable(
-        "SEGURA_CLIENT_CERT_FILE",
-        Group::Vault,
-        "none",
-        "client certificate, PEM",
-    ),
-    variable(
-        "SEGURA_CLIENT_KEY_FILE",
-        Group::Vault,
-        "none",
-        "key of the client certificate, PEM",
-    ),
+    variable("SEGURA_CLIENT_CERT_FILE", Group::Vault, "none", "client certificate, PEM"),
+    variable("SEGURA_CLIENT_KEY_FILE", Group::Vault, "none", "key of the client certificate, PEM"),
     variable(
         "SEGURA_PRIVATE_KEY_FILE",
         Group::Vault,
@@ -102,30 +92,15 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable("SEGURA_REFERER", Group::Vault, "none", "sent as Referer"),
     variable("SEGURA_TIMEOUT", Group::Vault, "10s", "one whole read"),
-    variable(
-        "SEGURA_CONNECT_TIMEOUT",
-        Group::Vault,
-        "3s",
-        "the connect part of a request",
-    ),
-    variable(
-        "SEGURA_PROVISION_TIMEOUT",
-        Group::Vault,
-        "60s",
-        "one whole provisioning POST",
-    ),
+    variable("SEGURA_CONNECT_TIMEOUT", Group::Vault, "3s", "the connect part of a request"),
+    variable("SEGURA_PROVISION_TIMEOUT", Group::Vault, "60s", "one whole provisioning POST"),
     variable(
         "SEGURA_POD_NAME",
         Group::Pod,
         "POD_NAME, else the token's claim, else HOSTNAME",
         "the pod's name",
     ),
-    variable(
-        "SEGURA_POD_UID",
-        Group::Pod,
-        "POD_UID, else the token's claim",
-        "the pod's UID",
-    ),
+    variable("SEGURA_POD_UID", Group::Pod, "POD_UID, else the token's claim", "the pod's UID"),
     variable(
         "SEGURA_NAMESPACE",
         Group::Pod,
@@ -168,12 +143,7 @@ pub const VARIABLES: &[Variable] = &[
         "auto",
         "auto, off, or a duration of 1s or more",
     ),
-    variable(
-        "SEGURA_MAX_STALE",
-        Group::Fetch,
-        "off",
-        "older than this, `check ready` fails",
-    ),
+    variable("SEGURA_MAX_STALE", Group::Fetch, "off", "older than this, `check ready` fails"),
     variable(
         "SEGURA_ON_ABSENT",
         Group::Fetch,
@@ -192,42 +162,17 @@ pub const VARIABLES: &[Variable] = &[
         "/run/secrets/segura",
         "the directory that all outputs live in; tmpfs",
     ),
-    variable(
-        "SEGURA_OUTPUT",
-        Group::Write,
-        "files",
-        "comma list of files, env, json",
-    ),
-    variable(
-        "SEGURA_ENV_FILE",
-        Group::Write,
-        "secrets.env",
-        "name of the env file",
-    ),
-    variable(
-        "SEGURA_JSON_FILE",
-        Group::Write,
-        "secrets.json",
-        "name of the JSON file",
-    ),
-    variable(
-        "SEGURA_YAML_FILE",
-        Group::Write,
-        "secrets.yaml",
-        "name of the YAML file",
-    ),
+    variable("SEGURA_OUTPUT", Group::Write, "files", "comma list of files, env, json"),
+    variable("SEGURA_ENV_FILE", Group::Write, "secrets.env", "name of the env file"),
+    variable("SEGURA_JSON_FILE", Group::Write, "secrets.json", "name of the JSON file"),
+    variable("SEGURA_YAML_FILE", Group::Write, "secrets.yaml", "name of the YAML file"),
     variable(
         "SEGURA_PROPERTIES_FILE",
         Group::Write,
         "secrets.properties",
         "name of the properties file",
     ),
-    variable(
-        "SEGURA_ENV_DIALECT",
-        Group::Write,
-        "shell",
-        "dialect of the env file",
-    ),
+    variable("SEGURA_ENV_DIALECT", Group::Write, "shell", "dialect of the env file"),
     variable(
         "SEGURA_ENV_NAME",
         Group::Write,
@@ -235,30 +180,15 @@ pub const VARIABLES: &[Variable] = &[
         "pattern for variable names",
     ),
     variable("SEGURA_ENV_CASE", Group::Write, "keep", "keep or upper"),
-    variable(
-        "SEGURA_TEMPLATE_DIR",
-        Group::Write,
-        "none",
-        "directory of templates",
-    ),
+    variable("SEGURA_TEMPLATE_DIR", Group::Write, "none", "directory of templates"),
     variable(
         "SEGURA_COLLISION",
         Group::Write,
         "last",
         "when entries of a secret disagree: last or error",
     ),
-    variable(
-        "SEGURA_FILE_MODE",
-        Group::Write,
-        "0440",
-        "mode of published files",
-    ),
-    variable(
-        "SEGURA_DIR_MODE",
-        Group::Write,
-        "0750",
-        "mode of created directories",
-    ),
+    variable("SEGURA_FILE_MODE", Group::Write, "0440", "mode of published files"),
+    variable("SEGURA_DIR_MODE", Group::Write, "0750", "mode of created directories"),
     variable(
         "SEGURA_FILE_UID",
         Group::Write,
@@ -289,48 +219,23 @@ pub const VARIABLES: &[Variable] = &[
         "false",
         "accept an output directory that is not tmpfs or ramfs",
     ),
-    variable(
-        "SEGURA_SIGNAL",
-        Group::Tell,
-        "HUP",
-        "signal sent when published bytes have changed",
-    ),
-    variable(
-        "SEGURA_SIGNAL_PROCESS",
-        Group::Tell,
-        "none",
-        "name of the processes to signal",
-    ),
+    variable("SEGURA_SIGNAL", Group::Tell, "HUP", "signal sent when published bytes have changed"),
+    variable("SEGURA_SIGNAL_PROCESS", Group::Tell, "none", "name of the processes to signal"),
     variable(
         "SEGURA_SIGNAL_PID_FILE",
         Group::Tell,
         "none",
         "file that names the process to signal",
     ),
-    variable(
-        "SEGURA_NOTIFY_COMMAND",
-        Group::Tell,
-        "none",
-        "JSON array of strings, run on change",
-    ),
-    variable(
-        "SEGURA_NOTIFY_URL",
-        Group::Tell,
-        "none",
-        "loopback URL, POSTed to on change",
-    ),
+    variable("SEGURA_NOTIFY_COMMAND", Group::Tell, "none", "JSON array of strings, run on change"),
+    variable("SEGURA_NOTIFY_URL", Group::Tell, "none", "loopback URL, POSTed to on change"),
     variable(
         "SEGURA_ON_CHANGE",
         Group::Tell,
         "restart with SEGURA_EXEC_ENV, else signal",
         "signal, restart, exit or none",
     ),
-    variable(
-        "SEGURA_CHANGE_EXIT_CODE",
-        Group::Tell,
-        "75",
-        "exit code for SEGURA_ON_CHANGE=exit",
-    ),
+    variable("SEGURA_CHANGE_EXIT_CODE", Group::Tell, "75", "exit code for SEGURA_ON_CHANGE=exit"),
     variable(
         "SEGURA_EXEC_ENV",
         Group::Tell,
@@ -343,42 +248,22 @@ pub const VARIABLES: &[Variable] = &[
         "true",
         "an entry wins over the container's own variable",
     ),
-    variable(
-        "SEGURA_RESTART_SPLAY",
-        Group::Tell,
-        "30s",
-        "a restart waits a random part of this",
-    ),
+    variable("SEGURA_RESTART_SPLAY", Group::Tell, "30s", "a restart waits a random part of this"),
     variable(
         "SEGURA_STOP_SIGNAL",
         Group::Tell,
         "TERM",
         "signal that stops a command for a restart",
     ),
-    variable(
-        "SEGURA_STOP_TIMEOUT",
-        Group::Tell,
-        "20s",
-        "how long a command may take to stop",
-    ),
+    variable("SEGURA_STOP_TIMEOUT", Group::Tell, "20s", "how long a command may take to stop"),
     variable(
         "SEGURA_LOG",
         Group::Watch,
         "info",
         "filter directives, such as warn or info,segura_agent=debug",
     ),
-    variable(
-        "SEGURA_LOG_FORMAT",
-        Group::Watch,
-        "auto",
-        "auto, text or json",
-    ),
-    variable(
-        "SEGURA_LISTEN",
-        Group::Watch,
-        "off",
-        "ADDR:PORT for /livez, /readyz and /metrics",
-    ),
+    variable("SEGURA_LOG_FORMAT", Group::Watch, "auto", "auto, text or json"),
+    variable("SEGURA_LISTEN", Group::Watch, "off", "ADDR:PORT for /livez, /readyz and /metrics"),
     variable(
         "SEGURA_TERMINATION_LOG",
         Group::Watch,
@@ -393,12 +278,7 @@ const fn variable(
     default: &'static str,
     meaning: &'static str,
 ) -> Variable {
-    Variable {
-        name,
-        group,
-        default,
-        meaning,
-    }
+    Variable { name, group, default, meaning }
 }
 
 /// Variables of other owners that have a say.
@@ -533,10 +413,7 @@ fn is_known(name: &str) -> bool {
 ///
 /// The shapes are those of "Service environment variables" in the Kubernetes documentation.
 fn is_service_link(name: &str) -> bool {
-    let tail = |marker: &str| {
-        name.find(marker)
-            .and_then(|at| name.get(at + marker.len()..))
-    };
+    let tail = |marker: &str| name.find(marker).and_then(|at| name.get(at + marker.len()..));
     if name.ends_with("_SERVICE_HOST") || name.ends_with("_PORT") {
         return true;
     }
@@ -548,12 +425,8 @@ fn is_service_link(name: &str) -> bool {
     };
     let mut parts = port.split('_');
     let number = parts.next().is_some_and(|n| n.parse::<u16>().is_ok());
-    let protocol = parts
-        .next()
-        .is_some_and(|p| matches!(p, "TCP" | "UDP" | "SCTP"));
-    let field = parts
-        .next()
-        .is_none_or(|f| matches!(f, "PROTO" | "PORT" | "ADDR"));
+    let protocol = parts.next().is_some_and(|p| matches!(p, "TCP" | "UDP" | "SCTP"));
+    let field = parts.next().is_none_or(|f| matches!(f, "PROTO" | "PORT" | "ADDR"));
     number && protocol && field && parts.next().is_none()
 }
 
@@ -562,17 +435,9 @@ mod tests {
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> (Raw, Vec<String>) {
-        let environment = pairs
-            .iter()
-            .map(|(k, v)| (OsString::from(*k), OsString::from(*v)));
+        let environment = pairs.iter().map(|(k, v)| (OsString::from(*k), OsString::from(*v)));
         let (raw, problems) = Raw::from_environment(environment);
-        (
-            raw,
-            problems
-                .into_iter()
-                .map(|problem| problem.to_string())
-                .collect(),
-        )
+        (raw, problems.into_iter().map(|problem| problem.to_string()).collect())
     }
 
     #[test]
@@ -580,48 +445,30 @@ mod tests {
         for variable in VARIABLES {
             let (raw, problems) = read(&[(variable.name, "value-of-it")]);
             assert!(problems.is_empty());
-            assert_ne!(
-                format!("{raw:?}"),
-                format!("{:?}", Raw::default()),
-                "{}",
-                variable.name
-            );
+            assert_ne!(format!("{raw:?}"), format!("{:?}", Raw::default()), "{}", variable.name);
         }
     }
 
     #[test]
     fn empty_is_unset_and_case_counts() {
-        let (raw, problems) = read(&[
-            ("SEGURA_URL", ""),
-            ("https_proxy", "http://p"),
-            ("segura_log", "x"),
-        ]);
+        let (raw, problems) =
+            read(&[("SEGURA_URL", ""), ("https_proxy", "http://p"), ("segura_log", "x")]);
         assert!(raw.segura_url.is_none() && raw.https_proxy.is_none() && raw.segura_log.is_none());
         assert!(problems.is_empty());
     }
 
     #[test]
     fn debug_shows_no_credential() {
-        let names = [
-            "SEGURA_CLIENT_SECRET",
-            "SENHASEGURA_CLIENT_SECRET",
-            "HTTPS_PROXY",
-        ];
+        let names = ["SEGURA_CLIENT_SECRET", "SENHASEGURA_CLIENT_SECRET", "HTTPS_PROXY"];
         let (raw, _) = read(&names.map(|name| (name, "canary")));
         assert!(!format!("{raw:?}").contains("canary"));
     }
 
     #[test]
     fn unknown_names_are_reported_and_service_links_are_not() {
-        let (_, problems) = read(&[
-            ("SEGURA_RENEW_INTERVALL", "canary"),
-            ("SEGURAX", "x"),
-            ("OTHER", "x"),
-        ]);
-        assert_eq!(
-            problems,
-            ["SEGURA_RENEW_INTERVALL: is not a variable of segura-agent"]
-        );
+        let (_, problems) =
+            read(&[("SEGURA_RENEW_INTERVALL", "canary"), ("SEGURAX", "x"), ("OTHER", "x")]);
+        assert_eq!(problems, ["SEGURA_RENEW_INTERVALL: is not a variable of segura-agent"]);
         for link in [
             "SEGURA_PORT",
             "SEGURA_SERVICE_HOST",
@@ -636,12 +483,9 @@ mod tests {
         ] {
             assert!(is_service_link(link), "{link}");
         }
-        for typo in [
-            "SEGURA_PORT_X",
-            "SEGURA_PORT_443_TCP_NAME",
-            "SEGURA_SERVICE_PORT_",
-            "SEGURA_HOST",
-        ] {
+        for typo in
+            ["SEGURA_PORT_X", "SEGURA_PORT_443_TCP_NAME", "SEGURA_SERVICE_PORT_", "SEGURA_HOST"]
+        {
             assert!(!is_service_link(typo), "{typo}");
         }
     }
@@ -652,9 +496,6 @@ mod tests {
         use std::os::unix::ffi::OsStringExt;
         let pair = (OsString::from("SEGURA_URL"), OsString::from_vec(vec![0xff]));
         let (_, problems) = Raw::from_environment([pair]);
-        assert_eq!(
-            problems.first().unwrap().to_string(),
-            "SEGURA_URL: must be UTF-8"
-        );
+        assert_eq!(problems.first().unwrap().to_string(), "SEGURA_URL: must be UTF-8");
     }
 }

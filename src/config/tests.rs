@@ -1,6 +1,8 @@
 use std::ffi::OsString;
 
 use super::*;
+use crate::model::SecretName;
+use crate::settings::{Credential, Disk, Source};
 
 const REQUIRED: [(&str, &str); 4] = [
     ("SEGURA_URL", "https://vault.example.com"),
@@ -10,9 +12,7 @@ const REQUIRED: [(&str, &str); 4] = [
 ];
 
 fn read(pairs: &[(&str, &str)]) -> Result<Config, Vec<String>> {
-    let environment = pairs
-        .iter()
-        .map(|(k, v)| (OsString::from(*k), OsString::from(*v)));
+    let environment = pairs.iter().map(|(k, v)| (OsString::from(*k), OsString::from(*v)));
     let (raw, problems) = Raw::from_environment(environment);
     Config::from_raw(raw, Mounted::default(), problems)
         .map_err(|problems| problems.0.iter().map(ToString::to_string).collect())
@@ -32,13 +32,7 @@ fn defaults_are_those_of_the_interface() {
     let config = with(&[]).unwrap();
     assert_eq!(config.wanted.source, Source::Application);
     assert_eq!(config.output.dir.to_str(), Some("/run/secrets/segura"));
-    assert_eq!(
-        (
-            config.output.access.file_mode,
-            config.output.access.dir_mode
-        ),
-        (0o440, 0o750)
-    );
+    assert_eq!((config.output.access.file_mode, config.output.access.dir_mode), (0o440, 0o750));
     assert_eq!(config.output.disk, Disk::Refuse);
     assert_eq!(config.give_up_after, Some(Duration::from_secs(120)));
     assert_eq!(config.renew, RenewInterval::Auto);
@@ -51,11 +45,7 @@ fn defaults_are_those_of_the_interface() {
     assert_eq!(one.wanted.source, Source::Provision);
     let name = SecretName::new("a/b").unwrap();
     assert_eq!(one.layout.variables.name(&name, "k"), "k");
-    let two = with(&[
-        ("SEGURA_IDENTITY", "a/b, c"),
-        ("SEGURA_STARTUP_TIMEOUT", "off"),
-    ])
-    .unwrap();
+    let two = with(&[("SEGURA_IDENTITY", "a/b, c"), ("SEGURA_STARTUP_TIMEOUT", "off")]).unwrap();
     assert_eq!(two.wanted.identities.len(), 2);
     assert_eq!(two.layout.variables.name(&name, "k"), "a_b_k");
     assert_eq!(two.give_up_after, None);
@@ -131,22 +121,14 @@ const MALFORMED: &[&str] = &[
 
 #[test]
 fn every_malformed_variable_is_reported_at_once_and_none_by_value() {
-    let pairs: Vec<(&str, &str)> = MALFORMED
-        .iter()
-        .map(|variable| (*variable, "canary/../\u{1}"))
-        .collect();
+    let pairs: Vec<(&str, &str)> =
+        MALFORMED.iter().map(|variable| (*variable, "canary/../\u{1}")).collect();
     let problems = read(&pairs).unwrap_err();
     for variable in MALFORMED {
         let prefix = format!("{variable}: ");
-        assert!(
-            problems.iter().any(|p| p.starts_with(&prefix)),
-            "{variable} in {problems:#?}"
-        );
+        assert!(problems.iter().any(|p| p.starts_with(&prefix)), "{variable} in {problems:#?}");
     }
-    assert!(
-        problems.iter().all(|problem| !problem.contains("canary")),
-        "{problems:#?}"
-    );
+    assert!(problems.iter().all(|problem| !problem.contains("canary")), "{problems:#?}");
 }
 
 #[test]
@@ -164,12 +146,7 @@ fn variables_that_take_any_text_are_the_only_ones_not_listed_as_malformed() {
     ];
     for variable in raw::VARIABLES {
         let listed = MALFORMED.contains(&variable.name);
-        assert_ne!(
-            listed,
-            any_text.contains(&variable.name),
-            "{}",
-            variable.name
-        );
+        assert_ne!(listed, any_text.contains(&variable.name), "{}", variable.name);
     }
 }
 
@@ -180,11 +157,7 @@ fn the_log_settings_are_checked_apart_so_that_they_can_be_used_first() {
     let (raw, _) = Raw::from_environment(environment);
     let (_, problems) = log_settings(&raw, false);
     assert_eq!(problems.len(), 2);
-    assert!(
-        problems
-            .iter()
-            .all(|problem| !problem.to_string().contains("canary"))
-    );
+    assert!(problems.iter().all(|problem| !problem.to_string().contains("canary")));
     let formats = [false, true].map(|terminal| log_settings(&Raw::default(), terminal).0.format);
     assert_eq!(formats, [logging::Format::Json, logging::Format::Text]);
 }
@@ -194,16 +167,8 @@ fn plain_http_is_for_loopback_or_for_those_who_insist() {
     assert!(with(&[("SEGURA_URL", "http://127.0.0.1:80")]).is_ok());
     assert!(with(&[("SEGURA_URL", "http://localhost")]).is_ok());
     let problems = with(&[("SEGURA_URL", "http://vault.example.com")]).unwrap_err();
-    assert!(
-        problems
-            .first()
-            .unwrap()
-            .starts_with("SEGURA_URL: must be an https URL")
-    );
-    let insisting = [
-        ("SEGURA_URL", "http://vault.example.com"),
-        ("SEGURA_ALLOW_HTTP", "true"),
-    ];
+    assert!(problems.first().unwrap().starts_with("SEGURA_URL: must be an https URL"));
+    let insisting = [("SEGURA_URL", "http://vault.example.com"), ("SEGURA_ALLOW_HTTP", "true")];
     assert!(with(&insisting).is_ok());
 }
 
@@ -225,28 +190,15 @@ fn the_vendors_names_alone_make_a_drop_in() {
         ("HOSTNAME", "web-0"),
     ];
     let config = read(&old).unwrap();
-    assert_eq!(
-        config.output.dir.to_str(),
-        Some("/var/run/secrets/senhasegura")
-    );
-    assert_eq!(
-        (
-            config.output.access.file_mode,
-            config.output.access.dir_mode
-        ),
-        (0o444, 0o755)
-    );
+    assert_eq!(config.output.dir.to_str(), Some("/var/run/secrets/senhasegura"));
+    assert_eq!((config.output.access.file_mode, config.output.access.dir_mode), (0o444, 0o755));
     assert_eq!(config.output.disk, Disk::Warn);
     assert!(config.output.create_last);
-    let Credential::Given(secret) = &config.vault.client_secret else {
-        panic!()
-    };
+    let Credential::Given(secret) = &config.vault.client_secret else { panic!() };
     assert_eq!(secret.expose(), "secret");
 
-    let mixed: Vec<_> = old
-        .into_iter()
-        .chain([("SEGURA_URL", "https://other.example.com")])
-        .collect();
+    let mixed: Vec<_> =
+        old.into_iter().chain([("SEGURA_URL", "https://other.example.com")]).collect();
     let config = read(&mixed).unwrap();
     assert_eq!(config.vault.url.as_str(), "https://other.example.com/");
     assert_eq!(config.output.dir.to_str(), Some("/run/secrets/segura"));
@@ -255,14 +207,8 @@ fn the_vendors_names_alone_make_a_drop_in() {
 #[test]
 fn provisioning_wants_an_identity_and_a_namespace() {
     let problems = with(&[("SEGURA_SOURCE", "provision")]).unwrap_err();
-    assert_eq!(
-        problems,
-        ["SEGURA_IDENTITY: must be set for SEGURA_SOURCE=provision"]
-    );
-    assert_eq!(
-        with(&[("SEGURA_IDENTITY", "db")]).unwrap().warnings.len(),
-        1
-    );
+    assert_eq!(problems, ["SEGURA_IDENTITY: must be set for SEGURA_SOURCE=provision"]);
+    assert_eq!(with(&[("SEGURA_IDENTITY", "db")]).unwrap().warnings.len(), 1);
     let named = [("SEGURA_IDENTITY", "db"), ("POD_NAMESPACE", "shop")];
     assert!(with(&named).unwrap().warnings.is_empty());
     assert_eq!(

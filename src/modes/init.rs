@@ -50,9 +50,8 @@ async fn obtain(
     terminations: &mut Terminations,
 ) -> Result<Outcome, Failure> {
     start.prove()?;
-    let mut client = start
-        .client()
-        .map_err(|error| Failure::new(error.exit(), &error).hint(error.hint()))?;
+    let mut client =
+        start.client().map_err(|error| Failure::new(error.exit(), &error).hint(error.hint()))?;
     let obtained = tokio::select! {
         obtained = start.obtain(&mut client) => obtained,
         signal = terminations.recv() => Err(ended(signal.number())),

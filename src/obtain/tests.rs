@@ -42,10 +42,7 @@ fn hung() -> Reply {
 }
 
 fn no_route() -> Reply {
-    Reply::Fails(Cause::TurnedAway {
-        status: 404,
-        said: Said::default(),
-    })
+    Reply::Fails(Cause::TurnedAway { status: 404, said: Said::default() })
 }
 
 fn limited() -> Reply {
@@ -80,25 +77,14 @@ impl Source for Script {
 
     async fn read_provisioned(&mut self, name: &SecretName) -> Result<SecretSet, FetchError> {
         self.log.push("read");
-        Self::answer(
-            Attempt::ReadProvisioned(name.clone()),
-            self.reads.pop_front(),
-        )
+        Self::answer(Attempt::ReadProvisioned(name.clone()), self.reads.pop_front())
     }
 
     async fn read_application(&mut self) -> Result<Bundle, FetchError> {
         self.log.push("list");
-        let listed = self
-            .lists
-            .pop_front()
-            .expect("the script covers every request");
-        let secrets = listed
-            .into_iter()
-            .map(|(identity, items)| (name(identity), set(items)));
-        Ok(Bundle {
-            secrets: secrets.collect(),
-            ..Bundle::default()
-        })
+        let listed = self.lists.pop_front().expect("the script covers every request");
+        let secrets = listed.into_iter().map(|(identity, items)| (name(identity), set(items)));
+        Ok(Bundle { secrets: secrets.collect(), ..Bundle::default() })
     }
 
     async fn read_secrets(&mut self) -> Result<Bundle, FetchError> {
@@ -116,11 +102,7 @@ impl Source for Script {
 
 fn wanted(source: Way, identities: &[&str]) -> Wanted {
     let identities = identities.iter().map(|identity| name(identity)).collect();
-    Wanted {
-        source,
-        refresh: Refresh::Auto,
-        identities,
-    }
+    Wanted { source, refresh: Refresh::Auto, identities }
 }
 
 /// Tries until it succeeds or the script ends in `tries` failures; says what was asked.
@@ -133,9 +115,7 @@ async fn run(
     let wanted = wanted(Way::Provision, identities);
     let mut obtaining = Obtaining::new(pending.iter().map(|identity| name(identity)).collect());
     for _ in 0..tries {
-        let tried = obtaining
-            .attempt::<FetchError>(&mut script, &wanted, |_| Ok(()))
-            .await;
+        let tried = obtaining.attempt::<FetchError>(&mut script, &wanted, |_| Ok(())).await;
         if let Ok(bundle) = tried {
             return (Some(bundle), script.log, obtaining);
         }
@@ -146,16 +126,8 @@ async fn run(
 #[tokio::test]
 async fn a_plain_start_posts_once_for_each_identity() {
     let posts = [Reply::Set(LOGIN), Reply::Set(BASE)].into();
-    let (bundle, log, obtaining) = run(
-        Script {
-            posts,
-            ..Script::default()
-        },
-        &[],
-        &["a", "b"],
-        1,
-    )
-    .await;
+    let (bundle, log, obtaining) =
+        run(Script { posts, ..Script::default() }, &[], &["a", "b"], 1).await;
     assert_eq!(bundle.unwrap().secrets.len(), 2);
     assert_eq!(log, ["post", "post"]);
     assert_eq!(obtaining.posted().len(), 2);
@@ -164,16 +136,7 @@ async fn a_plain_start_posts_once_for_each_identity() {
 #[tokio::test]
 async fn what_one_identity_got_is_kept_while_another_is_tried_again() {
     let posts = [Reply::Set(LOGIN), limited(), limited(), Reply::Set(LOGIN)].into();
-    let (bundle, log, _) = run(
-        Script {
-            posts,
-            ..Script::default()
-        },
-        &[],
-        &["a", "b"],
-        3,
-    )
-    .await;
+    let (bundle, log, _) = run(Script { posts, ..Script::default() }, &[], &["a", "b"], 3).await;
     assert_eq!(bundle.unwrap().secrets.len(), 2);
     assert_eq!(log, ["post", "post", "post", "post"]);
 }
@@ -181,17 +144,7 @@ async fn what_one_identity_got_is_kept_while_another_is_tried_again() {
 #[tokio::test]
 async fn a_post_of_unknown_fate_is_followed_by_a_read_that_may_find_it() {
     let (posts, reads) = ([hung()].into(), [limited(), Reply::Set(LOGIN)].into());
-    let (bundle, log, _) = run(
-        Script {
-            posts,
-            reads,
-            ..Script::default()
-        },
-        &[],
-        &["a"],
-        3,
-    )
-    .await;
+    let (bundle, log, _) = run(Script { posts, reads, ..Script::default() }, &[], &["a"], 3).await;
     assert!(bundle.is_some());
     assert_eq!(log, ["post", "read", "read"]);
 }
@@ -200,75 +153,31 @@ async fn a_post_of_unknown_fate_is_followed_by_a_read_that_may_find_it() {
 async fn a_post_is_repeated_only_where_nothing_new_is_there_and_three_times_at_most() {
     let posts = [hung(), hung(), hung()].into();
     let absent = || Reply::Fails(Cause::Absent(name("a")));
-    let empty = || {
-        Reply::Fails(Cause::Fault(Fault::Empty {
-            identity: name("a"),
-        }))
-    };
-    let reads = [
-        Reply::Set(BASE),
-        absent(),
-        empty(),
-        Reply::Set(BASE),
-        Reply::Set(LOGIN),
-    ]
-    .into();
-    let (bundle, log, _) = run(
-        Script {
-            posts,
-            reads,
-            ..Script::default()
-        },
-        &[],
-        &["a"],
-        6,
-    )
-    .await;
+    let empty = || Reply::Fails(Cause::Fault(Fault::Empty { identity: name("a") }));
+    let reads = [Reply::Set(BASE), absent(), empty(), Reply::Set(BASE), Reply::Set(LOGIN)].into();
+    let (bundle, log, _) = run(Script { posts, reads, ..Script::default() }, &[], &["a"], 6).await;
     assert!(bundle.is_some(), "reading goes on after the last POST");
-    assert_eq!(
-        log,
-        [
-            "post", "read", "post", "read", "post", "read", "read", "read"
-        ]
-    );
+    assert_eq!(log, ["post", "read", "post", "read", "post", "read", "read", "read"]);
 }
 
 #[tokio::test]
 async fn a_post_that_was_turned_away_is_forgotten() {
     let posts = [limited(), Reply::Set(LOGIN)].into();
-    let script = Script {
-        posts,
-        ..Script::default()
-    };
+    let script = Script { posts, ..Script::default() };
     let (bundle, log, _) = run(script, &[], &["a"], 2).await;
     assert!(bundle.is_some());
     assert_eq!(log, ["post", "post"]);
-    let script = Script {
-        posts: [limited()].into(),
-        ..Script::default()
-    };
+    let script = Script { posts: [limited()].into(), ..Script::default() };
     let (_, _, obtaining) = run(script, &[], &["a"], 1).await;
-    assert!(
-        obtaining.posted().is_empty(),
-        "nothing is there to be given back"
-    );
+    assert!(obtaining.posted().is_empty(), "nothing is there to be given back");
 }
 
 #[tokio::test]
 async fn a_post_turned_away_after_one_of_unknown_fate_does_not_settle_that_one() {
     let posts = [hung(), limited(), Reply::Set(LOGIN)].into();
     let reads = [Reply::Set(BASE)].into();
-    let (bundle, log, obtaining) = run(
-        Script {
-            posts,
-            reads,
-            ..Script::default()
-        },
-        &[],
-        &["a"],
-        3,
-    )
-    .await;
+    let (bundle, log, obtaining) =
+        run(Script { posts, reads, ..Script::default() }, &[], &["a"], 3).await;
     assert!(bundle.is_some());
     assert_eq!(log, ["post", "read", "post", "post"]);
     assert_eq!(obtaining.posted().len(), 1);
@@ -277,33 +186,16 @@ async fn a_post_turned_away_after_one_of_unknown_fate_does_not_settle_that_one()
 #[tokio::test]
 async fn what_a_predecessor_may_have_posted_is_looked_for_first() {
     let reads = [Reply::Set(LOGIN)].into();
-    let (bundle, log, _) = run(
-        Script {
-            reads,
-            ..Script::default()
-        },
-        &["a"],
-        &["a"],
-        1,
-    )
-    .await;
+    let (bundle, log, _) = run(Script { reads, ..Script::default() }, &["a"], &["a"], 1).await;
     assert!(bundle.is_some());
     assert_eq!(log, ["read"]);
 }
 
 #[tokio::test]
 async fn without_a_get_route_the_list_is_read_once_it_names_everything() {
-    let (posts, reads) = (
-        [hung(), Reply::Set(LOGIN)].into(),
-        [no_route(), no_route()].into(),
-    );
+    let (posts, reads) = ([hung(), Reply::Set(LOGIN)].into(), [no_route(), no_route()].into());
     let lists = [vec![("a", BASE)]].into();
-    let script = Script {
-        posts,
-        reads,
-        lists,
-        ..Script::default()
-    };
+    let script = Script { posts, reads, lists, ..Script::default() };
     let (bundle, log, obtaining) = run(script, &[], &["a"], 4).await;
     assert!(bundle.is_some());
     assert_eq!(log, ["post", "read", "read", "list", "post"]);
@@ -314,20 +206,9 @@ async fn without_a_get_route_the_list_is_read_once_it_names_everything() {
 async fn one_bad_minute_or_a_list_that_lacks_an_identity_settles_nothing() {
     let wanted = wanted(Way::Provision, &["a"]);
     let mut asking = Asking::default();
-    let reads = [
-        no_route(),
-        Reply::Set(LOGIN),
-        no_route(),
-        no_route(),
-        no_route(),
-    ]
-    .into();
+    let reads = [no_route(), Reply::Set(LOGIN), no_route(), no_route(), no_route()].into();
     let lists = [vec![("b", LOGIN)], vec![("b", LOGIN)]].into();
-    let mut script = Script {
-        reads,
-        lists,
-        ..Script::default()
-    };
+    let mut script = Script { reads, lists, ..Script::default() };
     for expected in [false, true, false, false, false] {
         let read = refresh(&mut script, &wanted, &mut asking).await;
         assert_eq!(read.is_ok(), expected);
@@ -339,57 +220,33 @@ async fn one_bad_minute_or_a_list_that_lacks_an_identity_settles_nothing() {
 async fn everything_that_was_posted_is_noted_before_each_post() {
     let wanted = wanted(Way::Provision, &["a", "b"]);
     let posts = [Reply::Set(LOGIN), Reply::Set(LOGIN)].into();
-    let mut script = Script {
-        posts,
-        ..Script::default()
-    };
+    let mut script = Script { posts, ..Script::default() };
     let mut noted = Vec::new();
     let mut obtaining = Obtaining::default();
     let intend = |posted: &BTreeSet<SecretName>| {
         noted.push(posted.len());
         Ok::<(), FetchError>(())
     };
-    obtaining
-        .attempt(&mut script, &wanted, intend)
-        .await
-        .unwrap();
+    obtaining.attempt(&mut script, &wanted, intend).await.unwrap();
     assert_eq!(noted, [1, 2]);
 }
 
 #[tokio::test]
 async fn a_list_is_all_or_nothing() {
     for (identities, listed, expected) in [
-        (
-            &["a", "b"][..],
-            vec![("a", LOGIN), ("b", LOGIN), ("c", LOGIN)],
-            Some(2),
-        ),
+        (&["a", "b"][..], vec![("a", LOGIN), ("b", LOGIN), ("c", LOGIN)], Some(2)),
         (&["a", "b"], vec![("a", LOGIN)], None),
         (&[], vec![("a", LOGIN), ("c", LOGIN)], Some(2)),
         (&[], vec![], None),
     ] {
         let wanted = wanted(Way::Application, identities);
-        let mut script = Script {
-            lists: [listed].into(),
-            ..Script::default()
-        };
+        let mut script = Script { lists: [listed].into(), ..Script::default() };
         let mut obtaining = Obtaining::default();
-        let got = obtaining
-            .attempt::<FetchError>(&mut script, &wanted, |_| Ok(()))
-            .await;
-        assert_eq!(
-            got.ok().map(|bundle| bundle.secrets.len()),
-            expected,
-            "{identities:?}"
-        );
+        let got = obtaining.attempt::<FetchError>(&mut script, &wanted, |_| Ok(())).await;
+        assert_eq!(got.ok().map(|bundle| bundle.secrets.len()), expected, "{identities:?}");
     }
-    let fault = Fault::Data {
-        identity: name("a"),
-    };
-    let bundle = Bundle {
-        faults: vec![fault],
-        ..Bundle::default()
-    };
+    let fault = Fault::Data { identity: name("a") };
+    let bundle = Bundle { faults: vec![fault], ..Bundle::default() };
     let error = whole(bundle, &[], Attempt::ReadApplication).unwrap_err();
     assert!(matches!(error.cause, Cause::Fault(_)));
 }

@@ -74,10 +74,7 @@ impl<'de> Visitor<'de> for Items {
         let mut entry = Entry::new();
         while let Some((key, value)) = map.next_entry::<String, String>()? {
             check_part(&key).map_err(|_| de::Error::custom("a key that can't be a file"))?;
-            entry.push(Item {
-                key,
-                value: Secret::new(value),
-            });
+            entry.push(Item { key, value: Secret::new(value) });
         }
         Ok(Read(entry))
     }
@@ -97,10 +94,7 @@ mod tests {
         let keys: Vec<Vec<(&str, &str)>> = again
             .iter()
             .map(|entry| {
-                entry
-                    .iter()
-                    .map(|i| (i.key.as_str(), i.value.expose().as_str()))
-                    .collect()
+                entry.iter().map(|i| (i.key.as_str(), i.value.expose().as_str())).collect()
             })
             .collect();
         assert_eq!(keys, [vec![("z", "1\n\0"), ("a", "")], vec![("z", "é")]]);
@@ -108,14 +102,9 @@ mod tests {
 
     #[test]
     fn what_someone_else_wrote_is_not_taken() {
-        for text in [
-            "",
-            "{",
-            "[]",
-            r#"{"../x":[]}"#,
-            r#"{"a":[{"../k":"v"}]}"#,
-            r#"{"a":[{"k":1}]}"#,
-        ] {
+        for text in
+            ["", "{", "[]", r#"{"../x":[]}"#, r#"{"a":[{"../k":"v"}]}"#, r#"{"a":[{"k":1}]}"#]
+        {
             assert!(read(text.as_bytes()).is_none(), "{text}");
         }
     }

@@ -18,10 +18,7 @@ pub(super) fn render(
     for (name, (identity, key, value)) in variables.assign(bundle)? {
         let value = value.expose().as_bytes();
         if value.contains(&0) {
-            return Err(RenderError::Nul {
-                identity: identity.clone(),
-                key: key.to_owned(),
-            });
+            return Err(RenderError::Nul { identity: identity.clone(), key: key.to_owned() });
         }
         bytes.push(name.as_bytes());
         bytes.push(b"='");

@@ -20,11 +20,7 @@ pub(super) fn render<'a>(bundle: &'a Bundle, claims: &mut Claims<'a>) -> Result<
             claims.reserve(folder.clone(), format!("entry {n} of {identity}"))?;
             for item in entry {
                 let owner = format!("the key {:?} of entry {n} of {identity}", item.key);
-                claims.add(
-                    format!("{folder}/{}", item.key),
-                    owner,
-                    Content::Lent(&item.value),
-                )?;
+                claims.add(format!("{folder}/{}", item.key), owner, Content::Lent(&item.value))?;
             }
         }
     }

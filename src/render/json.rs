@@ -22,10 +22,7 @@ pub(super) fn render(bundle: &Bundle) -> Secret<Vec<u8>> {
         .secrets
         .iter()
         .map(|(identity, set)| {
-            let flat = set
-                .flat()
-                .into_iter()
-                .map(|(key, value)| (key, Exposed(value)));
+            let flat = set.flat().into_iter().map(|(key, value)| (key, Exposed(value)));
             (identity.as_str(), flat.collect())
         })
         .collect();
@@ -38,9 +35,7 @@ pub(super) fn render(bundle: &Bundle) -> Secret<Vec<u8>> {
 /// Roughly what a document of this bundle takes, so that its buffer rarely moves.
 pub(super) fn size(bundle: &Bundle) -> usize {
     let items = bundle.secrets.values().flat_map(|set| set.items());
-    let held: usize = items
-        .map(|item| item.key.len() + item.value.expose().len() + 8)
-        .sum();
+    let held: usize = items.map(|item| item.key.len() + item.value.expose().len() + 8).sum();
     held + held / 8 + 64 * (bundle.secrets.len() + 1)
 }
 

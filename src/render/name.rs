@@ -30,10 +30,7 @@ impl Variables {
     pub fn new(pattern: &str, case: Case) -> Option<Self> {
         let rest = pattern.replace("{identity}", "").replace("{key}", "");
         let proven = pattern.contains("{key}") && !rest.contains(['{', '}']);
-        proven.then(|| Self {
-            pattern: pattern.to_owned(),
-            case,
-        })
+        proven.then(|| Self { pattern: pattern.to_owned(), case })
     }
 
     /// The variable for a key: characters outside `[A-Za-z0-9_]` become `_`, and a leading digit
@@ -89,21 +86,11 @@ mod tests {
         for (pattern, case, key, expected) in [
             ("{key}", Case::Keep, "password", "password"),
             ("{key}", Case::Upper, "password", "PASSWORD"),
-            (
-                "{identity}_{key}",
-                Case::Keep,
-                "user-name",
-                "cart_db_user_name",
-            ),
+            ("{identity}_{key}", Case::Keep, "user-name", "cart_db_user_name"),
             ("{key}", Case::Keep, "1st", "_1st"),
             ("{key}", Case::Keep, "é.x y", "__x_y"),
             ("APP_{key}", Case::Upper, "k", "APP_K"),
-            (
-                "{key}_{identity}",
-                Case::Keep,
-                "{identity}",
-                "_identity__cart_db",
-            ),
+            ("{key}_{identity}", Case::Keep, "{identity}", "_identity__cart_db"),
         ] {
             let variables = Variables::new(pattern, case).unwrap();
             assert_eq!(variables.name(&identity, key), expected, "{pattern} {key}");
@@ -116,10 +103,7 @@ mod tests {
     #[test]
     fn two_keys_for_one_variable_are_named() {
         let bundle = bundle(&[("a", &[&[("k", "1")]]), ("b", &[&[("k", "2")]])]);
-        let error = Variables::new("{key}", Case::Keep)
-            .unwrap()
-            .assign(&bundle)
-            .unwrap_err();
+        let error = Variables::new("{key}", Case::Keep).unwrap().assign(&bundle).unwrap_err();
         let expected = RenderError::Variable {
             variable: "k".to_owned(),
             first: "\"k\" of a".to_owned(),

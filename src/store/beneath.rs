@@ -39,15 +39,10 @@ impl Owner {
         let stat = fs::fstat(&dir.descriptor)
             .map_err(|error| WriteError::new("look at", &dir.path, error))?;
         let set_gid = stat.st_mode & SET_GID;
-        let inherited = if set_gid == 0 {
-            rustix::process::getegid().as_raw()
-        } else {
-            stat.st_gid
-        };
+        let inherited =
+            if set_gid == 0 { rustix::process::getegid().as_raw() } else { stat.st_gid };
         Ok(Self {
-            uid: access
-                .uid
-                .unwrap_or_else(|| rustix::process::geteuid().as_raw()),
+            uid: access.uid.unwrap_or_else(|| rustix::process::geteuid().as_raw()),
             gid: access.gid.unwrap_or(inherited),
             file_mode: access.file_mode,
             dir_mode: access.dir_mode | set_gid,
@@ -62,22 +57,14 @@ impl Owner {
         let user = may(0o400).then(|| format!("uid {}", self.uid));
         let group = may(0o040).then(|| format!("gid {}", self.gid));
         let both: Vec<String> = [user, group].into_iter().flatten().collect();
-        if both.is_empty() {
-            "root alone".to_owned()
-        } else {
-            both.join(" and ")
-        }
+        if both.is_empty() { "root alone".to_owned() } else { both.join(" and ") }
     }
 
     /// Gives a file what it should have; the owner first, since a change of owner drops mode bits.
     fn claim(self, descriptor: impl AsFd, mode: RawMode) -> Result<(), Errno> {
         let stat = fs::fstat(&descriptor)?;
         if stat.st_uid != self.uid || stat.st_gid != self.gid {
-            fs::fchown(
-                &descriptor,
-                Some(Uid::from_raw(self.uid)),
-                Some(Gid::from_raw(self.gid)),
-            )?;
+            fs::fchown(&descriptor, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)))?;
         }
         fs::fchmod(&descriptor, Mode::from_raw_mode(mode))
     }
@@ -116,10 +103,7 @@ impl Dir {
     pub(super) fn open(&self, name: &str) -> Result<Self, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let descriptor = fs::openat(&self.descriptor, name, flags, Mode::empty())?;
-        Ok(Self {
-            descriptor,
-            path: self.path.join(name),
-        })
+        Ok(Self { descriptor, path: self.path.join(name) })
     }
 
     /// Makes a folder that is still ours alone.
@@ -144,15 +128,9 @@ impl Dir {
 
     /// Shows the folder to those it is for.
     pub(super) fn claim(&self, owner: &Owner) -> Result<(), WriteError> {
-        owner
-            .claim(&self.descriptor, owner.dir_mode)
-            .map_err(|error| {
-                not_allowed(WriteError::new(
-                    "set the owner and mode of",
-                    &self.path,
-                    error,
-                ))
-            })
+        owner.claim(&self.descriptor, owner.dir_mode).map_err(|error| {
+            not_allowed(WriteError::new("set the owner and mode of", &self.path, error))
+        })
     }
 
     pub(super) fn is_owned(&self, owner: &Owner) -> bool {
@@ -253,10 +231,7 @@ impl Dir {
     }
 
     pub(super) fn link_target(&self, name: &str) -> Option<String> {
-        fs::readlinkat(&self.descriptor, name, Vec::new())
-            .ok()?
-            .into_string()
-            .ok()
+        fs::readlinkat(&self.descriptor, name, Vec::new()).ok()?.into_string().ok()
     }
 
     pub(super) fn rename(&self, from: &str, to: &str) -> Result<(), Errno> {
@@ -274,7 +249,11 @@ impl Dir {
             fs::FileType::RegularFile => Found::File,
             fs::FileType::Directory => Found::Folder,
             fs::FileType::Symlink => Found::Link,
-            _ => Found::Other,
+            fs::FileType::Fifo
+            | fs::FileType::Socket
+            | fs::FileType::CharacterDevice
+            | fs::FileType::BlockDevice
+            | fs::FileType::Unknown => Found::Other,
         })
     }
 

@@ -19,10 +19,8 @@ pub(super) fn name(now: SystemTime) -> String {
 }
 
 fn is_name(name: &str) -> bool {
-    name.strip_prefix("..2").is_some_and(|rest| {
-        rest.bytes()
-            .all(|c| c.is_ascii_digit() || matches!(c, b'_' | b'.'))
-    })
+    name.strip_prefix("..2")
+        .is_some_and(|rest| rest.bytes().all(|c| c.is_ascii_digit() || matches!(c, b'_' | b'.')))
 }
 
 /// The folder that `..data` leads to, if it is a generation.
@@ -57,19 +55,13 @@ pub(super) fn write(
     for (path, content) in files {
         let mut parts: Vec<&str> = path.parts().collect();
         let file = parts.pop().unwrap_or_default();
-        let common = open
-            .iter()
-            .zip(&parts)
-            .take_while(|(open, part)| open.0 == **part)
-            .count();
+        let common = open.iter().zip(&parts).take_while(|(open, part)| open.0 == **part).count();
         close(&mut open, common, owner)?;
         for part in parts.iter().skip(common) {
             let folder = open.last().map_or(&root, |(_, dir)| dir).make(part)?;
             open.push((part, folder));
         }
-        open.last()
-            .map_or(&root, |(_, dir)| dir)
-            .create(file, content.expose(), owner)?;
+        open.last().map_or(&root, |(_, dir)| dir).create(file, content.expose(), owner)?;
     }
     close(&mut open, 0, owner)?;
     let snapshot = serde_json::to_vec(state).unwrap_or_default();
@@ -99,11 +91,7 @@ pub(super) fn equals(dir: &Dir, name: &str, files: &FileSet<'_>, owner: &Owner) 
     for (path, content) in files {
         let mut parts: Vec<&str> = path.parts().collect();
         let file = parts.pop().unwrap_or_default();
-        let common = open
-            .iter()
-            .zip(&parts)
-            .take_while(|(open, part)| open.0 == **part)
-            .count();
+        let common = open.iter().zip(&parts).take_while(|(open, part)| open.0 == **part).count();
         open.truncate(common);
         for part in parts.iter().skip(common) {
             let Ok(folder) = open.last().map_or(&root, |(_, dir)| dir).open(part) else {
@@ -114,11 +102,7 @@ pub(super) fn equals(dir: &Dir, name: &str, files: &FileSet<'_>, owner: &Owner) 
             }
             open.push((part, folder));
         }
-        if !open
-            .last()
-            .map_or(&root, |(_, dir)| dir)
-            .holds(file, content.expose(), owner)
-        {
+        if !open.last().map_or(&root, |(_, dir)| dir).holds(file, content.expose(), owner) {
             return false;
         }
     }

@@ -9,11 +9,7 @@ use super::{DATA, WriteCause, WriteError};
 use crate::render::FileSet;
 
 fn visible<'a>(files: &'a FileSet<'_>) -> BTreeSet<&'a str> {
-    files
-        .keys()
-        .filter(|name| !name.is_hidden())
-        .map(|name| name.top())
-        .collect()
+    files.keys().filter(|name| !name.is_hidden()).map(|name| name.top()).collect()
 }
 
 fn target(name: &str) -> String {
@@ -21,8 +17,7 @@ fn target(name: &str) -> String {
 }
 
 fn is_ours(dir: &Dir, name: &str) -> bool {
-    dir.link_target(name)
-        .is_some_and(|found| found == target(name))
+    dir.link_target(name).is_some_and(|found| found == target(name))
 }
 
 /// Refuses a top-level name that something else has.
@@ -30,11 +25,7 @@ pub(super) fn free_or_ours(dir: &Dir, name: &str) -> Result<(), WriteError> {
     match dir.look(name) {
         Err(Errno::NOENT) => Ok(()),
         Ok(Found::Link) if is_ours(dir, name) => Ok(()),
-        Ok(_) => Err(WriteError::new(
-            "publish",
-            dir.path().join(name),
-            WriteCause::InTheWay,
-        )),
+        Ok(_) => Err(WriteError::new("publish", dir.path().join(name), WriteCause::InTheWay)),
         Err(error) => Err(WriteError::new("look at", dir.path().join(name), error)),
     }
 }
@@ -45,10 +36,7 @@ pub(super) fn free_or_ours(dir: &Dir, name: &str) -> Result<(), WriteError> {
 /// that leads nowhere is as absent to a reader as one that is not there.
 pub(super) fn make(dir: &Dir, files: &FileSet<'_>) -> Result<Vec<String>, WriteError> {
     let mut made = Vec::new();
-    for name in visible(files)
-        .into_iter()
-        .filter(|name| !is_ours(dir, name))
-    {
+    for name in visible(files).into_iter().filter(|name| !is_ours(dir, name)) {
         let linked = free_or_ours(dir, name).and_then(|()| {
             dir.link(&target(name), name)
                 .map_err(|error| WriteError::new("make", dir.path().join(name), error))
@@ -86,9 +74,7 @@ pub(super) fn drop_stale(dir: &Dir, files: &FileSet<'_>) -> Result<(), WriteErro
 pub(super) fn drop_dangling(dir: &Dir) {
     let current = dir.link_target(DATA).and_then(|name| dir.open(&name).ok());
     for name in dir.names() {
-        let leads = current
-            .as_ref()
-            .is_some_and(|current| current.look(&name).is_ok());
+        let leads = current.as_ref().is_some_and(|current| current.look(&name).is_ok());
         if !leads && is_ours(dir, &name) {
             dir.remove_file(&name).ok();
         }

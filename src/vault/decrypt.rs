@@ -13,10 +13,8 @@ use crate::model::{Bundle, Fault};
 use crate::secret::Secret;
 
 /// What the vault sends in place of a value that is too long for its key, in either language.
-const IN_BAND: [&str; 2] = [
-    "An error occurred while encrypting the text",
-    "Ocorreu um erro ao criptografar o texto",
-];
+const IN_BAND: [&str; 2] =
+    ["An error occurred while encrypting the text", "Ocorreu um erro ao criptografar o texto"];
 
 /// Lengths of ciphertexts under keys of 2048, 3072 and 4096 bits.
 const CIPHERTEXTS: [usize; 3] = [256, 384, 512];
@@ -24,19 +22,13 @@ const CIPHERTEXTS: [usize; 3] = [256, 384, 512];
 /// Whether a value is the vault's own complaint.
 pub fn is_complaint(value: &str) -> bool {
     let value = value.trim().trim_end_matches('.');
-    IN_BAND
-        .iter()
-        .any(|sentence| value.eq_ignore_ascii_case(sentence))
+    IN_BAND.iter().any(|sentence| value.eq_ignore_ascii_case(sentence))
 }
 
 /// Whether a value looks like a ciphertext, to warn where no key is set.
 pub fn looks_encrypted(value: &str) -> bool {
-    CIPHERTEXTS
-        .iter()
-        .any(|length| value.len() == length.div_ceil(3) * 4)
-        && STANDARD
-            .decode(value)
-            .is_ok_and(|bytes| CIPHERTEXTS.contains(&bytes.len()))
+    CIPHERTEXTS.iter().any(|length| value.len() == length.div_ceil(3) * 4)
+        && STANDARD.decode(value).is_ok_and(|bytes| CIPHERTEXTS.contains(&bytes.len()))
 }
 
 /// The authorization's private key.
@@ -71,11 +63,7 @@ impl PrivateKey {
             return Opened::NotEncrypted;
         }
         // Blinding is against a timing oracle, which a local file of values is not.
-        match self
-            .0
-            .decrypt(Oaep::new::<Sha1>(), &ciphertext)
-            .map(String::from_utf8)
-        {
+        match self.0.decrypt(Oaep::new::<Sha1>(), &ciphertext).map(String::from_utf8) {
             Ok(Ok(text)) => Opened::Plain(Secret::new(text)),
             Ok(Err(_)) | Err(_) => Opened::Closed,
         }
@@ -139,10 +127,7 @@ mod tests {
             ("An error occurred while encrypting the text", true),
             ("an error occurred while encrypting the text.", true),
             ("Ocorreu um erro ao criptografar o texto", true),
-            (
-                "An error occurred while encrypting the text of my secret",
-                false,
-            ),
+            ("An error occurred while encrypting the text of my secret", false),
             ("", false),
         ] {
             assert_eq!(is_complaint(value), expected, "{value}");

@@ -14,8 +14,8 @@ use crate::model::{Fault, Retry, SecretName};
 pub enum Attempt {
     /// Getting ready: certificates, keys, credentials.
     Prepare,
-    /// The OAuth 2.0 token request.
-    LogIn,
+    /// The OAuth 2.0 token request, to this host.
+    LogIn(String),
     /// The provisioning POST.
     Provision(SecretName),
     /// Reading a provisioned secret.
@@ -34,7 +34,7 @@ impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Prepare => f.write_str("cannot prepare the connection to the vault"),
-            Self::LogIn => f.write_str("cannot log in to the vault"),
+            Self::LogIn(host) => write!(f, "cannot log in to the vault at {host}"),
             Self::Provision(name) => write!(f, "cannot provision {name}"),
             Self::ReadProvisioned(name) => write!(f, "cannot read the provisioned {name}"),
             Self::ReadApplication => f.write_str("cannot read the secrets of the authorization"),
@@ -64,22 +64,11 @@ impl Said {
     /// Scrubs `text` of everything in `credentials`.
     pub fn new(text: &str, credentials: &[&str]) -> Self {
         let mut shown = text.to_owned();
-        for credential in credentials
-            .iter()
-            .filter(|credential| !credential.is_empty())
-        {
+        for credential in credentials.iter().filter(|credential| !credential.is_empty()) {
             shown = shown.replace(credential, "[redacted]");
         }
         let printable = |c: char| if c.is_control() { ' ' } else { c };
-        Self(
-            shown
-                .chars()
-                .map(printable)
-                .take(200)
-                .collect::<String>()
-                .trim()
-                .to_owned(),
-        )
+        Self(shown.chars().map(printable).take(200).collect::<String>().trim().to_owned())
     }
 
     /// The text, to be searched.
@@ -90,11 +79,7 @@ impl Said {
 
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            f.write_str("no reason given")
-        } else {
-            f.write_str(&self.0)
-        }
+        if self.0.is_empty() { f.write_str("no reason given") } else { f.write_str(&self.0) }
     }
 }
 
@@ -292,9 +277,7 @@ impl FetchError {
             | Cause::Fault(_)
             | Cause::Absent(_)
             | Cause::NoSecrets => Retry::Never,
-            Cause::Failing {
-                after: Some(after), ..
-            }
+            Cause::Failing { after: Some(after), .. }
             | Cause::RateLimited { after: Some(after) } => Retry::After(*after),
             Cause::Unresolved(_)
             | Cause::Unconnected(_)
@@ -399,16 +382,14 @@ impl FetchError {
         )
     }
 
+    /// Whether the vault answered soundly, and without anything that could be used.
+    pub fn is_absence(&self) -> bool {
+        matches!(self.cause, Cause::Absent(_) | Cause::NoSecrets | Cause::Fault(_))
+    }
+
     /// Whether the vault may have no such route.
     pub fn may_be_no_route(&self) -> bool {
-        matches!(
-            self.cause,
-            Cause::TurnedAway { .. }
-                | Cause::Rejected {
-                    status: 404 | 405,
-                    ..
-                }
-        )
+        matches!(self.cause, Cause::TurnedAway { .. } | Cause::Rejected { status: 404 | 405, .. })
     }
 
     /// Whether a new token could make the difference.
@@ -483,10 +464,7 @@ mod tests {
 
     #[test]
     fn what_the_vault_says_is_scrubbed_short_and_on_one_line() {
-        let said = Said::new(
-            "no\nroute for t0ken and s3cret\u{7}",
-            &["t0ken", "s3cret", ""],
-        );
+        let said = Said::new("no\nroute for t0ken and s3cret\u{7}", &["t0ken", "s3cret", ""]);
         assert_eq!(said.to_string(), "no route for [redacted] and [redacted]");
         assert_eq!(Said::new(&"x".repeat(5_000), &[]).as_str().len(), 200);
         assert_eq!(Said::default().to_string(), "no reason given");
@@ -499,10 +477,7 @@ mod tests {
             attempt: Attempt::Provision(name),
             cause: Cause::TimedOut(Duration::from_secs(60)),
         };
-        assert_eq!(
-            crate::exit::chain(&error),
-            "cannot provision db: no whole answer within 1m"
-        );
+        assert_eq!(crate::exit::chain(&error), "cannot provision db: no whole answer within 1m");
         assert_eq!(error.fate(), Fate::Unknown);
         assert_eq!(error.exit(), Exit::Unreachable);
     }

@@ -36,12 +36,7 @@ pub(super) struct Reply {
 impl Reply {
     /// The answer, with what must not be shown should it repeat it.
     pub(super) fn answer<'a>(&'a self, credentials: &'a [&'a str]) -> Answer<'a> {
-        Answer {
-            status: self.status,
-            after: self.after,
-            body: self.body.expose(),
-            credentials,
-        }
+        Answer { status: self.status, after: self.after, body: self.body.expose(), credentials }
     }
 }
 
@@ -70,16 +65,11 @@ impl Wire {
             builder = builder.proxy(proxy);
         }
         let http = builder.build().map_err(|error| Cause::Tls(words(&error)))?;
-        Ok(Self {
-            http,
-            connect_timeout: settings.connect_timeout,
-        })
+        Ok(Self { http, connect_timeout: settings.connect_timeout })
     }
 
     pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
-        self.http
-            .request(method, url)
-            .header(reqwest::header::ACCEPT, "application/json")
+        self.http.request(method, url).header(reqwest::header::ACCEPT, "application/json")
     }
 
     /// Sends, and reads the whole answer; all of it within `limit`.
@@ -93,29 +83,17 @@ impl Wire {
             let status = response.status().as_u16();
             let after = peace(response.headers(), clock::wall());
             let body = self.body(response).await?;
-            Ok(Reply {
-                status,
-                after,
-                body,
-            })
+            Ok(Reply { status, after, body })
         };
-        timeout(limit, whole)
-            .await
-            .unwrap_or(Err(Cause::TimedOut(limit)))
+        timeout(limit, whole).await.unwrap_or(Err(Cause::TimedOut(limit)))
     }
 
     async fn body(&self, mut response: Response) -> Result<Secret<Vec<u8>>, Cause> {
         let too_long = || Cause::Nonsense(Nonsense::TooLong(LONGEST));
         let announced = response.content_length().unwrap_or(4096);
-        let announced = usize::try_from(announced)
-            .ok()
-            .filter(|length| *length <= LONGEST);
+        let announced = usize::try_from(announced).ok().filter(|length| *length <= LONGEST);
         let mut body = SecretBuf::with_capacity(announced.ok_or_else(too_long)?);
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| self.failure(&error))?
-        {
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.failure(&error))? {
             if body.len() + chunk.len() > LONGEST {
                 return Err(too_long());
             }
@@ -185,12 +163,7 @@ fn words(error: &reqwest::Error) -> String {
 /// How long the vault asks us to wait: `Retry-After` as seconds or a date (RFC 9110), or
 /// `X-RateLimit-Reset` as a Unix time, which the gateway documents.
 fn peace(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = |name: &str| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(str::trim)
-    };
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let until = |time: SystemTime| time.duration_since(now).unwrap_or(Duration::ZERO);
     let retry = text(RETRY_AFTER.as_str()).and_then(|text| match text.parse() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
@@ -202,9 +175,7 @@ fn peace(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
         if seconds < 1_000_000_000 {
             return Some(Duration::from_secs(seconds));
         }
-        SystemTime::UNIX_EPOCH
-            .checked_add(Duration::from_secs(seconds))
-            .map(until)
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).map(until)
     };
     retry.or_else(reset).map(|wait| wait.min(LONGEST_PEACE))
 }
@@ -229,10 +200,7 @@ mod tests {
             ("other", "30", None),
         ] {
             let mut headers = HeaderMap::new();
-            headers.insert(
-                reqwest::header::HeaderName::from_static(name),
-                value.parse().unwrap(),
-            );
+            headers.insert(reqwest::header::HeaderName::from_static(name), value.parse().unwrap());
             let expected = expected.map(Duration::from_secs);
             assert_eq!(peace(&headers, now), expected, "{name}: {value}");
         }

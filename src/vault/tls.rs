@@ -18,9 +18,7 @@ use crate::settings::{ClientCertificate, Vault};
 pub(super) fn client_config(settings: &Vault) -> Result<ClientConfig, Cause> {
     let roots = match &settings.ca_file {
         Some(file) => bundle("SEGURA_CA_FILE", file)?,
-        None => RootCertStore {
-            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-        },
+        None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
@@ -32,10 +30,7 @@ pub(super) fn client_config(settings: &Vault) -> Result<ClientConfig, Cause> {
         Some(own) => {
             let (chain, key) = identity(own)?;
             builder.with_client_auth_cert(chain, key).map_err(|_| {
-                setting(
-                    "SEGURA_CLIENT_KEY_FILE",
-                    "does not belong to SEGURA_CLIENT_CERT_FILE",
-                )
+                setting("SEGURA_CLIENT_KEY_FILE", "does not belong to SEGURA_CLIENT_CERT_FILE")
             })
         }
     }
@@ -44,12 +39,9 @@ pub(super) fn client_config(settings: &Vault) -> Result<ClientConfig, Cause> {
 fn bundle(variable: &'static str, file: &Path) -> Result<RootCertStore, Cause> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(variable, file)? {
-        roots.add(certificate).map_err(|_| {
-            setting(
-                variable,
-                "holds a certificate that can't be a root of trust",
-            )
-        })?;
+        roots
+            .add(certificate)
+            .map_err(|_| setting(variable, "holds a certificate that can't be a root of trust"))?;
     }
     Ok(roots)
 }
@@ -84,10 +76,7 @@ pub(super) fn read(variable: &'static str, file: &Path) -> Result<Secret<Vec<u8>
 }
 
 pub(super) fn setting(variable: &'static str, problem: impl Into<String>) -> Cause {
-    Cause::Setting {
-        variable,
-        problem: problem.into(),
-    }
+    Cause::Setting { variable, problem: problem.into() }
 }
 
 /// What a TLS failure anywhere beneath `error` means; `None` if there is none.
@@ -98,9 +87,7 @@ pub(super) fn failure(error: &(dyn Error + 'static)) -> Option<Cause> {
             return Some(meaning(tls));
         }
         // An I/O error hides the error that it was made of from the chain of sources.
-        let hidden = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
+        let hidden = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         if let Some(tls) = hidden.and_then(|hidden| hidden.downcast_ref::<rustls::Error>()) {
             return Some(meaning(tls));
         }

@@ -36,19 +36,13 @@ const UNKNOWN_LIFETIME: Duration = Duration::from_secs(300);
 pub fn token(answer: &Answer<'_>) -> Result<Token, Cause> {
     let fields = answer.success()?.fields;
     let nothing = || Cause::Nonsense(Nonsense::NoToken);
-    let value = fields
-        .get(&["access_token"])
-        .and_then(text)
-        .map(Secret::new)
-        .ok_or_else(nothing)?;
+    let value =
+        fields.get(&["access_token"]).and_then(text).map(Secret::new).ok_or_else(nothing)?;
     let usable = value.expose().bytes().all(|c| (0x21..0x7f).contains(&c));
     if value.expose().is_empty() || !usable {
         return Err(nothing());
     }
-    let lifetime = fields
-        .get(&["expires_in"])
-        .and_then(text)
-        .and_then(|text| text.parse().ok());
+    let lifetime = fields.get(&["expires_in"]).and_then(text).and_then(|text| text.parse().ok());
     let lifetime = lifetime.filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0);
     let lifetime = lifetime.map_or(UNKNOWN_LIFETIME, |seconds| {
         Duration::from_secs_f64(seconds.min(7.0 * 24.0 * 3600.0))
@@ -58,11 +52,12 @@ pub fn token(answer: &Answer<'_>) -> Result<Token, Cause> {
 
 /// Understands an answer that needs to say no more than that it succeeded.
 pub fn done(answer: &Answer<'_>) -> Result<(), Cause> {
-    answer.success().map(|_| ()).or_else(|cause| match cause {
+    match answer.success() {
+        Ok(_) => Ok(()),
         // What a success of these calls looks like is documented nowhere.
-        Cause::Nonsense(_) if answer.is_success() => Ok(()),
-        other => Err(other),
-    })
+        Err(Cause::Nonsense(_)) if answer.is_success() => Ok(()),
+        Err(cause) => Err(cause),
+    }
 }
 
 /// Understands an answer that carries secrets.
@@ -95,9 +90,7 @@ pub fn secrets(answer: &Answer<'_>) -> Result<Bundle, Cause> {
 /// The secrets of an answer, wherever it keeps them; `None` if nowhere.
 fn container<'a>(fields: &Fields<'a>) -> Option<Vec<&'a RawValue>> {
     let direct = |fields: &Fields<'a>| {
-        ["secret", "secrets"]
-            .into_iter()
-            .find_map(|name| listed(fields.get(&[name])?))
+        ["secret", "secrets"].into_iter().find_map(|name| listed(fields.get(&[name])?))
     };
     direct(fields).or_else(|| {
         let application = fields.get(&["application"])?;
@@ -141,12 +134,9 @@ fn secret(
         bundle.ids.insert(identity.clone(), id.clone());
     }
     let data = fields.get(&["data", "date", "values", "value", "valores", "valor"]);
-    let entries = data.and_then(listed_entries).ok_or_else(|| Fault::Data {
-        identity: identity.clone(),
-    })?;
-    let entries = entries
-        .iter()
-        .map(|fields| entry(&identity, fields, &mut bundle.remarks));
+    let entries =
+        data.and_then(listed_entries).ok_or_else(|| Fault::Data { identity: identity.clone() })?;
+    let entries = entries.iter().map(|fields| entry(&identity, fields, &mut bundle.remarks));
     let mut entries = entries.collect::<Result<Vec<Entry>, Fault>>()?;
     entries.retain(|entry| !entry.is_empty());
     if entries.is_empty() {
@@ -197,10 +187,8 @@ fn entry(
             problem,
         })?;
         let value = match kind(value) {
-            Kind::Text | Kind::Null => text(value).ok_or_else(|| Fault::Text {
-                identity: identity.clone(),
-                key: key.to_owned(),
-            })?,
+            Kind::Text | Kind::Null => text(value)
+                .ok_or_else(|| Fault::Text { identity: identity.clone(), key: key.to_owned() })?,
             Kind::Scalar => value.get().to_owned(),
             Kind::Object | Kind::Array => compact(value),
         };
@@ -211,32 +199,18 @@ fn entry(
         }
         // Within one object the later of two equal keys counts, as in every JSON library.
         entry.retain(|item: &Item| item.key != key);
-        entry.push(Item {
-            key: key.to_owned(),
-            value: Secret::new(value),
-        });
+        entry.push(Item { key: key.to_owned(), value: Secret::new(value) });
     }
     Ok(entry)
 }
 
 /// The shortest period that is on: off is spelled false, null, "", 0 or [].
 fn renewal(fields: &Fields<'_>) -> RenewMinutes {
-    [
-        "renew_cloud_time",
-        "renew_credential_time",
-        "renew_ephemeral_credential_time",
-    ]
-    .into_iter()
-    .filter_map(|name| {
-        fields
-            .get(&[name])
-            .and_then(text)?
-            .trim()
-            .parse::<u32>()
-            .ok()
-    })
-    .filter(|minutes| *minutes > 0)
-    .min()
+    ["renew_cloud_time", "renew_credential_time", "renew_ephemeral_credential_time"]
+        .into_iter()
+        .filter_map(|name| fields.get(&[name]).and_then(text)?.trim().parse::<u32>().ok())
+        .filter(|minutes| *minutes > 0)
+        .min()
 }
 
 /// What to say of the vault's own words, without the credentials that it may repeat.

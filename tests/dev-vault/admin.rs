@@ -98,11 +98,8 @@ pub fn put(state: &mut State, identity: Option<&str>, text: &str) -> serde_json:
     struct Probe {
         data: Option<Box<RawValue>>,
     }
-    let whole = serde_json::from_str::<Probe>(text).is_ok_and(|probe| {
-        probe
-            .data
-            .is_some_and(|data| data.get().starts_with(['{', '[']))
-    });
+    let whole = serde_json::from_str::<Probe>(text)
+        .is_ok_and(|probe| probe.data.is_some_and(|data| data.get().starts_with(['{', '['])));
     let document: Document = if whole || identity.is_none() {
         serde_json::from_str(text)?
     } else {
@@ -110,10 +107,8 @@ pub fn put(state: &mut State, identity: Option<&str>, text: &str) -> serde_json:
     };
     document.check()?;
     let missing = || serde::de::Error::custom("a whole secret states its identity");
-    let identity = identity
-        .map(str::to_owned)
-        .or_else(|| document.identity.clone())
-        .ok_or_else(missing)?;
+    let identity =
+        identity.map(str::to_owned).or_else(|| document.identity.clone()).ok_or_else(missing)?;
     let authorization = state.store.primary().id;
     let secret = state
         .store
@@ -142,10 +137,7 @@ pub fn remove(state: &mut State, identity: &str) {
 }
 
 fn provisioned(state: &State, call: &Call) -> Answer {
-    let only = call
-        .params()
-        .ok()
-        .and_then(|query| query.filled("identity"));
+    let only = call.params().ok().and_then(|query| query.filled("identity"));
     let secrets = state.store.secrets.iter();
     let secrets = secrets.filter(|secret| only.as_ref().is_none_or(|one| secret.identity == *one));
     let accounts = secrets.flat_map(|secret| {

@@ -123,11 +123,7 @@ impl Call {
 
 fn form(text: &[u8]) -> Fields {
     let pairs = url::form_urlencoded::parse(text);
-    Fields(
-        pairs
-            .map(|(name, value)| (name.into_owned(), raw_text(&value)))
-            .collect(),
-    )
+    Fields(pairs.map(|(name, value)| (name.into_owned(), raw_text(&value))).collect())
 }
 
 fn multipart(body: &str, boundary: &str) -> Fields {
@@ -152,9 +148,7 @@ pub fn base64(text: &str) -> Option<Vec<u8>> {
             other => other,
         })
         .collect();
-    STANDARD_NO_PAD
-        .decode(plain.trim_end_matches(['=', ',']))
-        .ok()
+    STANDARD_NO_PAD.decode(plain.trim_end_matches(['=', ','])).ok()
 }
 
 /// Decodes `%XX`; what isn't such an escape stays.

@@ -77,15 +77,9 @@ impl Output {
             builder
         };
         if let Ok(dir) = builder().tempdir_in("/dev/shm") {
-            return Ok(Self {
-                dir,
-                on_disk: false,
-            });
+            return Ok(Self { dir, on_disk: false });
         }
-        Ok(Self {
-            dir: builder().tempdir()?,
-            on_disk: true,
-        })
+        Ok(Self { dir: builder().tempdir()?, on_disk: true })
     }
 }
 
@@ -94,10 +88,7 @@ fn agent(vault: &DevVault, output: &Output) -> Command {
     let cargo = cargo.map_or_else(|| OsString::from("cargo"), |(_, path)| path);
     let mut command = Command::new(cargo);
     command.args(["run", "--quiet", "--bin", "segura-agent"]);
-    command.args([
-        "--manifest-path",
-        concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
-    ]);
+    command.args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
@@ -122,9 +113,7 @@ fn agent(vault: &DevVault, output: &Output) -> Command {
 
 fn is_setting(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
-    ["SEGURA_", "SENHASEGURA_", "POD_", "DEPLOY_NAME"]
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
+    ["SEGURA_", "SENHASEGURA_", "POD_", "DEPLOY_NAME"].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Waits without blocking the signals.

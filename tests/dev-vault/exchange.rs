@@ -87,18 +87,9 @@ async fn suffer(
     // Some effects need the right answer; the others get it only where it was asked for.
     let done = (fault.when == When::After).then(act);
     match fault.effect {
-        Effect::Answer {
-            status,
-            headers,
-            body,
-        } => respond(
-            Answer {
-                status,
-                headers,
-                body,
-            },
-            Payload::whole,
-        ),
+        Effect::Answer { status, headers, body } => {
+            respond(Answer { status, headers, body }, Payload::whole)
+        }
         Effect::Delay { ms } => {
             sleep(Duration::from_millis(ms)).await;
             respond(done.unwrap_or_else(act), Payload::whole)

@@ -116,14 +116,7 @@ impl Fault {
 
     /// Another answer, of JSON or whatever the body looks like.
     pub fn answer(path: &str, status: u16, body: &str) -> Self {
-        Self::new(
-            path,
-            Effect::Answer {
-                status,
-                headers: Vec::new(),
-                body: body.to_owned(),
-            },
-        )
+        Self::new(path, Effect::Answer { status, headers: Vec::new(), body: body.to_owned() })
     }
 
     /// This body, with status 200.
@@ -196,12 +189,8 @@ impl Fault {
     }
 
     fn matches(&self, method: &str, target: &str) -> bool {
-        self.method
-            .as_ref()
-            .is_none_or(|only| only.eq_ignore_ascii_case(method))
-            && target
-                .to_ascii_lowercase()
-                .contains(&self.path.to_ascii_lowercase())
+        self.method.as_ref().is_none_or(|only| only.eq_ignore_ascii_case(method))
+            && target.to_ascii_lowercase().contains(&self.path.to_ascii_lowercase())
     }
 
     /// Whether this request is met; counts it either way.
@@ -220,7 +209,5 @@ impl Fault {
 
 /// The first fault that meets a request. Those behind it don't count the request.
 pub fn meet(faults: &mut [Fault], method: &str, target: &str) -> Option<Fault> {
-    faults
-        .iter_mut()
-        .find_map(|fault| fault.meets(method, target).then(|| fault.clone()))
+    faults.iter_mut().find_map(|fault| fault.meets(method, target).then(|| fault.clone()))
 }

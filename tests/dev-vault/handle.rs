@@ -73,17 +73,13 @@ impl DevVault {
         let shared = Shared::new(state);
 
         let (orders, inbox) = unbounded_channel();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let serving = shared.clone();
-        let thread = thread::Builder::new()
-            .name("dev-vault".to_owned())
-            .spawn(move || {
-                runtime
-                    .block_on(server::serve(listener, address, acceptor, serving, inbox))
-                    .expect("a bound listener can be served");
-            })?;
+        let thread = thread::Builder::new().name("dev-vault".to_owned()).spawn(move || {
+            runtime
+                .block_on(server::serve(listener, address, acceptor, serving, inbox))
+                .expect("a bound listener can be served");
+        })?;
         Ok(Self {
             address,
             base,
@@ -175,9 +171,7 @@ impl DevVault {
         if self.files.private_key {
             env.push(("SEGURA_PRIVATE_KEY_FILE", file("private.key")));
         }
-        env.into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect()
+        env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
 

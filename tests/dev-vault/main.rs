@@ -164,18 +164,10 @@ impl From<Serve> for Options {
             token_ttl: serve.token_ttl,
             rotate: serve.rotate,
             ttl: serve.ttl.map(|seconds| seconds.to_string()),
-            encryption: if serve.encrypt {
-                Encryption::Generated
-            } else {
-                Encryption::Off
-            },
+            encryption: if serve.encrypt { Encryption::Generated } else { Encryption::Off },
             get_provisions: serve.get_provisions,
             get_route: !serve.no_get_route,
-            quirks: if serve.legacy {
-                Quirks::legacy()
-            } else {
-                Quirks::default()
-            },
+            quirks: if serve.legacy { Quirks::legacy() } else { Quirks::default() },
             slashes: serve.slashes,
             ..Self::default()
         }

@@ -93,13 +93,13 @@ fn gateway(state: &mut State, call: &Call) -> Result<Caller, Answer> {
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim());
-    let id = state
-        .tokens
-        .check(bearer.ok_or_else(Answer::no_route)?)
-        .map_err(|refusal| match refusal {
-            Refusal::Foreign => Answer::invalid_signature(),
-            Refusal::Expired => Answer::expired(),
-        })?;
+    let id =
+        state.tokens.check(bearer.ok_or_else(Answer::no_route)?).map_err(
+            |refusal| match refusal {
+                Refusal::Foreign => Answer::invalid_signature(),
+                Refusal::Expired => Answer::expired(),
+            },
+        )?;
     let wire = state.wire();
     let authorization = state.store.authorization(id).ok_or_else(Answer::no_route)?;
     if !authorization.enabled {
@@ -109,21 +109,14 @@ fn gateway(state: &mut State, call: &Call) -> Result<Caller, Answer> {
     if authorization.referer.is_some() && authorization.referer.as_deref() != referer {
         return Err(Answer::no_route());
     }
-    Ok(Caller {
-        authorization: id,
-        application: authorization.application,
-    })
+    Ok(Caller { authorization: id, application: authorization.application })
 }
 
 /// Paths are matched in any case of letters, with or without a last slash, below `/iso` or `/api`.
 fn find(options: &Options, path: &str) -> Option<Route> {
     let base = options.base_path.trim_matches('/');
     let path = path.trim_start_matches('/');
-    let path = if base.is_empty() {
-        path
-    } else {
-        strip_prefix(path, base)?.strip_prefix('/')?
-    };
+    let path = if base.is_empty() { path } else { strip_prefix(path, base)?.strip_prefix('/')? };
     let path = strip_prefix(path, "iso/").or_else(|| strip_prefix(path, "api/"))?;
     let path = path.strip_suffix('/').unwrap_or(path);
     if let Some(identity) = strip_prefix(path, "sctm/secret/") {
@@ -148,8 +141,7 @@ fn find(options: &Options, path: &str) -> Option<Route> {
 }
 
 fn strip_prefix<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
-    path.get(..prefix.len())
-        .filter(|start| start.eq_ignore_ascii_case(prefix))?;
+    path.get(..prefix.len()).filter(|start| start.eq_ignore_ascii_case(prefix))?;
     path.get(prefix.len()..)
 }
 

@@ -36,10 +36,7 @@ impl Sealer {
             Encryption::Pem(pem) => pem.clone(),
         };
         let private = RsaPrivateKey::from_pkcs8_pem(&private_key_pem)?;
-        Ok(Some(Self {
-            public: private.to_public_key(),
-            private_key_pem,
-        }))
+        Ok(Some(Self { public: private.to_public_key(), private_key_pem }))
     }
 
     /// A value as it leaves: encrypted, or the sentence that it can't be.
@@ -74,10 +71,7 @@ fn pad(message: &[u8], size: usize) -> Option<Vec<u8>> {
 /// Data under the mask that MGF1 makes of a seed.
 pub fn masked(data: &[u8], seed: &[u8]) -> Vec<u8> {
     let mask = (0_u32..).flat_map(|count| sha1(&[seed, &count.to_be_bytes()]));
-    data.iter()
-        .zip(mask)
-        .map(|(data, mask)| data ^ mask)
-        .collect()
+    data.iter().zip(mask).map(|(data, mask)| data ^ mask).collect()
 }
 
 fn sha1(parts: &[&[u8]]) -> Vec<u8> {

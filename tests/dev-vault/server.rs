@@ -146,12 +146,7 @@ async fn connection(
     // Nagle's delay would blur every measurement of latency.
     drop(tcp.set_nodelay(true));
     let (socket, end) = Socket::new(tcp);
-    let connection = Connection {
-        number,
-        peer,
-        shared,
-        end,
-    };
+    let connection = Connection { number, peer, shared, end };
     let Some(tls) = tls else {
         return http(socket, connection).await;
     };

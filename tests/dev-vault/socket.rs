@@ -51,13 +51,7 @@ impl Socket {
     /// A stream, and the handle on its end.
     pub fn new(tcp: TcpStream) -> (Self, End) {
         let end = End::default();
-        let socket = Self {
-            tcp,
-            end: end.clone(),
-            wrote_last: false,
-            closed: false,
-            reader: None,
-        };
+        let socket = Self { tcp, end: end.clone(), wrote_last: false, closed: false, reader: None };
         (socket, end)
     }
 }

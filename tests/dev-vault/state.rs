@@ -60,10 +60,7 @@ impl State {
 
     /// The shape of answers now.
     pub fn wire(&self) -> Wire {
-        Wire {
-            quirks: self.options.quirks,
-            sealer: self.sealer.clone(),
-        }
+        Wire { quirks: self.options.quirks, sealer: self.sealer.clone() }
     }
 
     /// The key that opens what the vault encrypts.

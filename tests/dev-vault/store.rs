@@ -147,14 +147,13 @@ impl Store {
 
     /// A secret of an application.
     pub fn secret(&mut self, application: u32, key: &Key) -> Option<&mut Secret> {
-        self.secrets
-            .iter_mut()
-            .filter(|secret| secret.application == application)
-            .find(|secret| match key {
+        self.secrets.iter_mut().filter(|secret| secret.application == application).find(|secret| {
+            match key {
                 Key::Identity(identity) => secret.identity == *identity,
                 Key::Id(id) => secret.id == *id,
                 Key::First => true,
-            })
+            }
+        })
     }
 
     /// A secret by identity, made if there is none.
@@ -196,7 +195,5 @@ impl Store {
 
 /// Random hexadecimal digits.
 pub fn token(digits: usize) -> String {
-    (0..digits)
-        .filter_map(|_| char::from_digit(fastrand::u32(0..16), 16))
-        .collect()
+    (0..digits).filter_map(|_| char::from_digit(fastrand::u32(0..16), 16)).collect()
 }

@@ -27,10 +27,7 @@ const PROVISION: &str = "/iso/coe/dapp/provision";
 
 /// A vault without TLS, which makes for short tests.
 fn plain(options: Options) -> DevVault {
-    DevVault::start(Options {
-        tls: false,
-        ..options
-    })
+    DevVault::start(Options { tls: false, ..options })
 }
 
 /// Sends one request on a connection of its own, and reads until the vault closes it.
@@ -40,9 +37,7 @@ fn send(vault: &DevVault, head: &str, body: &str) -> (u16, String) {
 
 fn connect(vault: &DevVault) -> TcpStream {
     let stream = TcpStream::connect(vault.address()).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream
 }
 
@@ -75,22 +70,14 @@ fn token(vault: &DevVault) -> String {
 fn ask(vault: &DevVault, token: &str, line: &str, body: &str) -> (u16, Value) {
     let head = format!("{line} HTTP/1.1\r\nAuthorization: Bearer {token}");
     let (status, body) = send(vault, &head, body);
-    (
-        status,
-        serde_json::from_str(&body).unwrap_or_else(|_| json!(body)),
-    )
+    (status, serde_json::from_str(&body).unwrap_or_else(|_| json!(body)))
 }
 
 fn provision(vault: &DevVault, token: &str, pod: &str) -> Value {
     let body = json!({
         "identity": "secret-postman", "pod_name": pod, "deploy": "web", "namespace": "shop",
     });
-    let (status, answer) = ask(
-        vault,
-        token,
-        &format!("POST {PROVISION}"),
-        &body.to_string(),
-    );
+    let (status, answer) = ask(vault, token, &format!("POST {PROVISION}"), &body.to_string());
     assert_eq!(status, 200, "{answer}");
     answer["secret"].clone()
 }
@@ -102,10 +89,7 @@ fn the_first_provision_is_the_documents_example() {
     assert_eq!(secret["secret_id"], "213");
     assert_eq!(secret["version"], "7");
     assert_eq!(secret["renew_cloud_time"], false);
-    assert_eq!(
-        secret["data"][0],
-        json!({"hostname": "WinSUP", "username": "usera2a"})
-    );
+    assert_eq!(secret["data"][0], json!({"hostname": "WinSUP", "username": "usera2a"}));
     let made = &secret["data"][1];
     assert_eq!(made["hostname"], "TEAM-PRODUTOS-Windows-Server-2016-001");
     assert_eq!(made["ip"], "10.66.32.13");
@@ -140,10 +124,7 @@ fn each_pod_keeps_its_own_accounts() {
 
 #[test]
 fn the_gateway_comes_before_the_routes() {
-    let vault = plain(Options {
-        token_ttl: Duration::from_millis(300),
-        ..Options::default()
-    });
+    let vault = plain(Options { token_ttl: Duration::from_millis(300), ..Options::default() });
     let list = "GET /ISO/dapp/Application/";
     let token = token(&vault);
     assert_eq!(ask(&vault, &token, list, "").0, 200);
@@ -237,20 +218,14 @@ fn a_written_secret_is_expanded_by_its_labels() {
 
 #[test]
 fn data_keep_their_spelling_and_old_vaults_their_shape() {
-    let vault = plain(Options {
-        quirks: Quirks::legacy(),
-        ..Options::default()
-    });
+    let vault = plain(Options { quirks: Quirks::legacy(), ..Options::default() });
     vault.set_data("odd", r#"[{"z":1e3,"a":null},{"a":"2","z":1e3}]"#);
     let head = format!(
         "GET /iso/coe/dapp/provision?identity=odd HTTP/1.1\r\nAuthorization: Bearer {}",
         token(&vault)
     );
     let (_, body) = send(&vault, &head, "");
-    assert!(
-        body.starts_with(r#"{"response":{"status":200,"mensagem":"#),
-        "{body}"
-    );
+    assert!(body.starts_with(r#"{"response":{"status":200,"mensagem":"#), "{body}");
     assert!(body.ends_with(r#""data":{"z":1e3,"a":"2"}}]}}"#), "{body}");
 }
 
@@ -292,15 +267,8 @@ fn a_registration_is_repeatable_and_its_pair_works() {
 
     let coded = |text: &str| STANDARD.encode(text).replace('+', "-").replace('/', "_");
     let map = json!({"key_value": [{"name": "ci", "fields": ["A", "MISSING"]}]});
-    let form = format!(
-        "env={}&map={}",
-        coded("A=1=2\nB=3"),
-        coded(&map.to_string())
-    );
-    assert_eq!(
-        ask(&vault, &token, "POST /iso/cicd/variables", &form).0,
-        200
-    );
+    let form = format!("env={}&map={}", coded("A=1=2\nB=3"), coded(&map.to_string()));
+    assert_eq!(ask(&vault, &token, "POST /iso/cicd/variables", &form).0, 200);
     let (_, read) = ask(&vault, &token, "GET /iso/sctm/secret/ci", "");
     assert_eq!(read["secret"]["data"], json!([{"A": "1=2"}]));
 
@@ -313,13 +281,7 @@ fn a_registration_is_repeatable_and_its_pair_works() {
 fn a_fault_strikes_when_and_as_often_as_it_says() {
     let vault = plain(Options::default());
     let token = token(&vault);
-    vault.fault(
-        Fault::rate_limit("provision", "2")
-            .method("post")
-            .skip(1)
-            .once()
-            .after(),
-    );
+    vault.fault(Fault::rate_limit("provision", "2").method("post").skip(1).once().after());
     provision(&vault, &token, "web-1");
     let line = format!("POST {PROVISION}?identity=secret-postman");
     assert_eq!(ask(&vault, &token, &line, "").0, 429);
@@ -345,10 +307,7 @@ fn a_cut_answer_promises_more_than_it_sends() {
     let line = format!("POST {PROVISION}?identity=secret-postman");
     let (status, half) = ask(&vault, &token, &line, "");
     assert_eq!(status, 200);
-    assert!(
-        half.as_str().unwrap().starts_with(r#"{"code":200"#),
-        "{half}"
-    );
+    assert!(half.as_str().unwrap().starts_with(r#"{"code":200"#), "{half}");
     assert_eq!(vault.provision_count(), 1);
 
     vault.fault(Fault::new("provision", Effect::Drip { ms: 0 }).once());
@@ -363,9 +322,7 @@ fn an_answer_may_be_the_connections_last() {
     let vault = plain(Options::default());
     vault.fault(Fault::new("", Effect::Close));
     let mut stream = connect(&vault);
-    stream
-        .write_all(b"GET /x HTTP/1.1\r\nHost: vault\r\n\r\n")
-        .unwrap();
+    stream.write_all(b"GET /x HTTP/1.1\r\nHost: vault\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 404 Not Found"), "{answer}");
@@ -390,14 +347,7 @@ fn the_admin_route_can_do_it_too() {
     let fault = json!({"path": "token", "effect": {"answer": {"status": 503}}, "times": 1});
     let admin = |line: &str, body: &str| send(&vault, &format!("{line} HTTP/1.1"), body);
     assert_eq!(admin("POST /_dev/fault", &fault.to_string()).0, 200);
-    assert_eq!(
-        admin(
-            "POST /_dev/fault",
-            r#"{"path":"x","tims":1,"effect":"cut"}"#
-        )
-        .0,
-        400
-    );
+    assert_eq!(admin("POST /_dev/fault", r#"{"path":"x","tims":1,"effect":"cut"}"#).0, 400);
     assert_eq!(send(&vault, "POST /iso/oauth2/token HTTP/1.1", "").0, 503);
     let whole = r#"{"version":"41","data":{"k":"v"}}"#;
     assert_eq!(admin("PUT /_dev/secret/a%2Fb", whole).0, 200);
@@ -418,17 +368,11 @@ fn sensitive_values_leave_encrypted_if_asked() {
         ..Options::default()
     });
     let long = "x".repeat(87);
-    vault.set_data(
-        "short",
-        json!({"password": "S3cr3t!çã", "user": "u", "private_key": long}),
-    );
+    vault.set_data("short", json!({"password": "S3cr3t!çã", "user": "u", "private_key": long}));
     let (_, read) = ask(&vault, &token(&vault), "GET /iso/sctm/secret/short", "");
     let data = &read["secret"]["data"][0];
     assert_eq!(data["user"], "u");
-    assert_eq!(
-        data["private_key"],
-        "An error occurred while encrypting the text"
-    );
+    assert_eq!(data["private_key"], "An error occurred while encrypting the text");
     let sealed = STANDARD.decode(data["password"].as_str().unwrap()).unwrap();
     assert_eq!(open(&key, &sealed), "S3cr3t!çã".as_bytes());
     assert!(vault.private_key_file().is_file());
@@ -448,10 +392,7 @@ fn open(key: &RsaPrivateKey, sealed: &[u8]) -> Vec<u8> {
 #[test]
 fn each_certificate_is_as_bad_as_it_should_be() {
     let check = |certificate, expected: &str| {
-        let vault = DevVault::start(Options {
-            certificate,
-            ..Options::default()
-        });
+        let vault = DevVault::start(Options { certificate, ..Options::default() });
         let mut roots = RootCertStore::empty();
         let ca = CertificateDer::from_pem_slice(vault.ca_pem().as_bytes()).unwrap();
         roots.add(ca).unwrap();

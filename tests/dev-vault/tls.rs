@@ -51,9 +51,8 @@ impl Identity {
             config.with_no_client_auth()
         };
         let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
-        let mut config = config
-            .with_single_cert(chain, key)
-            .expect("the certificate was made for this key");
+        let mut config =
+            config.with_single_cert(chain, key).expect("the certificate was made for this key");
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
             ca_pem,
@@ -114,18 +113,12 @@ fn authority(name: &str, parent: Option<&Issuer<'static, KeyPair>>) -> Made<Auth
         Some(parent) => params.signed_by(&key, parent)?,
         None => params.self_signed(&key)?,
     };
-    Ok((
-        certificate.der().clone(),
-        certificate.pem(),
-        Issuer::new(params, key),
-    ))
+    Ok((certificate.der().clone(), certificate.pem(), Issuer::new(params, key)))
 }
 
 fn verifier(ca: CertificateDer<'static>) -> Arc<dyn ClientCertVerifier> {
     let mut roots = RootCertStore::empty();
-    roots
-        .add(ca)
-        .expect("the authority's certificate is well-formed");
+    roots.add(ca).expect("the authority's certificate is well-formed");
     let provider = Arc::new(ring::default_provider());
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()

@@ -56,13 +56,7 @@ impl Tokens {
         let signed = format!("{}.{}", part(&head), part(&claims));
         let tag = hmac::sign(&self.key, signed.as_bytes());
         let until = Instant::now() + ttl;
-        self.live.insert(
-            id,
-            Token {
-                authorization,
-                until,
-            },
-        );
+        self.live.insert(id, Token { authorization, until });
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag))
     }
 
@@ -70,11 +64,7 @@ impl Tokens {
     pub fn check(&self, text: &str) -> Result<u32, Refusal> {
         let id = self.verify(text).ok_or(Refusal::Foreign)?;
         let token = self.live.get(&id).ok_or(Refusal::Expired)?;
-        if Instant::now() < token.until {
-            Ok(token.authorization)
-        } else {
-            Err(Refusal::Expired)
-        }
+        if Instant::now() < token.until { Ok(token.authorization) } else { Err(Refusal::Expired) }
     }
 
     /// Ends the life of every token.
@@ -104,7 +94,5 @@ fn part(value: &Value) -> String {
 pub fn wall_clock(shift: i64) -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let seconds = since.map_or(0, |age| age.as_secs());
-    i64::try_from(seconds)
-        .unwrap_or(i64::MAX)
-        .saturating_add(shift)
+    i64::try_from(seconds).unwrap_or(i64::MAX).saturating_add(shift)
 }

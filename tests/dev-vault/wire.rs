@@ -32,11 +32,7 @@ pub struct Answer {
 impl Answer {
     /// This text.
     pub fn raw(status: u16, body: impl Into<String>) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: body.into(),
-        }
+        Self { status, headers: Vec::new(), body: body.into() }
     }
 
     /// This value as JSON.
@@ -178,11 +174,7 @@ impl Wire {
     }
 
     fn blank(&self, text: &str) -> Value {
-        if text.is_empty() && self.quirks.nulls {
-            Value::Null
-        } else {
-            json!(text)
-        }
+        if text.is_empty() && self.quirks.nulls { Value::Null } else { json!(text) }
     }
 }
 

@@ -59,9 +59,7 @@ impl<'a> Answer<'a> {
     pub(super) fn success(&self) -> Result<Success<'a>, Cause> {
         let fields = self.fields();
         if !self.is_success() {
-            let verdict = fields
-                .as_ref()
-                .map_or_else(|_| Some(Verdict::default()), verdict);
+            let verdict = fields.as_ref().map_or_else(|_| Some(Verdict::default()), verdict);
             return Err(self.failure(self.status, &verdict.unwrap_or_default()));
         }
         let fields = fields.map_err(Cause::Nonsense)?;
@@ -69,10 +67,7 @@ impl<'a> Answer<'a> {
         match verdict.status.filter(|status| *status >= 400) {
             Some(status) => Err(self.failure(status, &verdict)),
             None if verdict.failed => Err(self.failure(self.status, &verdict)),
-            None => Ok(Success {
-                fields,
-                said_so: verdict.enveloped && verdict.decided,
-            }),
+            None => Ok(Success { fields, said_so: verdict.enveloped && verdict.decided }),
         }
     }
 
@@ -109,11 +104,7 @@ impl<'a> Answer<'a> {
         match verdict.business {
             Some(1009 | 1039) => return Cause::NotPermitted(said),
             Some(code) => {
-                return Cause::Rejected {
-                    status,
-                    code: Some(code),
-                    said,
-                };
+                return Cause::Rejected { status, code: Some(code), said };
             }
             None => {}
         }
@@ -124,11 +115,7 @@ impl<'a> Answer<'a> {
             return Cause::TokenRefused { status, said };
         }
         if has("criptografar o texto") || has("encrypting the text") {
-            return Cause::Rejected {
-                status,
-                code: None,
-                said,
-            };
+            return Cause::Rejected { status, code: None, said };
         }
         self.failure_by_status(status, verdict, said)
     }
@@ -138,17 +125,11 @@ impl<'a> Answer<'a> {
             200..=299 => Cause::Denied { status, said },
             300..=399 => Cause::Redirect(status),
             401 | 403 => Cause::TokenRefused { status, said },
-            408 | 425 | 500.. => Cause::Failing {
-                status,
-                said,
-                after: self.after,
-            },
+            408 | 425 | 500.. => Cause::Failing { status, said, after: self.after },
             429 => Cause::RateLimited { after: self.after },
-            _ if verdict.enveloped || verdict.oauth.is_some() => Cause::Rejected {
-                status,
-                code: verdict.code,
-                said,
-            },
+            _ if verdict.enveloped || verdict.oauth.is_some() => {
+                Cause::Rejected { status, code: verdict.code, said }
+            }
             _ => Cause::TurnedAway { status, said },
         }
     }
@@ -157,9 +138,7 @@ impl<'a> Answer<'a> {
 /// Reads the envelope; `None` if a part of it is of a type that says nothing.
 fn verdict(fields: &Fields<'_>) -> Option<Verdict> {
     let mut verdict = Verdict::default();
-    let response = fields
-        .get(&["response"])
-        .filter(|value| kind(value) != Kind::Null);
+    let response = fields.get(&["response"]).filter(|value| kind(value) != Kind::Null);
     if let Some(response) = response {
         let inner = Fields::parse(response)?;
         verdict.enveloped = true;
@@ -169,10 +148,7 @@ fn verdict(fields: &Fields<'_>) -> Option<Verdict> {
                 verdict.decided = true;
             }
         }
-        if let Some(status) = inner
-            .get(&["status"])
-            .filter(|value| kind(value) != Kind::Null)
-        {
+        if let Some(status) = inner.get(&["status"]).filter(|value| kind(value) != Kind::Null) {
             verdict.status = Some(number(status)?);
             verdict.decided = true;
         }
@@ -224,13 +200,8 @@ fn outside(fields: &Fields<'_>, verdict: &mut Verdict) -> Option<()> {
 
 fn message(fields: &Fields<'_>) -> String {
     let words = ["message", "mensagem", "error_description", "detail"];
-    let spoken = words
-        .into_iter()
-        .filter_map(|name| text(fields.get(&[name])?));
-    spoken
-        .map(|text| text.trim().to_owned())
-        .find(|text| !text.is_empty())
-        .unwrap_or_default()
+    let spoken = words.into_iter().filter_map(|name| text(fields.get(&[name])?));
+    spoken.map(|text| text.trim().to_owned()).find(|text| !text.is_empty()).unwrap_or_default()
 }
 
 /// The four digits before the colon, as in `1011: Device not found`.

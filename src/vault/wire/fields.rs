@@ -112,11 +112,7 @@ pub(super) fn text(value: &RawValue) -> Option<String> {
 /// The same JSON without white space between its parts; spellings stay.
 pub(super) fn compact(value: &RawValue) -> String {
     let mut quoted = Quoting::default();
-    value
-        .get()
-        .chars()
-        .filter(|c| quoted.takes(*c) || !c.is_ascii_whitespace())
-        .collect()
+    value.get().chars().filter(|c| quoted.takes(*c) || !c.is_ascii_whitespace()).collect()
 }
 
 /// Whether text of this nesting can be followed.
@@ -195,8 +191,6 @@ mod tests {
         let nested = |n| "[".repeat(n) + &"]".repeat(n);
         assert!(is_shallow(nested(DEEPEST).as_bytes()));
         assert!(!is_shallow(nested(DEEPEST + 1).as_bytes()));
-        assert!(is_shallow(
-            format!("{{\"k\":\"\\\"{}\"}}", "[".repeat(100)).as_bytes()
-        ));
+        assert!(is_shallow(format!("{{\"k\":\"\\\"{}\"}}", "[".repeat(100)).as_bytes()));
     }
 }

@@ -7,20 +7,12 @@ use crate::vault::decrypt::{self, PrivateKey};
 use crate::vault::error::{Attempt, Fate, FetchError};
 
 fn answer(status: u16, body: &str) -> Answer<'_> {
-    Answer {
-        status,
-        after: None,
-        body: body.as_bytes(),
-        credentials: &["s3cret-credential"],
-    }
+    Answer { status, after: None, body: body.as_bytes(), credentials: &["s3cret-credential"] }
 }
 
 fn failed(status: u16, body: &str) -> FetchError {
     let cause = secrets(&answer(status, body)).unwrap_err();
-    FetchError {
-        attempt: Attempt::ReadApplication,
-        cause,
-    }
+    FetchError { attempt: Attempt::ReadApplication, cause }
 }
 
 /// The words that the vectors use for what a failure leads to.
@@ -48,9 +40,7 @@ fn every_vector_holds() {
         let expected = vector["expect"]["class"].as_str().unwrap();
         match secrets(&answer(status, &body)) {
             Ok(mut bundle) => {
-                let key = vector["private_key_pem"]
-                    .as_str()
-                    .and_then(PrivateKey::from_pem);
+                let key = vector["private_key_pem"].as_str().and_then(PrivateKey::from_pem);
                 decrypt::open_all(&mut bundle, key.as_ref());
                 assert!(bundle.faults.is_empty(), "{name}: {:?}", bundle.faults);
                 assert_eq!(expected == "absent", bundle.secrets.is_empty(), "{name}");
@@ -60,10 +50,7 @@ fn every_vector_holds() {
             // A token that is refused costs a new login and one retry; refused again it is fatal.
             Err(Cause::TokenRefused { .. }) => assert_eq!(name, "20-gateway-token-expired"),
             Err(cause) => {
-                let error = FetchError {
-                    attempt: Attempt::ReadApplication,
-                    cause,
-                };
+                let error = FetchError { attempt: Attempt::ReadApplication, cause };
                 assert_eq!(class(&error), expected, "{name}: {error:?}");
             }
         }
@@ -98,57 +85,29 @@ fn with_data(data: &str) -> Result<Bundle, Cause> {
 fn entries_of(bundle: &Bundle) -> Vec<Vec<(String, String)>> {
     let set = bundle.secrets.values().next().unwrap();
     let item = |item: &Item| (item.key.clone(), item.value.expose().clone());
-    set.entries
-        .iter()
-        .map(|entry| entry.iter().map(item).collect())
-        .collect()
+    set.entries.iter().map(|entry| entry.iter().map(item).collect()).collect()
 }
 
 #[test]
 fn data_is_understood_in_every_shape() {
     for (data, expected) in [
         (r#"{"k":"v"}"#, vec![vec![("k", "v")]]),
-        (
-            r#"[{"k":"v"},{"k":"w"}]"#,
-            vec![vec![("k", "v")], vec![("k", "w")]],
-        ),
-        (
-            r#"{"0":{"k":"v"},"2":{"k":"w"}}"#,
-            vec![vec![("k", "v")], vec![("k", "w")]],
-        ),
-        (
-            r#"{"0":"zero","1":"one"}"#,
-            vec![vec![("0", "zero"), ("1", "one")]],
-        ),
+        (r#"[{"k":"v"},{"k":"w"}]"#, vec![vec![("k", "v")], vec![("k", "w")]]),
+        (r#"{"0":{"k":"v"},"2":{"k":"w"}}"#, vec![vec![("k", "v")], vec![("k", "w")]]),
+        (r#"{"0":"zero","1":"one"}"#, vec![vec![("0", "zero"), ("1", "one")]]),
         (r#"[[],{"k":null},null,{}]"#, vec![vec![("k", "")]]),
         (
             r#"{"n":1e3,"f":1.0,"b":true,"i":12345678901234567890}"#,
-            vec![vec![
-                ("n", "1e3"),
-                ("f", "1.0"),
-                ("b", "true"),
-                ("i", "12345678901234567890"),
-            ]],
+            vec![vec![("n", "1e3"), ("f", "1.0"), ("b", "true"), ("i", "12345678901234567890")]],
         ),
-        (
-            "{\"o\":{ \"a\" : [ 1 ] },\"a\":[ ]}",
-            vec![vec![("o", r#"{"a":[1]}"#), ("a", "[]")]],
-        ),
+        ("{\"o\":{ \"a\" : [ 1 ] },\"a\":[ ]}", vec![vec![("o", r#"{"a":[1]}"#), ("a", "[]")]]),
         (r#"{"k":"first","k":"second"}"#, vec![vec![("k", "second")]]),
-        (
-            r#"{"k":"caf\u00e9 \ud83d\udd11 \u0000 \/"}"#,
-            vec![vec![("k", "café \u{1f511} \0 /")]],
-        ),
+        (r#"{"k":"caf\u00e9 \ud83d\udd11 \u0000 \/"}"#, vec![vec![("k", "café \u{1f511} \0 /")]]),
     ] {
         let bundle = with_data(data).unwrap();
         let expected: Vec<Vec<(String, String)>> = expected
             .into_iter()
-            .map(|entry| {
-                entry
-                    .into_iter()
-                    .map(|(k, v)| (k.to_owned(), v.to_owned()))
-                    .collect()
-            })
+            .map(|entry| entry.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect())
             .collect();
         assert_eq!(entries_of(&bundle), expected, "{data}");
         assert!(bundle.faults.is_empty());
@@ -183,14 +142,7 @@ fn a_secret_that_cannot_be_used_is_named_and_the_others_go_on() {
         {"identity":"twice","data":{"k":"1"}}, {"identity":"twice","data":{"k":"2"}},
         {"identity":"good","data":{"k":"v"}}]}"#;
     let bundle = secrets(&answer(200, body)).unwrap();
-    assert_eq!(
-        bundle
-            .secrets
-            .keys()
-            .map(SecretName::as_str)
-            .collect::<Vec<_>>(),
-        ["good"]
-    );
+    assert_eq!(bundle.secrets.keys().map(SecretName::as_str).collect::<Vec<_>>(), ["good"]);
     assert_eq!(bundle.faults.len(), 6);
 }
 
@@ -207,23 +159,12 @@ fn secrets_are_found_wherever_a_vault_keeps_them() {
         format!(r#""secret":null,"application":{{"secrets":[{secret}]}}"#),
     ] {
         let body = format!(r#"{{"response":{{"status":200}},{container}}}"#);
-        assert_eq!(
-            secrets(&answer(200, &body)).unwrap().secrets.len(),
-            1,
-            "{container}"
-        );
+        assert_eq!(secrets(&answer(200, &body)).unwrap().secrets.len(), 1, "{container}");
     }
-    for empty in [
-        r#""secret":{}"#,
-        r#""secrets":[]"#,
-        r#""application":{"secrets":[]}"#,
-    ] {
+    for empty in [r#""secret":{}"#, r#""secrets":[]"#, r#""application":{"secrets":[]}"#] {
         let body = format!(r#"{{"response":{{"status":200}},{empty}}}"#);
         let bundle = secrets(&answer(200, &body)).unwrap();
-        assert!(
-            bundle.secrets.is_empty() && bundle.faults.is_empty(),
-            "{empty}"
-        );
+        assert!(bundle.secrets.is_empty() && bundle.faults.is_empty(), "{empty}");
     }
 }
 
@@ -235,12 +176,7 @@ fn portuguese_names_are_aliases() {
         "valores":[{"k":"v"}]}}"#;
     let bundle = secrets(&answer(200, body)).unwrap();
     let set = bundle.secrets.values().next().unwrap();
-    let said = (
-        set.id.as_str(),
-        set.name.as_str(),
-        set.version.as_str(),
-        set.engine.as_str(),
-    );
+    let said = (set.id.as_str(), set.name.as_str(), set.version.as_str(), set.engine.as_str());
     assert_eq!(said, ("213", "n", "3", "Generic"));
     assert_eq!(set.renew, Some(20));
 }
@@ -250,19 +186,10 @@ fn a_success_that_is_none_is_never_taken_for_one() {
     let secret = r#""secret":{"identity":"s","data":{"k":"v"}}"#;
     for (envelope, expected) in [
         (r#""response":{"status":200,"error":true}"#, "retryable"),
-        (
-            r#""response":{"status":200,"erro":true,"mensagem":"Falha"}"#,
-            "retryable",
-        ),
-        (
-            r#""response":{"status":200,"error":false,"erro":"1"}"#,
-            "retryable",
-        ),
+        (r#""response":{"status":200,"erro":true,"mensagem":"Falha"}"#, "retryable"),
+        (r#""response":{"status":200,"error":false,"erro":"1"}"#, "retryable"),
         (r#""response":{"status":500,"error":false}"#, "retryable"),
-        (
-            r#""code":503,"response":{"status":200,"error":false}"#,
-            "retryable",
-        ),
+        (r#""code":503,"response":{"status":200,"error":false}"#, "retryable"),
         (r#""response":{"status":"401","error":false}"#, "fatal-auth"),
         (
             r#""response":{"status":200,"error":true,"message":"Inactive authorization"}"#,
@@ -272,10 +199,7 @@ fn a_success_that_is_none_is_never_taken_for_one() {
             r#""response":{"status":200},"exception":{"code":1039,"message":"1039: x"}"#,
             "fatal-auth",
         ),
-        (
-            r#""response":{"status":200},"exception":{"code":1011,"message":"x"}"#,
-            "fatal-config",
-        ),
+        (r#""response":{"status":200},"exception":{"code":1011,"message":"x"}"#, "fatal-config"),
         (r#""error":"invalid_client""#, "fatal-auth"),
         (r#""response":{}"#, "malformed"),
         (r#""response":[]"#, "malformed"),
@@ -300,54 +224,14 @@ fn the_error_table_holds() {
         )
     };
     for (status, body, exit, retry) in [
-        (
-            404,
-            r#"{"message":"no Route matched with those values"}"#.to_owned(),
-            77,
-            Retry::Backoff,
-        ),
-        (
-            401,
-            r#"{"exp":"token expired"}"#.to_owned(),
-            77,
-            Retry::Backoff,
-        ),
-        (
-            403,
-            r#"{"message":"Invalid signature"}"#.to_owned(),
-            77,
-            Retry::Backoff,
-        ),
-        (
-            401,
-            r#"{"message":"Client authentication failed"}"#.to_owned(),
-            77,
-            Retry::Never,
-        ),
-        (
-            400,
-            r#"{"error":"unsupported_grant_type"}"#.to_owned(),
-            78,
-            Retry::Never,
-        ),
-        (
-            401,
-            envelope(401, "Inactive authorization", 1),
-            77,
-            Retry::Never,
-        ),
-        (
-            404,
-            envelope(404, "Resource sub not found", 4),
-            78,
-            Retry::Never,
-        ),
-        (
-            400,
-            envelope(400, "1011: Device not found", 1),
-            78,
-            Retry::Never,
-        ),
+        (404, r#"{"message":"no Route matched with those values"}"#.to_owned(), 77, Retry::Backoff),
+        (401, r#"{"exp":"token expired"}"#.to_owned(), 77, Retry::Backoff),
+        (403, r#"{"message":"Invalid signature"}"#.to_owned(), 77, Retry::Backoff),
+        (401, r#"{"message":"Client authentication failed"}"#.to_owned(), 77, Retry::Never),
+        (400, r#"{"error":"unsupported_grant_type"}"#.to_owned(), 78, Retry::Never),
+        (401, envelope(401, "Inactive authorization", 1), 77, Retry::Never),
+        (404, envelope(404, "Resource sub not found", 4), 78, Retry::Never),
+        (400, envelope(400, "1011: Device not found", 1), 78, Retry::Never),
         (400, envelope(400, "1009: no", 1), 77, Retry::Never),
         (400, envelope(400, "1039: no", 1), 77, Retry::Never),
         (
@@ -356,32 +240,12 @@ fn the_error_table_holds() {
             77,
             Retry::Backoff,
         ),
-        (
-            500,
-            envelope(500, "Unexpected error.", 1),
-            69,
-            Retry::Backoff,
-        ),
-        (
-            500,
-            envelope(500, "Ocorreu um erro ao criptografar o texto", 1),
-            78,
-            Retry::Never,
-        ),
+        (500, envelope(500, "Unexpected error.", 1), 69, Retry::Backoff),
+        (500, envelope(500, "Ocorreu um erro ao criptografar o texto", 1), 78, Retry::Never),
         (502, "<html>".to_owned(), 69, Retry::Backoff),
         (503, String::new(), 69, Retry::Backoff),
-        (
-            504,
-            r#"{"message":"The upstream server is timing out"}"#.to_owned(),
-            69,
-            Retry::Backoff,
-        ),
-        (
-            429,
-            r#"{"message":"API rate limit exceeded"}"#.to_owned(),
-            69,
-            Retry::Backoff,
-        ),
+        (504, r#"{"message":"The upstream server is timing out"}"#.to_owned(), 69, Retry::Backoff),
+        (429, r#"{"message":"API rate limit exceeded"}"#.to_owned(), 69, Retry::Backoff),
         (404, "<html>not found</html>".to_owned(), 77, Retry::Backoff),
         (302, String::new(), 76, Retry::Backoff),
         (200, "<html>log in</html>".to_owned(), 76, Retry::Backoff),
@@ -392,14 +256,8 @@ fn the_error_table_holds() {
         assert_eq!(error.exit().code(), exit, "{status} {body}");
         assert_eq!(error.retry(), retry, "{status} {body}");
     }
-    let peace = Answer {
-        after: Some(Duration::from_secs(9)),
-        ..answer(429, "")
-    };
-    let error = FetchError {
-        attempt: Attempt::LogIn,
-        cause: secrets(&peace).unwrap_err(),
-    };
+    let peace = Answer { after: Some(Duration::from_secs(9)), ..answer(429, "") };
+    let error = FetchError { attempt: Attempt::ReadSecrets, cause: secrets(&peace).unwrap_err() };
     assert_eq!(error.retry(), Retry::After(Duration::from_secs(9)));
     assert_eq!(error.fate(), Fate::NotDone);
 }
@@ -411,15 +269,9 @@ fn too_much_or_too_deep_is_not_followed() {
         "[".repeat(100),
         "]".repeat(100)
     );
-    assert!(matches!(
-        failed(200, &deep).cause,
-        Cause::Nonsense(Nonsense::TooDeep(_))
-    ));
+    assert!(matches!(failed(200, &deep).cause, Cause::Nonsense(Nonsense::TooDeep(_))));
     let long = " ".repeat(LONGEST + 1);
-    assert!(matches!(
-        failed(200, &long).cause,
-        Cause::Nonsense(Nonsense::TooLong(_))
-    ));
+    assert!(matches!(failed(200, &long).cause, Cause::Nonsense(Nonsense::TooLong(_))));
 }
 
 #[test]
@@ -436,10 +288,7 @@ fn no_error_quotes_a_value_or_a_credential() {
             let shown = match secrets(&answer(status, &body)) {
                 Ok(bundle) => format!("{bundle:?} {:?}", bundle.faults),
                 Err(cause) => {
-                    let error = FetchError {
-                        attempt: Attempt::ReadApplication,
-                        cause,
-                    };
+                    let error = FetchError { attempt: Attempt::ReadApplication, cause };
                     format!("{error:?} {}", crate::exit::chain(&error))
                 }
             };
@@ -456,27 +305,15 @@ fn tokens_are_read_with_their_lifetime() {
     let read =
         |body: &str| token(&answer(200, body)).map(|t| (t.value.expose().clone(), t.lifetime));
     let full = r#"{"token_type":"Bearer","expires_in":3600,"access_token":"a.b.c"}"#;
-    assert_eq!(
-        read(full).unwrap(),
-        ("a.b.c".to_owned(), Duration::from_secs(3600))
-    );
+    assert_eq!(read(full).unwrap(), ("a.b.c".to_owned(), Duration::from_secs(3600)));
     let text = r#"{"expires_in":"60","access_token":"t"}"#;
     assert_eq!(read(text).unwrap().1, Duration::from_secs(60));
     assert_eq!(read(r#"{"access_token":"t"}"#).unwrap().1, UNKNOWN_LIFETIME);
-    assert_eq!(
-        read(r#"{"access_token":"t","expires_in":-5}"#).unwrap().1,
-        UNKNOWN_LIFETIME
-    );
-    for body in [
-        "{}",
-        r#"{"access_token":""}"#,
-        r#"{"access_token":"a\nb"}"#,
-        r#"{"access_token":null}"#,
-    ] {
-        assert!(
-            matches!(read(body), Err(Cause::Nonsense(Nonsense::NoToken))),
-            "{body}"
-        );
+    assert_eq!(read(r#"{"access_token":"t","expires_in":-5}"#).unwrap().1, UNKNOWN_LIFETIME);
+    for body in
+        ["{}", r#"{"access_token":""}"#, r#"{"access_token":"a\nb"}"#, r#"{"access_token":null}"#]
+    {
+        assert!(matches!(read(body), Err(Cause::Nonsense(Nonsense::NoToken))), "{body}");
     }
 }
 

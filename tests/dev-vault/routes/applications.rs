@@ -98,10 +98,7 @@ fn authorization(store: &mut Store, wanted: Authorization) -> (Authorization, &'
     if let Some(known) = store.authorizations.iter().find(same) {
         return (known.clone(), "found");
     }
-    let new = Authorization {
-        id: store.new_id(),
-        ..wanted
-    };
+    let new = Authorization { id: store.new_id(), ..wanted };
     store.authorizations.push(new.clone());
     (new, "created")
 }

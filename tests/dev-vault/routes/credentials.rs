@@ -35,16 +35,10 @@ pub fn write(state: &mut State, params: Fields) -> Answer {
 
 /// The device and the user name a request means, or the first thing that is wrong with it.
 fn check(pam: &Pam, params: &Fields) -> Result<(Device, String), (u16, &'static str)> {
-    let hostname = params
-        .filled("hostname")
-        .ok_or((1004, "Hostname is required"))?;
+    let hostname = params.filled("hostname").ok_or((1004, "Hostname is required"))?;
     let ip = params.filled("ip").ok_or((1005, "IP is required"))?;
-    params
-        .last("username")
-        .ok_or((1042, "Username is required"))?;
-    let username = params
-        .filled("username")
-        .unwrap_or_else(|| "usr".to_owned());
+    params.last("username").ok_or((1042, "Username is required"))?;
+    let username = params.filled("username").unwrap_or_else(|| "usr".to_owned());
 
     let allowed = |symbol: char| symbol.is_ascii_alphanumeric() || "-_.".contains(symbol);
     if identifier(params).is_some_and(|text| !text.chars().all(allowed)) {

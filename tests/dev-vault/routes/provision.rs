@@ -82,7 +82,5 @@ fn pod(params: &Fields) -> Pod {
 }
 
 fn pod_name(params: &Fields) -> Option<String> {
-    params
-        .filled("pod_name")
-        .or_else(|| params.filled("pod_nome"))
+    params.filled("pod_name").or_else(|| params.filled("pod_nome"))
 }

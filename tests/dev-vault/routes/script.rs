@@ -54,11 +54,7 @@ pub fn is_script(text: &str) -> bool {
     serde_json::from_str::<Fields>(text).is_ok_and(|fields| {
         ["access_keys", "credentials", "key_value"]
             .iter()
-            .any(|part| {
-                fields
-                    .last(part)
-                    .is_some_and(|raw| !raw.get().starts_with('"'))
-            })
+            .any(|part| fields.last(part).is_some_and(|raw| !raw.get().starts_with('"')))
     })
 }
 
@@ -141,9 +137,5 @@ fn labelled(kind: Kind, fields: &Fields, names: &[(&str, &str)]) -> Entry {
             sealed.push(label);
         }
     }
-    Entry {
-        kind,
-        fields: shown,
-        sealed,
-    }
+    Entry { kind, fields: shown, sealed }
 }

@@ -114,9 +114,9 @@ impl Change {
                 let script = script::parse(&text).ok_or("Invalid data")?;
                 Some(Data::Script(script.expand(&state.store.pam)))
             }
-            Some(text) => Some(Data::Plain(
-                serde_json::from_str(&text).map_err(|_| "Invalid data")?,
-            )),
+            Some(text) => {
+                Some(Data::Plain(serde_json::from_str(&text).map_err(|_| "Invalid data")?))
+            }
         };
         Ok(Self {
             identity: params.filled("identity").ok_or("identity is required")?,
@@ -143,11 +143,8 @@ impl Change {
         if let Some(text) = self.description {
             secret.description = Some(text);
         }
-        let times = [
-            &mut secret.renew.cloud,
-            &mut secret.renew.credential,
-            &mut secret.renew.ephemeral,
-        ];
+        let times =
+            [&mut secret.renew.cloud, &mut secret.renew.credential, &mut secret.renew.ephemeral];
         for (stated, field) in self.renew.into_iter().zip(times) {
             if let Some(minutes) = stated {
                 *field = minutes;

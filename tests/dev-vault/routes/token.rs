@@ -72,8 +72,5 @@ fn basic(call: &Call) -> Option<(String, String)> {
 }
 
 fn oauth_error(status: u16, error: &str, text: &str) -> Answer {
-    Answer::json(
-        status,
-        &json!({"error": error, "error_description": text, "message": text}),
-    )
+    Answer::json(status, &json!({"error": error, "error_description": text, "message": text}))
 }

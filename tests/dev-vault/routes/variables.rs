@@ -40,15 +40,10 @@ pub fn write(state: &mut State, caller: Caller, params: &Fields) -> Answer {
     let (Some(env), Some(map)) = (text("env"), text("map")) else {
         return wire.error(400, 1, "Invalid base64");
     };
-    let variables: HashMap<&str, &str> = env
-        .lines()
-        .filter_map(|line| line.split_once('='))
-        .collect();
-    let mapping = if map.trim().is_empty() {
-        Ok(Mapping::default())
-    } else {
-        serde_json::from_str(&map)
-    };
+    let variables: HashMap<&str, &str> =
+        env.lines().filter_map(|line| line.split_once('=')).collect();
+    let mapping =
+        if map.trim().is_empty() { Ok(Mapping::default()) } else { serde_json::from_str(&map) };
     let Ok(mapping) = mapping else {
         return wire.error(400, 1, "Invalid mapping");
     };

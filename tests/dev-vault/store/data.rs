@@ -116,11 +116,7 @@ impl Entry {
             .filter(|name| kind != Kind::KeyValue && fields.last(name).is_some())
             .map(|&name| name.to_owned())
             .collect();
-        Self {
-            kind,
-            fields,
-            sealed,
-        }
+        Self { kind, fields, sealed }
     }
 }
 
@@ -131,10 +127,7 @@ pub fn entries(json: &str) -> serde_json::Result<Vec<Entry>> {
     } else {
         vec![serde_json::from_str::<Fields>(json)?]
     };
-    Ok(list
-        .into_iter()
-        .map(|fields| Entry::new(Kind::Plain, fields))
-        .collect())
+    Ok(list.into_iter().map(|fields| Entry::new(Kind::Plain, fields)).collect())
 }
 
 /// The entries as one object, the last value of a name winning.

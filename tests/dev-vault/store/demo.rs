@@ -47,10 +47,7 @@ pub fn secrets(application: u32) -> [Secret; 3] {
     ]"#,
     );
     for (entry, kind) in
-        mixed
-            .base
-            .iter_mut()
-            .zip([Kind::Credential, Kind::CloudKey, Kind::KeyValue])
+        mixed.base.iter_mut().zip([Kind::Credential, Kind::CloudKey, Kind::KeyValue])
     {
         entry.kind = kind;
     }

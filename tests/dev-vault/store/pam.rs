@@ -59,10 +59,7 @@ impl Default for Pam {
         Self {
             devices: devices
                 .into_iter()
-                .map(|(hostname, ip)| Device {
-                    hostname: hostname.to_owned(),
-                    ip: ip.to_owned(),
-                })
+                .map(|(hostname, ip)| Device { hostname: hostname.to_owned(), ip: ip.to_owned() })
                 .collect(),
             credentials: Vec::new(),
             domains: vec!["example.com", "corp.example"],
@@ -105,10 +102,8 @@ impl Pam {
                 sent: Fields::default(),
             });
         }
-        let credential = self
-            .credentials
-            .get_mut(at)
-            .expect("the position was found, or just pushed");
+        let credential =
+            self.credentials.get_mut(at).expect("the position was found, or just pushed");
         if let Some(identifier) = identifier {
             credential.identifier = identifier;
         }

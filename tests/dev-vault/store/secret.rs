@@ -238,8 +238,5 @@ impl Document {
 /// A password such as a generator makes: letters, digits and a few signs.
 pub fn password() -> String {
     const ALPHABET: &[u8] = b"abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789!#%*+-=?@_";
-    (0..20)
-        .filter_map(|_| fastrand::choice(ALPHABET))
-        .map(|&byte| char::from(byte))
-        .collect()
+    (0..20).filter_map(|_| fastrand::choice(ALPHABET)).map(|&byte| char::from(byte)).collect()
 }

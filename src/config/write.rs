@@ -1,0 +1,101 @@
+//! What is written, where, and whose it is.
+
+use super::Reader;
+use super::parse;
+use super::raw::Raw;
+use crate::model::{STATE_LINK, check_part};
+use crate::render::name::{Case, Variables};
+use crate::render::{Collision, Layout};
+use crate::settings::{Access, Disk, Output, Wanted};
+
+impl Reader {
+    pub(super) fn layout(&mut self, raw: &Raw, wanted: Option<&Wanted>) -> Option<Layout> {
+        let env_file = self.name("SEGURA_ENV_FILE", raw.segura_env_file.as_deref());
+        let json_file = self.name("SEGURA_JSON_FILE", raw.segura_json_file.as_deref());
+        self.name("SEGURA_YAML_FILE", raw.segura_yaml_file.as_deref());
+        self.name("SEGURA_PROPERTIES_FILE", raw.segura_properties_file.as_deref());
+        let (mut files, mut env, mut json) = (false, None, None);
+        for output in raw.segura_output.as_deref().unwrap_or("files").split(',').map(str::trim) {
+            match output {
+                "files" => files = true,
+                "env" => env = Some(env_file.clone().unwrap_or_else(|| "secrets.env".into())),
+                "json" => json = Some(json_file.clone().unwrap_or_else(|| "secrets.json".into())),
+                "yaml" | "properties" => {
+                    self.problem("SEGURA_OUTPUT", format!("`{output}` is not in this version"));
+                }
+                "none" => self.problem("SEGURA_OUTPUT", "`none` is for exec alone"),
+                _ => self.wrong("SEGURA_OUTPUT", "a comma list of `files`, `env` and `json`"),
+            }
+        }
+        if env.is_some() && env == json {
+            self.problem("SEGURA_JSON_FILE", "must not be the name that SEGURA_ENV_FILE has");
+        }
+        let variables = self.variables(raw, wanted);
+        let collision =
+            self.text("SEGURA_COLLISION", raw.segura_collision.as_deref(), |text| match text {
+                "last" => Ok(Collision::Last),
+                "error" => Ok(Collision::Refuse),
+                _ => Err("`last` or `error`"),
+            });
+        let collision = collision.unwrap_or(Collision::Last);
+        Some(Layout { files, env, json, variables: variables?, collision })
+    }
+
+    fn name(&mut self, variable: &str, value: Option<&str>) -> Option<String> {
+        self.text(variable, value, |text| {
+            let sound = check_part(text).is_ok() && text != STATE_LINK;
+            sound.then(|| text.to_owned()).ok_or("a file name without slashes or leading `..`")
+        })
+    }
+
+    fn variables(&mut self, raw: &Raw, wanted: Option<&Wanted>) -> Option<Variables> {
+        let one = wanted.is_some_and(|wanted| wanted.identities.len() == 1);
+        let default = if one { "{key}" } else { "{identity}_{key}" };
+        let pattern = raw.segura_env_name.as_deref().unwrap_or(default);
+        let case = self.text("SEGURA_ENV_CASE", raw.segura_env_case.as_deref(), parse::case);
+        self.text("SEGURA_ENV_NAME", Some(pattern), |pattern| {
+            Variables::new(pattern, case.unwrap_or(Case::Keep))
+                .ok_or("a pattern that holds {key}, and {identity} if you like")
+        })
+    }
+
+    pub(super) fn output(&mut self, raw: &Raw) -> Option<Output> {
+        let drop_in = raw.segura_output_dir.is_none() && uses_only_old_names(raw);
+        let folder = raw.senhasegura_secrets_folder.as_deref().unwrap_or("/var/run/secrets");
+        let dir = match &raw.segura_output_dir {
+            Some(dir) => self.text("SEGURA_OUTPUT_DIR", Some(dir), parse::path),
+            None if drop_in => {
+                let folder = self.text("SENHASEGURA_SECRETS_FOLDER", Some(folder), parse::path);
+                folder.map(|folder| folder.join("senhasegura"))
+            }
+            None => Some("/run/secrets/segura".into()),
+        };
+        let modes = if drop_in { (0o444, 0o755) } else { (0o440, 0o750) };
+        let file_mode = self.text("SEGURA_FILE_MODE", raw.segura_file_mode.as_deref(), parse::mode);
+        let dir_mode = self.text("SEGURA_DIR_MODE", raw.segura_dir_mode.as_deref(), parse::mode);
+        let access = Access {
+            file_mode: file_mode.unwrap_or(modes.0),
+            dir_mode: dir_mode.unwrap_or(modes.1),
+            uid: self.text("SEGURA_FILE_UID", raw.segura_file_uid.as_deref(), parse::id),
+            gid: self.text("SEGURA_FILE_GID", raw.segura_file_gid.as_deref(), parse::id),
+        };
+        let allow = raw.segura_allow_disk.as_deref();
+        let disk = match self.text("SEGURA_ALLOW_DISK", allow, parse::boolean) {
+            Some(true) => Disk::Allow,
+            Some(false) => Disk::Refuse,
+            None if drop_in => Disk::Warn,
+            None => Disk::Refuse,
+        };
+        Some(Output { dir: dir?, create_last: drop_in, access, disk })
+    }
+}
+
+/// Only the vendor's names reach the vault: the agent stands in for the historic sidecar.
+fn uses_only_old_names(raw: &Raw) -> bool {
+    let new = raw.segura_url.is_some()
+        || raw.segura_client_id.is_some()
+        || raw.segura_client_id_file.is_some()
+        || raw.segura_client_secret.is_some()
+        || raw.segura_client_secret_file.is_some();
+    raw.senhasegura_url.is_some() && !new
+}
