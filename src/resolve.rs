@@ -38,11 +38,16 @@ async fn resolve(name: &str) -> Result<Vec<IpAddr>, Unresolved> {
     if !found.is_empty() {
         return Ok(found);
     }
-    let failed = |error: &dyn std::fmt::Display| Unresolved(error.to_string());
     let resolver = TokioResolver::builder_tokio()
         .and_then(|builder| builder.build())
         .map_err(|error| Unresolved(format!("/etc/resolv.conf: {error}")))?;
-    let answer = resolver.lookup_ip(name).await.map_err(|error| failed(&error))?;
+    let answer = resolver.lookup_ip(name).await.map_err(|error| {
+        Unresolved(if error.is_no_records_found() {
+            "DNS has no address for it".to_owned()
+        } else {
+            error.to_string()
+        })
+    })?;
     Ok(answer.iter().collect())
 }
 

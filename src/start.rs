@@ -114,6 +114,8 @@ impl<'a> Start<'a> {
         tracing::info!(generation = %state.generation, due, "adopted the set that stands");
         let outcome =
             self.publisher().adopted(&bundle, &mut state).map_err(|error| error.failure())?;
+        // It is published: whatever a predecessor was about to provision came of it.
+        self.store.settle();
         let reads = self.config.wanted.source != Way::Provision
             || self.config.wanted.refresh != Refresh::Post;
         if !due || !reads {

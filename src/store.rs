@@ -52,7 +52,7 @@ pub struct WriteError {
 
 #[derive(Debug, thiserror::Error)]
 enum WriteCause {
-    #[error("{0}")]
+    #[error(transparent)]
     System(#[from] Errno),
     #[error("it is on a disk, not on tmpfs or ramfs")]
     OnDisk,

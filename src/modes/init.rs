@@ -23,7 +23,7 @@ pub async fn run(config: &Config, mut terminations: Terminations) -> Result<(), 
     let mut store = Store::open(&config.output, &holder)
         .map_err(|error| Failure::new(Exit::CannotWrite, &error).hint(error.hint()))?;
     let readers = store.readers();
-    tracing::info!(dir = %store.path().display(), "published files are readable by {readers}");
+    tracing::info!(dir = %store.path().display(), "published files will be readable by {readers}");
     let adopted = adoptable(&store, &origin);
     let mut start = Start::new(config, &mut store, &origin);
     let outcome = match adopted {
