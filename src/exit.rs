@@ -44,7 +44,7 @@ impl Exit {
 }
 
 /// A fatal error, ready to be shown: never holds a value, a token or a client secret.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Failure {
     /// How the process ends.
     pub exit: Exit,

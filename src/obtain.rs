@@ -117,10 +117,12 @@ impl Obtaining {
         let known_before = sent > 1;
         if answer.is_ok() || unknown || known_before {
             let posts = self.posts.entry(name.clone()).or_default();
-            posts.unsure = unknown;
+            // One that was turned away says nothing of the one before it.
+            posts.unsure = unknown || (known_before && answer.is_err());
             posts.sent += u8::from(unknown);
         } else {
             self.posts.remove(name);
+            intend(&self.posted())?;
         }
         Ok(answer?)
     }
@@ -207,9 +209,15 @@ impl Asking {
         let Ok(list) = application(source, &wanted.identities).await else {
             return Err(error);
         };
+        let set = named(list, name)?;
+        if !opens_something(&set) {
+            // The list may leave out what is made for single pods: then it can't renew that.
+            let cause = Cause::Absent(name.clone());
+            return Err(FetchError { attempt: Attempt::ReadApplication, cause });
+        }
         tracing::info!("the vault has no GET provision; renewal reads the application from now on");
         self.settled = Settled::Application;
-        named(list, name)
+        Ok(set)
     }
 
     /// What a POST of unknown fate has brought, if anything.
@@ -229,6 +237,10 @@ impl Asking {
 
 /// Whether a set holds more than descriptions: before a provisioning, an identity that waits for
 /// one has host and user names at most, and nothing to log in with.
+///
+/// An identity that holds a password of its own *and* gets accounts for pods looks the same before
+/// and after. Then a read counts as the result: a pod that waits for its account is mended by a
+/// restart, an account made twice is nobody's to find.
 fn opens_something(set: &SecretSet) -> bool {
     set.items().any(|item| {
         let described = DESCRIPTIVE.iter().any(|key| item.key.eq_ignore_ascii_case(key));

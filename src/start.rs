@@ -15,7 +15,7 @@ use crate::schedule::{Next, Tries};
 use crate::settings::{Refresh, Source as Way};
 use crate::state::{Origin, State};
 use crate::store::{Pending, Standing, Store, WriteError};
-use crate::vault::error::FetchError;
+use crate::vault::error::{Cause, FetchError};
 use crate::vault::{self, Client, Source};
 
 /// Steps between tries of a start grow to this.
@@ -190,6 +190,8 @@ impl<'a> Start<'a> {
         deadline: Option<Instant>,
     ) -> Result<Bundle, Failure> {
         let mut told = None;
+        // What the vault said last: a try that the end of the start cuts short must not hide it.
+        let mut heard: Option<Failure> = None;
         loop {
             let Self { config, store, origin, obtaining, .. } = self;
             let intend = |posted: &BTreeSet<SecretName>| {
@@ -208,7 +210,14 @@ impl<'a> Start<'a> {
                 Err(StepError::Fetch(error)) => error,
                 Err(StepError::Write(error)) => return Err(cannot_write(&error)),
             };
-            self.pause(error.retry(), deadline, failed(&error), &mut told).await?;
+            let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            let cut_short = over && matches!(error.cause, Cause::TimedOut(_));
+            let failure = match heard.take() {
+                Some(before) if cut_short => before,
+                Some(_) | None => failed(&error),
+            };
+            heard = Some(failure.clone());
+            self.pause(error.retry(), deadline, failure, &mut told).await?;
         }
     }
 

@@ -36,6 +36,8 @@ const STATE: &str = "state.json";
 const HOLDER: &str = "holder";
 const PENDING: &str = "pending.json";
 const PROBE: &str = "probe";
+/// What a file is called until it takes its place.
+const UNFINISHED: &str = ".tmp";
 /// `f_type` of file systems that live in memory (`statfs(2)`).
 const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
 
@@ -173,16 +175,21 @@ impl Store {
 
     /// The set that stands, if it is whole and its memory can be read.
     pub fn standing(&self) -> Option<Standing> {
-        let name = self.current.as_deref()?;
-        let snapshot = generation::snapshot(&self.dir, name)?;
+        let state = self.remembered()?;
+        let bytes = self.dir.open(self.current.as_deref()?).ok()?.read(bundle::FILE).ok()?;
+        let entries = bundle::read(bytes.expose())?;
+        let whole = entries.len() == state.secrets.len()
+            && entries.keys().all(|identity| state.secret(identity).is_some());
+        whole.then_some(Standing { state, entries })
+    }
+
+    /// What is remembered of the set that stands, whole or not.
+    pub fn remembered(&self) -> Option<State> {
+        let snapshot = generation::snapshot(&self.dir, self.current.as_deref()?)?;
         let kept = self.own.read(STATE).ok();
         let kept = kept.and_then(|bytes| serde_json::from_slice::<State>(bytes.expose()).ok());
         // A crash between the rename and the state leaves the state of the generation before.
-        let state = kept.filter(|kept| kept.generation == snapshot.generation).unwrap_or(snapshot);
-        let bytes = self.dir.open(name).and_then(|dir| dir.read(bundle::FILE)).ok()?;
-        let entries = bundle::read(bytes.expose())?;
-        let known = entries.keys().all(|identity| state.secret(identity).is_some());
-        known.then_some(Standing { state, entries })
+        Some(kept.filter(|kept| kept.generation == snapshot.generation).unwrap_or(snapshot))
     }
 
     /// Replaces the published files as one step, and completes `state` with what came of it.
@@ -207,7 +214,7 @@ impl Store {
         }
         state.generation = self.generation.next();
         state.changed_at.clone_from(&state.fetched_at);
-        let name = generation::name(now);
+        let name = generation::new_name(&self.dir, now);
         self.build(&name, files, state).inspect_err(|_| {
             self.dir.remove_tree(&name).ok();
         })?;
@@ -264,15 +271,22 @@ impl Store {
         self.own.replace(PENDING, &json, &self.owner)
     }
 
-    /// What an agent before this one was provisioning for the same origin when it died.
+    /// What an agent before this one has provisioned for the same origin, or was about to when it
+    /// died: to be looked for before it is asked for.
     pub fn intended(&self, origin: &Origin) -> Vec<SecretName> {
         let bytes = self.own.read(PENDING).ok();
         let pending =
             bytes.and_then(|bytes| serde_json::from_slice::<Pending>(bytes.expose()).ok());
-        pending
-            .filter(|pending| pending.origin == *origin)
-            .map(|pending| pending.identities)
-            .unwrap_or_default()
+        let pending = pending.filter(|pending| pending.origin == *origin);
+        let stood = self.remembered().filter(|state| state.origin == *origin && !state.given_back);
+        let stood = stood.into_iter().flat_map(|state| state.secrets);
+        let mut identities: Vec<SecretName> = stood.map(|secret| secret.identity).collect();
+        for identity in pending.into_iter().flat_map(|pending| pending.identities) {
+            if !identities.contains(&identity) {
+                identities.push(identity);
+            }
+        }
+        identities
     }
 
     /// Forgets what was being provisioned: it is published, or given back.
@@ -291,8 +305,11 @@ impl Store {
     fn clear(&self) {
         self.sweep();
         self.dir.remove_file(DATA_NEXT).ok();
-        self.own.remove_file(PROBE).ok();
-        links::drop_dangling(&self.dir);
+        let unfinished = |name: &String| name == PROBE || name.ends_with(UNFINISHED);
+        for name in self.own.names().into_iter().filter(unfinished) {
+            self.own.remove_file(&name).ok();
+        }
+        links::drop_dangling(&self.dir, self.current.as_deref());
     }
 }
 

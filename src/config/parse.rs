@@ -117,6 +117,14 @@ pub fn header(text: &str) -> Result<String, Shape> {
     visible.then(|| text.to_owned()).ok_or("printable ASCII, as a URL is")
 }
 
+/// Proves that a proxy can be used; the text itself goes to the HTTP client, with its password.
+pub fn proxy(text: &str) -> Result<(), Shape> {
+    let spelled = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let url = Url::parse(&spelled).ok();
+    let usable = url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if usable { Ok(()) } else { Err("a URL such as http://proxy.example.com:3128") }
+}
+
 /// Reads a base URL: http or https, a host, and no more than a path.
 pub fn base_url(text: &str) -> Result<Url, Shape> {
     const SHAPE: Shape =
@@ -248,5 +256,7 @@ mod tests {
         assert!(path("/x").is_ok() && path("x").is_err());
         assert!(loopback_url("http://127.0.0.1:1/x").is_ok());
         assert!(loopback_url("http://example.com/").is_err());
+        assert!(proxy("http://user:pw@proxy:3128").is_ok() && proxy("proxy:3128").is_ok());
+        assert!(proxy("socks5://proxy").is_err() && proxy("http://").is_err());
     }
 }

@@ -60,6 +60,8 @@ impl Reader {
             raw.segura_client_cert_file.as_deref(),
             raw.segura_client_key_file.as_deref(),
         );
+        let proxy = raw.https_proxy.as_ref().map(|proxy| proxy.expose().as_str());
+        self.text("HTTPS_PROXY", proxy, parse::proxy);
         let referer = self.text("SEGURA_REFERER", raw.segura_referer.as_deref(), parse::header);
         let mut time = |variable, value: Option<String>, default| {
             self.text(variable, value.as_deref(), parse::timeout).unwrap_or(default)

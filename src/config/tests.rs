@@ -222,6 +222,12 @@ fn provisioning_wants_an_identity_and_a_namespace() {
 }
 
 #[test]
+fn a_proxy_that_can_not_be_used_is_told_without_its_password() {
+    let problems = with(&[("HTTPS_PROXY", "socks5://user:canary@proxy")]).unwrap_err();
+    assert_eq!(problems, ["HTTPS_PROXY: must be a URL such as http://proxy.example.com:3128"]);
+}
+
+#[test]
 fn neither_settings_nor_problems_show_a_credential() {
     let config = with(&[("HTTPS_PROXY", "http://user:canary@proxy")]).unwrap();
     assert!(!format!("{config:?}").contains("canary"));

@@ -175,11 +175,11 @@ async fn a_post_that_was_turned_away_is_forgotten() {
 #[tokio::test]
 async fn a_post_turned_away_after_one_of_unknown_fate_does_not_settle_that_one() {
     let posts = [hung(), limited(), Reply::Set(LOGIN)].into();
-    let reads = [Reply::Set(BASE)].into();
+    let reads = [Reply::Set(BASE), Reply::Set(BASE)].into();
     let (bundle, log, obtaining) =
         run(Script { posts, reads, ..Script::default() }, &[], &["a"], 3).await;
     assert!(bundle.is_some());
-    assert_eq!(log, ["post", "read", "post", "post"]);
+    assert_eq!(log, ["post", "read", "post", "read", "post"]);
     assert_eq!(obtaining.posted().len(), 1);
 }
 
@@ -192,14 +192,25 @@ async fn what_a_predecessor_may_have_posted_is_looked_for_first() {
 }
 
 #[tokio::test]
-async fn without_a_get_route_the_list_is_read_once_it_names_everything() {
+async fn without_a_get_route_the_list_is_read_if_it_holds_what_the_pod_was_given() {
+    let (posts, reads) = ([hung()].into(), [no_route(), no_route()].into());
+    let lists = [vec![("a", LOGIN)]].into();
+    let script = Script { posts, reads, lists, ..Script::default() };
+    let (bundle, log, obtaining) = run(script, &[], &["a"], 3).await;
+    assert!(bundle.is_some());
+    assert_eq!(log, ["post", "read", "read", "list"]);
+    assert_eq!(obtaining.settled(), Settled::Application);
+}
+
+#[tokio::test]
+async fn a_list_that_leaves_out_what_is_made_for_pods_settles_nothing() {
     let (posts, reads) = ([hung(), Reply::Set(LOGIN)].into(), [no_route(), no_route()].into());
     let lists = [vec![("a", BASE)]].into();
     let script = Script { posts, reads, lists, ..Script::default() };
     let (bundle, log, obtaining) = run(script, &[], &["a"], 4).await;
     assert!(bundle.is_some());
     assert_eq!(log, ["post", "read", "read", "list", "post"]);
-    assert_eq!(obtaining.settled(), Settled::Application);
+    assert_eq!(obtaining.settled(), Settled::Get);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, RawMode, Uid};
 use rustix::io::Errno;
 
-use super::WriteError;
+use super::{UNFINISHED, WriteError};
 use crate::secret::{Secret, SecretBuf};
 use crate::settings::Access;
 
@@ -169,7 +169,7 @@ impl Dir {
         bytes: &[u8],
         owner: &Owner,
     ) -> Result<(), WriteError> {
-        let next = format!("{name}.tmp");
+        let next = format!("{name}{UNFINISHED}");
         self.write(&next, bytes, owner)?;
         self.rename(&next, name)
             .map_err(|error| WriteError::new("replace", self.path.join(name), error))
@@ -269,15 +269,13 @@ impl Dir {
             .collect()
     }
 
-    /// Removes a folder with all that is in it.
+    /// Removes what stands under a name: a folder with all that is in it, a link but not its target.
     pub(super) fn remove_tree(&self, name: &str) -> Result<(), Errno> {
-        let dir = self.open(name)?;
-        for inside in dir.names() {
-            match dir.look(&inside)? {
-                Found::Folder => dir.remove_tree(&inside)?,
-                Found::File | Found::Link | Found::Other => dir.remove_file(&inside)?,
-            }
+        if self.look(name)? != Found::Folder {
+            return self.remove_file(name);
         }
+        let dir = self.open(name)?;
+        dir.names().iter().try_for_each(|inside| dir.remove_tree(inside))?;
         fs::unlinkat(&self.descriptor, name, AtFlags::REMOVEDIR)
     }
 }

@@ -1,6 +1,6 @@
 //! One generation: a folder with all files of a set, built out of sight.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::beneath::{Dir, Found, Owner};
 use super::{DATA, WriteError};
@@ -13,9 +13,16 @@ const SNAPSHOT: &str = "..generation.json";
 /// A generation's folder, named like the kubelet's: hidden, by time, in UTC.
 pub(super) fn name(now: SystemTime) -> String {
     let time = humantime::format_rfc3339_nanos(now).to_string();
-    let time = time.trim_end_matches('Z');
     let plain = |c| if matches!(c, '-' | 'T' | ':') { '_' } else { c };
-    format!("..{}", time.chars().map(plain).collect::<String>())
+    format!("..{}", time.trim_end_matches('Z').chars().map(plain).collect::<String>())
+}
+
+/// A name that nothing has: a clock that stands still or was set back must not give one again.
+pub(super) fn new_name(dir: &Dir, mut now: SystemTime) -> String {
+    while dir.look(&name(now)).is_ok() {
+        now += Duration::from_nanos(1);
+    }
+    name(now)
 }
 
 fn is_name(name: &str) -> bool {

@@ -71,8 +71,8 @@ pub(super) fn drop_stale(dir: &Dir, files: &FileSet<'_>) -> Result<(), WriteErro
 }
 
 /// Removes links that lead nowhere, as a crash before the rename leaves them.
-pub(super) fn drop_dangling(dir: &Dir) {
-    let current = dir.link_target(DATA).and_then(|name| dir.open(&name).ok());
+pub(super) fn drop_dangling(dir: &Dir, current: Option<&str>) {
+    let current = current.and_then(|name| dir.open(name).ok());
     for name in dir.names() {
         let leads = current.as_ref().is_some_and(|current| current.look(&name).is_ok());
         if !leads && is_ours(dir, &name) {

@@ -130,10 +130,10 @@ pub enum Cause {
     #[error("TLS failed: {0}")]
     Tls(String),
     /// The connection did not come about in time.
-    #[error("no connection within {}", humantime::format_duration(*.0))]
+    #[error("no connection within {}", rounded(*.0))]
     ConnectTimedOut(Duration),
     /// No whole answer in time.
-    #[error("no whole answer within {}", humantime::format_duration(*.0))]
+    #[error("no whole answer within {}", rounded(*.0))]
     TimedOut(Duration),
     /// The connection broke before the answer was whole.
     #[error("the connection broke before the answer was whole")]
@@ -223,6 +223,14 @@ pub enum Cause {
     /// A sound answer without any secret.
     #[error("the authorization has no secrets")]
     NoSecrets,
+}
+
+/// A limit in words; what is left of a deadline is told to the tenth of a second.
+fn rounded(limit: Duration) -> humantime::FormattedDuration {
+    let tenths = limit.as_millis().div_ceil(100);
+    humantime::format_duration(
+        Duration::from_millis(100) * u32::try_from(tenths).unwrap_or(u32::MAX),
+    )
 }
 
 /// In what way an answer makes no sense. Never quotes it.
@@ -343,6 +351,9 @@ impl FetchError {
 
     /// Whether the request may have been acted on.
     pub fn fate(&self) -> Fate {
+        if matches!(self.attempt, Attempt::LogIn(_)) {
+            return Fate::NotDone;
+        }
         match &self.cause {
             Cause::TimedOut(_)
             | Cause::Broken

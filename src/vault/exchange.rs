@@ -129,8 +129,8 @@ fn proxy(settings: &Vault) -> Result<Option<Proxy>, Cause> {
     let except = settings.no_proxy.as_deref().unwrap_or_default();
     let except = format!("localhost,127.0.0.0/8,::1,{except}");
     // The error may quote the URL, which may hold a password.
-    let proxy = Proxy::https(proxy.expose())
-        .map_err(|_| tls::setting("HTTPS_PROXY", "must be a URL such as http://proxy:3128"))?;
+    let proxy =
+        Proxy::https(proxy.expose()).map_err(|_| tls::setting("HTTPS_PROXY", "can't be used"))?;
     Ok(Some(proxy.no_proxy(NoProxy::from_string(&except))))
 }
 

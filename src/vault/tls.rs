@@ -86,12 +86,13 @@ pub(super) fn failure(error: &(dyn Error + 'static)) -> Option<Cause> {
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
             return Some(meaning(tls));
         }
-        // An I/O error hides the error that it was made of from the chain of sources.
+        // An I/O error hides what it was made of from the chain of sources: the next link is that
+        // error itself, which may again be an I/O error.
         let hidden = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if let Some(tls) = hidden.and_then(|hidden| hidden.downcast_ref::<rustls::Error>()) {
-            return Some(meaning(tls));
-        }
-        source = error.source();
+        source = match hidden {
+            Some(hidden) => Some(hidden),
+            None => error.source(),
+        };
     }
     None
 }
