@@ -6,7 +6,7 @@ use std::fmt::Write;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::config::raw::{Group, VARIABLES};
+use crate::config::variables::{Group, VARIABLES};
 use crate::exit::{Exit, Failure};
 
 /// Secrets agent for Segura (senhasegura) DevOps Secret Manager.

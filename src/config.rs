@@ -6,6 +6,7 @@ mod other;
 pub mod parse;
 pub mod raw;
 mod reach;
+pub mod variables;
 mod write;
 
 use std::fmt;

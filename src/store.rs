@@ -33,6 +33,8 @@ const DATA_NEXT: &str = "..data_tmp";
 /// The agent's own folder.
 const OWN: &str = "..segura";
 const STATE: &str = "state.json";
+/// Where the link to the state leads.
+const STATE_TARGET: &str = "..segura/state.json";
 const HOLDER: &str = "holder";
 const PENDING: &str = "pending.json";
 const PROBE: &str = "probe";
@@ -154,6 +156,9 @@ impl Store {
         for name in names {
             links::free_or_ours(&self.dir, name)?;
         }
+        links::free_or(&self.dir, DATA, |_| true)?;
+        links::free_or(&self.dir, DATA_NEXT, |_| true)?;
+        links::free_or(&self.dir, STATE_LINK, |target| target == STATE_TARGET)?;
         self.own.write(PROBE, &[0; 64], &self.owner)?;
         let readable = self.own.read(PROBE).map_err(|error| {
             WriteError::new("read back what it writes to", self.path(), error)
@@ -256,12 +261,11 @@ impl Store {
         let mut json = serde_json::to_vec(state).unwrap_or_default();
         json.push(b'\n');
         self.own.replace(STATE, &json, &self.owner)?;
-        let target = format!("{OWN}/{STATE}");
-        if self.dir.link_target(STATE_LINK).as_deref() == Some(target.as_str()) {
+        if self.dir.link_target(STATE_LINK).as_deref() == Some(STATE_TARGET) {
             return Ok(());
         }
         self.dir
-            .link(&target, STATE_LINK)
+            .link(STATE_TARGET, STATE_LINK)
             .map_err(|error| WriteError::new("make", self.path().join(STATE_LINK), error))
     }
 

@@ -75,7 +75,8 @@ pub struct Client<'a> {
 
 struct HeldToken {
     header: HeaderValue,
-    value: Secret<String>,
+    /// What an answer may repeat and nobody may read: the token, and the secret that brought it.
+    unspeakable: [Secret<String>; 3],
     /// 80 % of what the vault said: the rest is for clocks and for requests under way.
     good_until: Instant,
 }
@@ -233,7 +234,8 @@ impl<'a> Client<'a> {
             let token = self.token.as_ref().ok_or(Cause::Nonsense(error::Nonsense::NoToken))?;
             let request = request.header(reqwest::header::AUTHORIZATION, token.header.clone());
             let reply = self.wire.exchange(request, self.within(limit)).await?;
-            understand(&reply.answer(&[token.value.expose()]))
+            let unspeakable = token.unspeakable.each_ref().map(|secret| secret.expose().as_str());
+            understand(&reply.answer(&unspeakable))
         };
         sent.await.map_err(|cause| FetchError { attempt: attempt.clone(), cause })
     }
@@ -254,13 +256,16 @@ impl<'a> Client<'a> {
         let asked = Instant::now();
         let limit = self.within(Limit::UntilDeadline(self.settings.timeout));
         let reply = self.wire.exchange(request, limit).await?;
-        let token = wire::token(&reply.answer(&[secret.expose()]))?;
+        // A rejection may repeat the form as it was sent.
+        let encoded = form_encoded(&secret);
+        let token = wire::token(&reply.answer(&[secret.expose(), encoded.expose()]))?;
         let bearer = Secret::new(format!("Bearer {}", token.value.expose()));
         let mut header = HeaderValue::from_str(bearer.expose())
             .map_err(|_| Cause::Nonsense(error::Nonsense::NoToken))?;
         header.set_sensitive(true);
         let good_until = asked + token.lifetime.mul_f64(0.8);
-        self.token = Some(HeldToken { header, value: token.value, good_until });
+        let unspeakable = [token.value, secret, encoded];
+        self.token = Some(HeldToken { header, unspeakable, good_until });
         tracing::debug!("logged in");
         Ok(())
     }
@@ -383,6 +388,11 @@ fn credential(credential: &Credential) -> Result<Secret<String>, Cause> {
         ));
     }
     Ok(Secret::new(text.to_owned()))
+}
+
+/// A secret as it stands in a form.
+fn form_encoded(secret: &Secret<String>) -> Secret<String> {
+    Secret::new(url::form_urlencoded::byte_serialize(secret.expose().as_bytes()).collect())
 }
 
 /// SHA-256 of the client id, in hexadecimal: tells authorizations apart without naming them.

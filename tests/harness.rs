@@ -1,5 +1,9 @@
 //! What every test stands on: a vault, a directory in memory, and the agent as a child process.
 
+#![expect(clippy::panic, reason = "a helper that can't go on fails the test that called it")]
+
+pub mod host;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::dev_vault::{DevVault, Options};
@@ -69,10 +74,7 @@ impl Scene {
     pub fn agent(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_segura-agent"));
         command.args(args).env_clear().envs(&self.env);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
@@ -98,10 +100,7 @@ impl Scene {
     /// Every published file by its path as users see it, with its content.
     pub fn published(&self) -> BTreeMap<String, Vec<u8>> {
         let mut files = BTreeMap::new();
-        for name in names(self.dir.path())
-            .into_iter()
-            .filter(|name| !name.starts_with('.'))
-        {
+        for name in names(self.dir.path()).into_iter().filter(|name| !name.starts_with('.')) {
             collect(self.dir.path(), &name, &mut files);
         }
         files
@@ -114,10 +113,7 @@ impl Scene {
 
     /// The generations that lie in the directory, standing or not.
     pub fn generations(&self) -> Vec<String> {
-        self.entries()
-            .into_iter()
-            .filter(|name| name.starts_with("..2"))
-            .collect()
+        self.entries().into_iter().filter(|name| name.starts_with("..2")).collect()
     }
 
     /// The state file.
@@ -125,15 +121,21 @@ impl Scene {
         serde_json::from_str(&self.read(".segura.json")).expect("the state is JSON")
     }
 
+    /// How many requests the vault has seen that [`asked`](Self::asked) shows like this.
+    pub fn count(&self, request: &str) -> usize {
+        self.asked().into_iter().filter(|asked| asked == request).count()
+    }
+
+    /// Waits until a set that was fetched before now is due by an interval of one second.
+    pub fn wait_until_due(&self) {
+        let due = self.vault.elapsed() + Duration::from_millis(1_050);
+        until("the set is due", || self.vault.elapsed() > due);
+    }
+
     /// Requests that the vault has seen, as `METHOD path`, queries left out.
     pub fn asked(&self) -> Vec<String> {
         let line = |request: crate::dev_vault::Request| {
-            let path = request
-                .target
-                .split('?')
-                .next()
-                .unwrap_or_default()
-                .to_owned();
+            let path = request.target.split('?').next().unwrap_or_default().to_owned();
             format!("{} {path}", request.method)
         };
         self.vault.requests().into_iter().map(line).collect()
@@ -149,6 +151,13 @@ impl Run {
         }
     }
 
+    /// What became of a child, once it has ended by itself.
+    #[track_caller]
+    pub fn ends(mut child: Child) -> Self {
+        until("the agent ends", || !matches!(child.try_wait(), Ok(None)));
+        Self::of(child.wait_with_output().expect("it has ended"))
+    }
+
     /// Asserts the exit code, and shows everything if it is another.
     #[track_caller]
     pub fn ended(&self, code: i32) -> &Self {
@@ -160,26 +169,34 @@ impl Run {
     /// The fatal error: the line that starts with the program's name.
     #[track_caller]
     pub fn error(&self) -> &str {
-        let line = self
-            .stderr
-            .lines()
-            .find(|line| line.starts_with("segura-agent: "));
+        let line = self.stderr.lines().find(|line| line.starts_with("segura-agent: "));
         line.unwrap_or_else(|| panic!("no error line in {}", self.stderr))
     }
 
     /// The line that says what to do.
     pub fn hint(&self) -> Option<&str> {
-        self.stderr
-            .lines()
-            .find_map(|line| line.strip_prefix("hint: "))
+        self.stderr.lines().find_map(|line| line.strip_prefix("hint: "))
     }
+}
+
+/// Sends a signal to a child.
+pub fn send(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).expect("it was not waited for yet");
+}
+
+/// Runs every case at the same time, since most of their time is spent waiting.
+pub fn side_by_side<C: Send>(cases: impl IntoIterator<Item = C>, run: impl Fn(C) + Sync) {
+    let run = &run;
+    std::thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(move || run(case));
+        }
+    });
 }
 
 /// A new directory on tmpfs.
 pub fn memory_dir() -> TempDir {
-    let dir = tempfile::Builder::new()
-        .prefix("segura-")
-        .tempdir_in("/dev/shm");
+    let dir = tempfile::Builder::new().prefix("segura-").tempdir_in("/dev/shm");
     let dir = dir.expect("/dev/shm is a tmpfs that tests may write to");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
     dir
@@ -200,13 +217,7 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
 fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).expect("the directory can be read");
     let mut names: Vec<String> = entries
-        .map(|entry| {
-            entry
-                .expect("an entry")
-                .file_name()
-                .to_string_lossy()
-                .into_owned()
-        })
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
         .collect();
     names.sort();
     names
@@ -219,9 +230,6 @@ fn collect(root: &Path, path: &str, files: &mut BTreeMap<String, Vec<u8>>) {
             collect(root, &format!("{path}/{name}"), files);
         }
     } else {
-        files.insert(
-            path.to_owned(),
-            fs::read(&full).expect("a published file can be read"),
-        );
+        files.insert(path.to_owned(), fs::read(&full).expect("a published file can be read"));
     }
 }

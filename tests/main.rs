@@ -6,4 +6,14 @@
 mod dev_vault;
 mod harness;
 
+mod architecture;
+mod container;
+mod crash;
+mod directory;
+mod faults;
 mod init;
+mod leaks;
+mod provision;
+mod resolve;
+mod settings;
+mod tls;

@@ -144,7 +144,7 @@ fn variables_that_take_any_text_are_the_only_ones_not_listed_as_malformed() {
         "SEGURA_LOG",
         "SEGURA_LOG_FORMAT",
     ];
-    for variable in raw::VARIABLES {
+    for variable in variables::VARIABLES {
         let listed = MALFORMED.contains(&variable.name);
         assert_ne!(listed, any_text.contains(&variable.name), "{}", variable.name);
     }

@@ -22,9 +22,18 @@ fn is_ours(dir: &Dir, name: &str) -> bool {
 
 /// Refuses a top-level name that something else has.
 pub(super) fn free_or_ours(dir: &Dir, name: &str) -> Result<(), WriteError> {
+    free_or(dir, name, |found| found == target(name))
+}
+
+/// Refuses a name that is taken by anything but a link to a target that will do.
+pub(super) fn free_or(
+    dir: &Dir,
+    name: &str,
+    will_do: impl Fn(&str) -> bool,
+) -> Result<(), WriteError> {
     match dir.look(name) {
         Err(Errno::NOENT) => Ok(()),
-        Ok(Found::Link) if is_ours(dir, name) => Ok(()),
+        Ok(Found::Link) if dir.link_target(name).is_some_and(|target| will_do(&target)) => Ok(()),
         Ok(_) => Err(WriteError::new("publish", dir.path().join(name), WriteCause::InTheWay)),
         Err(error) => Err(WriteError::new("look at", dir.path().join(name), error)),
     }

@@ -1,0 +1,107 @@
+//! Rendering and publishing large sets, through the library, on tmpfs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use segura_agent::model::{Bundle, Item, SecretName, SecretSet};
+use segura_agent::pass::Publisher;
+use segura_agent::render::name::{Case, Variables};
+use segura_agent::render::{Collision, Layout};
+use segura_agent::schedule::RenewInterval;
+use segura_agent::secret::Secret;
+use segura_agent::settings::{Access, Disk, Output};
+use segura_agent::state::{Origin, Settled};
+use segura_agent::store::Store;
+
+use crate::Outcome;
+use crate::clock::{median, millis, timed};
+use crate::report::{Goal, Report};
+use crate::scene::memory_dir;
+
+/// Entries of each secret, as many secrets as it takes.
+const KEYS: usize = 100;
+const VALUE: usize = 1024;
+const SMALL: usize = 1_000;
+const LARGE: usize = 10 * SMALL;
+const RUNS: usize = 9;
+const LONGEST: f64 = 30.0;
+/// Ten times the files in twelve times the time is linear enough.
+const GROWTH: f64 = 12.0;
+
+/// Adds the time for a large set, and how it grows, to the report.
+pub fn measure(report: &mut Report) -> Outcome<()> {
+    let (small, large) = (bundle(SMALL)?, bundle(LARGE)?);
+    let (mut small_times, mut large_times) = (Vec::new(), Vec::new());
+    published(&small)?;
+    for _ in 0..RUNS {
+        small_times.push(published(&small)?);
+        large_times.push(published(&large)?);
+    }
+    let small = median(&small_times).unwrap_or_default();
+    let large = median(&large_times).unwrap_or_default();
+    let goal = Goal::at_most(small.as_secs_f64() * 1e3, LONGEST, " ms");
+    report.judged("render and publish 1,000 entries of 1 KiB", millis(small), goal);
+    let growth = large.as_secs_f64() / small.as_secs_f64();
+    let goal = Goal::at_most(growth, GROWTH, " times");
+    let text = format!("{} ({growth:.1} times)", millis(large));
+    report.judged("the same of 10,000", text, goal);
+    Ok(())
+}
+
+/// Publishes to an empty directory, and says how long rendering and publishing took.
+fn published(bundle: &Bundle) -> Outcome<Duration> {
+    let dir = memory_dir()?;
+    let access = Access { file_mode: 0o440, dir_mode: 0o750, uid: None, gid: None };
+    let output =
+        Output { dir: dir.path().to_owned(), create_last: false, access, disk: Disk::Refuse };
+    let mut store = Store::open(&output, "bench")?;
+    let origin = origin(bundle);
+    let mut publisher = Publisher {
+        store: &mut store,
+        layout: &layout()?,
+        renew: RenewInterval::Auto,
+        origin: &origin,
+    };
+    let (took, outcome) = timed(|| publisher.fetched(bundle, None, Settled::Get));
+    outcome?;
+    Ok(took)
+}
+
+fn layout() -> Outcome<Layout> {
+    let variables = Variables::new("{key}", Case::Keep).ok_or("{key} is a good name")?;
+    Ok(Layout { files: true, env: None, json: None, variables, collision: Collision::Last })
+}
+
+fn origin(bundle: &Bundle) -> Origin {
+    Origin {
+        url: "https://vault.example.com".to_owned(),
+        client: String::new(),
+        source: "provision".to_owned(),
+        identities: bundle.secrets.keys().map(ToString::to_string).collect(),
+        pod_name: "bench-1".to_owned(),
+        pod_uid: None,
+        namespace: None,
+    }
+}
+
+fn bundle(entries: usize) -> Outcome<Bundle> {
+    let secret = |number| Ok((SecretName::new(format!("bench/{number}"))?, set(number)));
+    let secrets = (0..entries / KEYS).map(secret).collect::<Outcome<BTreeMap<_, _>>>()?;
+    Ok(Bundle { secrets, ..Bundle::default() })
+}
+
+fn set(number: usize) -> SecretSet {
+    let item = |key| {
+        let value = format!("{number}-{key}-").chars().cycle().take(VALUE).collect();
+        Item { key: format!("key-{key}"), value: Secret::new(value) }
+    };
+    SecretSet {
+        id: number.to_string(),
+        name: String::new(),
+        version: "1".to_owned(),
+        engine: "Generic".to_owned(),
+        expiration: String::new(),
+        renew: None,
+        entries: vec![(0..KEYS).map(item).collect()],
+    }
+}

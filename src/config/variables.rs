@@ -1,0 +1,274 @@
+//! The variables of the interface: their names, their defaults, and what the help says of them.
+
+/// A group of variables in the help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// The vault.
+    Vault,
+    /// Who this pod is.
+    Pod,
+    /// What to fetch.
+    Fetch,
+    /// What to write.
+    Write,
+    /// Telling the main process.
+    Tell,
+    /// Watching the agent.
+    Watch,
+}
+
+/// One variable of the interface.
+#[derive(Debug)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// Where it stands in the help.
+    pub group: Group,
+    /// Its default, in words.
+    pub default: &'static str,
+    /// What it means, in a few words.
+    pub meaning: &'static str,
+}
+
+/// Every variable that starts with `SEGURA_`.
+pub const VARIABLES: &[Variable] = &[
+    variable(
+        "SEGURA_URL",
+        Group::Vault,
+        "required",
+        "the vault's base URL; https, a path prefix is kept",
+    ),
+    variable(
+        "SEGURA_CLIENT_ID",
+        Group::Vault,
+        "required",
+        "OAuth 2.0 client id of the authorization",
+    ),
+    variable(
+        "SEGURA_CLIENT_ID_FILE",
+        Group::Vault,
+        "none",
+        "file that holds the client id, read again at every login",
+    ),
+    variable(
+        "SEGURA_CLIENT_SECRET",
+        Group::Vault,
+        "required",
+        "OAuth 2.0 client secret of the authorization",
+    ),
+    variable(
+        "SEGURA_CLIENT_SECRET_FILE",
+        Group::Vault,
+        "none",
+        "file that holds the client secret, read again at every login",
+    ),
+    variable(
+        "SEGURA_ALLOW_HTTP",
+        Group::Vault,
+        "false",
+        "allow plain http to a host that is not loopback",
+    ),
+    variable(
+        "SEGURA_CA_FILE",
+        Group::Vault,
+        "built-in roots",
+        "PEM bundle; when set, the only roots trusted",
+    ),
+    variable("SEGURA_CLIENT_CERT_FILE", Group::Vault, "none", "client certificate, PEM"),
+    variable("SEGURA_CLIENT_KEY_FILE", Group::Vault, "none", "key of the client certificate, PEM"),
+    variable(
+        "SEGURA_PRIVATE_KEY_FILE",
+        Group::Vault,
+        "none",
+        "PKCS#8 PEM of the authorization, for values that arrive encrypted",
+    ),
+    variable("SEGURA_REFERER", Group::Vault, "none", "sent as Referer"),
+    variable("SEGURA_TIMEOUT", Group::Vault, "10s", "one whole read"),
+    variable("SEGURA_CONNECT_TIMEOUT", Group::Vault, "3s", "the connect part of a request"),
+    variable("SEGURA_PROVISION_TIMEOUT", Group::Vault, "60s", "one whole provisioning POST"),
+    variable(
+        "SEGURA_POD_NAME",
+        Group::Pod,
+        "POD_NAME, else the token's claim, else HOSTNAME",
+        "the pod's name",
+    ),
+    variable("SEGURA_POD_UID", Group::Pod, "POD_UID, else the token's claim", "the pod's UID"),
+    variable(
+        "SEGURA_NAMESPACE",
+        Group::Pod,
+        "POD_NAMESPACE, else the service account's",
+        "the pod's namespace",
+    ),
+    variable(
+        "SEGURA_DEPLOY",
+        Group::Pod,
+        "DEPLOY_NAME, else derived from the pod's name",
+        "the workload the pod belongs to",
+    ),
+    variable(
+        "SEGURA_IDENTITY",
+        Group::Fetch,
+        "none",
+        "identity of the secret, or several with commas",
+    ),
+    variable(
+        "SEGURA_SOURCE",
+        Group::Fetch,
+        "provision with an identity, else application",
+        "provision, application or secret",
+    ),
+    variable(
+        "SEGURA_REFRESH",
+        Group::Fetch,
+        "auto",
+        "how renewal asks: auto, get, application, secret or post",
+    ),
+    variable(
+        "SEGURA_STARTUP_TIMEOUT",
+        Group::Fetch,
+        "2m",
+        "how long the first fetch is retried; off is for ever",
+    ),
+    variable(
+        "SEGURA_RENEW_INTERVAL",
+        Group::Fetch,
+        "auto",
+        "auto, off, or a duration of 1s or more",
+    ),
+    variable("SEGURA_MAX_STALE", Group::Fetch, "off", "older than this, `check ready` fails"),
+    variable(
+        "SEGURA_ON_ABSENT",
+        Group::Fetch,
+        "keep",
+        "keep or remove what the vault no longer names",
+    ),
+    variable(
+        "SEGURA_DEPROVISION",
+        Group::Fetch,
+        "false",
+        "give the provisioned secret back at the end",
+    ),
+    variable(
+        "SEGURA_OUTPUT_DIR",
+        Group::Write,
+        "/run/secrets/segura",
+        "the directory that all outputs live in; tmpfs",
+    ),
+    variable("SEGURA_OUTPUT", Group::Write, "files", "comma list of files, env, json"),
+    variable("SEGURA_ENV_FILE", Group::Write, "secrets.env", "name of the env file"),
+    variable("SEGURA_JSON_FILE", Group::Write, "secrets.json", "name of the JSON file"),
+    variable("SEGURA_YAML_FILE", Group::Write, "secrets.yaml", "name of the YAML file"),
+    variable(
+        "SEGURA_PROPERTIES_FILE",
+        Group::Write,
+        "secrets.properties",
+        "name of the properties file",
+    ),
+    variable("SEGURA_ENV_DIALECT", Group::Write, "shell", "dialect of the env file"),
+    variable(
+        "SEGURA_ENV_NAME",
+        Group::Write,
+        "{key} with one identity, else {identity}_{key}",
+        "pattern for variable names",
+    ),
+    variable("SEGURA_ENV_CASE", Group::Write, "keep", "keep or upper"),
+    variable("SEGURA_TEMPLATE_DIR", Group::Write, "none", "directory of templates"),
+    variable(
+        "SEGURA_COLLISION",
+        Group::Write,
+        "last",
+        "when entries of a secret disagree: last or error",
+    ),
+    variable("SEGURA_FILE_MODE", Group::Write, "0440", "mode of published files"),
+    variable("SEGURA_DIR_MODE", Group::Write, "0750", "mode of created directories"),
+    variable(
+        "SEGURA_FILE_UID",
+        Group::Write,
+        "the agent's own",
+        "numeric owner of what is created",
+    ),
+    variable(
+        "SEGURA_FILE_GID",
+        Group::Write,
+        "the directory's if set-gid, else the agent's own",
+        "numeric group of what is created",
+    ),
+    variable(
+        "SEGURA_FILE_RULES",
+        Group::Write,
+        "none",
+        "JSON array of {\"glob\",\"mode\",\"uid\",\"gid\"}",
+    ),
+    variable(
+        "SEGURA_DECODE",
+        Group::Write,
+        "none",
+        "comma list of identity/key globs whose values are base64",
+    ),
+    variable(
+        "SEGURA_ALLOW_DISK",
+        Group::Write,
+        "false",
+        "accept an output directory that is not tmpfs or ramfs",
+    ),
+    variable("SEGURA_SIGNAL", Group::Tell, "HUP", "signal sent when published bytes have changed"),
+    variable("SEGURA_SIGNAL_PROCESS", Group::Tell, "none", "name of the processes to signal"),
+    variable(
+        "SEGURA_SIGNAL_PID_FILE",
+        Group::Tell,
+        "none",
+        "file that names the process to signal",
+    ),
+    variable("SEGURA_NOTIFY_COMMAND", Group::Tell, "none", "JSON array of strings, run on change"),
+    variable("SEGURA_NOTIFY_URL", Group::Tell, "none", "loopback URL, POSTed to on change"),
+    variable(
+        "SEGURA_ON_CHANGE",
+        Group::Tell,
+        "restart with SEGURA_EXEC_ENV, else signal",
+        "signal, restart, exit or none",
+    ),
+    variable("SEGURA_CHANGE_EXIT_CODE", Group::Tell, "75", "exit code for SEGURA_ON_CHANGE=exit"),
+    variable(
+        "SEGURA_EXEC_ENV",
+        Group::Tell,
+        "true",
+        "put the entries into the command's environment",
+    ),
+    variable(
+        "SEGURA_ENV_OVERRIDE",
+        Group::Tell,
+        "true",
+        "an entry wins over the container's own variable",
+    ),
+    variable("SEGURA_RESTART_SPLAY", Group::Tell, "30s", "a restart waits a random part of this"),
+    variable(
+        "SEGURA_STOP_SIGNAL",
+        Group::Tell,
+        "TERM",
+        "signal that stops a command for a restart",
+    ),
+    variable("SEGURA_STOP_TIMEOUT", Group::Tell, "20s", "how long a command may take to stop"),
+    variable(
+        "SEGURA_LOG",
+        Group::Watch,
+        "info",
+        "filter directives, such as warn or info,segura_agent=debug",
+    ),
+    variable("SEGURA_LOG_FORMAT", Group::Watch, "auto", "auto, text or json"),
+    variable("SEGURA_LISTEN", Group::Watch, "off", "ADDR:PORT for /livez, /readyz and /metrics"),
+    variable(
+        "SEGURA_TERMINATION_LOG",
+        Group::Watch,
+        "/dev/termination-log",
+        "a fatal error is written there too, if it exists",
+    ),
+];
+
+const fn variable(
+    name: &'static str,
+    group: Group,
+    default: &'static str,
+    meaning: &'static str,
+) -> Variable {
+    Variable { name, group, default, meaning }
+}

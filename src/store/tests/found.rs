@@ -1,0 +1,224 @@
+//! What a start finds: of another agent, of a crash, of someone who means no good.
+
+use super::*;
+
+#[test]
+fn a_clock_that_stands_still_loses_no_set() {
+    let dir = memory();
+    let mut store = open(&dir);
+    let now = clock::wall();
+    publish_at(&mut store, FIRST, now).unwrap();
+    let second = publish_at(&mut store, SECOND, now);
+    let (user, password) = (read(&dir, "db/user"), read(&dir, "db/password"));
+    assert_eq!((user.as_str(), password.as_str()), ("ada", "new"), "{second:?}");
+}
+
+#[test]
+fn what_a_crash_left_is_cleared_at_open() {
+    let (dir, store) = published(FIRST);
+    drop(store);
+    let at = |name: &str| dir.path().join(name);
+    files::create_dir_all(at("..2024_01_02_03_04_05.678901234/x/y")).unwrap();
+    files::write(at("..2024_01_02_03_04_05.678901234/x/y/k"), "half").unwrap();
+    symlink("..2024_01_02_03_04_05.678901234", at(DATA_NEXT)).unwrap();
+    symlink("..data/new", at("new")).unwrap();
+    files::write(at("..segura/probe"), "").unwrap();
+    files::write(at("..segura/state.json.tmp"), "half").unwrap();
+    files::write(at("..segura/pending.json.tmp"), "half").unwrap();
+    // These are someone else's.
+    symlink("nowhere", at("theirs")).unwrap();
+    files::create_dir(at("..2024-other")).unwrap();
+    let store = open(&dir);
+    let generation = data(&dir).into_os_string().into_string().unwrap();
+    let expected = [DATA, OWN, STATE_LINK, "db", "theirs", "..2024-other", &generation];
+    assert_eq!(names(dir.path()), BTreeSet::from(expected.map(str::to_owned)));
+    assert_eq!(names(&at(OWN)), BTreeSet::from([HOLDER, STATE].map(str::to_owned)));
+    assert_eq!(store.standing().unwrap().state.generation, Generation(1));
+}
+
+#[test]
+fn a_data_link_that_leads_outside_is_not_followed() {
+    let outside = memory();
+    let away = outside.path().join("..2024_01_02_03_04_05.678901234");
+    let (there, whole) = published(FIRST);
+    drop(whole);
+    files::rename(there.path().join(data(&there)), &away).unwrap();
+    let relative = format!("../{}", away.strip_prefix("/dev/shm").unwrap().display());
+    let before = picture(outside.path());
+    for target in [away.to_str().unwrap(), &relative, "..2024_01_02_03_04_05.678901234"] {
+        let dir = memory();
+        symlink(target, dir.path().join(DATA)).unwrap();
+        // A name that exists only over there leads nowhere as far as we go.
+        symlink("..data/db", dir.path().join("db")).unwrap();
+        if !target.contains('/') {
+            symlink(&away, dir.path().join(target)).unwrap();
+        }
+        let mut store = open(&dir);
+        assert!(store.standing().is_none(), "{target}");
+        assert!(!exists(&dir, "db"), "{target}");
+        assert_eq!(publish(&mut store, FIRST).unwrap(), Outcome::Published(Generation(1)));
+        store.sweep();
+        assert_eq!(read(&dir, "db/password"), "old", "{target}");
+        assert!(data(&dir).to_str().unwrap().starts_with("..2"));
+        assert_eq!(picture(outside.path()), before, "{target}");
+    }
+}
+
+#[test]
+fn links_inside_a_generation_are_not_followed() {
+    let outside = memory();
+    let (dir, mut store) = published(FIRST);
+    let generation = dir.path().join(data(&dir));
+    // What the link leads to is equal to the byte, mode and owner.
+    files::rename(generation.join("db"), outside.path().join("db")).unwrap();
+    symlink(outside.path().join("db"), generation.join("db")).unwrap();
+    let before = picture(outside.path());
+    assert_eq!(publish(&mut store, FIRST).unwrap(), Outcome::Published(Generation(2)));
+    store.sweep();
+    assert_eq!(generations(&dir).len(), 1);
+    assert_eq!(picture(outside.path()), before);
+    assert!(!files::symlink_metadata(dir.path().join("..data/db")).unwrap().is_symlink());
+}
+
+#[test]
+fn a_copy_that_is_a_link_is_not_read() {
+    for file in ["..bundle.json", "..generation.json"] {
+        let outside = memory();
+        let (dir, store) = published(FIRST);
+        let generation = dir.path().join(data(&dir));
+        files::rename(generation.join(file), outside.path().join("copy")).unwrap();
+        symlink(outside.path().join("copy"), generation.join(file)).unwrap();
+        assert!(store.standing().is_none(), "{file}");
+    }
+}
+
+#[test]
+fn the_state_that_belongs_to_the_generation_counts() {
+    let (dir, store) = published(FIRST);
+    // As every pass leaves it: newer than what the generation holds.
+    store.save(&State { generation: Generation(1), failures: 3, ..remembered(FIRST) }).unwrap();
+    assert_eq!(store.standing().unwrap().state.failures, 3);
+    // As a crash between the rename and the state leaves it: of the generation before, or none.
+    store.save(&State { generation: Generation(0), failures: 9, ..remembered(FIRST) }).unwrap();
+    assert_eq!(store.standing().unwrap().state.failures, 0);
+    chmod(&dir.path().join("..segura/state.json"), 0o640);
+    files::write(dir.path().join("..segura/state.json"), "{").unwrap();
+    assert_eq!(store.standing().unwrap().state.failures, 0);
+    files::remove_file(dir.path().join("..segura/state.json")).unwrap();
+    let standing = store.standing().unwrap();
+    assert_eq!(standing.state.generation, Generation(1));
+    let entry = standing.entries.values().next().unwrap().first().unwrap();
+    let items: Vec<_> = entry.iter().map(|i| (i.key.as_str(), i.value.expose().as_str())).collect();
+    assert_eq!(items, [("user", "ada"), ("password", "old")]);
+}
+
+#[test]
+fn numbers_go_on_where_the_last_agent_stopped() {
+    let (dir, mut store) = published(FIRST);
+    publish(&mut store, SECOND).unwrap();
+    drop(store);
+    let mut store = open(&dir);
+    assert_eq!(publish(&mut store, SECOND).unwrap(), Outcome::Unchanged(Generation(2)));
+    assert_eq!(publish(&mut store, FIRST).unwrap(), Outcome::Published(Generation(3)));
+}
+
+#[test]
+fn a_copy_that_is_not_whole_does_not_stand() {
+    type Spoil = fn(&Path);
+    let rewrite = |path: PathBuf, text: &str| {
+        chmod(&path, 0o640);
+        files::write(path, text).unwrap();
+    };
+    let cases: [(&str, Spoil); 7] = [
+        ("no values", |data| files::remove_file(data.join("..bundle.json")).unwrap()),
+        ("half of the values", |data| {
+            let text = files::read_to_string(data.join("..bundle.json")).unwrap();
+            chmod(&data.join("..bundle.json"), 0o640);
+            files::write(data.join("..bundle.json"), &text[..text.len() / 2]).unwrap();
+        }),
+        ("no memory", |data| files::remove_file(data.join("..generation.json")).unwrap()),
+        ("half of the memory", |data| {
+            chmod(&data.join("..generation.json"), 0o640);
+            files::write(data.join("..generation.json"), "{\"generation\":1").unwrap();
+        }),
+        ("a folder for a file", |data| {
+            files::remove_file(data.join("..bundle.json")).unwrap();
+            files::create_dir(data.join("..bundle.json")).unwrap();
+        }),
+        ("a pipe for a file", |data| {
+            files::remove_file(data.join("..bundle.json")).unwrap();
+            let mode = Mode::from_raw_mode(0o640);
+            fs::mknodat(fs::CWD, data.join("..bundle.json"), fs::FileType::Fifo, mode, 0).unwrap();
+        }),
+        ("a generation that is gone", |data| files::remove_dir_all(data).unwrap()),
+    ];
+    for (what, spoil) in cases {
+        let (dir, store) = published(FIRST);
+        spoil(&dir.path().join(data(&dir)));
+        assert!(store.standing().is_none(), "{what}");
+        drop(store);
+        assert!(open(&dir).standing().is_none(), "{what}, after a start");
+    }
+    // Values of a secret that nothing is remembered of, and the other way round.
+    for text in [
+        r#"{"db":[{"user":"ada","password":"old"}],"foreign":[{"k":"v"}]}"#,
+        r#"{"foreign":[{"k":"v"}]}"#,
+        r#"{}"#,
+    ] {
+        let (dir, store) = published(FIRST);
+        rewrite(dir.path().join(data(&dir)).join("..bundle.json"), text);
+        assert!(store.standing().is_none(), "{text}");
+    }
+}
+
+#[test]
+fn a_second_agent_is_told_who_holds_the_directory() {
+    let (dir, store) = published(FIRST);
+    let before = picture(dir.path());
+    let error = Store::open(&output(dir.path()), "the second").unwrap_err();
+    let told = crate::exit::chain(&error);
+    assert!(told.ends_with("another segura-agent holds it: a test"), "{told}");
+    assert!(error.hint().is_some());
+    assert_eq!(picture(dir.path()), before);
+    drop(store);
+    let next = open_as(&output(dir.path()), "the second");
+    assert_eq!(read(&dir, "..segura/holder"), "the second");
+    drop(next);
+}
+
+#[test]
+fn what_was_being_provisioned_is_remembered_for_its_own_origin() {
+    let dir = memory();
+    let store = open(&dir);
+    let identities = vec![SecretName::new("db").unwrap(), SecretName::new("a/b").unwrap()];
+    store.intend(&Pending { origin: origin(), identities: identities.clone() }).unwrap();
+    drop(store);
+    let store = open(&dir);
+    assert_eq!(store.intended(&origin()), identities);
+    let other = Origin { pod_uid: Some("another pod".to_owned()), ..origin() };
+    assert_eq!(store.intended(&other), []);
+    store.settle();
+    assert_eq!(store.intended(&origin()), []);
+    assert_eq!(names(&dir.path().join(OWN)), BTreeSet::from([HOLDER.to_owned()]));
+}
+
+#[test]
+fn a_disk_is_refused_unless_it_is_allowed() {
+    // What cargo builds lies on a disk, or else there is none to be had.
+    let built = std::env::current_exe().unwrap();
+    let here = tempfile::tempdir_in(built.parent().unwrap()).unwrap();
+    let kind = fs::statfs(here.path()).unwrap().f_type;
+    let on_disk = !IN_MEMORY.iter().any(|memory| i128::from(kind) == i128::from(*memory));
+    let with = |disk| Output { disk, ..output(here.path()) };
+    match Store::open(&with(Disk::Refuse), "a test") {
+        Err(error) => {
+            assert!(on_disk);
+            assert!(error.hint().unwrap().contains("SEGURA_ALLOW_DISK=true"), "{error}");
+            assert!(names(here.path()).is_empty(), "nothing was made");
+        }
+        Ok(_) => assert!(!on_disk),
+    }
+    for disk in [Disk::Warn, Disk::Allow] {
+        assert_eq!(open_as(&with(disk), "a test").path(), here.path());
+    }
+}

@@ -1,0 +1,388 @@
+//! What `ARCHITECTURE.md` promises of the sources: who may import whom, and what is never so.
+
+#![expect(clippy::panic, reason = "a helper that can't go on fails the test that called it")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use segura_agent::config::variables::VARIABLES;
+
+/// No file of the agent grows beyond this.
+const LONGEST: usize = 500;
+
+/// A source file, by its path below the package.
+struct Source {
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// The file of `src`, or the folder beside it, that this belongs to.
+    fn unit(&self) -> &str {
+        let below = self.path.strip_prefix("src/").unwrap_or(&self.path);
+        below.split('/').next().unwrap_or(below).trim_end_matches(".rs")
+    }
+
+    fn is_test(&self) -> bool {
+        self.path.ends_with("/tests.rs") || self.path.contains("/tests/")
+    }
+
+    /// What the agent is made of: without tests and comments.
+    fn code(&self) -> String {
+        let code = self.text.split("\n#[cfg(test)]\n").next().unwrap_or_default();
+        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// The units of this package that the code names.
+    fn imports(&self) -> BTreeSet<String> {
+        let code = self.code();
+        let mut imports = BTreeSet::new();
+        for root in ["crate::", "segura_agent::"] {
+            for (at, _) in code.match_indices(root) {
+                // `$crate`, or the end of a longer name.
+                if code[..at].ends_with(|c: char| c.is_alphanumeric() || "_$:".contains(c)) {
+                    continue;
+                }
+                imports.extend(first_names(&code[at + root.len()..]));
+            }
+        }
+        imports
+    }
+}
+
+/// The names that follow `crate::`, one or several in braces.
+fn first_names(rest: &str) -> Vec<String> {
+    let name = |text: &str| {
+        let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+        text[..end].to_owned()
+    };
+    let Some(group) = rest.strip_prefix('{') else {
+        return vec![name(rest)];
+    };
+    let (mut depth, mut names, mut start) = (0, Vec::new(), true);
+    for (at, c) in group.char_indices() {
+        match c {
+            '}' if depth == 0 => break,
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => start = true,
+            c if start && c.is_alphabetic() => {
+                names.push(name(&group[at..]));
+                start = false;
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+fn package() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every Rust file below a folder of the package.
+fn rust_files(folder: &str) -> Vec<Source> {
+    let mut found = Vec::new();
+    let mut folders = vec![package().join(folder)];
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
+        for entry in entries {
+            let path: PathBuf = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let below = path.strip_prefix(package()).expect("it is below");
+                let text = fs::read_to_string(&path).expect("sources are text");
+                found.push(Source { path: below.display().to_string(), text });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    assert!(found.len() > 5, "{folder} holds sources");
+    found
+}
+
+/// The agent's own files; those that hold nothing but tests are no part of it.
+fn agent() -> Vec<Source> {
+    let sources = rust_files("src").into_iter();
+    sources.filter(|source| !source.is_test()).collect()
+}
+
+/// Layers by unit, as the table of `ARCHITECTURE.md` has them.
+fn layers() -> BTreeMap<String, u32> {
+    let text = fs::read_to_string(package().join("ARCHITECTURE.md")).expect("it is there");
+    let mut layers = BTreeMap::new();
+    for row in text.lines() {
+        let mut cells = row.split('|').map(str::trim).skip(1);
+        let (Some(Ok(layer)), Some(units)) = (cells.next().map(str::parse), cells.next()) else {
+            continue;
+        };
+        for unit in units.split(',').map(|unit| unit.trim().trim_matches('`')) {
+            let before = layers.insert(unit.trim_end_matches('/').to_owned(), layer);
+            assert_eq!(before, None, "{unit} stands twice in the table");
+        }
+    }
+    layers
+}
+
+#[test]
+fn every_file_has_its_place_in_the_table() {
+    let units: BTreeSet<String> = agent().iter().map(|source| source.unit().to_owned()).collect();
+    let placed: BTreeSet<String> = layers().into_keys().collect();
+    let lib = BTreeSet::from(["lib".to_owned()]);
+    assert_eq!(units.difference(&lib).cloned().collect::<BTreeSet<_>>(), placed);
+}
+
+#[test]
+fn imports_point_down_only() {
+    let layers = layers();
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for source in agent().iter().filter(|source| source.unit() != "lib") {
+        let own = layers[source.unit()];
+        for import in source.imports().iter().filter(|import| *import != source.unit()) {
+            seen += 1;
+            match layers.get(import) {
+                Some(layer) if *layer < own => {}
+                Some(layer) => {
+                    wrong.push(format!("{} ({own}) imports {import} ({layer})", source.path));
+                }
+                None => wrong.push(format!("{} imports {import}, which has no layer", source.path)),
+            }
+        }
+    }
+    assert!(seen > 50, "imports are found: {seen}");
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn imports_are_found_however_they_are_written() {
+    let text = "//! Head: crate::comment.\nuse crate::one::{A, B};\nuse crate::{two::{C, c}, three};\n\
+                fn f() { crate::four::g(); segura_agent::five::h(); other_crate::six(); }\n\
+                #[cfg(test)]\nmod tests { use crate::seven; }\n";
+    let source = Source { path: "src/a/b.rs".to_owned(), text: text.to_owned() };
+    let found: Vec<String> = source.imports().into_iter().collect();
+    assert_eq!(found, ["five", "four", "one", "three", "two"]);
+    assert_eq!(source.unit(), "a");
+}
+
+/// Asserts that only some files of the agent hold any of `words`, and that those still do.
+#[track_caller]
+fn assert_only(words: &[&str], may: impl Fn(&Source) -> bool) {
+    let sources = agent();
+    for word in words {
+        let (known, others): (Vec<_>, Vec<_>) =
+            sources.iter().filter(|source| source.code().contains(word)).partition(|s| may(s));
+        let others: Vec<&str> = others.into_iter().map(|source| source.path.as_str()).collect();
+        assert_eq!(others, Vec::<&str>::new(), "{word}");
+        assert!(!known.is_empty(), "{word} is nowhere: the test looks for what is gone");
+    }
+}
+
+/// Asserts that some files of the agent hold none of `words`.
+#[track_caller]
+fn assert_none(words: &[&str], whose: impl Fn(&Source) -> bool) {
+    let sources: Vec<Source> = agent().into_iter().filter(whose).collect();
+    assert!(!sources.is_empty());
+    for source in &sources {
+        let code = source.code();
+        let held: Vec<&&str> = words.iter().filter(|word| code.contains(**word)).collect();
+        assert!(held.is_empty(), "{}: {held:?}", source.path);
+    }
+}
+
+#[test]
+fn only_main_reads_the_environment() {
+    assert_only(&["std::env::vars_os", "std::env::args_os"], |source| source.unit() == "main");
+    assert_none(&["std::env", "option_env!"], |source| source.unit() != "main");
+    for source in agent().iter().filter(|source| source.unit() != "main") {
+        let code = source.code();
+        let mut grouped = code.lines().filter(|line| line.starts_with("use std::{"));
+        assert!(grouped.all(|line| !line.contains("env")), "{}", source.path);
+    }
+}
+
+#[test]
+fn only_the_wire_knows_the_json_of_the_vault() {
+    let names = [
+        "\"access_token\"",
+        "\"expires_in\"",
+        "\"response\"",
+        "\"mensagem\"",
+        "\"erro\"",
+        "\"cod_erro\"",
+        "\"error_code\"",
+        "\"error_description\"",
+        "\"exception\"",
+        "\"identificador\"",
+        "\"secret_id\"",
+        "\"secret_name\"",
+        "\"expiration_date\"",
+        "\"renew_cloud_time\"",
+        "\"renew_credential_time\"",
+    ];
+    assert_only(&names, |source| source.path.starts_with("src/vault/wire"));
+}
+
+#[test]
+fn what_decides_does_no_io() {
+    let effects = [
+        "std::fs",
+        "std::net",
+        "std::process",
+        "std::os",
+        "tokio::",
+        "rustix::",
+        "nix::",
+        "reqwest::",
+        "tracing::",
+        "clock::",
+        "println!",
+    ];
+    assert_none(&effects, |source| ["render", "schedule", "state"].contains(&source.unit()));
+    let effects = ["std::fs", "TcpStream", "tokio::", "rustix::", "nix::", "tracing::", "clock::"];
+    assert_none(&effects, |source| source.unit() == "config");
+}
+
+#[test]
+fn each_edge_has_one_file() {
+    assert_only(&["backoff::"], |source| source.unit() == "schedule");
+    assert_only(&["SystemTime::now", "ClockId::Boottime"], |source| source.unit() == "clock");
+    assert_only(&["reqwest::"], |source| ["vault", "resolve"].contains(&source.unit()));
+    assert_only(&["hickory_resolver"], |source| source.unit() == "resolve");
+    assert_only(&["envy::"], |source| source.path == "src/config/raw.rs");
+    assert_only(&["flock(", "renameat(", "symlinkat("], |source| source.unit() == "store");
+    assert_none(&["eprintln!", "println!", "dbg!"], |_| true);
+    assert_none(&["thread::spawn", "spawn_blocking", "tokio::spawn"], |_| true);
+}
+
+#[test]
+fn paths_below_the_directory_are_opened_by_descriptor_alone() {
+    let by_path = [
+        "std::fs::read",
+        "std::fs::write",
+        "std::fs::create",
+        "std::fs::remove",
+        "std::fs::rename",
+        "File::open",
+        "File::create",
+        "OpenOptions",
+    ];
+    assert_none(&by_path, |source| source.unit() == "store");
+    assert_only(&["openat("], |source| source.path == "src/store/beneath.rs");
+}
+
+#[test]
+fn every_file_says_what_it_is_and_none_is_too_long() {
+    for source in rust_files("src").iter().chain(&rust_files("tests")) {
+        let only_tests = source.path.ends_with("/tests.rs");
+        let opens = source.text.starts_with("//! ");
+        assert!(opens || only_tests, "{} opens with what it owns", source.path);
+    }
+    for source in agent() {
+        let lines = source.text.lines().count();
+        assert!(lines <= LONGEST, "{} has {lines} lines", source.path);
+    }
+}
+
+#[test]
+fn nothing_is_put_off() {
+    // Spelled so that this file holds none of them.
+    let words = [["#[ig", "nore"], ["TO", "DO"], ["FIX", "ME"], ["XX", "X:"], ["to", "do!("]];
+    for source in rust_files("src").iter().chain(&rust_files("tests")) {
+        for word in words.map(|halves| halves.concat()) {
+            assert!(!source.text.contains(&word), "{}: {word}", source.path);
+        }
+    }
+}
+
+#[test]
+fn no_secret_can_be_shown_compared_or_copied() {
+    let secret = agent().into_iter().find(|source| source.path == "src/secret.rs").unwrap();
+    let code = secret.code();
+    for ability in ["Display for", "Clone", "PartialEq", "Serialize for", "Deref", "AsRef"] {
+        assert!(!code.contains(ability), "{ability}");
+    }
+    assert!(code.contains("fn drop"));
+}
+
+/// Every variable that the interface promises, with its default where that is one word.
+const PROMISED: &[(&str, Option<&str>)] = &[
+    ("SEGURA_ALLOW_DISK", Some("false")),
+    ("SEGURA_ALLOW_HTTP", Some("false")),
+    ("SEGURA_CA_FILE", None),
+    ("SEGURA_CHANGE_EXIT_CODE", Some("75")),
+    ("SEGURA_CLIENT_CERT_FILE", Some("none")),
+    ("SEGURA_CLIENT_ID", Some("required")),
+    ("SEGURA_CLIENT_ID_FILE", None),
+    ("SEGURA_CLIENT_KEY_FILE", Some("none")),
+    ("SEGURA_CLIENT_SECRET", Some("required")),
+    ("SEGURA_CLIENT_SECRET_FILE", None),
+    ("SEGURA_COLLISION", Some("last")),
+    ("SEGURA_CONNECT_TIMEOUT", Some("3s")),
+    ("SEGURA_DECODE", Some("none")),
+    ("SEGURA_DEPLOY", None),
+    ("SEGURA_DEPROVISION", Some("false")),
+    ("SEGURA_DIR_MODE", Some("0750")),
+    ("SEGURA_ENV_CASE", Some("keep")),
+    ("SEGURA_ENV_DIALECT", Some("shell")),
+    ("SEGURA_ENV_FILE", Some("secrets.env")),
+    ("SEGURA_ENV_NAME", None),
+    ("SEGURA_ENV_OVERRIDE", Some("true")),
+    ("SEGURA_EXEC_ENV", Some("true")),
+    ("SEGURA_FILE_GID", None),
+    ("SEGURA_FILE_MODE", Some("0440")),
+    ("SEGURA_FILE_RULES", Some("none")),
+    ("SEGURA_FILE_UID", None),
+    ("SEGURA_IDENTITY", Some("none")),
+    ("SEGURA_JSON_FILE", Some("secrets.json")),
+    ("SEGURA_LISTEN", Some("off")),
+    ("SEGURA_LOG", Some("info")),
+    ("SEGURA_LOG_FORMAT", Some("auto")),
+    ("SEGURA_MAX_STALE", Some("off")),
+    ("SEGURA_NAMESPACE", None),
+    ("SEGURA_NOTIFY_COMMAND", Some("none")),
+    ("SEGURA_NOTIFY_URL", Some("none")),
+    ("SEGURA_ON_ABSENT", Some("keep")),
+    ("SEGURA_ON_CHANGE", None),
+    ("SEGURA_OUTPUT", Some("files")),
+    ("SEGURA_OUTPUT_DIR", Some("/run/secrets/segura")),
+    ("SEGURA_POD_NAME", None),
+    ("SEGURA_POD_UID", None),
+    ("SEGURA_PRIVATE_KEY_FILE", Some("none")),
+    ("SEGURA_PROPERTIES_FILE", Some("secrets.properties")),
+    ("SEGURA_PROVISION_TIMEOUT", Some("60s")),
+    ("SEGURA_REFERER", Some("none")),
+    ("SEGURA_REFRESH", Some("auto")),
+    ("SEGURA_RENEW_INTERVAL", Some("auto")),
+    ("SEGURA_RESTART_SPLAY", Some("30s")),
+    ("SEGURA_SIGNAL", Some("HUP")),
+    ("SEGURA_SIGNAL_PID_FILE", Some("none")),
+    ("SEGURA_SIGNAL_PROCESS", Some("none")),
+    ("SEGURA_SOURCE", None),
+    ("SEGURA_STARTUP_TIMEOUT", Some("2m")),
+    ("SEGURA_STOP_SIGNAL", Some("TERM")),
+    ("SEGURA_STOP_TIMEOUT", Some("20s")),
+    ("SEGURA_TEMPLATE_DIR", Some("none")),
+    ("SEGURA_TERMINATION_LOG", Some("/dev/termination-log")),
+    ("SEGURA_TIMEOUT", Some("10s")),
+    ("SEGURA_URL", Some("required")),
+    ("SEGURA_YAML_FILE", Some("secrets.yaml")),
+];
+
+#[test]
+fn the_variables_are_those_of_the_interface() {
+    let known: BTreeMap<&str, &str> =
+        VARIABLES.iter().map(|variable| (variable.name, variable.default)).collect();
+    assert_eq!(known.len(), VARIABLES.len(), "no variable stands twice");
+    let names: Vec<&str> = known.keys().copied().collect();
+    let promised: Vec<&str> = PROMISED.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, promised);
+    for (name, default) in PROMISED {
+        if let Some(default) = default {
+            assert_eq!(known[name], *default, "{name}");
+        }
+    }
+}

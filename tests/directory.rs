@@ -1,0 +1,390 @@
+//! The output directory as pods have it: missing, foreign, full, shared, of another owner.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::mount::MsFlags;
+
+use crate::{
+    dev_vault::{Effect, Fault, Options},
+    harness::{
+        Run, SEED, Scene,
+        host::{Memory, NOBODY, User, can_be_others, is_root, with_own_mounts},
+        memory_dir, side_by_side, until,
+    },
+};
+
+const POST: &str = "POST /iso/coe/dapp/provision";
+const GIVE_BACK: &str = "POST /iso/coe/dapp/deprovision";
+const FULL: &str = "No space left on device";
+
+/// Asserts that the directory was refused before anything was asked of the vault.
+#[track_caller]
+fn assert_refused(scene: &Scene, run: &Run, reason: &str) {
+    run.ended(73);
+    assert!(run.error().contains(reason), "{}", run.stderr);
+    assert_eq!(scene.vault.requests().len(), 0, "nothing is asked: {}", run.stderr);
+    assert!(run.hint().is_some(), "{}", run.stderr);
+}
+
+fn mode(path: impl AsRef<Path>) -> u32 {
+    fs::metadata(path).map_or(0, |found| found.mode() & 0o7777)
+}
+
+fn owner(path: impl AsRef<Path>) -> Option<(u32, u32)> {
+    fs::metadata(path).ok().map(|found| (found.uid(), found.gid()))
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+}
+
+#[test]
+fn a_directory_that_is_missing_is_told_with_the_remedy() {
+    let mut scene = Scene::new();
+    let missing = scene.path("not/there");
+    scene.set("SEGURA_OUTPUT_DIR", &missing.display().to_string());
+    let run = scene.init();
+    assert_refused(&scene, &run, "No such file or directory");
+    assert!(run.error().contains(&missing.display().to_string()), "{}", run.error());
+    assert!(run.hint().is_some_and(|hint| hint.contains("emptyDir")), "{}", run.stderr);
+    assert!(scene.entries().is_empty(), "it is not made either");
+}
+
+#[test]
+fn a_directory_that_is_a_file_is_told() {
+    let mut scene = Scene::new();
+    let file = scene.path("file");
+    fs::write(&file, "mine").unwrap();
+    scene.set("SEGURA_OUTPUT_DIR", &file.display().to_string());
+    let run = scene.init();
+    run.ended(73);
+    assert!(run.error().contains("Not a directory"), "{}", run.error());
+    assert_eq!(scene.vault.requests().len(), 0);
+    assert_eq!(fs::read(&file).unwrap(), b"mine");
+}
+
+#[test]
+fn a_disk_is_refused_unless_it_is_allowed() {
+    let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    if [0x0102_1994, 0x8584_58f6].contains(&rustix::fs::statfs(disk.path()).unwrap().f_type) {
+        return crate::harness::host::skip("a_disk_is_refused", "the target directory is no disk");
+    }
+    let mut scene = Scene::new();
+    scene.set("SEGURA_OUTPUT_DIR", &disk.path().display().to_string());
+    let run = scene.init();
+    assert_refused(&scene, &run, "not on tmpfs");
+    assert!(run.hint().is_some_and(|hint| hint.contains("SEGURA_ALLOW_DISK=true")));
+    assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 0);
+    scene.set("SEGURA_ALLOW_DISK", "true").init().ended(0);
+    assert_eq!(fs::read(disk.path().join("secret-postman/ip")).unwrap(), b"10.66.32.13");
+}
+
+#[test]
+fn a_volume_that_is_mounted_read_only_is_told_with_the_remedy() {
+    with_own_mounts("a_volume_that_is_mounted_read_only", || {
+        let scene = Scene::new();
+        let _memory = Memory::mount(scene.dir.path(), 64, MsFlags::MS_RDONLY);
+        let run = scene.init();
+        assert_refused(&scene, &run, "Read-only file system");
+        assert!(run.hint().is_some_and(|hint| hint.contains("readOnly")), "{}", run.stderr);
+    });
+}
+
+#[test]
+fn a_volume_that_is_full_is_told_before_anything_is_provisioned() {
+    with_own_mounts("a_volume_that_is_full", || {
+        let scene = Scene::new();
+        let _memory = Memory::mount(scene.dir.path(), 16, MsFlags::empty());
+        fs::write(scene.path("ballast"), vec![0; 16 * 4096]).unwrap();
+        let run = scene.init();
+        assert_refused(&scene, &run, FULL);
+        assert!(run.hint().is_some_and(|hint| hint.contains("sizeLimit")), "{}", run.stderr);
+    });
+}
+
+#[test]
+fn a_set_that_never_fits_is_provisioned_once_and_given_back() {
+    with_own_mounts("a_set_that_never_fits", || {
+        let mut scene = Scene::new();
+        // What proves the directory fits, the set of a dozen files does not.
+        let _memory = Memory::mount(scene.dir.path(), 5, MsFlags::empty());
+        scene.set("SEGURA_STARTUP_TIMEOUT", "1s");
+        let run = scene.init();
+        assert!(run.ended(73).error().contains(FULL), "{}", run.error());
+        assert!(run.error().contains("gave up after"), "{}", run.error());
+        assert!(run.hint().is_some_and(|hint| hint.contains("sizeLimit")), "{}", run.stderr);
+        assert_eq!(scene.count(POST), 1, "a publish is retried from memory");
+        assert_eq!((scene.count(GIVE_BACK), scene.vault.provisioned(SEED).len()), (1, 0));
+        assert_eq!(scene.entries(), ["..segura"], "no half of a set and no link stays");
+        assert!(!scene.path("..segura/pending.json").exists());
+    });
+}
+
+#[test]
+fn a_set_is_published_from_memory_once_there_is_room() {
+    with_own_mounts("a_set_is_published_from_memory", || {
+        let mut scene = Scene::new();
+        let _memory = Memory::mount(scene.dir.path(), 64, MsFlags::empty());
+        let ballast = scene.path("ballast");
+        fs::write(&ballast, vec![0; 59 * 4096]).unwrap();
+        scene.set("SEGURA_STARTUP_TIMEOUT", "1m");
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let stderr = Stdio::from(log.reopen().unwrap());
+        let agent = scene.agent(&["init"]).stderr(stderr).spawn().unwrap();
+        let told = || fs::read_to_string(log.path()).unwrap();
+        until("the agent tells that it tries again", || told().contains("not yet; trying again"));
+        assert!(told().contains(FULL) && told().contains("sizeLimit"), "{}", told());
+        assert_eq!(scene.entries(), ["..segura", "ballast"]);
+        fs::remove_file(&ballast).unwrap();
+        Run::ends(agent).ended(0);
+        assert_eq!((scene.count(POST), scene.count(GIVE_BACK)), (1, 0));
+        let provisioned = scene.vault.provisioned(SEED);
+        assert_eq!(provisioned.len(), 1);
+        assert_eq!(scene.read("secret-postman/password"), provisioned[0].password);
+        assert_eq!(scene.generations().len(), 1);
+    });
+}
+
+#[test]
+fn a_directory_that_may_not_be_written_is_told_before_anything_is_provisioned() {
+    if !can_be_others("a_directory_that_may_not_be_written") {
+        return;
+    }
+    // Not even readable, readable, and writable for a group that the agent is not in.
+    for (gid, mode) in [(0, 0o700), (0, 0o755), (2000, 0o2775)] {
+        let scene = Scene::new();
+        chown(scene.dir.path(), Some(0), Some(gid)).unwrap();
+        set_mode(scene.dir.path(), mode);
+        let run = Run::of(scene.agent_as(NOBODY, &["init"]).output().unwrap());
+        assert_refused(&scene, &run, "Permission denied");
+        assert!(run.hint().is_some_and(|hint| hint.contains("fsGroup")), "{}", run.stderr);
+        assert!(scene.entries().is_empty());
+    }
+}
+
+#[test]
+fn owners_that_the_agent_may_not_give_are_told_before_anything_is_provisioned() {
+    if !can_be_others("owners_that_the_agent_may_not_give") {
+        return;
+    }
+    for (variable, id) in [("SEGURA_FILE_UID", "1001"), ("SEGURA_FILE_GID", "2000")] {
+        let mut scene = Scene::new();
+        chown(scene.dir.path(), Some(1000), Some(1000)).unwrap();
+        scene.set(variable, id);
+        let run = Run::of(scene.agent_as(NOBODY, &["init"]).output().unwrap());
+        assert_refused(&scene, &run, "Operation not permitted");
+        assert!(run.hint().is_some_and(|hint| hint.contains(variable)), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn modes_that_keep_the_agent_itself_out_are_told_before_anything_is_provisioned() {
+    if !can_be_others("modes_that_keep_the_agent_itself_out") {
+        return;
+    }
+    for (variable, mode) in [
+        ("SEGURA_FILE_MODE", "0040"),
+        ("SEGURA_FILE_MODE", "0000"),
+        ("SEGURA_DIR_MODE", "0070"),
+        ("SEGURA_DIR_MODE", "0660"),
+    ] {
+        let mut scene = Scene::new();
+        chown(scene.dir.path(), Some(1000), Some(1000)).unwrap();
+        scene.set(variable, mode);
+        let run = Run::of(scene.agent_as(NOBODY, &["init"]).output().unwrap());
+        assert_refused(&scene, &run, "Permission denied");
+    }
+}
+
+#[test]
+fn owners_that_the_agent_may_give_are_given() {
+    if !can_be_others("owners_that_the_agent_may_give") {
+        return;
+    }
+    let mut scene = Scene::new();
+    scene.set("SEGURA_FILE_UID", "1001").set("SEGURA_FILE_GID", "2001");
+    let run = scene.init();
+    run.ended(0);
+    assert!(run.stderr.contains("uid 1001 and gid 2001"), "{}", run.stderr);
+    for path in
+        ["secret-postman", "secret-postman/1/username", ".segura.json", "..data", "..segura"]
+    {
+        assert_eq!(owner(scene.path(path)), Some((1001, 2001)), "{path}");
+    }
+    // A group of its own needs no capability.
+    let mut scene = Scene::new();
+    chown(scene.dir.path(), Some(1000), Some(1000)).unwrap();
+    scene.set("SEGURA_FILE_GID", "2000");
+    let member = User { groups: &[2000], ..NOBODY };
+    Run::of(scene.agent_as(member, &["init"]).output().unwrap()).ended(0);
+    assert_eq!(owner(scene.path("secret-postman/ip")), Some((1000, 2000)));
+}
+
+#[test]
+fn modes_are_as_they_are_set_whatever_the_umask() {
+    let octal = |mode: &str| u32::from_str_radix(mode, 8).unwrap();
+    for umask in ["000", "022", "077"] {
+        for (file, folder) in [("", ""), ("0644", "0755"), ("400", "700")] {
+            let mut scene = Scene::new();
+            scene.set("SEGURA_OUTPUT", "files,env,json");
+            scene.set("SEGURA_FILE_MODE", file).set("SEGURA_DIR_MODE", folder);
+            with_umask(&scene, umask).ended(0);
+            let file = if file.is_empty() { 0o440 } else { octal(file) };
+            let folder = if folder.is_empty() { 0o750 } else { octal(folder) };
+            for path in ["secret-postman", "secret-postman/1", "..data", "..segura"] {
+                assert_eq!(mode(scene.path(path)), folder, "{path}, {umask}");
+            }
+            for path in ["secret-postman/ip", "secrets.env", "secrets.json", ".segura.json"] {
+                assert_eq!(mode(scene.path(path)), file, "{path}, {umask}");
+            }
+            assert_eq!(mode(scene.dir.path()), 0o755, "the directory itself is never changed");
+        }
+    }
+}
+
+fn with_umask(scene: &Scene, umask: &str) -> Run {
+    let agent = scene.agent(&["init"]);
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", &format!("umask {umask}; exec \"$0\" init")]).arg(agent.get_program());
+    shell.env_clear();
+    shell.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    Run::of(shell.output().expect("a shell"))
+}
+
+#[test]
+fn an_app_of_another_uid_reads_through_the_group_of_the_volume() {
+    if !can_be_others("an_app_of_another_uid_reads") {
+        return;
+    }
+    // As the kubelet prepares a volume for fsGroup: root's, set-gid, writable for the group.
+    let scene = Scene::new();
+    chown(scene.dir.path(), Some(0), Some(2000)).unwrap();
+    set_mode(scene.dir.path(), 0o2775);
+    let agent = User { groups: &[2000], ..NOBODY };
+    let run = Run::of(scene.agent_as(agent, &["init"]).output().unwrap());
+    run.ended(0);
+    assert!(run.stderr.contains("uid 1000 and gid 2000"), "{}", run.stderr);
+    for (path, wanted) in [
+        ("secret-postman", 0o2750),
+        ("secret-postman/1", 0o2750),
+        ("..data", 0o2750),
+        ("..segura", 0o2750),
+        ("secret-postman/ip", 0o440),
+        ("secret-postman/1/username", 0o440),
+        (".segura.json", 0o440),
+    ] {
+        let path = scene.path(path);
+        assert_eq!((owner(&path), mode(&path)), (Some((1000, 2000)), wanted), "{}", path.display());
+    }
+    let ip = scene.path("secret-postman/ip");
+    let app = User { uid: 1001, gid: 1001, groups: &[2000] };
+    let stranger = User { uid: 1002, gid: 1002, groups: &[] };
+    assert_eq!(app.reads(&ip).as_deref(), Some(b"10.66.32.13".as_slice()));
+    assert_eq!(stranger.reads(&ip), None);
+    assert_eq!(stranger.reads(&scene.path(".segura.json")), None);
+    // And once more: what stands is as it should be.
+    Run::of(scene.agent_as(agent, &["init"]).output().unwrap()).ended(0);
+    assert_eq!(scene.generations().len(), 1);
+    assert_eq!(scene.state()["generation"], 1);
+}
+
+#[test]
+fn a_second_agent_is_told_of_the_first_and_leaves_it_alone() {
+    let mut scene = Scene::new();
+    scene.set("SEGURA_STARTUP_TIMEOUT", "1m").set("SEGURA_TIMEOUT", "300ms");
+    scene.vault.fault(Fault::new("token", Effect::Hang));
+    let first = scene.spawn_init();
+    until("the first asks", || !scene.vault.requests().is_empty());
+    let second = scene.init();
+    second.ended(73);
+    assert!(second.error().contains(&format!("init, pid {}", first.id())), "{}", second.error());
+    assert!(second.hint().is_some_and(|hint| hint.contains("directory of its own")));
+    scene.vault.clear_faults();
+    Run::ends(first).ended(0);
+    assert_eq!((scene.count(POST), scene.generations().len()), (1, 1));
+    assert_eq!(scene.read("secret-postman/ip"), "10.66.32.13");
+    // Whoever comes after it finds the way free.
+    scene.init().ended(0);
+}
+
+type Squat = fn(&Path);
+
+/// Asserts that the agent refuses, names and leaves alone what stands under a name.
+fn assert_in_the_way((name, squat): (&str, Squat)) {
+    let mut scene = Scene::new();
+    scene.set("SEGURA_OUTPUT", "files,env,json").set("SEGURA_STARTUP_TIMEOUT", "1s");
+    let look = || {
+        let found = fs::symlink_metadata(scene.path(name)).expect("it is still there");
+        (found.ino(), found.mtime(), found.mtime_nsec())
+    };
+    squat(&scene.path(name));
+    let before = look();
+    let run = scene.init();
+    run.ended(73);
+    assert!(run.error().contains(name), "{name}: {}", run.error());
+    assert_eq!(scene.count(POST), 0, "{name}");
+    assert_eq!(look(), before, "{name}");
+}
+
+#[test]
+fn what_someone_else_put_in_the_way_is_told_before_anything_is_provisioned() {
+    let cases: [(&str, Squat); 5] = [
+        (SEED, |path| fs::write(path, "mine").unwrap()),
+        (SEED, |path| fs::create_dir(path).unwrap()),
+        ("secrets.env", |path| symlink("/etc/hosts", path).unwrap()),
+        ("secrets.json", |path| fs::write(path, "mine").unwrap()),
+        ("..segura", |path| symlink("/tmp", path).unwrap()),
+    ];
+    side_by_side(cases, assert_in_the_way);
+}
+
+#[test]
+fn what_has_a_name_of_the_agents_own_is_told_before_anything_is_provisioned() {
+    let cases: [(&str, Squat); 6] = [
+        ("..data", |path| fs::create_dir(path).unwrap()),
+        ("..data", |path| fs::write(path, "mine").unwrap()),
+        ("..data_tmp", |path| fs::create_dir(path).unwrap()),
+        (".segura.json", |path| fs::write(path, "mine").unwrap()),
+        (".segura.json", |path| fs::create_dir(path).unwrap()),
+        (".segura.json", |path| symlink("/etc/hosts", path).unwrap()),
+    ];
+    side_by_side(cases, assert_in_the_way);
+}
+
+#[test]
+fn a_path_to_the_directory_may_lead_through_links() {
+    let mut scene = Scene::new();
+    let elsewhere = memory_dir();
+    let link = elsewhere.path().join("run");
+    symlink(scene.dir.path(), &link).unwrap();
+    scene.set("SEGURA_OUTPUT_DIR", &link.display().to_string());
+    scene.init().ended(0);
+    assert_eq!(scene.read("secret-postman/ip"), "10.66.32.13");
+}
+
+#[test]
+fn the_historic_layout_is_made_with_its_own_modes() {
+    let vault_env = ["SEGURA_URL", "SEGURA_CLIENT_ID", "SEGURA_CLIENT_SECRET"];
+    let mut scene = Scene::with(Options { tls: false, ..Options::default() });
+    let (url, id) = (scene.vault.url(), scene.vault.client_id().to_owned());
+    let secret = scene.vault.client_secret().to_owned();
+    for name in vault_env {
+        scene.unset(name);
+    }
+    scene.unset("SEGURA_OUTPUT_DIR");
+    let folder = scene.dir.path().display().to_string();
+    scene.set("SENHASEGURA_URL", &url).set("SENHASEGURA_CLIENT_ID", &format!(" {id}\n"));
+    scene.set("SENHASEGURA_CLIENT_SECRET", &format!("{secret}\n"));
+    scene.set("SENHASEGURA_SECRETS_FOLDER", &folder);
+    scene.init().ended(0);
+    assert_eq!(scene.read("senhasegura/secret-postman/ip"), "10.66.32.13");
+    assert_eq!(mode(scene.path("senhasegura")), 0o755);
+    assert_eq!(mode(scene.path("senhasegura/secret-postman")), 0o755);
+    assert_eq!(mode(scene.path("senhasegura/secret-postman/ip")), 0o444);
+    if is_root() {
+        assert_eq!(owner(scene.path("senhasegura")), Some((0, 0)));
+    }
+}

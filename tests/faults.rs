@@ -1,0 +1,278 @@
+//! A vault and a gateway that misbehave, and how a start takes it.
+
+use std::{fs, net::TcpListener, time::Duration};
+
+use rustix::process::Signal;
+
+use crate::{
+    dev_vault::{Effect, Fault},
+    harness::{Run, SEED, Scene, send, side_by_side, until},
+};
+
+const LOGIN: &str = "POST /iso/oauth2/token";
+const POST: &str = "POST /iso/coe/dapp/provision";
+
+/// A pod that gives up soon.
+fn brief() -> Scene {
+    let mut scene = Scene::new();
+    scene.set("SEGURA_STARTUP_TIMEOUT", "1500ms");
+    scene.set("SEGURA_TIMEOUT", "300ms").set("SEGURA_PROVISION_TIMEOUT", "300ms");
+    scene
+}
+
+#[track_caller]
+fn assert_nothing_published(scene: &Scene, told: &str) {
+    assert!(scene.published().is_empty(), "{told}: {:?}", scene.entries());
+    assert!(scene.generations().is_empty(), "{told}: {:?}", scene.entries());
+}
+
+#[test]
+fn a_wrong_client_secret_is_refused_at_once() {
+    let mut scene = Scene::new();
+    scene.set("SEGURA_CLIENT_SECRET", "canary-that-is-wrong");
+    let run = scene.init();
+    assert_eq!(scene.asked(), [LOGIN]);
+    assert!(run.ended(77).error().contains("client id or secret"), "{}", run.error());
+    assert!(run.hint().is_some_and(|hint| hint.contains("SEGURA_CLIENT_SECRET")));
+    assert!(!run.stderr.contains("canary"), "{}", run.stderr);
+    assert_nothing_published(&scene, "");
+}
+
+#[test]
+fn an_inactive_authorization_is_refused_at_once() {
+    let scene = Scene::new();
+    scene.vault.set_enabled(false);
+    let run = scene.init();
+    assert!(run.ended(77).error().contains("inactive"), "{}", run.error());
+    assert!(run.hint().is_some_and(|hint| hint.contains("authorization")));
+    assert_eq!(scene.asked(), [LOGIN, POST]);
+    assert_nothing_published(&scene, "");
+}
+
+#[test]
+fn what_may_be_a_gateways_bad_minute_is_retried_and_then_a_refusal_with_its_causes() {
+    let denied = r#"{"response": {"status": 500, "error": true,
+        "message": "You are not authorized to access this resource."}}"#;
+    let cases = [
+        ("no route to log in", Fault::no_route("oauth2/token")),
+        ("no route", Fault::no_route("coe/dapp/provision")),
+        ("expired", Fault::expired("coe/dapp/provision")),
+        ("signature", Fault::answer("dapp", 403, r#"{"message":"Invalid signature"}"#)),
+        ("not authorized", Fault::answer("coe/dapp/provision", 500, denied)),
+    ];
+    side_by_side(cases, |(name, fault)| {
+        let scene = brief();
+        scene.vault.fault(fault);
+        let run = scene.init();
+        let hint = run.ended(77).hint().unwrap();
+        for cause in ["SEGURA_URL", "SEGURA_REFERER", "SEGURA_CLIENT_CERT_FILE", "allowed IPs"] {
+            assert!(hint.contains(cause), "{name}: {hint}");
+        }
+        assert!(scene.count(LOGIN) >= 2, "{name}: {:?}", scene.asked());
+        assert_eq!(scene.vault.provision_count(), 0, "{name}");
+        assert_nothing_published(&scene, name);
+    });
+}
+
+#[test]
+fn a_referer_that_the_authorization_wants_is_sent() {
+    let mut scene = Scene::new();
+    scene.vault.configure(|options| options.referer = Some("https://shop.example".to_owned()));
+    scene.set("SEGURA_REFERER", "https://shop.example");
+    scene.init().ended(0);
+    let requests = scene.vault.requests();
+    assert!(requests.iter().all(|r| r.header("referer") == Some("https://shop.example")));
+}
+
+#[test]
+fn a_last_try_that_is_cut_short_does_not_hide_why_the_vault_refuses() {
+    let mut scene = Scene::new();
+    scene.set("SEGURA_STARTUP_TIMEOUT", "1500ms");
+    scene.vault.fault(Fault::no_route("oauth2/token").once());
+    scene.vault.fault(Fault::new("oauth2/token", Effect::Hang));
+    let run = scene.init();
+    assert!(run.ended(77).hint().is_some(), "{}", run.stderr);
+}
+
+#[test]
+fn five_failures_and_then_a_success_is_a_success() {
+    let mut scene = Scene::new();
+    scene.set("SEGURA_STARTUP_TIMEOUT", "1m");
+    scene.vault.fault(Fault::bad_gateway("").times(5));
+    let run = scene.init();
+    run.ended(0);
+    assert_eq!(scene.count(LOGIN), 6);
+    assert_eq!(scene.vault.provision_count(), 1);
+    let told = run.stderr.matches("trying again").count();
+    assert_eq!(told, 1, "one line a kind of failure: {}", run.stderr);
+    assert_eq!(scene.read("secret-postman/ip"), "10.66.32.13");
+}
+
+#[test]
+fn the_vaults_wish_for_peace_is_honoured() {
+    let limit = r#"{"message":"API rate limit exceeded"}"#;
+    let cases = [
+        ("login", Fault::rate_limit("oauth2/token", "1")),
+        ("post", Fault::rate_limit("coe/dapp/provision", "1")),
+        ("reset", Fault::answer("oauth2/token", 429, limit).header("X-RateLimit-Reset", "1")),
+        ("503", Fault::answer("oauth2/token", 503, "").header("Retry-After", "1")),
+    ];
+    side_by_side(cases, |(name, fault)| {
+        let scene = Scene::new();
+        let part = fault.path.clone();
+        scene.vault.fault(fault.once());
+        scene.init().ended(0);
+        let requests = scene.vault.requests();
+        let at: Vec<Duration> =
+            requests.iter().filter(|request| request.is("POST", &part)).map(|r| r.at).collect();
+        assert_eq!(at.len(), 2, "{name}");
+        // A little less, since the answer leaves after the request was stamped.
+        assert!(at[1] - at[0] >= Duration::from_millis(1_000), "{name}: {at:?}");
+        assert_eq!(scene.vault.provision_count(), 1, "{name}");
+    });
+}
+
+#[test]
+fn a_wish_for_more_peace_than_is_left_ends_the_start_without_another_request() {
+    let scene = brief();
+    scene.vault.fault(Fault::rate_limit("oauth2/token", "3600"));
+    let run = scene.init();
+    assert!(run.ended(69).error().contains("429"), "{}", run.error());
+    assert_eq!(scene.asked(), [LOGIN]);
+    assert!(run.hint().is_some());
+}
+
+#[test]
+fn a_vault_that_makes_no_sense_is_76_and_one_that_fails_is_69() {
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    elsewhere.set_nonblocking(true).unwrap();
+    let location = format!("https://{}/", elsewhere.local_addr().unwrap());
+    let bad = r#"{"response":{"status":200,"mensagem":"Falha interna","erro":true}}"#;
+    let new = Fault::new;
+    let cases = [
+        ("HTML", Fault::body("", "<html>log in</html>"), 76, "not JSON"),
+        ("nested", new("", Effect::Nest { depth: 100_000 }), 76, "nested deeper"),
+        ("redirect", new("", Effect::Redirect { location }), 76, "redirect"),
+        ("no token", Fault::body("", r#"{"token_type":"Bearer"}"#), 76, "no usable access token"),
+        ("array", Fault::body("", "[]"), 76, "not a JSON object"),
+        ("empty", Fault::body("", ""), 76, "not JSON"),
+        ("hang", new("", Effect::Hang), 69, "no whole answer within"),
+        ("drip", new("", Effect::Drip { ms: 100 }), 69, "no whole answer within"),
+        ("reset", new("", Effect::Reset), 69, "broke"),
+        ("cut", new("", Effect::Cut), 69, "broke"),
+        ("502", Fault::bad_gateway(""), 69, "502"),
+        ("429", Fault::rate_limit("", "0"), 69, "429"),
+        ("a failed 200", Fault::body("", bad), 69, "Falha interna"),
+    ];
+    side_by_side(cases, |(name, fault, code, words)| {
+        let scene = brief();
+        scene.vault.fault(fault);
+        let run = scene.init();
+        assert!(run.ended(code).error().contains(words), "{name}: {}", run.error());
+        assert!(run.error().contains("cannot log in to the vault"), "{name}: {}", run.error());
+        assert!(run.hint().is_some(), "{name}");
+        assert!(scene.count(LOGIN) >= 2, "{name} is retried: {:?}", scene.asked());
+        assert_nothing_published(&scene, name);
+    });
+    let followed = elsewhere.accept().map(|_| ()).map_err(|error| error.kind());
+    assert_eq!(followed, Err(std::io::ErrorKind::WouldBlock), "a redirect was followed");
+}
+
+#[test]
+fn a_secret_with_a_name_that_leaves_the_directory_is_nonsense() {
+    for (data, key) in [
+        (r#"{"../evil": "canary"}"#, "../evil"),
+        (r#"{"..data": "canary"}"#, "..data"),
+        (r#"{"": "canary"}"#, "\"\""),
+    ] {
+        let scene = Scene::new();
+        scene.vault.set_data(SEED, data);
+        let run = scene.init();
+        assert!(run.ended(76).error().contains(key), "{}", run.error());
+        assert!(!run.stderr.contains("canary"), "{}", run.stderr);
+        assert_nothing_published(&scene, key);
+    }
+}
+
+#[test]
+fn a_flood_is_neither_read_nor_kept() {
+    let mut scene = brief();
+    scene.set("SEGURA_STARTUP_TIMEOUT", "4s").set("SEGURA_TIMEOUT", "4s");
+    scene.vault.fault(Fault::new("oauth2/token", Effect::Flood { mib: 4_096 }));
+    let child = scene.spawn_init();
+    until("one flood is over", || scene.count(LOGIN) >= 2);
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 100 * 1024, "{peak} KiB");
+    let run = Run::ends(child);
+    assert!(run.ended(76).error().contains("longer than 8 MiB"), "{}", run.error());
+    assert!(scene.vault.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn a_vault_that_can_not_be_reached_is_69_once_the_time_is_over() {
+    let scene = brief();
+    scene.vault.go_down();
+    let run = scene.init();
+    assert!(run.ended(69).error().contains("refused"), "{}", run.error());
+    assert!(run.error().contains("gave up after"), "{}", run.error());
+    assert!(run.hint().is_some_and(|hint| hint.contains("SEGURA_URL")));
+    assert_nothing_published(&scene, "");
+}
+
+#[test]
+fn a_vault_that_comes_back_is_found() {
+    let mut scene = Scene::new();
+    scene.set("SEGURA_STARTUP_TIMEOUT", "1m");
+    scene.vault.go_down();
+    let child = scene.spawn_init();
+    until("the agent has begun", || scene.path("..segura").exists());
+    scene.vault.come_back();
+    Run::ends(child).ended(0);
+    assert_eq!(scene.vault.provision_count(), 1);
+}
+
+#[test]
+fn a_connection_that_was_closed_between_two_requests_is_made_again() {
+    let scene = Scene::new();
+    scene.vault.fault(Fault::new("oauth2/token", Effect::Close));
+    scene.init().ended(0);
+    assert_eq!(scene.vault.provision_count(), 1);
+}
+
+#[test]
+fn a_termination_while_it_waits_ends_it_within_moments() {
+    let cases = [
+        ("between tries", Fault::rate_limit("", "3600"), Signal::TERM, 143),
+        ("between tries", Fault::rate_limit("", "3600"), Signal::INT, 130),
+        ("in a login", Fault::new("", Effect::Hang), Signal::TERM, 143),
+        ("in a login", Fault::new("", Effect::Hang), Signal::INT, 130),
+    ];
+    side_by_side(cases, |(name, fault, signal, code)| {
+        let mut scene = Scene::new();
+        scene.set("SEGURA_STARTUP_TIMEOUT", "off").set("SEGURA_TIMEOUT", "1h");
+        scene.vault.fault(fault);
+        let child = scene.spawn_init();
+        until("it has asked", || scene.count(LOGIN) == 1);
+        let sent = scene.vault.elapsed();
+        send(&child, signal);
+        Run::ends(child).ended(code);
+        let took = scene.vault.elapsed() - sent;
+        assert!(took < Duration::from_secs(4), "{name}: {took:?}");
+        assert_eq!(scene.count(POST), 0, "{name}");
+        assert_nothing_published(&scene, name);
+    });
+}
+
+#[test]
+fn a_termination_while_nobody_listens_ends_it_too() {
+    let mut scene = Scene::new();
+    scene.set("SEGURA_STARTUP_TIMEOUT", "off");
+    scene.vault.go_down();
+    let child = scene.spawn_init();
+    until("the agent has begun", || scene.path("..segura/holder").exists());
+    send(&child, Signal::TERM);
+    Run::ends(child).ended(143);
+    assert_nothing_published(&scene, "");
+}

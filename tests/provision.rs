@@ -1,0 +1,455 @@
+//! Provisioning is not harmless to repeat: what becomes of a POST whose fate is unknown, and of
+//! accounts that can't be published.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::Child,
+    time::Duration,
+};
+
+use rustix::process::Signal;
+
+use crate::{
+    dev_vault::{Effect, Fault, Options},
+    harness::{Run, SEED, Scene, send, side_by_side, until},
+};
+
+const LOGIN: &str = "POST /iso/oauth2/token";
+const POST: &str = "POST /iso/coe/dapp/provision";
+const READ: &str = "GET /iso/coe/dapp/provision";
+const GIVE_BACK: &str = "POST /iso/coe/dapp/deprovision";
+const APPLICATION: &str = "GET /iso/dapp/application";
+
+/// Something that is done to a scene before its start.
+type Prepare = fn(&mut Scene);
+
+/// A pod that waits for half a second for the answer to a POST.
+fn impatient() -> Scene {
+    let mut scene = Scene::new();
+    scene.set("SEGURA_PROVISION_TIMEOUT", "500ms").set("SEGURA_STARTUP_TIMEOUT", "30s");
+    scene
+}
+
+/// Something that goes wrong with POSTs alone.
+fn on_post(effect: Effect) -> Fault {
+    Fault::new("coe/dapp/provision", effect).method("POST")
+}
+
+fn answer(status: u16, body: &str) -> Effect {
+    Effect::Answer { status, headers: Vec::new(), body: body.to_owned() }
+}
+
+/// Starts `init`, and waits until one more POST has reached the vault.
+fn spawn_until_posted(scene: &Scene) -> Child {
+    let posts = scene.count(POST);
+    let child = scene.spawn_init();
+    until("the POST reaches the vault", || scene.count(POST) > posts);
+    child
+}
+
+/// What stands is the account that the vault says the pod holds.
+#[track_caller]
+fn assert_published(scene: &Scene, told: &str) {
+    let own = scene.vault.provisioned(SEED).pop().expect("the pod holds an account");
+    assert_eq!(scene.read("secret-postman/username"), own.username, "{told}");
+    assert_eq!(scene.read("secret-postman/password"), own.password, "{told}");
+}
+
+/// Reads the log until a line holds `words`.
+fn read_until(log: &mut impl BufRead, words: &str) {
+    let mut line = String::new();
+    while !line.contains(words) {
+        line.clear();
+        let read = log.read_line(&mut line).expect("the log is text");
+        assert!(read > 0, "the agent ended without saying {words:?}");
+    }
+}
+
+#[test]
+fn a_hanging_post_that_was_not_acted_on_is_sent_again_after_a_read() {
+    let scene = impatient();
+    scene.vault.fault(on_post(Effect::Hang).once());
+    scene.init().ended(0);
+    assert_eq!(scene.asked(), [LOGIN, POST, READ, POST]);
+    assert_eq!(scene.vault.provision_count(), 1);
+    assert_published(&scene, "");
+}
+
+#[test]
+fn a_hanging_post_that_was_acted_on_is_found_and_not_repeated() {
+    let scene = impatient();
+    scene.vault.fault(on_post(Effect::Hang).once().after());
+    scene.init().ended(0);
+    assert_eq!(scene.asked(), [LOGIN, POST, READ]);
+    assert_eq!(scene.vault.provision_count(), 1);
+    assert_published(&scene, "");
+}
+
+#[test]
+fn an_answer_that_comes_too_slowly_is_found_and_not_asked_for_again() {
+    for effect in [Effect::Drip { ms: 50 }, Effect::Delay { ms: 60_000 }] {
+        let scene = impatient();
+        scene.vault.fault(on_post(effect).once().after());
+        scene.init().ended(0);
+        assert_eq!(scene.asked(), [LOGIN, POST, READ]);
+        assert_eq!(scene.vault.provision_count(), 1);
+        assert_published(&scene, "");
+    }
+}
+
+#[test]
+fn a_token_is_used_for_four_fifths_of_its_life_and_no_longer() {
+    let options = Options { token_ttl: Duration::from_millis(500), ..Options::default() };
+    let mut scene = Scene::with(options);
+    scene.set("SEGURA_PROVISION_TIMEOUT", "450ms").set("SEGURA_STARTUP_TIMEOUT", "30s");
+    scene.vault.fault(on_post(Effect::Hang).once().after());
+    scene.init().ended(0);
+    assert_eq!(scene.asked(), [LOGIN, POST, LOGIN, READ]);
+}
+
+#[test]
+fn a_post_of_unknown_fate_is_read_before_it_is_repeated() {
+    let html = "<html>log in</html>";
+    let denied = r#"{"response": {"status": 200, "error": true, "message": "no"}}"#;
+    let bare = r#"{"response": {"status": 200, "error": false}}"#;
+    let effects = [
+        ("reset", Effect::Reset),
+        ("cut", Effect::Cut),
+        ("502", answer(502, "<html>502 Bad Gateway</html>")),
+        ("504", answer(504, r#"{"message":"The upstream server is timing out"}"#)),
+        ("500", answer(500, r#"{"response":{"status":500,"message":"Unexpected error."}}"#)),
+        ("nested", Effect::Nest { depth: 1_000 }),
+        ("flood", Effect::Flood { mib: 64 }),
+        ("empty", answer(200, "")),
+        ("html", answer(200, html)),
+        ("denied", answer(200, denied)),
+        ("without container", answer(200, bare)),
+    ];
+    let cases = effects
+        .into_iter()
+        .flat_map(|(name, effect)| [(name, effect.clone(), false), (name, effect, true)]);
+    side_by_side(cases, |(name, effect, acted)| {
+        let scene = impatient();
+        let fault = on_post(effect).once();
+        scene.vault.fault(if acted { fault.after() } else { fault });
+        scene.init().ended(0);
+        let told = format!("{name}, acted on: {acted}");
+        let posts = if acted { 1 } else { 2 };
+        assert_eq!(scene.count(POST), posts, "{told}: {:?}", scene.asked());
+        assert_eq!(scene.count(READ), 1, "{told}: {:?}", scene.asked());
+        assert_eq!(scene.vault.provision_count(), 1, "{told}");
+        assert_published(&scene, &told);
+    });
+}
+
+#[test]
+fn a_login_that_failed_is_no_post() {
+    let login = |effect| Fault::new("oauth2/token", effect);
+    let cases = [
+        ("502", Fault::bad_gateway("oauth2/token")),
+        ("hang", login(Effect::Hang)),
+        ("reset", login(Effect::Reset)),
+        ("cut", login(Effect::Cut)),
+        ("html", Fault::body("oauth2/token", "<html>log in</html>")),
+    ];
+    side_by_side(cases, |(name, fault)| {
+        let mut scene = impatient();
+        // It has a password of its own, so a read would be taken for what a POST has brought.
+        scene.set("SEGURA_IDENTITY", "payments/database").set("SEGURA_TIMEOUT", "400ms");
+        scene.vault.fault(fault.once());
+        scene.init().ended(0);
+        assert_eq!(scene.asked(), [LOGIN, LOGIN, POST], "{name}");
+        let own = scene.vault.provisioned("payments/database").remove(0);
+        assert_eq!(scene.read("payments/database/password"), own.password, "{name}");
+    });
+}
+
+#[test]
+fn a_post_that_was_turned_away_is_repeated_without_a_read() {
+    let cases = [
+        ("429", Fault::rate_limit("coe/dapp/provision", "0").once()),
+        ("expired", Fault::expired("coe/dapp/provision").once()),
+        // Twice, since the first could be an old token's fault.
+        ("no route", Fault::no_route("coe/dapp/provision").times(2)),
+        ("redirect", on_post(Effect::Redirect { location: "/elsewhere".to_owned() }).once()),
+    ];
+    side_by_side(cases, |(name, fault)| {
+        let scene = impatient();
+        scene.vault.fault(fault.method("POST"));
+        scene.init().ended(0);
+        assert_eq!(scene.count(READ), 0, "{name}: {:?}", scene.asked());
+        assert_eq!(scene.vault.provision_count(), 1, "{name}");
+        assert_published(&scene, name);
+    });
+}
+
+#[test]
+fn at_most_three_posts_of_unknown_fate_are_sent_in_a_start() {
+    let mut scene = Scene::new();
+    scene.set("SEGURA_STARTUP_TIMEOUT", "4s");
+    scene.vault.fault(on_post(answer(502, "")));
+    let run = scene.init();
+    assert!(run.ended(69).error().contains(SEED), "{}", run.error());
+    assert_eq!(scene.count(POST), 3, "{:?}", scene.asked());
+    assert!(scene.count(READ) >= 2, "{:?}", scene.asked());
+    assert!(scene.published().is_empty());
+}
+
+#[test]
+fn a_termination_ends_a_hanging_post_at_once_and_the_next_start_looks_before_it_asks() {
+    let cases = [(false, Signal::TERM, 143), (true, Signal::TERM, 143), (true, Signal::INT, 130)];
+    side_by_side(cases, |(acted, signal, code)| {
+        let scene = Scene::new();
+        let fault = on_post(Effect::Hang).once();
+        scene.vault.fault(if acted { fault.after() } else { fault });
+        let child = spawn_until_posted(&scene);
+        let sent = scene.vault.elapsed();
+        send(&child, signal);
+        let run = Run::ends(child);
+        run.ended(code);
+        let took = scene.vault.elapsed() - sent;
+        assert!(took.as_secs() < 4, "it waited for {took:?}");
+        assert!(scene.published().is_empty());
+
+        scene.vault.clear_requests();
+        scene.init().ended(0);
+        let asked: &[&str] = if acted { &[LOGIN, READ] } else { &[LOGIN, READ, POST] };
+        assert_eq!(scene.asked(), asked);
+        assert_eq!(scene.vault.provision_count(), 1);
+        assert_published(&scene, "");
+    });
+}
+
+#[test]
+fn a_post_that_outlasts_the_start_is_found_by_the_next_one() {
+    let mut scene = impatient();
+    scene.set("SEGURA_STARTUP_TIMEOUT", "100ms");
+    scene.vault.fault(on_post(Effect::Hang).once().after());
+    scene.init().ended(69);
+    assert_eq!(scene.asked(), [LOGIN, POST], "nothing is asked once the time is over");
+
+    scene.vault.clear_requests();
+    scene.set("SEGURA_STARTUP_TIMEOUT", "30s");
+    scene.init().ended(0);
+    assert_eq!(scene.asked(), [LOGIN, READ]);
+    assert_eq!(scene.vault.provision_count(), 1);
+    assert_published(&scene, "");
+}
+
+#[test]
+fn what_another_pod_left_unanswered_is_not_looked_for() {
+    let mut scene = Scene::new();
+    scene.vault.fault(on_post(Effect::Hang).once().after());
+    let mut child = spawn_until_posted(&scene);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    scene.vault.clear_requests();
+    scene.set("SEGURA_POD_NAME", "web-7d4b9c6f5-bcdfg");
+    scene.init().ended(0);
+    assert_eq!(scene.asked(), [LOGIN, POST]);
+    assert_published(&scene, "");
+}
+
+#[test]
+fn an_expired_token_costs_one_login_and_the_post_is_made_once() {
+    let scene = Scene::new();
+    scene.vault.fault(Fault::expired("coe/dapp/provision").once());
+    scene.init().ended(0);
+    assert_eq!(scene.asked(), [LOGIN, POST, LOGIN, POST]);
+    assert_eq!(scene.vault.connections(), 1);
+    assert_eq!(scene.vault.provision_count(), 1);
+}
+
+#[test]
+fn the_first_identity_is_kept_while_the_second_is_tried_again() {
+    let mut scene = impatient();
+    scene.set("SEGURA_IDENTITY", "secret-postman,payments/database");
+    scene.vault.fault(on_post(answer(502, "")).skip(1).once());
+    // What is read of a secret that has a password already can't tell whether it is a new one.
+    scene.vault.set_data("payments/database", r#"{"hostname": "h", "username": "u"}"#);
+    scene.init().ended(0);
+    assert_eq!(scene.asked(), [LOGIN, POST, POST, READ, POST]);
+    assert_eq!(scene.vault.provisioned(SEED).len(), 1);
+    assert_eq!(scene.vault.provisioned("payments/database").len(), 1);
+}
+
+#[test]
+fn a_termination_gives_back_what_would_never_be_published() {
+    let mut scene = Scene::new();
+    scene.set("SEGURA_IDENTITY", "secret-postman,payments/database");
+    scene.vault.fault(on_post(Effect::Hang).skip(1).once());
+    let child = scene.spawn_init();
+    until("the second POST hangs", || scene.count(POST) == 2);
+    assert_eq!(scene.vault.provisioned(SEED).len(), 1);
+    send(&child, Signal::TERM);
+    Run::ends(child).ended(143);
+    assert_eq!(scene.count(GIVE_BACK), 1);
+    assert!(scene.vault.provisioned(SEED).is_empty());
+}
+
+#[test]
+fn what_could_not_be_given_back_is_found_by_the_next_start() {
+    let mut scene = Scene::new();
+    scene.set("SEGURA_IDENTITY", "secret-postman,not-there");
+    scene.vault.fault(Fault::bad_gateway("coe/dapp/deprovision"));
+    scene.init().ended(78);
+    assert_eq!(scene.vault.provisioned(SEED).len(), 1);
+
+    scene.vault.put_secret(r#"{"identity": "not-there", "data": {"hostname": "h"}}"#);
+    scene.vault.clear_requests();
+    scene.init().ended(0);
+    assert_eq!(scene.count(POST), 1, "{:?}", scene.asked());
+    assert_eq!(scene.vault.provisioned("not-there").len(), 1);
+    assert_published(&scene, "");
+}
+
+#[test]
+fn what_the_vault_refused_for_certain_is_asked_for_by_the_next_start() {
+    let mut scene = Scene::new();
+    // It has a password of its own, so a read can't tell that the pod was never provisioned.
+    scene.set("SEGURA_IDENTITY", "payments/database");
+    scene.vault.fault(Fault::rate_limit("coe/dapp/provision", "3600").once());
+    let mut child = scene.spawn_init();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    read_until(&mut log, "trying again");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    scene.init().ended(0);
+    assert_eq!(scene.vault.provisioned("payments/database").len(), 1, "{:?}", scene.asked());
+}
+
+#[test]
+fn what_was_given_back_is_named_by_secret_and_pod() {
+    let mut scene = Scene::new();
+    scene.set("SEGURA_IDENTITY", "secret-postman,not-there");
+    scene.init().ended(78);
+    let requests = scene.vault.requests();
+    let given = requests.iter().find(|request| request.is("POST", "/deprovision")).unwrap();
+    assert_eq!(given.status, Some(200));
+    let body: serde_json::Value = serde_json::from_str(&given.body).unwrap();
+    assert_eq!(body["secret_id"], "213");
+    assert_eq!(body["deploy"], "web");
+    assert_eq!(body["namespace"], "shop");
+}
+
+#[test]
+fn a_set_that_can_not_be_rendered_is_given_back() {
+    let clash = |scene: &mut Scene| {
+        scene.vault.put_secret(r#"{"identity": "a", "data": {"b": "1"}}"#);
+        scene.vault.put_secret(r#"{"identity": "a/b", "data": {"c": "2"}}"#);
+        scene.set("SEGURA_IDENTITY", "a,a/b");
+    };
+    let variables = |scene: &mut Scene| {
+        scene.set("SEGURA_IDENTITY", "secret-postman,payments/database");
+        scene.set("SEGURA_OUTPUT", "env").set("SEGURA_ENV_NAME", "{key}");
+    };
+    let disagreement = |scene: &mut Scene| {
+        scene.set("SEGURA_IDENTITY", "payments/database,secret-postman");
+        scene.set("SEGURA_COLLISION", "error");
+    };
+    let nul = |scene: &mut Scene| {
+        scene.vault.put_secret(r#"{"identity": "a", "data": {"k": "canary\u0000"}}"#);
+        scene.set("SEGURA_IDENTITY", "secret-postman,a").set("SEGURA_OUTPUT", "env");
+    };
+    let cases: [(&str, Prepare, i32); 4] = [
+        ("a key that is another's folder", clash, 76),
+        ("two keys for one variable", variables, 78),
+        ("entries that disagree", disagreement, 78),
+        ("a value that no environment holds", nul, 76),
+    ];
+    for (name, prepare, code) in cases {
+        let mut scene = Scene::new();
+        prepare(&mut scene);
+        let run = scene.init();
+        assert!(run.ended(code).hint().is_some(), "{name}: {}", run.stderr);
+        assert!(!run.stderr.contains("canary"), "{name}");
+        assert_eq!(scene.asked(), [LOGIN, POST, POST, GIVE_BACK, GIVE_BACK], "{name}");
+        for identity in [SEED, "payments/database", "a", "a/b"] {
+            assert!(scene.vault.provisioned(identity).is_empty(), "{name}: {identity}");
+        }
+        assert!(scene.published().is_empty() && scene.generations().is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn a_set_that_can_not_be_written_is_kept_in_memory_and_published_when_it_can() {
+    let scene = Scene::new();
+    scene.vault.fault(on_post(Effect::Delay { ms: 300 }));
+    let mut child = spawn_until_posted(&scene);
+    // After the proof, and before the answer: only publishing meets it.
+    fs::write(scene.path(SEED), "in the way").unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    read_until(&mut log, "trying again");
+    fs::remove_file(scene.path(SEED)).unwrap();
+    Run::ends(child).ended(0);
+    assert_eq!(scene.asked(), [LOGIN, POST]);
+    assert_published(&scene, "");
+}
+
+#[test]
+fn a_set_that_can_never_be_written_is_given_back() {
+    let mut scene = Scene::new();
+    scene.set("SEGURA_STARTUP_TIMEOUT", "1s");
+    scene.vault.fault(on_post(Effect::Delay { ms: 300 }));
+    let child = spawn_until_posted(&scene);
+    fs::write(scene.path(SEED), "in the way").unwrap();
+    let run = Run::ends(child);
+    assert!(run.ended(73).error().contains(SEED), "{}", run.error());
+    assert_eq!(scene.asked(), [LOGIN, POST, GIVE_BACK]);
+    assert!(scene.vault.provisioned(SEED).is_empty());
+    assert_eq!(scene.read(SEED), "in the way", "it is not ours to remove");
+    assert!(scene.generations().is_empty(), "{:?}", scene.entries());
+}
+
+#[test]
+fn all_that_is_local_is_proven_before_anything_is_asked() {
+    let in_the_way = |scene: &mut Scene| fs::write(scene.path(SEED), "mine").unwrap();
+    let missing = |scene: &mut Scene| {
+        scene.set("SEGURA_OUTPUT_DIR", "/dev/shm/segura-not-there/at-all");
+    };
+    let a_file = |scene: &mut Scene| {
+        let path = scene.vault.dir().join("file");
+        fs::write(&path, "").unwrap();
+        scene.set("SEGURA_OUTPUT_DIR", &path.display().to_string());
+    };
+    let cases: [(&str, Prepare); 3] =
+        [("in the way", in_the_way), ("missing", missing), ("a file", a_file)];
+    for (name, prepare) in cases {
+        let mut scene = Scene::new();
+        prepare(&mut scene);
+        scene.init().ended(73);
+        assert_eq!(scene.vault.connections(), 0, "{name}");
+    }
+}
+
+#[test]
+fn without_a_route_to_read_by_the_list_is_read_before_the_post_is_repeated() {
+    let options = Options { get_route: false, ..Options::default() };
+    let mut scene = Scene::with(options);
+    scene.set("SEGURA_STARTUP_TIMEOUT", "30s");
+    scene.vault.fault(on_post(Effect::Reset).once());
+    scene.init().ended(0);
+    // Two reads, each again with a fresh token: a gateway's bad minute is told from no route.
+    let asked = scene.asked();
+    assert_eq!(scene.count(READ), 4, "{asked:?}");
+    assert_eq!(asked.last().map(String::as_str), Some(POST));
+    assert_eq!(scene.count(APPLICATION), 1, "{asked:?}");
+    assert_eq!(scene.count(POST), 2, "{asked:?}");
+    assert_eq!(scene.vault.provision_count(), 1);
+    assert_published(&scene, "");
+}
+
+#[test]
+fn a_renewal_by_the_list_does_not_take_the_account_away() {
+    let options = Options { get_route: false, ..Options::default() };
+    let mut scene = Scene::with(options);
+    scene.set("SEGURA_STARTUP_TIMEOUT", "30s").set("SEGURA_RENEW_INTERVAL", "1s");
+    scene.vault.fault(on_post(Effect::Reset).once());
+    scene.init().ended(0);
+    assert_published(&scene, "");
+    scene.wait_until_due();
+    // The list names the identity, but holds nothing that was made for single pods.
+    scene.init().ended(0);
+    assert_published(&scene, "");
+}

@@ -1,0 +1,134 @@
+//! Certificates are verified always, and what is wrong with one is told.
+
+use std::fs;
+
+use crate::{
+    dev_vault::{Certificate, Options},
+    harness::{Scene, side_by_side},
+};
+
+fn with(certificate: Certificate) -> Scene {
+    let mut scene = Scene::with(Options { certificate, ..Options::default() });
+    scene.set("SEGURA_STARTUP_TIMEOUT", "1500ms");
+    scene
+}
+
+#[test]
+fn a_certificate_that_can_not_be_trusted_is_retried_and_its_fault_is_told() {
+    let authority = "signed by no authority that is trusted";
+    let cases = [
+        (Certificate::OtherCa, authority, "SEGURA_CA_FILE"),
+        (Certificate::UnknownChain, authority, "SEGURA_CA_FILE"),
+        (Certificate::Expired, "expired", "certificate"),
+        (Certificate::WrongName, "another host name", "SEGURA_URL"),
+    ];
+    side_by_side(cases, |(certificate, reason, hint)| {
+        let scene = with(certificate);
+        let run = scene.init();
+        assert!(run.ended(69).error().contains(reason), "{certificate:?}: {}", run.error());
+        assert!(run.hint().is_some_and(|told| told.contains(hint)), "{certificate:?}");
+        assert!(scene.vault.connections() >= 2, "{certificate:?} is retried");
+        assert!(scene.vault.requests().is_empty(), "{certificate:?}");
+        assert!(scene.published().is_empty(), "{certificate:?}");
+    });
+}
+
+#[test]
+fn an_authority_that_is_not_built_in_is_unknown_without_a_ca_file() {
+    let mut scene = with(Certificate::Good);
+    scene.unset("SEGURA_CA_FILE");
+    let run = scene.init();
+    let error = run.ended(69).error();
+    assert!(error.contains("signed by no authority that is trusted"), "{error}");
+    assert!(run.hint().is_some_and(|hint| hint.contains("SEGURA_CA_FILE")));
+    assert!(scene.vault.requests().is_empty());
+}
+
+#[test]
+fn a_ca_file_of_several_certificates_is_trusted_as_a_whole() {
+    let other = Scene::new();
+    let mut scene = with(Certificate::Good);
+    let bundle = scene.vault.dir().join("bundle.pem");
+    let pem = format!("# ours\n{}\n{}", other.vault.ca_pem(), scene.vault.ca_pem());
+    fs::write(&bundle, pem).unwrap();
+    scene.set("SEGURA_CA_FILE", &bundle.display().to_string());
+    scene.init().ended(0);
+}
+
+#[test]
+fn the_vault_is_reached_by_each_name_that_its_certificate_holds() {
+    let mut scene = with(Certificate::Good);
+    let by_name = scene.vault.url().replace("127.0.0.1", "localhost");
+    scene.set("SEGURA_URL", &by_name);
+    scene.init().ended(0);
+}
+
+#[test]
+fn a_client_certificate_that_is_wanted_lets_the_pod_in() {
+    let scene = Scene::with(Options { client_certificate: true, ..Options::default() });
+    scene.init().ended(0);
+    assert_eq!(scene.vault.provision_count(), 1);
+}
+
+#[test]
+fn a_client_certificate_that_is_wanted_and_missing_is_told() {
+    let mut scene = Scene::with(Options { client_certificate: true, ..Options::default() });
+    scene.unset("SEGURA_CLIENT_CERT_FILE").unset("SEGURA_CLIENT_KEY_FILE");
+    scene.set("SEGURA_STARTUP_TIMEOUT", "1500ms");
+    let run = scene.init();
+    assert!(run.ended(69).hint().is_some_and(|hint| hint.contains("SEGURA_CLIENT_CERT_FILE")));
+    assert!(scene.vault.requests().is_empty());
+}
+
+#[test]
+fn files_of_certificates_that_can_not_be_used_are_named_before_anything_is_asked() {
+    let vault = Scene::with(Options { client_certificate: true, ..Options::default() });
+    let garbage = vault.vault.dir().join("garbage.pem");
+    fs::write(&garbage, "-----BEGIN CERTIFICATE-----\ncanary\n-----END CERTIFICATE-----\n")
+        .unwrap();
+    let empty = vault.vault.dir().join("empty.pem");
+    fs::write(&empty, "").unwrap();
+    let missing = vault.vault.dir().join("missing.pem");
+    let variables = ["SEGURA_CA_FILE", "SEGURA_CLIENT_CERT_FILE", "SEGURA_CLIENT_KEY_FILE"];
+    for variable in variables {
+        for path in [&garbage, &empty, &missing] {
+            let mut scene = Scene::with(Options { client_certificate: true, ..Options::default() });
+            scene.set(variable, &path.display().to_string());
+            let run = scene.init();
+            let told = format!("{variable} {}: {}", path.display(), run.stderr);
+            assert!(run.ended(78).error().contains(variable), "{told}");
+            assert!(!run.stderr.contains("canary"), "{told}");
+            assert_eq!(scene.vault.connections(), 0, "{told}");
+        }
+    }
+}
+
+#[test]
+fn a_key_of_another_certificate_is_told_before_anything_is_asked() {
+    let other = Scene::with(Options { client_certificate: true, ..Options::default() });
+    let mut scene = Scene::with(Options { client_certificate: true, ..Options::default() });
+    scene.set("SEGURA_CLIENT_KEY_FILE", &other.vault.client_key_file().display().to_string());
+    let run = scene.init();
+    assert!(run.ended(78).error().contains("SEGURA_CLIENT_KEY_FILE"), "{}", run.error());
+    assert_eq!(scene.vault.connections(), 0);
+}
+
+#[test]
+fn plain_http_is_for_loopback() {
+    let scene = Scene::with(Options { tls: false, ..Options::default() });
+    scene.init().ended(0);
+    assert_eq!(scene.vault.provision_count(), 1);
+}
+
+#[test]
+fn plain_http_off_loopback_is_refused_by_the_settings() {
+    let mut scene = Scene::new();
+    for url in ["http://vault.invalid", "http://localhost.invalid", "http://127.0.0.1.invalid/x"] {
+        scene.set("SEGURA_URL", url);
+        let run = scene.init();
+        assert_eq!(run.ended(78).error(), "segura-agent: configuration is invalid");
+        assert!(run.stderr.contains("  SEGURA_URL: must be an https URL"), "{}", run.stderr);
+        assert!(!run.stderr.contains("invalid/") && !run.stderr.contains(".invalid"));
+    }
+    assert_eq!(scene.vault.connections(), 0);
+}
