@@ -279,8 +279,11 @@ pub(crate) mod tests {
     use super::*;
     use crate::model::{Item, SecretSet};
 
-    /// A bundle from identity → entries → items.
-    pub(crate) fn bundle(secrets: &[(&str, &[&[(&str, &str)]])]) -> Bundle {
+    /// Identity, entries, and the key and value of each item.
+    type Written<'a> = (&'a str, &'a [&'a [(&'a str, &'a str)]]);
+
+    /// A bundle as it is written down.
+    pub(crate) fn bundle(secrets: &[Written<'_>]) -> Bundle {
         let secrets = secrets.iter().map(|(identity, entries)| {
             let entry = |items: &&[(&str, &str)]| {
                 let item = |(key, value): &(&str, &str)| Item {
@@ -346,7 +349,7 @@ pub(crate) mod tests {
 
     #[test]
     fn names_that_clash_are_refused_and_both_are_named() {
-        let clash = |secrets: &[(&str, &[&[(&str, &str)]])], outputs| {
+        let clash = |secrets: &[Written<'_>], outputs| {
             let bundle = bundle(secrets);
             match render(&bundle, &layout(outputs)) {
                 Err(RenderError::Clash { path, first, second }) => {
@@ -356,11 +359,10 @@ pub(crate) mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        let key_and_folder: &[(&str, &[&[(&str, &str)]])] =
-            &[("a", &[&[("b", "1")]]), ("a/b", &[&[("c", "2")]])];
+        let key_and_folder: &[Written<'_>] = &[("a", &[&[("b", "1")]]), ("a/b", &[&[("c", "2")]])];
         assert_eq!(clash(key_and_folder, "files"), "a/b");
         assert_eq!(clash(&[("a", &[&[("1", "x")], &[("k", "y")]])], "files"), "a/1");
-        let entry_and_secret: &[(&str, &[&[(&str, &str)]])] =
+        let entry_and_secret: &[Written<'_>] =
             &[("a", &[&[("k", "x")], &[("k", "y")]]), ("a/1", &[&[("z", "y")]])];
         assert_eq!(clash(entry_and_secret, "files"), "a/1");
         assert_eq!(clash(&[("secrets.json", &[&[("k", "v")]])], "files,json"), "secrets.json");

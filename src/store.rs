@@ -233,7 +233,10 @@ impl Store {
         }
         self.current = Some(name);
         self.generation = state.generation;
-        links::drop_stale(&self.dir, files)?;
+        // The new set stands, so a name that is left over is no failure of it.
+        if let Err(error) = links::drop_stale(&self.dir, files) {
+            tracing::warn!(error = crate::exit::chain(&error), "a name that is gone still shows");
+        }
         Ok(Outcome::Published(self.generation))
     }
 

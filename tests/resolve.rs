@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::dev_vault::Options;
-use crate::harness::{Run, Scene};
+use crate::harness::{Run, Scene, host};
 
 const NAME: &str = "vault.test";
 
@@ -83,12 +83,12 @@ fn init(hosts: &str, resolv_conf: &str) -> Option<Run> {
 #[test]
 fn a_name_in_the_hosts_file_asks_no_dns() {
     let Some(server) = NameServer::start("127.0.0.77") else {
-        return eprintln!("skipped: no port 53 on loopback for us");
+        return host::skip("host names", "no port 53 on loopback for us");
     };
     let resolv_conf =
         format!("nameserver {}\nsearch a.test b.test\noptions ndots:5\n", server.address);
     let Some(run) = init("127.0.0.1 localhost vault.test\n", &resolv_conf) else {
-        return eprintln!("skipped: no mount namespaces for us");
+        return host::skip("host names", "no mount namespaces for us");
     };
     run.ended(0);
     assert_eq!(server.asked.load(Ordering::SeqCst), 0);
@@ -97,11 +97,11 @@ fn a_name_in_the_hosts_file_asks_no_dns() {
 #[test]
 fn other_names_are_asked_of_the_servers_that_resolv_conf_names() {
     let Some(server) = NameServer::start("127.0.0.78") else {
-        return eprintln!("skipped: no port 53 on loopback for us");
+        return host::skip("host names", "no port 53 on loopback for us");
     };
     let resolv_conf = format!("nameserver {}\noptions ndots:1\n", server.address);
     let Some(run) = init("127.0.0.1 localhost\n", &resolv_conf) else {
-        return eprintln!("skipped: no mount namespaces for us");
+        return host::skip("host names", "no mount namespaces for us");
     };
     run.ended(0);
     assert!(server.asked.load(Ordering::SeqCst) > 0);
@@ -110,7 +110,7 @@ fn other_names_are_asked_of_the_servers_that_resolv_conf_names() {
 #[test]
 fn without_a_name_server_the_name_is_not_found_and_no_public_one_is_asked() {
     let Some(run) = init("127.0.0.1 localhost\n", "# nothing\n") else {
-        return eprintln!("skipped: no mount namespaces for us");
+        return host::skip("host names", "no mount namespaces for us");
     };
     run.ended(69);
     assert!(run.error().contains("cannot resolve the host name"), "{}", run.stderr);

@@ -31,9 +31,11 @@ fn set(items: &[(&str, &str)]) -> SecretSet {
 const LOGIN: &[(&str, &str)] = &[("username", "u"), ("password", "p")];
 const BASE: &[(&str, &str)] = &[("hostname", "h"), ("username", "u"), ("password", "")];
 
+type Items = &'static [(&'static str, &'static str)];
+
 /// What the scripted vault answers to one request.
 enum Reply {
-    Set(&'static [(&'static str, &'static str)]),
+    Set(Items),
     Fails(Cause),
 }
 
@@ -54,7 +56,7 @@ fn limited() -> Reply {
 struct Script {
     posts: VecDeque<Reply>,
     reads: VecDeque<Reply>,
-    lists: VecDeque<Vec<(&'static str, &'static [(&'static str, &'static str)])>>,
+    lists: VecDeque<Vec<(&'static str, Items)>>,
     log: Vec<&'static str>,
 }
 

@@ -90,14 +90,13 @@ pub fn open_all(bundle: &mut Bundle, key: Option<&PrivateKey>) {
                     opened += 1;
                 }
                 Some(Opened::Closed) => closed.push(place()),
-                Some(Opened::NotEncrypted) => {}
-                None if looks_encrypted(item.value.expose()) => {
+                Some(Opened::NotEncrypted) | None if looks_encrypted(item.value.expose()) => {
                     let (key, remarks) = (&item.key, &mut bundle.remarks);
                     remarks.push(format!(
-                        "the value of {key:?} of {identity} looks encrypted and is published as it is; set SEGURA_PRIVATE_KEY_FILE"
+                        "the value of {key:?} of {identity} looks encrypted and is published as it is; set SEGURA_PRIVATE_KEY_FILE to this authorization's key"
                     ));
                 }
-                None => {}
+                Some(Opened::NotEncrypted) | None => {}
             }
         }
     }

@@ -98,8 +98,10 @@ pub fn put(state: &mut State, identity: Option<&str>, text: &str) -> serde_json:
     struct Probe {
         data: Option<Box<RawValue>>,
     }
-    let whole = serde_json::from_str::<Probe>(text)
-        .is_ok_and(|probe| probe.data.is_some_and(|data| data.get().starts_with(['{', '['])));
+    // An array would be read as the probe's fields in their order.
+    let whole = text.trim_start().starts_with('{')
+        && serde_json::from_str::<Probe>(text)
+            .is_ok_and(|probe| probe.data.is_some_and(|data| data.get().starts_with(['{', '['])));
     let document: Document = if whole || identity.is_none() {
         serde_json::from_str(text)?
     } else {

@@ -181,7 +181,9 @@ fn outside(fields: &Fields<'_>, verdict: &mut Verdict) -> Option<()> {
     }
     if let Some(exception) = fields.get(&["exception"]).and_then(Fields::parse) {
         verdict.failed |= !exception.is_empty();
-        verdict.business = exception.get(&["code"]).and_then(number);
+        // PHP gives an exception without a code the code 0.
+        let code = exception.get(&["code"]).and_then(number);
+        verdict.business = code.filter(|code| (1000..=9999).contains(code));
         if verdict.message.is_empty() {
             verdict.message = message(&exception);
         }
