@@ -9,7 +9,7 @@ use crate::report::{Goal, Report};
 use crate::scene::{Program, Scene, memory_dir};
 
 const WARM_UP: usize = 10;
-const PAIRS: usize = 100;
+const PAIRS: usize = 200;
 const SLOW_PAIRS: usize = 20;
 const RATIO: f64 = 1.5;
 const DREAM: f64 = 1.25;
@@ -60,7 +60,7 @@ fn against_bare(scene: &Scene, report: &mut Report) -> Outcome<()> {
     let ratios = pairs.ratios();
     let quarter = |parts| share(&ratios, parts, 4).unwrap_or_default();
     let (low, ratio, high) = (quarter(1), quarter(2), quarter(3));
-    let text = format!("{ratio:.2} ({low:.2} to {high:.2}): {} to {}", millis(agent), millis(bare));
+    let text = format!("{ratio:.3} ({low:.2} to {high:.2}): {} to {}", millis(agent), millis(bare));
     let what =
         format!("one shot, wall, ratio to bare rustls; median and quartiles of {PAIRS} pairs");
     let goal = Goal::at_most(ratio, RATIO, &format!(", dream {DREAM}"));

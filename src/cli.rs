@@ -36,15 +36,20 @@ pub enum Typed {
 
 /// Reads the command line, the program's name first.
 pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Typed, Failure> {
-    let command = Args::command().mut_subcommand("init", |init| {
-        init.after_help(variables(&[
-            (Group::Vault, "The vault"),
-            (Group::Pod, "Who this pod is"),
-            (Group::Fetch, "What to fetch"),
-            (Group::Write, "What to write"),
-            (Group::Watch, "Watching the agent"),
-        ]))
-    });
+    let args: Vec<OsString> = args.into_iter().collect();
+    let mut command = Args::command();
+    // The list of variables is long, and only those who ask for it wait for it.
+    if args.iter().any(|arg| matches!(arg.to_str(), Some("-h" | "--help"))) {
+        command = command.mut_subcommand("init", |init| {
+            init.after_help(variables(&[
+                (Group::Vault, "The vault"),
+                (Group::Pod, "Who this pod is"),
+                (Group::Fetch, "What to fetch"),
+                (Group::Write, "What to write"),
+                (Group::Watch, "Watching the agent"),
+            ]))
+        });
+    }
     let parsed = command.try_get_matches_from(args);
     match parsed.and_then(|matches| Args::from_arg_matches(&matches)) {
         Ok(args) => Ok(Typed::Run(args)),

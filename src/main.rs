@@ -43,6 +43,8 @@ fn init(raw: Raw, mut problems: Vec<config::Problem>) -> Result<Exit, Failure> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // One connection and two signals: room for more events is memory that is never used.
+        .max_io_events_per_tick(16)
         .build()
         .map_err(|error| bug("start the runtime", &error))?;
     runtime.block_on(async {

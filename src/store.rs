@@ -231,10 +231,10 @@ impl Store {
             self.dir.remove_tree(&name).ok();
             return Err(error);
         }
-        self.current = Some(name);
+        let replaced = self.current.replace(name).is_some();
         self.generation = state.generation;
         // The new set stands, so a name that is left over is no failure of it.
-        if let Err(error) = links::drop_stale(&self.dir, files) {
+        if replaced && let Err(error) = links::drop_stale(&self.dir, files) {
             tracing::warn!(error = crate::exit::chain(&error), "a name that is gone still shows");
         }
         Ok(Outcome::Published(self.generation))
@@ -303,20 +303,25 @@ impl Store {
 
     /// Removes generations that no longer stand.
     pub fn sweep(&self) {
-        for name in generation::others(&self.dir, self.current.as_deref()) {
-            self.dir.remove_tree(&name).ok();
+        self.sweep_among(&self.dir.names());
+    }
+
+    fn sweep_among(&self, names: &[String]) {
+        for name in generation::others(names, self.current.as_deref()) {
+            self.dir.remove_tree(name).ok();
         }
     }
 
     /// Clears what a crash may have left: half a generation, half a commit, links into nothing.
     fn clear(&self) {
-        self.sweep();
+        let names = self.dir.names();
+        self.sweep_among(&names);
         self.dir.remove_file(DATA_NEXT).ok();
         let unfinished = |name: &String| name == PROBE || name.ends_with(UNFINISHED);
         for name in self.own.names().into_iter().filter(unfinished) {
             self.own.remove_file(&name).ok();
         }
-        links::drop_dangling(&self.dir, self.current.as_deref());
+        links::drop_dangling(&self.dir, self.current.as_deref(), &names);
     }
 }
 

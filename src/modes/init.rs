@@ -40,8 +40,8 @@ pub async fn run(config: &Config, mut terminations: Terminations) -> Result<(), 
             () = tokio::time::sleep(LINGER) => {}
             _ = terminations.recv() => {}
         }
+        store.sweep();
     }
-    store.sweep();
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! A directory by its descriptor: every operation takes one name in it, and follows no link.
 
 use std::ffi::CStr;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -13,8 +14,7 @@ use crate::secret::{Secret, SecretBuf};
 use crate::settings::Access;
 
 const SET_GID: RawMode = 0o2000;
-/// Until its owner and mode are what they should be, a file is ours alone.
-const PRIVATE: RawMode = 0o600;
+/// Until all in it is what it should be, a folder is ours alone.
 const PRIVATE_DIR: RawMode = 0o700;
 
 /// An open directory and the path that errors call it by.
@@ -60,9 +60,13 @@ impl Owner {
         if both.is_empty() { "root alone".to_owned() } else { both.join(" and ") }
     }
 
-    /// Gives a file what it should have; the owner first, since a change of owner drops mode bits.
+    /// Gives a file what it should have and a umask may have kept from it; the owner first, since a
+    /// change of owner drops mode bits.
     fn claim(self, descriptor: impl AsFd, mode: RawMode) -> Result<(), Errno> {
         let stat = fs::fstat(&descriptor)?;
+        if self.has(&stat, mode) {
+            return Ok(());
+        }
         if stat.st_uid != self.uid || stat.st_gid != self.gid {
             fs::fchown(&descriptor, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)))?;
         }
@@ -120,9 +124,7 @@ impl Dir {
             Err(Errno::NOENT) => self.make(name)?,
             Err(error) => return Err(WriteError::new("open", self.path.join(name), error)),
         };
-        if !dir.is_owned(owner) {
-            dir.claim(owner)?;
-        }
+        dir.claim(owner)?;
         Ok(dir)
     }
 
@@ -139,20 +141,40 @@ impl Dir {
 
     /// Writes a file anew in place of one that may be there.
     pub(super) fn write(&self, name: &str, bytes: &[u8], owner: &Owner) -> Result<(), WriteError> {
-        match self.remove_file(name) {
-            Ok(()) | Err(Errno::NOENT) => self.create(name, bytes, owner),
-            Err(error) => Err(WriteError::new("replace", self.path.join(name), error)),
-        }
+        let failed = |what| move |error: Errno| WriteError::new(what, self.path.join(name), error);
+        let file = match self.make_file(name, owner) {
+            Err(Errno::EXIST) => self
+                .remove_file(name)
+                .map_err(failed("replace"))
+                .and_then(|()| self.make_file(name, owner).map_err(failed("make"))),
+            made => made.map_err(failed("make")),
+        };
+        self.fill(file?, name, bytes, owner)
     }
 
-    /// Writes a file that is not there yet; until it has its owner and mode it is ours alone.
+    /// Writes a file that is not there yet.
     pub(super) fn create(&self, name: &str, bytes: &[u8], owner: &Owner) -> Result<(), WriteError> {
-        let failed = |what| move |error: Errno| WriteError::new(what, self.path.join(name), error);
+        let file = self
+            .make_file(name, owner)
+            .map_err(|error| WriteError::new("make", self.path.join(name), error))?;
+        self.fill(file, name, bytes, owner)
+    }
+
+    fn make_file(&self, name: &str, owner: &Owner) -> Result<File, Errno> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let descriptor = fs::openat(&self.descriptor, name, flags, Mode::from_raw_mode(PRIVATE))
-            .map_err(failed("make"))?;
-        let mut file = std::fs::File::from(descriptor);
+        let mode = Mode::from_raw_mode(owner.file_mode);
+        fs::openat(&self.descriptor, name, flags, mode).map(File::from)
+    }
+
+    fn fill(
+        &self,
+        mut file: File,
+        name: &str,
+        bytes: &[u8],
+        owner: &Owner,
+    ) -> Result<(), WriteError> {
+        let failed = |what| move |error: Errno| WriteError::new(what, self.path.join(name), error);
         file.write_all(bytes).map_err(|error| {
             let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
             failed("write")(errno)
@@ -179,7 +201,9 @@ impl Dir {
         let mut file = self.open_file(name)?;
         let size = fs::fstat(&file)?.st_size;
         let mut bytes = SecretBuf::with_capacity(usize::try_from(size).unwrap_or(0));
-        let mut chunk = Secret::new(vec![0; 8192]);
+        // One more than its size, so that the end is seen with the first read.
+        let chunk = usize::try_from(size).unwrap_or(0).saturating_add(1).min(64 * 1024);
+        let mut chunk = Secret::new(vec![0; chunk]);
         loop {
             match file.read(chunk.expose_mut()) {
                 Ok(0) => return Ok(bytes.into_secret()),
@@ -220,7 +244,7 @@ impl Dir {
         true
     }
 
-    fn open_file(&self, name: &str) -> Result<std::fs::File, Errno> {
+    fn open_file(&self, name: &str) -> Result<File, Errno> {
         // Without O_NONBLOCK a pipe that someone put there would hold us.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         fs::openat(&self.descriptor, name, flags, Mode::empty()).map(Into::into)

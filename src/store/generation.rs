@@ -36,10 +36,10 @@ pub(super) fn standing(dir: &Dir) -> Option<String> {
     dir.open(&name).ok().map(|_| name)
 }
 
-/// Generations other than the one that stands.
-pub(super) fn others(dir: &Dir, current: Option<&str>) -> Vec<String> {
-    let other = |name: &String| is_name(name) && Some(name.as_str()) != current;
-    dir.names().into_iter().filter(other).collect()
+/// Among `names`, generations other than the one that stands.
+pub(super) fn others<'a>(names: &'a [String], current: Option<&str>) -> Vec<&'a str> {
+    let names = names.iter().map(String::as_str);
+    names.filter(|name| is_name(name) && Some(*name) != current).collect()
 }
 
 /// What was known of a generation when it was published.

@@ -79,13 +79,13 @@ pub(super) fn drop_stale(dir: &Dir, files: &FileSet<'_>) -> Result<(), WriteErro
     Ok(())
 }
 
-/// Removes links that lead nowhere, as a crash before the rename leaves them.
-pub(super) fn drop_dangling(dir: &Dir, current: Option<&str>) {
+/// Removes those of `names` that lead nowhere, as a crash before the rename leaves them.
+pub(super) fn drop_dangling(dir: &Dir, current: Option<&str>, names: &[String]) {
     let current = current.and_then(|name| dir.open(name).ok());
-    for name in dir.names() {
-        let leads = current.as_ref().is_some_and(|current| current.look(&name).is_ok());
-        if !leads && is_ours(dir, &name) {
-            dir.remove_file(&name).ok();
+    for name in names {
+        let leads = current.as_ref().is_some_and(|current| current.look(name).is_ok());
+        if !leads && is_ours(dir, name) {
+            dir.remove_file(name).ok();
         }
     }
 }

@@ -59,6 +59,9 @@ impl Wire {
             .referer(false)
             .http1_only()
             .pool_max_idle_per_host(1)
+            // Every exchange has a deadline of its own, so the kernel need not watch over it.
+            .tcp_keepalive(None)
+            .tcp_user_timeout(None)
             .connect_timeout(settings.connect_timeout)
             .no_proxy();
         if let Some(proxy) = proxy(settings)? {
