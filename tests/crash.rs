@@ -363,7 +363,7 @@ fn copy_into(from: &Path, to: &Path) {
 fn a_first_publish_can_be_killed_anywhere() {
     let mut stage = Stage::new(true);
     stage.scene.set("SEGURA_OUTPUT", "files,json");
-    stage.kill_at_each("a_first_publish_can_be_killed_anywhere", 60);
+    stage.kill_at_each("a_first_publish_can_be_killed_anywhere", 50);
 }
 
 #[test]
@@ -372,7 +372,7 @@ fn a_replacing_publish_can_be_killed_anywhere() {
     stage.scene.set("SEGURA_OUTPUT", "files,json");
     stage.publish_first();
     stage.scene.vault.set_data(SEED, r#"{"hostname": "other", "pin": "1"}"#);
-    stage.kill_at_each("a_replacing_publish_can_be_killed_anywhere", 60);
+    stage.kill_at_each("a_replacing_publish_can_be_killed_anywhere", 50);
     assert_eq!(stage.scene.vault.provision_count(), 1, "renewal only reads");
 }
 
