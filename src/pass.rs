@@ -34,7 +34,7 @@ impl PublishError {
                 };
                 Failure::new(exit, self).hint(Some(error.hint()))
             }
-            Self::Write(error) => Failure::new(Exit::CannotWrite, self).hint(error.hint()),
+            Self::Write(error) => error.failure(),
         }
     }
 }

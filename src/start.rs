@@ -35,10 +35,6 @@ impl From<FetchError> for StepError {
     }
 }
 
-fn failed(error: &FetchError) -> Failure {
-    Failure::new(error.exit(), error).hint(error.hint())
-}
-
 /// Whose set the configuration asks for.
 pub fn origin(config: &Config) -> Result<Origin, Failure> {
     let mut identities: Vec<String> =
@@ -46,7 +42,7 @@ pub fn origin(config: &Config) -> Result<Origin, Failure> {
     identities.sort_unstable();
     Ok(Origin {
         url: config.vault.url.to_string(),
-        client: vault::client_digest(&config.vault).map_err(|error| failed(&error))?,
+        client: vault::client_digest(&config.vault).map_err(|error| error.failure())?,
         source: config.wanted.source.as_str().to_owned(),
         identities,
         pod_name: config.pod.name.clone(),
@@ -140,12 +136,12 @@ impl<'a> Start<'a> {
     }
 
     async fn read_again(&mut self, state: &State) -> Result<Outcome, Late> {
-        let mut client = self.client().map_err(|error| Late::Final(failed(&error)))?;
+        let mut client = self.client().map_err(Late::Final)?;
         let mut asking = Asking::new(state.refresh);
         let read = refresh(&mut client, &self.config.wanted, &mut asking).await;
         let bundle = match read {
             Ok(bundle) => bundle,
-            Err(error) if error.is_final() => return Err(Late::Final(failed(&error))),
+            Err(error) if error.is_final() => return Err(Late::Final(error.failure())),
             Err(error) => {
                 return Err(Late::Passing { class: error.class(), told: chain(&error) });
             }
@@ -160,8 +156,8 @@ impl<'a> Start<'a> {
     }
 
     /// A client, with everything that it needs read and proven.
-    pub fn client(&self) -> Result<Client<'a>, FetchError> {
-        Client::new(&self.config.vault, self.config.pod.clone())
+    pub fn client(&self) -> Result<Client<'a>, Failure> {
+        Client::new(&self.config.vault, self.config.pod.clone()).map_err(|error| error.failure())
     }
 
     /// Proves all that is local, before anything is asked of the vault.
@@ -170,7 +166,7 @@ impl<'a> Start<'a> {
         let identities = identities.filter(|_| self.config.layout.files);
         let outputs = [&self.config.layout.env, &self.config.layout.json];
         let outputs = outputs.into_iter().flatten().map(String::as_str);
-        self.store.prove(identities.chain(outputs)).map_err(|error| cannot_write(&error))
+        self.store.prove(identities.chain(outputs)).map_err(|error| error.failure())
     }
 
     /// Obtains and publishes the first set, retrying until the configured time is over.
@@ -208,13 +204,13 @@ impl<'a> Start<'a> {
                     return Ok(bundle);
                 }
                 Err(StepError::Fetch(error)) => error,
-                Err(StepError::Write(error)) => return Err(cannot_write(&error)),
+                Err(StepError::Write(error)) => return Err(error.failure()),
             };
             let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             let cut_short = over && matches!(error.cause, Cause::TimedOut(_));
             let failure = match heard.take() {
                 Some(before) if cut_short => before,
-                Some(_) | None => failed(&error),
+                Some(_) | None => error.failure(),
             };
             heard = Some(failure.clone());
             self.pause(error.retry(), deadline, failure, &mut told).await?;
@@ -323,8 +319,4 @@ enum Late {
     Final(Failure),
     /// It may pass.
     Passing { class: &'static str, told: String },
-}
-
-fn cannot_write(error: &WriteError) -> Failure {
-    Failure::new(crate::exit::Exit::CannotWrite, error).hint(error.hint())
 }

@@ -19,6 +19,7 @@ use rustix::fs::{self, Access as Right, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::exit::{Exit, Failure, chain};
 use crate::model::{Generation, Outcome, STATE_LINK, SecretName};
 use crate::render::FileSet;
 use crate::render::bundle::{self, Entries};
@@ -73,6 +74,11 @@ impl WriteError {
 
     fn hinting(self, hint: &'static str) -> Self {
         Self { hint: Some(hint), ..self }
+    }
+
+    /// How a start ends that gives up on it, ready to be shown.
+    pub fn failure(&self) -> Failure {
+        Failure::new(Exit::CannotWrite, self).hint(self.hint())
     }
 
     /// What to do about it.
@@ -235,7 +241,7 @@ impl Store {
         self.generation = state.generation;
         // The new set stands, so a name that is left over is no failure of it.
         if replaced && let Err(error) = links::drop_stale(&self.dir, files) {
-            tracing::warn!(error = crate::exit::chain(&error), "a name that is gone still shows");
+            tracing::warn!(error = chain(&error), "a name that is gone still shows");
         }
         Ok(Outcome::Published(self.generation))
     }

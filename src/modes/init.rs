@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::events::Terminations;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::model::{Generation, Outcome};
 use crate::start::{Start, adoptable, origin};
 use crate::store::Store;
@@ -20,8 +20,7 @@ pub async fn run(config: &Config, mut terminations: Terminations) -> Result<(), 
         std::process::id(),
         rustix::system::uname().nodename().to_string_lossy()
     );
-    let mut store = Store::open(&config.output, &holder)
-        .map_err(|error| Failure::new(Exit::CannotWrite, &error).hint(error.hint()))?;
+    let mut store = Store::open(&config.output, &holder).map_err(|error| error.failure())?;
     let readers = store.readers();
     tracing::info!(dir = %store.path().display(), "published files will be readable by {readers}");
     let adopted = adoptable(&store, &origin);
@@ -50,8 +49,7 @@ async fn obtain(
     terminations: &mut Terminations,
 ) -> Result<Outcome, Failure> {
     start.prove()?;
-    let mut client =
-        start.client().map_err(|error| Failure::new(error.exit(), &error).hint(error.hint()))?;
+    let mut client = start.client()?;
     let obtained = tokio::select! {
         obtained = start.obtain(&mut client) => obtained,
         signal = terminations.recv() => Err(ended(signal.number())),

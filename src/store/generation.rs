@@ -57,64 +57,60 @@ pub(super) fn write(
     owner: &Owner,
 ) -> Result<(), WriteError> {
     let root = dir.make(name)?;
-    // Files come folder by folder, so only the folders that lead to the current one are open.
-    let mut open: Vec<(&str, Dir)> = Vec::new();
-    for (path, content) in files {
-        let mut parts: Vec<&str> = path.parts().collect();
-        let file = parts.pop().unwrap_or_default();
-        let common = open.iter().zip(&parts).take_while(|(open, part)| open.0 == **part).count();
-        close(&mut open, common, owner)?;
-        for part in parts.iter().skip(common) {
-            let folder = open.last().map_or(&root, |(_, dir)| dir).make(part)?;
-            open.push((part, folder));
-        }
-        open.last().map_or(&root, |(_, dir)| dir).create(file, content.expose(), owner)?;
-    }
-    close(&mut open, 0, owner)?;
+    walk(
+        &root,
+        files,
+        Dir::make,
+        // What is in a folder is all there before those it is for may see it.
+        |folder| folder.claim(owner),
+        |folder, file, bytes| folder.create(file, bytes, owner),
+    )?;
     let snapshot = serde_json::to_vec(state).unwrap_or_default();
     root.create(SNAPSHOT, &snapshot, owner)?;
     root.claim(owner)
 }
 
-/// Shows the innermost folders, down to `depth`, to those they are for.
-fn close(open: &mut Vec<(&str, Dir)>, depth: usize, owner: &Owner) -> Result<(), WriteError> {
-    while open.len() > depth {
-        if let Some((_, dir)) = open.pop() {
-            dir.claim(owner)?;
-        }
-    }
-    Ok(())
-}
-
 /// Whether a generation is this set: to the byte, mode and owner, and nothing besides.
 pub(super) fn equals(dir: &Dir, name: &str, files: &FileSet<'_>, owner: &Owner) -> bool {
-    let Ok(root) = dir.open(name) else {
+    let folder = |dir: &Dir, name: &str| {
+        dir.open(name).ok().filter(|folder| folder.is_owned(owner)).ok_or(Different)
+    };
+    let file = |dir: &Dir, name: &str, bytes: &[u8]| {
+        if dir.holds(name, bytes, owner) { Ok(()) } else { Err(Different) }
+    };
+    let Ok(root) = folder(dir, name) else {
         return false;
     };
-    if !root.is_owned(owner) {
-        return false;
-    }
+    // Every file is there, so as many files as there should be are no others.
+    walk(&root, files, folder, |_| Ok(()), file).is_ok() && count(&root) == Some(files.len() + 1)
+}
+
+struct Different;
+
+/// Goes through the files of a set below `root`: into each folder, to each file, out again.
+///
+/// Files come folder by folder, so only the folders that lead to the current one are open.
+fn walk<E>(
+    root: &Dir,
+    files: &FileSet<'_>,
+    enter: impl Fn(&Dir, &str) -> Result<Dir, E>,
+    leave: impl Fn(Dir) -> Result<(), E>,
+    visit: impl Fn(&Dir, &str, &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
     let mut open: Vec<(&str, Dir)> = Vec::new();
     for (path, content) in files {
         let mut parts: Vec<&str> = path.parts().collect();
         let file = parts.pop().unwrap_or_default();
         let common = open.iter().zip(&parts).take_while(|(open, part)| open.0 == **part).count();
-        open.truncate(common);
+        // The innermost first, as `rev` has it.
+        open.drain(common..).rev().try_for_each(|(_, folder)| leave(folder))?;
         for part in parts.iter().skip(common) {
-            let Ok(folder) = open.last().map_or(&root, |(_, dir)| dir).open(part) else {
-                return false;
-            };
-            if !folder.is_owned(owner) {
-                return false;
-            }
+            let folder = enter(open.last().map_or(root, |(_, dir)| dir), part)?;
             open.push((part, folder));
         }
-        if !open.last().map_or(&root, |(_, dir)| dir).holds(file, content.expose(), owner) {
-            return false;
-        }
+        visit(open.last().map_or(root, |(_, dir)| dir), file, content.expose())?;
     }
-    // Every file is there, so as many files as there should be are no others.
-    count(&root) == Some(files.len() + 1)
+    open.drain(..).rev().try_for_each(|(_, folder)| leave(folder))
 }
 
 /// How many files are in a folder and beneath; `None` if anything else is.

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::exit::Exit;
+use crate::exit::{Exit, Failure};
 use crate::model::{Fault, Retry, SecretName};
 
 /// What was attempted.
@@ -274,6 +274,11 @@ pub enum Fate {
 }
 
 impl FetchError {
+    /// How a start ends that gives up on it, ready to be shown.
+    pub fn failure(&self) -> Failure {
+        Failure::new(self.exit(), self).hint(self.hint())
+    }
+
     /// What it asks of the schedule.
     pub fn retry(&self) -> Retry {
         match &self.cause {

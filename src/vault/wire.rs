@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::error::{Cause, Nonsense, Said};
+use super::error::{Cause, Nonsense};
 use crate::model::{Bundle, Entry, Fault, Item, RenewMinutes, SecretName, SecretSet, check_part};
 use crate::secret::Secret;
 use fields::{Fields, Kind, compact, kind, text};
@@ -211,11 +211,6 @@ fn renewal(fields: &Fields<'_>) -> RenewMinutes {
         .filter_map(|name| fields.get(&[name]).and_then(text)?.trim().parse::<u32>().ok())
         .filter(|minutes| *minutes > 0)
         .min()
-}
-
-/// What to say of the vault's own words, without the credentials that it may repeat.
-fn said(message: &str, credentials: &[&str]) -> Said {
-    Said::new(message, credentials)
 }
 
 #[cfg(test)]

@@ -176,7 +176,7 @@ fn a_second_agent_is_told_who_holds_the_directory() {
     let (dir, store) = published(FIRST);
     let before = picture(dir.path());
     let error = Store::open(&output(dir.path()), "the second").unwrap_err();
-    let told = crate::exit::chain(&error);
+    let told = chain(&error);
     assert!(told.ends_with("another segura-agent holds it: a test"), "{told}");
     assert!(error.hint().is_some());
     assert_eq!(picture(dir.path()), before);

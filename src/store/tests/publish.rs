@@ -150,7 +150,7 @@ fn what_someone_else_put_in_the_way_is_refused_and_left_alone() {
         let proven = store.prove(["a", "b"]).unwrap_err();
         assert!(proven.to_string().ends_with("/b"), "{proven}");
         let error = publish(&mut store, wanted).unwrap_err();
-        let told = crate::exit::chain(&error);
+        let told = chain(&error);
         assert!(told.contains("/b: something that the agent did not make"), "{what}: {told}");
         assert!(error.hint().is_some());
         assert_eq!(picture(dir.path()), before, "{what}");

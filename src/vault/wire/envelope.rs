@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
+use super::LONGEST;
 use super::fields::{DEEPEST, Fields, Kind, is_shallow, kind, text};
-use super::{LONGEST, said};
 use crate::vault::error::{Cause, Nonsense, Said};
 
 /// One whole answer.
@@ -89,7 +89,7 @@ impl<'a> Answer<'a> {
     /// Which failure it is. Words go before numbers: the vault's gateway and its application give
     /// the same numbers to different things.
     fn failure(&self, status: u16, verdict: &Verdict) -> Cause {
-        let said = said(&verdict.message, self.credentials);
+        let said = Said::new(&verdict.message, self.credentials);
         let words = verdict.message.to_lowercase();
         let has = |phrase: &str| words.contains(phrase);
         let oauth = verdict.oauth.as_deref();
