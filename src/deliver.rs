@@ -1,0 +1,277 @@
+//! Telling the main process that published bytes have changed.
+//!
+//! At least once for each publish, by every way that is configured. What is under way lives in the
+//! targets, not in futures, so nothing is lost when a future is dropped; who can't be told now is
+//! tried again at the next pass, and costs nothing until then.
+
+mod command;
+mod pid_file;
+mod post;
+mod signalled;
+
+use std::fmt;
+use std::future::{Future, pending, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use command::Command;
+use post::Post;
+use signalled::Signalled;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::model::Generation;
+use crate::settings::Tell;
+
+/// What is to be told: this generation stands since this moment of the boot clock, which tells one
+/// order from another.
+#[derive(Clone, Copy, Debug)]
+struct Order {
+    generation: Generation,
+    published: Duration,
+}
+
+/// How long each way may take.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// A signal waits this long for a handler before that is said.
+    withhold: Duration,
+    /// A command may run.
+    command: Duration,
+    /// A request may take.
+    post: Duration,
+    /// What has failed is tried again after this, or at the next pass if that comes sooner.
+    again: Duration,
+}
+
+const LIMITS: Limits = Limits {
+    withhold: Duration::from_secs(60),
+    command: Duration::from_secs(30),
+    post: Duration::from_secs(10),
+    again: Duration::from_secs(120),
+};
+
+/// Ends when the target has been told; for ever pending where only a later pass can help.
+type Working<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+/// One way to tell.
+trait Target {
+    /// What can't work, or not yet, as things stand.
+    fn look(&mut self) -> Vec<Finding>;
+
+    /// What has been said of it.
+    fn health(&mut self) -> &mut Health;
+
+    /// Goes on with what is left to tell, as if it were of this generation.
+    fn carry_on(&mut self, generation: Generation);
+
+    /// Takes an order, in place of any before it.
+    fn publish(&mut self, order: Order);
+
+    /// Has what waits tried once more.
+    fn pass(&mut self);
+
+    /// Works on the order, if there is one. Cancel-safe.
+    fn work(&mut self) -> Working<'_>;
+}
+
+/// Tells all who are to be told.
+pub struct Deliver {
+    targets: Vec<Box<dyn Target>>,
+    order: Option<Order>,
+}
+
+impl Deliver {
+    /// Nothing is told before the first [`Deliver::publish`].
+    pub fn new(tell: Tell) -> Self {
+        Self::within(tell, LIMITS)
+    }
+
+    fn within(tell: Tell, limits: Limits) -> Self {
+        let mut targets: Vec<Box<dyn Target>> = Vec::new();
+        if let Some(path) = tell.pid_file {
+            targets.push(Box::new(Signalled::by_pid_file(path, tell.signal, limits.withhold)));
+        }
+        if let Some(name) = tell.process {
+            targets.push(Box::new(Signalled::by_name(name, tell.signal, limits.withhold)));
+        }
+        if let Some(words) = tell.command {
+            targets.push(Box::new(Command::new(words, tell.withheld, limits)));
+        }
+        if let Some(url) = tell.url {
+            targets.push(Box::new(Post::new(url, limits)));
+        }
+        Self { targets, order: None }
+    }
+
+    /// Whether anyone is to be told at all.
+    pub fn has_targets(&self) -> bool {
+        !self.targets.is_empty()
+    }
+
+    /// Says in the log what can't work as things stand, each with its remedy. Nobody is disturbed.
+    pub fn look(&mut self) {
+        for target in &mut self.targets {
+            for finding in target.look() {
+                target.health().says(finding);
+            }
+        }
+    }
+
+    /// Has everyone told that `generation` stands since `published`, of [`crate::clock::boot`].
+    /// What was still to be told of an older one is told of this one.
+    pub fn publish(&mut self, generation: Generation, published: Duration) {
+        let order = Order { generation, published };
+        self.order = Some(order);
+        for target in &mut self.targets {
+            target.publish(order);
+        }
+    }
+
+    /// `generation` stands, and need not be told of: what is left to tell of an older one is told of
+    /// it instead, once, and nobody is told again. Says whether anything is left.
+    pub fn carry_on(&mut self, generation: Generation) -> bool {
+        for target in &mut self.targets {
+            target.carry_on(generation);
+        }
+        self.order.as_mut().map(|order| order.generation = generation).is_some()
+    }
+
+    /// Has what waits tried once more: a pass has come by.
+    pub fn pass(&mut self) {
+        for target in &mut self.targets {
+            target.pass();
+        }
+    }
+
+    /// Tells; ends with the generation once every target has been told of it, or has nobody to tell
+    /// who is older than its publish. For ever pending while there is nothing to tell, or only a
+    /// later [`Deliver::pass`] can help. Cancel-safe: nothing is lost, nothing starts twice.
+    pub async fn delivered(&mut self) -> Generation {
+        let Some(order) = self.order else {
+            return pending().await;
+        };
+        let mut working: Vec<_> = self.targets.iter_mut().map(|target| target.work()).collect();
+        poll_fn(|context| {
+            working.retain_mut(|work| work.as_mut().poll(context).is_pending());
+            if working.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        drop(working);
+        self.order = None;
+        order.generation
+    }
+}
+
+/// Something that can't work, in one line, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Finding {
+    /// Whether it may well come right by itself.
+    expected: bool,
+    text: String,
+    hint: &'static str,
+}
+
+impl Finding {
+    fn warning(text: impl Into<String>, hint: &'static str) -> Self {
+        Self { expected: false, text: text.into(), hint }
+    }
+
+    fn expected(text: impl Into<String>, hint: &'static str) -> Self {
+        Self { expected: true, text: text.into(), hint }
+    }
+
+    fn say(&self) {
+        let hint = self.hint;
+        if self.expected {
+            tracing::info!(hint, "{}", self.text);
+        } else {
+            tracing::warn!(hint, "{}", self.text);
+        }
+    }
+}
+
+/// Says once that a target can't be told, and once that this is over.
+#[derive(Debug, Default)]
+struct Health {
+    said: Option<Finding>,
+    failed: bool,
+}
+
+impl Health {
+    fn says(&mut self, finding: Finding) {
+        if self.said.as_ref() != Some(&finding) {
+            finding.say();
+            self.said = Some(finding);
+        }
+    }
+
+    fn fails(&mut self, finding: Finding) {
+        self.failed = true;
+        self.says(finding);
+    }
+
+    fn works(&mut self, target: &dyn fmt::Display) {
+        self.said = None;
+        if std::mem::take(&mut self.failed) {
+            tracing::info!("{target} can be told again");
+        }
+    }
+}
+
+/// An order, and when it is to be tried.
+#[derive(Debug)]
+struct Tries {
+    order: Option<Order>,
+    due: bool,
+    /// When what has failed is tried again.
+    again: Option<Instant>,
+    after: Duration,
+}
+
+impl Tries {
+    fn new(after: Duration) -> Self {
+        Self { order: None, due: false, again: None, after }
+    }
+
+    fn publish(&mut self, order: Order) {
+        self.order = Some(order);
+        self.due = true;
+    }
+
+    fn pass(&mut self) {
+        self.due |= self.order.is_some();
+    }
+
+    fn carry_on(&mut self, generation: Generation) {
+        if let Some(order) = &mut self.order {
+            order.generation = generation;
+        }
+    }
+
+    /// Has it tried again, later.
+    fn failed(&mut self) {
+        self.again = Some(Instant::now() + self.after);
+    }
+
+    /// `order` has been told; one that came meanwhile has not.
+    fn done(&mut self, order: Order) {
+        if self.order.is_some_and(|newest| newest.published == order.published) {
+            self.order = None;
+        }
+    }
+
+    /// Waits until there is a try to make. Cancel-safe.
+    async fn next(&mut self) {
+        match self.again {
+            _ if self.due => {}
+            Some(again) => sleep_until(again).await,
+            None => pending().await,
+        }
+        (self.due, self.again) = (false, None);
+    }
+}
+
+#[cfg(test)]
+mod tests;
