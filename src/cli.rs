@@ -3,11 +3,13 @@
 use std::ffi::OsString;
 use std::fmt::Write;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::config::variables::{Group, VARIABLES};
+use crate::config::variables::{Group, VARIABLES, Variable};
 use crate::exit::{Exit, Failure};
+use crate::status::Question;
 
 /// Secrets agent for Segura (senhasegura) DevOps Secret Manager.
 #[derive(Debug, Parser)]
@@ -23,6 +25,19 @@ pub struct Args {
 pub enum Command {
     /// Obtain the secrets once, publish them, exit 0 when everything is readable on disk.
     Init,
+    /// The same, then keep them fresh until SIGTERM or SIGINT, telling the main process of changes.
+    Sidecar,
+    /// For exec probes: say whether the set is there and kept fresh, exit 0 or 1.
+    Check {
+        /// What is asked.
+        #[arg(default_value = "ready", value_parser = question())]
+        question: Question,
+    },
+}
+
+fn question() -> impl TypedValueParser<Value = Question> {
+    PossibleValuesParser::new(Question::WORDS)
+        .try_map(|word| Question::parse(&word).ok_or("not a question"))
 }
 
 /// What reading the command line came to.
@@ -40,15 +55,13 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Typed, Failure> 
     let mut command = Args::command();
     // The list of variables is long, and only those who ask for it wait for it.
     if args.iter().any(|arg| matches!(arg.to_str(), Some("-h" | "--help"))) {
-        command = command.mut_subcommand("init", |init| {
-            init.after_help(variables(&[
-                (Group::Vault, "The vault"),
-                (Group::Pod, "Who this pod is"),
-                (Group::Fetch, "What to fetch"),
-                (Group::Write, "What to write"),
-                (Group::Watch, "Watching the agent"),
-            ]))
-        });
+        for (mode, help) in [
+            ("init", variables(|variable| variable.group != Group::Tell)),
+            ("sidecar", variables(|_| true)),
+            ("check", variables(|variable| CHECKED.contains(&variable.name))),
+        ] {
+            command = command.mut_subcommand(mode, |mode| mode.after_help(help));
+        }
     }
     let parsed = command.try_get_matches_from(args);
     match parsed.and_then(|matches| Args::from_arg_matches(&matches)) {
@@ -71,16 +84,29 @@ fn misused(error: &clap::Error) -> Failure {
         .hint(Some("`segura-agent --help` shows what there is"))
 }
 
-fn variables(groups: &[(Group, &str)]) -> String {
+/// The settings of `check`, which reads no others.
+const CHECKED: [&str; 3] = ["SEGURA_OUTPUT_DIR", "SEGURA_OUTPUT", "SEGURA_MAX_STALE"];
+
+fn variables(matters: impl Fn(&Variable) -> bool) -> String {
     let mut help = String::from("Settings are environment variables:\n");
-    for (group, title) in groups {
-        write!(help, "\n{title}:\n").ok();
-        for variable in VARIABLES.iter().filter(|variable| variable.group == *group) {
+    for (group, title) in [
+        (Group::Vault, "The vault"),
+        (Group::Pod, "Who this pod is"),
+        (Group::Fetch, "What to fetch"),
+        (Group::Write, "What to write"),
+        (Group::Tell, "Telling the main process"),
+        (Group::Watch, "Watching the agent"),
+    ] {
+        let mut shown = VARIABLES.iter().filter(|v| v.group == group && matters(v)).peekable();
+        if shown.peek().is_some() {
+            write!(help, "\n{title}:\n").ok();
+        }
+        for variable in shown {
             let (name, meaning, default) = (variable.name, variable.meaning, variable.default);
             writeln!(help, "  {name:<27} {meaning} [{default}]").ok();
         }
     }
-    help.push_str("\nExit codes: 0 done, 64 usage, 69 vault unreachable, 70 bug, 73 cannot write, 76 nonsense, 77 refused, 78 settings");
+    help.push_str("\nExit codes: 0 done, 1 check says no, 64 usage, 69 vault unreachable, 70 bug, 73 cannot write, 76 nonsense, 77 refused, 78 settings");
     help
 }
 
@@ -94,7 +120,9 @@ mod tests {
 
     #[test]
     fn wrong_use_is_one_line_and_64() {
-        for args in [&["frobnicate"][..], &[], &["init", "--frobnicate"], &["init", "x"]] {
+        for args in
+            [&["frobnicate"][..], &[], &["init", "--frobnicate"], &["init", "x"], &["check", "x"]]
+        {
             let failure = typed(args).unwrap_err();
             assert_eq!(failure.exit.code(), 64, "{args:?}");
             assert_eq!(failure.message.lines().count(), 1, "{args:?}");
@@ -108,8 +136,27 @@ mod tests {
         for variable in VARIABLES.iter().filter(|variable| variable.group != Group::Tell) {
             assert!(help.contains(variable.name), "{}", variable.name);
         }
+        let Ok(Typed::Print(help)) = typed(&["sidecar", "--help"]) else { panic!() };
+        assert!(VARIABLES.iter().all(|variable| help.contains(variable.name)));
+        let Ok(Typed::Print(help)) = typed(&["check", "--help"]) else { panic!() };
+        assert!(CHECKED.iter().all(|name| help.contains(name)) && !help.contains("SEGURA_URL"));
         let Ok(Typed::Print(version)) = typed(&["--version"]) else { panic!() };
         assert_eq!(version.trim(), concat!("segura-agent ", env!("CARGO_PKG_VERSION")));
         assert!(matches!(typed(&["init"]), Ok(Typed::Run(_))));
+    }
+
+    #[test]
+    fn a_check_alone_means_ready() {
+        for (args, asked) in [
+            (&["check"][..], Question::Ready),
+            (&["check", "started"], Question::Started),
+            (&["check", "ready"], Question::Ready),
+            (&["check", "live"], Question::Live),
+        ] {
+            let Ok(Typed::Run(Args { command: Command::Check { question } })) = typed(args) else {
+                panic!("{args:?}")
+            };
+            assert_eq!(question, asked);
+        }
     }
 }

@@ -3,7 +3,13 @@
 //! The boot clock runs through suspension and ignores changes of the wall clock, so ages and due
 //! times that outlive a process are kept in it (`CLOCK_BOOTTIME`, `clock_gettime(2)`).
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, SystemTime};
+
+use rustix::time::{self, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// The wall clock, for stamps that people read.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
@@ -13,8 +19,33 @@ pub fn wall() -> SystemTime {
 
 /// Time since the machine started, suspension included.
 pub fn boot() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let now = time::clock_gettime(time::ClockId::Boottime);
     Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// Waits until the boot clock shows `at`. Cancel-safe.
+///
+/// Tokio's own timers stop while the machine is suspended; where the kernel has no such alarm, they
+/// have to do.
+pub async fn until(at: Duration) {
+    match alarm(at) {
+        // The only error is a runtime that is going away.
+        Ok(alarm) => drop(alarm.readable().await),
+        Err(_) => tokio::time::sleep(at.saturating_sub(boot())).await,
+    }
+}
+
+#[expect(deprecated, reason = "its successor is unsafe and asks for no more than an OwnedFd gives")]
+fn alarm(at: Duration) -> io::Result<AsyncFd<OwnedFd>> {
+    let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+    let alarm = time::timerfd_create(TimerfdClockId::Boottime, flags)?;
+    // Zero would switch it off.
+    let at = at.max(Duration::from_nanos(1));
+    let never = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let at = Timespec::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let once = Itimerspec { it_interval: never, it_value: at };
+    time::timerfd_settime(&alarm, TimerfdTimerFlags::ABSTIME, &once)?;
+    AsyncFd::with_interest(alarm, Interest::READABLE)
 }
 
 /// The wall-clock stamp of the state file: RFC 3339, UTC, whole seconds.
@@ -30,6 +61,15 @@ mod tests {
     fn stamps_are_rfc_3339_in_utc() {
         let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_790_000_000_900);
         assert_eq!(stamp(at), "2026-09-21T14:13:20Z");
+    }
+
+    #[tokio::test]
+    async fn an_alarm_waits_until_its_time_and_not_for_one_that_is_over() {
+        until(Duration::ZERO).await;
+        until(boot()).await;
+        let at = boot() + Duration::from_millis(30);
+        until(at).await;
+        assert!(boot() >= at);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! From the environment's text to settings that are proven. Pure: it reads no file, no clock and no
 //! environment; all problems are reported at once, by variable and expected shape, never by value.
 
+pub mod check;
 mod fetch;
 mod other;
 pub mod parse;
@@ -19,7 +20,7 @@ use crate::model::PodIdentity;
 use crate::pod::Mounted;
 use crate::render::Layout;
 use crate::schedule::RenewInterval;
-use crate::settings::{Output, Vault, Wanted};
+use crate::settings::{Keeping, Output, Vault, Wanted};
 use parse::Shape;
 use raw::Raw;
 
@@ -56,7 +57,7 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// What `init` needs, proven.
+/// What every mode that fetches needs, proven.
 #[derive(Debug)]
 pub struct Config {
     /// How the vault is reached.
@@ -81,16 +82,36 @@ pub struct Config {
 pub const TERMINATION_LOG: &str = "/dev/termination-log";
 
 impl Config {
-    /// Proves what `raw` says; `found` are problems that its reading brought.
-    pub fn from_raw(raw: Raw, mounted: Mounted, found: Vec<Problem>) -> Result<Self, Problems> {
-        let mut reader = Reader { problems: found, warnings: Vec::new() };
+    /// Proves what `raw` says for `init`; `found` are problems that its reading brought.
+    pub fn for_init(raw: Raw, mounted: Mounted, found: Vec<Problem>) -> Result<Self, Problems> {
+        let mut reader = Reader { problems: found, ..Reader::default() };
+        if reader.keeping(&raw).give_back {
+            let remedy = "must not be set for init, which ends before the app starts";
+            reader.problem("SEGURA_DEPROVISION", remedy);
+        }
+        Self::proven(reader, raw, mounted)
+    }
+
+    /// Proves what `raw` says for `sidecar`.
+    pub fn for_sidecar(
+        raw: Raw,
+        mounted: Mounted,
+        found: Vec<Problem>,
+    ) -> Result<(Self, Keeping), Problems> {
+        let mut reader = Reader { problems: found, ..Reader::default() };
+        let keeping = reader.keeping(&raw);
+        reader.gives_back = keeping.give_back;
+        Self::proven(reader, raw, mounted).map(|config| (config, keeping))
+    }
+
+    fn proven(mut reader: Reader, raw: Raw, mounted: Mounted) -> Result<Self, Problems> {
         let wanted = reader.wanted(&raw);
         let pod = reader.pod(&raw, mounted);
         let layout = reader.layout(&raw, wanted.as_ref());
         let output = reader.output(&raw);
         let renew = reader.renew(&raw);
         let give_up_after = reader.give_up_after(&raw);
-        reader.other_modes(&raw);
+        reader.of_exec(&raw);
         reader.not_yet(&raw);
         let vault = reader.vault(raw);
         match (vault, pod, wanted, layout, output, reader.problems.is_empty()) {
@@ -112,7 +133,7 @@ impl Config {
 /// What the log looks like; found problems come back beside usable settings, so that they can be
 /// logged together with all others.
 pub fn log_settings(raw: &Raw, terminal: bool) -> (logging::Settings, Vec<Problem>) {
-    let mut reader = Reader { problems: Vec::new(), warnings: Vec::new() };
+    let mut reader = Reader::default();
     let filter = reader.text("SEGURA_LOG", raw.segura_log.as_deref(), |text| {
         text.parse::<Targets>()
             .map_err(|_| "filter directives such as warn or info,segura_agent=debug")
@@ -131,9 +152,12 @@ pub fn log_settings(raw: &Raw, terminal: bool) -> (logging::Settings, Vec<Proble
     (logging::Settings { filter, format }, reader.problems)
 }
 
+#[derive(Default)]
 struct Reader {
     problems: Vec<Problem>,
     warnings: Vec<String>,
+    /// The set is given back at the end, so it must be clear whose it is.
+    gives_back: bool,
 }
 
 impl Reader {

@@ -8,6 +8,8 @@ use std::fmt;
 pub enum Exit {
     /// Everything asked for is done.
     Done,
+    /// `check`: what was asked is not so.
+    No,
     /// The command line is wrong.
     Usage,
     /// The vault can't be reached, or keeps failing.
@@ -31,6 +33,7 @@ impl Exit {
     pub fn code(self) -> u8 {
         match self {
             Self::Done => 0,
+            Self::No => 1,
             Self::Usage => 64,
             Self::Unreachable => 69,
             Self::Bug => 70,
@@ -39,6 +42,22 @@ impl Exit {
             Self::Refused => 77,
             Self::Settings => 78,
             Self::Signalled(number) => 128_u8.saturating_add(number),
+        }
+    }
+
+    /// The class that the state and the metrics know such a failure by.
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::Settings => "settings",
+            Self::Refused => "refused",
+            Self::Nonsense => "nonsense",
+            Self::CannotWrite => "write",
+            Self::Done
+            | Self::No
+            | Self::Usage
+            | Self::Unreachable
+            | Self::Bug
+            | Self::Signalled(_) => "unreachable",
         }
     }
 }
@@ -108,6 +127,7 @@ mod tests {
     fn codes_are_those_of_the_interface() {
         for (exit, code) in [
             (Exit::Done, 0),
+            (Exit::No, 1),
             (Exit::Usage, 64),
             (Exit::Unreachable, 69),
             (Exit::Bug, 70),

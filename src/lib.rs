@@ -16,19 +16,25 @@ pub mod model;
 pub mod pod;
 pub mod settings;
 
+pub mod process;
 pub mod render;
 pub mod schedule;
 pub mod state;
+pub mod status;
 
 pub mod config;
+pub mod deliver;
 pub mod events;
 pub mod resolve;
+pub mod serve;
 pub mod store;
 pub mod vault;
+pub mod watch;
 
 pub mod obtain;
 pub mod pass;
 
+pub mod renew;
 pub mod start;
 
 pub mod modes;

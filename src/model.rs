@@ -122,6 +122,17 @@ pub struct Item {
     pub value: Secret<String>,
 }
 
+impl Item {
+    /// What a `TTL` says, which the vault gives in seconds; no other key says anything.
+    pub fn lifetime(&self) -> Option<Duration> {
+        let seconds = self.value.expose().trim().parse::<u32>().ok().filter(|_| self.key == TTL);
+        seconds.map(|seconds| Duration::from_secs(seconds.into()))
+    }
+}
+
+/// The key under which the vault tells how long an entry lives.
+pub const TTL: &str = "TTL";
+
 /// One data entry: the items that belong together, such as a user name and its password.
 pub type Entry = Vec<Item>;
 
@@ -277,6 +288,14 @@ pub struct Bundle {
     pub ids: BTreeMap<SecretName, String>,
     /// What looks wrong and is published all the same; never holds a value.
     pub remarks: Vec<String>,
+}
+
+impl Bundle {
+    /// Whether the answer names it, soundly or not.
+    pub fn holds(&self, name: &SecretName) -> bool {
+        self.secrets.contains_key(name)
+            || self.faults.iter().any(|fault| fault.identity() == Some(name))
+    }
 }
 
 /// The number of a published set in its output directory, from 1.

@@ -1,3 +1,5 @@
 //! The modes: each composes the parts, and has no logic of its own.
 
+pub mod check;
 pub mod init;
+pub mod sidecar;

@@ -4,13 +4,19 @@
 //! that may have reached the vault is followed by a read, and sent again only if the read brings
 //! nothing new, at most three times.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod again;
+mod asking;
 
-use crate::model::{Bundle, SecretName, SecretSet};
-use crate::settings::{Refresh, Source as Way, Wanted};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::model::{Bundle, Item, SecretName, SecretSet};
+use crate::settings::{Source as Way, Wanted};
 use crate::state::Settled;
 use crate::vault::Source;
 use crate::vault::error::{Attempt, Cause, Fate, FetchError};
+pub use again::{Renewed, again};
+pub use asking::Asking;
 
 /// POSTs of unknown fate that a start sends for one identity at most.
 const MOST_POSTS: u8 = 3;
@@ -62,7 +68,7 @@ impl Obtaining {
 
     /// How reading was settled on the way.
     pub fn settled(&self) -> Settled {
-        self.asking.settled
+        self.asking.settled()
     }
 
     /// Tries to get everything that is wanted: all of it, or an error.
@@ -128,113 +134,6 @@ impl Obtaining {
     }
 }
 
-/// Reads again what a set was made of; never provisions, unless that is how renewal is set to ask.
-pub async fn refresh(
-    source: &mut impl Source,
-    wanted: &Wanted,
-    asking: &mut Asking,
-) -> Result<Bundle, FetchError> {
-    match wanted.source {
-        Way::Application => application(source, &wanted.identities).await,
-        Way::Secret => secrets(source, &wanted.identities).await,
-        Way::Provision => {
-            let mut bundle = Bundle::default();
-            if asking.lists(wanted.refresh) {
-                return application(source, &wanted.identities).await;
-            }
-            for name in &wanted.identities {
-                let set = asking.read(source, name, wanted).await?;
-                bundle.secrets.insert(name.clone(), set);
-            }
-            Ok(bundle)
-        }
-    }
-}
-
-/// How reading asks, and what it has learned of the vault's routes.
-#[derive(Debug, Default)]
-pub struct Asking {
-    settled: Settled,
-    /// Reads in a row that no route was found for, each with a token of its own.
-    without_route: u8,
-}
-
-impl Asking {
-    /// Goes on as it was settled before.
-    pub fn new(settled: Settled) -> Self {
-        Self { settled, without_route: 0 }
-    }
-
-    /// How it is settled.
-    pub fn settled(&self) -> Settled {
-        self.settled
-    }
-
-    fn lists(&self, refresh: Refresh) -> bool {
-        match refresh {
-            Refresh::Application => true,
-            Refresh::Auto => self.settled == Settled::Application,
-            Refresh::Get | Refresh::Secret | Refresh::Post => false,
-        }
-    }
-
-    async fn read(
-        &mut self,
-        source: &mut impl Source,
-        name: &SecretName,
-        wanted: &Wanted,
-    ) -> Result<SecretSet, FetchError> {
-        if self.lists(wanted.refresh) {
-            return named(application(source, &wanted.identities).await?, name);
-        }
-        let read = match wanted.refresh {
-            Refresh::Secret => source.read_secret(name).await,
-            Refresh::Auto | Refresh::Get | Refresh::Application | Refresh::Post => {
-                source.read_provisioned(name).await
-            }
-        };
-        let Err(error) = read else {
-            self.without_route = 0;
-            return read;
-        };
-        if wanted.refresh != Refresh::Auto || !error.may_be_no_route() {
-            return Err(error);
-        }
-        self.without_route = self.without_route.saturating_add(1);
-        if self.without_route < 2 {
-            return Err(error);
-        }
-        // Twice, with fresh tokens: if the list answers and names every identity, the gateway is
-        // well and it is the route that isn't there.
-        let Ok(list) = application(source, &wanted.identities).await else {
-            return Err(error);
-        };
-        let set = named(list, name)?;
-        if !opens_something(&set) {
-            // The list may leave out what is made for single pods: then it can't renew that.
-            let cause = Cause::Absent(name.clone());
-            return Err(FetchError { attempt: Attempt::ReadApplication, cause });
-        }
-        tracing::info!("the vault has no GET provision; renewal reads the application from now on");
-        self.settled = Settled::Application;
-        Ok(set)
-    }
-
-    /// What a POST of unknown fate has brought, if anything.
-    async fn something_new(
-        &mut self,
-        source: &mut impl Source,
-        name: &SecretName,
-        wanted: &Wanted,
-    ) -> Result<Option<SecretSet>, FetchError> {
-        match self.read(source, name, wanted).await {
-            Ok(set) => Ok(opens_something(&set).then_some(set)),
-            Err(error) if error.is_absence() => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-}
-
 /// Whether a set holds more than descriptions: before a provisioning, an identity that waits for
 /// one has host and user names at most, and nothing to log in with.
 ///
@@ -242,10 +141,19 @@ impl Asking {
 /// and after. Then a read counts as the result: a pod that waits for its account is mended by a
 /// restart, an account made twice is nobody's to find.
 fn opens_something(set: &SecretSet) -> bool {
-    set.items().any(|item| {
-        let described = DESCRIPTIVE.iter().any(|key| item.key.eq_ignore_ascii_case(key));
-        !described && !item.value.expose().is_empty()
-    })
+    set.items().any(opens)
+}
+
+fn opens(item: &Item) -> bool {
+    let described = DESCRIPTIVE.iter().any(|key| item.key.eq_ignore_ascii_case(key));
+    !described && !item.value.expose().is_empty()
+}
+
+/// How long what was provisioned lives: the smallest `TTL` that stands beside something that opens.
+pub fn lifetime(set: &SecretSet) -> Option<Duration> {
+    let leased = set.entries.iter().filter(|entry| entry.iter().any(opens));
+    let lifetimes = leased.flatten().filter_map(Item::lifetime);
+    lifetimes.filter(|lifetime| !lifetime.is_zero()).min()
 }
 
 async fn application(
@@ -294,12 +202,6 @@ fn whole(
         Some(cause) => Err(FetchError { attempt, cause }),
         None => Ok(bundle),
     }
-}
-
-fn named(mut bundle: Bundle, name: &SecretName) -> Result<SecretSet, FetchError> {
-    let absent =
-        || FetchError { attempt: Attempt::ReadApplication, cause: Cause::Absent(name.clone()) };
-    bundle.secrets.remove(name).ok_or_else(absent)
 }
 
 #[cfg(test)]

@@ -1,14 +1,21 @@
 //! From secrets to published files, once: render, publish, remember.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use crate::clock;
-use crate::exit::{Exit, Failure};
-use crate::model::{Bundle, Generation, Outcome, SecretSet};
-use crate::render::{Layout, RenderError, render};
-use crate::schedule::{RenewInterval, due_in};
+use crate::config::Config;
+use crate::exit::{Exit, Failure, chain};
+use crate::model::{Bundle, Generation, Outcome, SecretName, SecretSet};
+use crate::render::{Layout, RenderError, Rendering, render};
+use crate::schedule::{RenewInterval, due_in, first_due};
 use crate::state::{BootMillis, Origin, SecretState, Settled, State, millis};
 use crate::store::{Store, WriteError};
+use crate::vault;
+use crate::vault::error::FetchError;
+
+/// A vault whose every answer looks wrong in a new way is not told of for ever.
+const MOST_REMARKS: usize = 1_000;
 
 /// Why a set could not be published; what stood still stands.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +29,14 @@ pub enum PublishError {
 }
 
 impl PublishError {
+    /// Its class, for the state and for metrics.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Render(_) => "render",
+            Self::Write(_) => "write",
+        }
+    }
+
     /// How a start ends that gives up on it.
     pub fn failure(&self) -> Failure {
         match self {
@@ -39,6 +54,22 @@ impl PublishError {
     }
 }
 
+/// Whose set the configuration asks for, as the files that it names stand now.
+pub fn origin(config: &Config) -> Result<Origin, FetchError> {
+    let mut identities: Vec<String> =
+        config.wanted.identities.iter().map(ToString::to_string).collect();
+    identities.sort_unstable();
+    Ok(Origin {
+        url: config.vault.url.to_string(),
+        client: vault::client_digest(&config.vault)?,
+        source: config.wanted.source.as_str().to_owned(),
+        identities,
+        pod_name: config.pod.name.clone(),
+        pod_uid: config.pod.uid.clone(),
+        namespace: config.pod.namespace.clone(),
+    })
+}
+
 /// What publishing takes besides the secrets.
 #[derive(Debug)]
 pub struct Publisher<'a> {
@@ -50,6 +81,30 @@ pub struct Publisher<'a> {
     pub renew: RenewInterval,
     /// Whose set it is.
     pub origin: &'a Origin,
+    /// Until when who will renew it may be silent, if anyone will.
+    pub silent_until: Option<u64>,
+    /// What has been said of earlier sets, and need not be said again.
+    pub remarked: &'a mut Remarked,
+}
+
+/// What has been said of sets that were published.
+#[derive(Debug, Default)]
+pub struct Remarked(BTreeSet<String>);
+
+impl Remarked {
+    /// Tells, once, what looks wrong and is published all the same.
+    fn tell(&mut self, bundle: &Bundle, rendering: &Rendering<'_>) {
+        let disagree = rendering.collisions.iter().map(|(identity, keys)| {
+            format!(
+                "entries of {identity} disagree about {keys}: the last one's value stands under the key, each under its number"
+            )
+        });
+        for remark in bundle.remarks.iter().cloned().chain(disagree) {
+            if self.0.len() < MOST_REMARKS && self.0.insert(remark.clone()) {
+                tracing::warn!("{remark}");
+            }
+        }
+    }
 }
 
 impl Publisher<'_> {
@@ -59,13 +114,17 @@ impl Publisher<'_> {
         bundle: &Bundle,
         before: Option<&State>,
         settled: Settled,
-    ) -> Result<Outcome, PublishError> {
+    ) -> Result<(Outcome, State), PublishError> {
         let (wall, boot) = (clock::wall(), clock::boot());
-        let due = due_in(bundle, self.renew, |set| to_expiry(set, wall));
+        let mut random = fastrand::Rng::new();
+        let due = due(bundle, self.renew).map(|due| first_due(due, self.renew, &mut random));
+        let known = |name: &SecretName| before.and_then(|state| state.secret(name));
+        let secrets = bundle.secrets.iter();
+        let secrets = secrets.map(|(name, set)| SecretState::of(name, set, known(name), boot));
         let mut state = State {
             generation: Generation::default(),
             notified: before.map(|state| state.notified).unwrap_or_default(),
-            secrets: bundle.secrets.iter().map(|(name, set)| SecretState::of(name, set)).collect(),
+            secrets: secrets.collect(),
             fetched_at: clock::stamp(wall),
             changed_at: before.map(|state| state.changed_at.clone()).unwrap_or_default(),
             next_due: due.map(|due| clock::stamp(wall + due)),
@@ -74,50 +133,48 @@ impl Publisher<'_> {
             boot_ms: BootMillis {
                 fetched: millis(boot),
                 next_due: due.map(|due| millis(boot + due)),
+                changed: before.map(|state| state.boot_ms.changed).unwrap_or_default(),
+                silent_until: self.silent_until,
             },
             origin: self.origin.clone(),
             refresh: settled,
             given_back: false,
         };
-        self.publish(bundle, &mut state, wall)
+        let outcome = self.publish(bundle, &mut state)?;
+        Ok((outcome, state))
     }
 
-    /// Publishes a set that stands already: the same again, unless files or settings have changed.
-    pub fn adopted(&mut self, bundle: &Bundle, state: &mut State) -> Result<Outcome, PublishError> {
-        self.publish(bundle, state, clock::wall())
-    }
-
-    fn publish(
-        &mut self,
-        bundle: &Bundle,
-        state: &mut State,
-        now: SystemTime,
-    ) -> Result<Outcome, PublishError> {
-        for remark in &bundle.remarks {
-            tracing::warn!("{remark}");
-        }
+    /// Publishes `bundle` beside `state`, which is completed with what came of it. What stands
+    /// already is left as it is, unless its files, the settings or the values have changed.
+    pub fn publish(&mut self, bundle: &Bundle, state: &mut State) -> Result<Outcome, PublishError> {
         let rendering = render(bundle, self.layout).map_err(PublishError::Render)?;
-        for (identity, keys) in &rendering.collisions {
-            tracing::warn!(
-                %identity,
-                keys,
-                "entries disagree: the last one's value stands under the key, each under its number"
-            );
+        let published = self.store.publish(&rendering.files, state, clock::wall());
+        let outcome = published.map_err(PublishError::Write)?;
+        if let Outcome::Published(_) = outcome {
+            // Only now can a process have read it.
+            state.boot_ms.changed = millis(clock::boot());
         }
-        let outcome =
-            self.store.publish(&rendering.files, state, now).map_err(PublishError::Write)?;
         // The generation holds its own copy, so a state that can't be written loses nothing.
         if let Err(error) = self.store.save(state) {
-            tracing::warn!(error = crate::exit::chain(&error), "the state is behind");
+            tracing::warn!(error = chain(&error), "the state is behind");
         }
         let generation = outcome.generation();
         let files = rendering.files.keys().filter(|name| !name.is_hidden()).count();
         match outcome {
-            Outcome::Published(_) => tracing::info!(%generation, files, "published"),
-            Outcome::Unchanged(_) => tracing::info!(%generation, files, "unchanged"),
+            Outcome::Published(_) => {
+                self.remarked.tell(bundle, &rendering);
+                tracing::info!(%generation, files, "published");
+            }
+            Outcome::Unchanged(_) => tracing::debug!(%generation, files, "unchanged"),
         }
         Ok(outcome)
     }
+}
+
+/// When a set that was read just now is due again.
+pub fn due(bundle: &Bundle, interval: RenewInterval) -> Option<Duration> {
+    let wall = clock::wall();
+    due_in(bundle, interval, |set| to_expiry(set, wall))
 }
 
 /// What is left until a secret's expiry date, in whatever time zone the vault may mean.

@@ -1,5 +1,6 @@
 //! The words of the settings, once understood: each part of the agent takes the ones it needs.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use url::Url;
 
 use crate::model::SecretName;
 use crate::secret::Secret;
+use crate::signal::Signal;
 
 /// One half of the OAuth 2.0 pair, and where it comes from.
 #[derive(Debug)]
@@ -58,6 +60,28 @@ pub struct Vault {
     pub proxy: Option<Secret<String>>,
     /// `NO_PROXY`.
     pub no_proxy: Option<String>,
+}
+
+impl Vault {
+    /// Every file that is read at a login or for a connection.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let credential = |credential: &Credential| match credential {
+            Credential::Given(_) => None,
+            Credential::File { path, .. } => Some(path.clone()),
+        };
+        let certificate = self.client_certificate.as_ref();
+        [
+            credential(&self.client_id),
+            credential(&self.client_secret),
+            self.ca_file.clone(),
+            certificate.map(|certificate| certificate.certificate.clone()),
+            certificate.map(|certificate| certificate.key.clone()),
+            self.private_key_file.clone(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
 }
 
 /// Which request brings the set at start.
@@ -143,4 +167,45 @@ pub struct Output {
     pub access: Access,
     /// Whether a disk will do.
     pub disk: Disk,
+}
+
+/// What becomes of published files whose secret the vault no longer names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnAbsent {
+    /// They stay.
+    Keep,
+    /// They go, on evidence.
+    Remove,
+}
+
+/// How a set is kept, once it stands.
+#[derive(Clone, Debug)]
+pub struct Keeping {
+    /// Who is told of a change.
+    pub tell: Tell,
+    /// What becomes of what the vault no longer names.
+    pub on_absent: OnAbsent,
+    /// A set that is older is not ready.
+    pub max_stale: Option<Duration>,
+    /// Where `/livez`, `/readyz` and `/metrics` are answered.
+    pub listen: Option<SocketAddr>,
+    /// The set is given back to the vault at the end.
+    pub give_back: bool,
+}
+
+/// Who is told when published bytes have changed, and how.
+#[derive(Clone, Debug)]
+pub struct Tell {
+    /// `SEGURA_SIGNAL`, for the processes that are signalled.
+    pub signal: Signal,
+    /// `SEGURA_SIGNAL_PROCESS`: processes of this name.
+    pub process: Option<String>,
+    /// `SEGURA_SIGNAL_PID_FILE`: the process that this file names.
+    pub pid_file: Option<PathBuf>,
+    /// `SEGURA_NOTIFY_COMMAND`: program and arguments.
+    pub command: Option<Vec<String>>,
+    /// `SEGURA_NOTIFY_URL`, on loopback.
+    pub url: Option<Url>,
+    /// Variables of our own that the command is not given.
+    pub withheld: Vec<String>,
 }

@@ -8,6 +8,8 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signal(i32);
 
+/// `SIGHUP`.
+pub const HUP: Signal = Signal(1);
 /// `SIGINT`.
 pub const INT: Signal = Signal(2);
 /// `SIGTERM`.
@@ -27,6 +29,11 @@ impl Signal {
     /// The number, as `kill(2)` takes it.
     pub fn number(self) -> i32 {
         self.0
+    }
+
+    /// Whether a process may catch or ignore it: not `SIGKILL`, not `SIGSTOP` (`signal(7)`).
+    pub fn can_be_handled(self) -> bool {
+        !matches!(self.0, 9 | 19)
     }
 
     /// Reads `HUP`, `SIGHUP`, `1`, `RTMIN+3` or `RTMAX-1`, in any case of letters.

@@ -7,21 +7,26 @@ use tokio::time::{Instant, sleep};
 
 use crate::clock;
 use crate::config::Config;
+use crate::events::Terminations;
 use crate::exit::{Failure, chain};
-use crate::model::{Bundle, Outcome, Retry, SecretName, SecretSet};
-use crate::obtain::{Asking, Obtaining, refresh};
-use crate::pass::{PublishError, Publisher};
+use crate::model::{Bundle, Outcome, Retry, SecretName};
+use crate::obtain::{Asking, Obtaining, Renewed, again};
+use crate::pass::{PublishError, Publisher, Remarked};
 use crate::schedule::{Next, Tries};
 use crate::settings::{Refresh, Source as Way};
-use crate::state::{Origin, State};
+use crate::signal::Signal;
+use crate::state::{Origin, State, millis};
 use crate::store::{Pending, Standing, Store, WriteError};
 use crate::vault::error::{Cause, FetchError};
-use crate::vault::{self, Client, Source};
+use crate::vault::{self, Client, Source, Token};
 
 /// Steps between tries of a start grow to this.
 const LONGEST_STEP: Duration = Duration::from_secs(30);
 /// However late the secrets came, publishing them is tried this long.
 const PUBLISH_FOR: Duration = Duration::from_secs(5);
+
+/// Renewal begins within this.
+const BEGINS: Duration = Duration::from_secs(60);
 
 /// A failed step of an attempt.
 enum StepError {
@@ -35,32 +40,17 @@ impl From<FetchError> for StepError {
     }
 }
 
-/// Whose set the configuration asks for.
-pub fn origin(config: &Config) -> Result<Origin, Failure> {
-    let mut identities: Vec<String> =
-        config.wanted.identities.iter().map(ToString::to_string).collect();
-    identities.sort_unstable();
-    Ok(Origin {
-        url: config.vault.url.to_string(),
-        client: vault::client_digest(&config.vault).map_err(|error| error.failure())?,
-        source: config.wanted.source.as_str().to_owned(),
-        identities,
-        pod_name: config.pod.name.clone(),
-        pod_uid: config.pod.uid.clone(),
-        namespace: config.pod.namespace.clone(),
-    })
-}
-
 /// A set that stands and is ours.
 #[derive(Debug)]
 pub struct Adopted {
     bundle: Bundle,
-    state: State,
+    /// What is remembered of it.
+    pub state: State,
 }
 
 /// Looks for a set to adopt.
 pub fn adoptable(store: &Store, origin: &Origin) -> Option<Adopted> {
-    let Standing { state, mut entries } = store.standing()?;
+    let Standing { state, entries } = store.standing()?;
     if state.given_back {
         tracing::info!("the set that stands was given back; fetching anew");
         return None;
@@ -69,20 +59,18 @@ pub fn adoptable(store: &Store, origin: &Origin) -> Option<Adopted> {
         tracing::info!(differs, "the set that stands is of another origin; fetching anew");
         return None;
     }
-    let secrets = state.secrets.iter().filter_map(|known| {
-        let set = SecretSet {
-            id: known.secret_id.clone(),
-            name: known.name.clone(),
-            version: known.version.clone(),
-            engine: known.engine.clone(),
-            expiration: known.expiration_date.clone(),
-            renew: known.renew_minutes,
-            entries: entries.remove(&known.identity)?,
-        };
-        Some((known.identity.clone(), set))
-    });
-    let bundle = Bundle { secrets: secrets.collect(), ..Bundle::default() };
+    let bundle = state.bundle(entries);
     Some(Adopted { bundle, state })
+}
+
+/// A first set that was obtained.
+pub struct Obtained {
+    /// What publishing it came to.
+    pub outcome: Outcome,
+    /// What is remembered of it.
+    pub state: State,
+    /// Good for later requests.
+    pub token: Option<Token>,
 }
 
 /// The start of any mode that publishes.
@@ -93,31 +81,60 @@ pub struct Start<'a> {
     obtaining: Obtaining,
     tries: Tries,
     began: Instant,
+    after: After,
+    remarked: Remarked,
+}
+
+/// What comes after the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// The end.
+    Nothing,
+    /// The set is kept fresh.
+    Renewal,
 }
 
 impl<'a> Start<'a> {
     /// Nothing is asked or written yet.
-    pub fn new(config: &'a Config, store: &'a mut Store, origin: &'a Origin) -> Self {
+    pub fn new(config: &'a Config, store: &'a mut Store, origin: &'a Origin, after: After) -> Self {
         let obtaining = Obtaining::new(store.intended(origin));
         let tries = Tries::new(LONGEST_STEP, fastrand::Rng::new());
-        Self { config, store, origin, obtaining, tries, began: Instant::now() }
+        Self {
+            config,
+            store,
+            origin,
+            obtaining,
+            tries,
+            began: Instant::now(),
+            after,
+            remarked: Remarked::default(),
+        }
+    }
+
+    /// Serves a set that stands, as it stands.
+    pub fn adopt(&mut self, adopted: &mut Adopted) -> Result<Outcome, Failure> {
+        let Adopted { bundle, state } = adopted;
+        let due = state.is_due(clock::boot());
+        tracing::info!(generation = %state.generation, due, "adopted the set that stands");
+        state.boot_ms.silent_until = self.silent_until();
+        let outcome = self.publisher().publish(bundle, state).map_err(|error| error.failure())?;
+        if self.after == After::Nothing {
+            // It is published: whatever a predecessor was about to provision came of it.
+            self.store.settle();
+        }
+        Ok(outcome)
     }
 
     /// Serves a set that stands; if it is due, one read may bring a newer one.
-    pub async fn adopt(&mut self, adopted: Adopted) -> Result<Outcome, Failure> {
-        let Adopted { bundle, mut state } = adopted;
-        let due = state.is_due(clock::boot());
-        tracing::info!(generation = %state.generation, due, "adopted the set that stands");
-        let outcome =
-            self.publisher().adopted(&bundle, &mut state).map_err(|error| error.failure())?;
-        // It is published: whatever a predecessor was about to provision came of it.
-        self.store.settle();
+    pub async fn adopt_or_renew(&mut self, mut adopted: Adopted) -> Result<Outcome, Failure> {
+        let outcome = self.adopt(&mut adopted)?;
         let reads = self.config.wanted.source != Way::Provision
             || self.config.wanted.refresh != Refresh::Post;
-        if !due || !reads {
+        if !adopted.state.is_due(clock::boot()) || !reads {
             return Ok(outcome);
         }
-        match self.read_again(&state).await {
+        let mut state = adopted.state.clone();
+        match self.read_again(adopted).await {
             Ok(outcome) => Ok(outcome),
             Err(Late::Final(failure)) => Err(failure),
             Err(Late::Passing { class, told }) => {
@@ -125,43 +142,67 @@ impl<'a> Start<'a> {
                     error = told,
                     "the set that stands could not be renewed and serves on"
                 );
-                state.failures = state.failures.saturating_add(1);
-                state.last_error = Some(class.to_owned());
-                if let Err(error) = self.store.save(&state) {
-                    tracing::warn!(error = chain(&error), "the state is behind");
-                }
+                self.remember_failure(&mut state, class);
                 Ok(outcome)
             }
         }
     }
 
-    async fn read_again(&mut self, state: &State) -> Result<Outcome, Late> {
+    async fn read_again(&mut self, standing: Adopted) -> Result<Outcome, Late> {
+        let Adopted { bundle, state } = standing;
         let mut client = self.client().map_err(Late::Final)?;
-        let mut asking = Asking::new(state.refresh);
-        let read = refresh(&mut client, &self.config.wanted, &mut asking).await;
-        let bundle = match read {
-            Ok(bundle) => bundle,
-            Err(error) if error.is_final() => return Err(Late::Final(error.failure())),
-            Err(error) => {
-                return Err(Late::Passing { class: error.class(), told: chain(&error) });
-            }
-        };
-        self.publisher().fetched(&bundle, Some(state), asking.settled()).map_err(|error| {
-            let class = match error {
-                PublishError::Render(_) => "render",
-                PublishError::Write(_) => "write",
-            };
-            Late::Passing { class, told: chain(&error) }
-        })
+        let mut asking = Asking::new(state.refresh, Duration::ZERO);
+        let names = state.names();
+        let read = again(&mut client, &self.config.wanted, &names, &mut asking).await;
+        let Renewed { mut fresh, mut failed, cut } = read;
+        let nothing = fresh.secrets.is_empty();
+        let last = cut.or_else(|| if nothing { failed.pop_first().map(|(_, e)| e) } else { None });
+        if let Some(error) = last.iter().chain(failed.values()).find(|error| error.is_final()) {
+            return Err(Late::Final(error.failure()));
+        }
+        if let Some(error) = last {
+            return Err(Late::Passing { class: error.class(), told: chain(&error) });
+        }
+        for (name, set) in bundle.secrets {
+            fresh.secrets.entry(name).or_insert(set);
+        }
+        let (outcome, mut now) =
+            self.publisher()
+                .fetched(&fresh, Some(&state), asking.settled())
+                .map_err(|error| Late::Passing { class: error.class(), told: chain(&error) })?;
+        for (name, error) in &failed {
+            let told = chain(error);
+            tracing::warn!(identity = %name, error = told, "held back: its last good version stays");
+            now.hold_back(name, error.class());
+        }
+        if let Some(error) = failed.values().next() {
+            now.fetched_at = state.fetched_at;
+            now.boot_ms.fetched = state.boot_ms.fetched;
+            self.remember_failure(&mut now, error.class());
+        }
+        Ok(outcome)
+    }
+
+    fn remember_failure(&self, state: &mut State, class: &str) {
+        state.failures = state.failures.saturating_add(1);
+        state.last_error = Some(class.to_owned());
+        if let Err(error) = self.store.save(state) {
+            tracing::warn!(error = chain(&error), "the state is behind");
+        }
+    }
+
+    /// What has been said of the set.
+    pub fn remarked(self) -> Remarked {
+        self.remarked
     }
 
     /// A client, with everything that it needs read and proven.
-    pub fn client(&self) -> Result<Client<'a>, Failure> {
+    fn client(&self) -> Result<Client<'a>, Failure> {
         Client::new(&self.config.vault, self.config.pod.clone()).map_err(|error| error.failure())
     }
 
     /// Proves all that is local, before anything is asked of the vault.
-    pub fn prove(&self) -> Result<(), Failure> {
+    fn prove(&self) -> Result<(), Failure> {
         let identities = self.config.wanted.identities.iter().map(SecretName::top);
         let identities = identities.filter(|_| self.config.layout.files);
         let outputs = [&self.config.layout.env, &self.config.layout.json];
@@ -169,15 +210,39 @@ impl<'a> Start<'a> {
         self.store.prove(identities.chain(outputs)).map_err(|error| error.failure())
     }
 
+    /// Obtains and publishes the first set; a signal ends it, and what was never published is given
+    /// back.
+    pub async fn obtain_unless(
+        &mut self,
+        terminations: &mut Terminations,
+    ) -> Result<Obtained, Failure> {
+        self.prove()?;
+        let mut client = self.client()?;
+        let obtained = tokio::select! {
+            obtained = self.obtain(&mut client) => obtained,
+            signal = terminations.recv() => Err(ended_by(signal)),
+        };
+        match obtained {
+            Ok((outcome, state)) => {
+                let token = client.into_token();
+                Ok(Obtained { outcome, state, token })
+            }
+            Err(failure) => {
+                self.give_back(&mut client).await;
+                Err(failure)
+            }
+        }
+    }
+
     /// Obtains and publishes the first set, retrying until the configured time is over.
-    pub async fn obtain(&mut self, source: &mut impl Source) -> Result<Outcome, Failure> {
+    async fn obtain(&mut self, source: &mut impl Source) -> Result<(Outcome, State), Failure> {
         let deadline = self.config.give_up_after.map(|after| self.began + after);
         source.end_by(deadline);
         let bundle = self.fetch(source, deadline).await?;
         let latest = deadline.map(|deadline| deadline.max(Instant::now() + PUBLISH_FOR));
-        let outcome = self.publish(&bundle, latest).await?;
+        let published = self.publish(&bundle, latest).await?;
         self.store.settle();
-        Ok(outcome)
+        Ok(published)
     }
 
     async fn fetch(
@@ -221,12 +286,12 @@ impl<'a> Start<'a> {
         &mut self,
         bundle: &Bundle,
         latest: Option<Instant>,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<(Outcome, State), Failure> {
         let mut told = None;
         loop {
             let settled = self.obtaining.settled();
             let error = match self.publisher().fetched(bundle, None, settled) {
-                Ok(outcome) => return Ok(outcome),
+                Ok(published) => return Ok(published),
                 Err(error) => error,
             };
             let retry = match error {
@@ -253,7 +318,7 @@ impl<'a> Start<'a> {
             return Err(self.gave_up(failure));
         }
         if told.as_deref() != Some(failure.message.as_str()) {
-            let hint = failure.hint.as_deref().unwrap_or_default();
+            let hint = failure.hint.as_deref();
             tracing::warn!(error = failure.message, hint, "not yet; trying again");
             *told = Some(failure.message.clone());
         }
@@ -277,7 +342,7 @@ impl<'a> Start<'a> {
     }
 
     /// Gives back what may have been provisioned and was never published.
-    pub async fn give_back(&mut self, source: &mut impl Source) {
+    async fn give_back(&mut self, source: &mut impl Source) {
         let mut all = true;
         source.end_by(Some(Instant::now() + vault::GIVE_BACK));
         for name in self.obtaining.posted() {
@@ -303,14 +368,28 @@ impl<'a> Start<'a> {
         }
     }
 
+    /// Renewal begins at once, and says more of itself.
+    fn silent_until(&self) -> Option<u64> {
+        let renewed = self.after == After::Renewal;
+        renewed.then(|| millis(clock::boot() + BEGINS))
+    }
+
     fn publisher(&mut self) -> Publisher<'_> {
+        let silent_until = self.silent_until();
         Publisher {
             store: self.store,
             layout: &self.config.layout,
             renew: self.config.renew,
             origin: self.origin,
+            silent_until,
+            remarked: &mut self.remarked,
         }
     }
+}
+
+/// A start that a signal ends.
+pub fn ended_by(signal: Signal) -> Failure {
+    Failure::signalled(u8::try_from(signal.number()).unwrap_or_default())
 }
 
 /// Why a set that stands could not be renewed.

@@ -1,10 +1,11 @@
 //! What is remembered beside a generation: whose set it is, how fresh, and what failed. No value.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Generation, RenewMinutes, SecretName, SecretSet};
+use crate::model::{Bundle, Entry, Generation, RenewMinutes, SecretName, SecretSet};
 
 /// Whose set stands; another origin's set is never adopted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,14 +59,23 @@ pub struct SecretState {
     pub expiration_date: String,
     /// The shortest `renew_*_time` that is on.
     pub renew_minutes: RenewMinutes,
+    /// When this version was first seen, by the boot clock, in milliseconds.
+    #[serde(default)]
+    pub seen: u64,
     /// Why a newer version is held back, if one is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
 impl SecretState {
-    /// What there is to remember of `set`.
-    pub fn of(identity: &SecretName, set: &SecretSet) -> Self {
+    /// What there is to remember of `set`, which was read at `boot`; `before` is what was.
+    pub fn of(
+        identity: &SecretName,
+        set: &SecretSet,
+        before: Option<&Self>,
+        boot: Duration,
+    ) -> Self {
+        let same = before.filter(|before| before.version == set.version);
         Self {
             identity: identity.clone(),
             secret_id: set.id.clone(),
@@ -74,6 +84,7 @@ impl SecretState {
             engine: set.engine.clone(),
             expiration_date: set.expiration.clone(),
             renew_minutes: set.renew,
+            seen: same.map_or_else(|| millis(boot), |before| before.seen),
             error: None,
         }
     }
@@ -86,6 +97,13 @@ pub struct BootMillis {
     pub fetched: u64,
     /// When it is due again; none is never.
     pub next_due: Option<u64>,
+    /// When the generation that stands was published.
+    #[serde(default)]
+    pub changed: u64,
+    /// Until when an agent that renews the set may be silent: past it, its loop has stopped. None
+    /// where nothing renews it.
+    #[serde(default)]
+    pub silent_until: Option<u64>,
 }
 
 /// How renewal asks, once `auto` has settled.
@@ -142,10 +160,51 @@ impl State {
         now >= due || now < self.boot_ms.fetched
     }
 
+    /// A newer version of `name` is held back, by a failure of this class.
+    pub fn hold_back(&mut self, name: &SecretName, class: &str) {
+        for secret in self.secrets.iter_mut().filter(|secret| secret.identity == *name) {
+            secret.error = Some(class.to_owned());
+        }
+    }
+
+    /// The identities that stand.
+    pub fn names(&self) -> Vec<SecretName> {
+        self.secrets.iter().map(|secret| secret.identity.clone()).collect()
+    }
+
+    /// The set that stands, put together from what is known of it and its values; what has no
+    /// values is left out.
+    pub fn bundle(&self, mut entries: BTreeMap<SecretName, Vec<Entry>>) -> Bundle {
+        let secrets = self.secrets.iter().filter_map(|known| {
+            let set = SecretSet {
+                id: known.secret_id.clone(),
+                name: known.name.clone(),
+                version: known.version.clone(),
+                engine: known.engine.clone(),
+                expiration: known.expiration_date.clone(),
+                renew: known.renew_minutes,
+                entries: entries.remove(&known.identity)?,
+            };
+            Some((known.identity.clone(), set))
+        });
+        Bundle { secrets: secrets.collect(), ..Bundle::default() }
+    }
+
     /// What was remembered of one secret.
     pub fn secret(&self, identity: &SecretName) -> Option<&SecretState> {
         self.secrets.iter().find(|secret| secret.identity == *identity)
     }
+}
+
+/// The agent that holds the set, if any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agent {
+    /// None is alive.
+    Gone,
+    /// It is alive, and what the state says is not its own yet.
+    Starting,
+    /// It is alive, and the state is its own.
+    Running,
 }
 
 /// The state's unit of time.
@@ -179,7 +238,7 @@ pub(crate) mod tests {
             next_due: None,
             failures: 0,
             last_error: None,
-            boot_ms: BootMillis { fetched: 1_000, next_due: Some(5_000) },
+            boot_ms: BootMillis { fetched: 1_000, next_due: Some(5_000), ..BootMillis::default() },
             origin: origin(),
             refresh: Settled::Get,
             given_back: false,
@@ -195,7 +254,7 @@ pub(crate) mod tests {
             (999, Some(5_000), true),
             (99_000, None, false),
         ] {
-            let boot_ms = BootMillis { fetched: 1_000, next_due };
+            let boot_ms = BootMillis { fetched: 1_000, next_due, ..BootMillis::default() };
             let state = State { boot_ms, ..state() };
             assert_eq!(state.is_due(Duration::from_millis(now)), due, "{now} {next_due:?}");
         }

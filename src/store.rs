@@ -10,7 +10,9 @@
 mod beneath;
 mod generation;
 mod links;
+pub mod look;
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -25,7 +27,7 @@ use crate::render::FileSet;
 use crate::render::bundle::{self, Entries};
 use crate::settings::{Disk, Output};
 use crate::state::{Origin, State};
-use beneath::{Dir, Owner};
+use beneath::{Changed, Dir, Owner};
 
 /// The link that one rename turns from one generation to the next.
 const DATA: &str = "..data";
@@ -129,10 +131,30 @@ pub struct Store {
     owner: Owner,
     /// The folder of the generation that stands.
     current: Option<String>,
+    /// The same, open.
+    root: Option<Dir>,
+    /// When it was last listed.
+    listed: Option<Changed>,
+    /// No name shows that is not of the set that stands.
+    tidy: bool,
+    /// The one that stood before it, until it is swept.
+    replaced: Option<String>,
     generation: Generation,
+    /// The file of the holder's name, under a lock that can be asked for without being taken.
+    _alive: File,
 }
 
 impl Store {
+    /// Holds the directory as an agent of this mode, and says who will be able to read.
+    pub fn hold(output: &Output, mode: &str) -> Result<Self, WriteError> {
+        let pid = std::process::id();
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let store = Self::open(output, &format!("{mode}, pid {pid}, in {host}"))?;
+        let readers = store.owner.readers();
+        tracing::info!(dir = %store.path().display(), "published files will be readable by {readers}");
+        Ok(store)
+    }
+
     /// Opens and locks the directory, and clears what a crash has left; `holder` names this agent
     /// to the next one that comes too early.
     pub fn open(output: &Output, holder: &str) -> Result<Self, WriteError> {
@@ -142,13 +164,26 @@ impl Store {
         lock(&dir)?;
         let owner = Owner::of(&dir, &output.access)?;
         let own = dir.open_or_make(OWN, &owner)?;
-        own.write(HOLDER, holder.as_bytes(), &owner)?;
+        let alive = own.write(HOLDER, holder.as_bytes(), &owner)?;
+        // Where a file system knows no such locks, only `check` is the poorer for it.
+        fs::fcntl_lock(&alive, FlockOperation::NonBlockingLockExclusive).ok();
         let current = generation::standing(&dir);
         let generation = current
             .as_deref()
             .and_then(|name| generation::snapshot(&dir, name))
             .map_or_else(Generation::default, |state| state.generation);
-        let store = Self { dir, own, owner, current, generation };
+        let store = Self {
+            dir,
+            own,
+            owner,
+            current,
+            root: None,
+            listed: None,
+            tidy: false,
+            replaced: None,
+            generation,
+            _alive: alive,
+        };
         store.clear();
         Ok(store)
     }
@@ -165,18 +200,13 @@ impl Store {
         links::free_or(&self.dir, DATA, |_| true)?;
         links::free_or(&self.dir, DATA_NEXT, |_| true)?;
         links::free_or(&self.dir, STATE_LINK, |target| target == STATE_TARGET)?;
-        self.own.write(PROBE, &[0; 64], &self.owner)?;
+        self.own.write(PROBE, &[0; 64], &self.owner).map(drop)?;
         let readable = self.own.read(PROBE).map_err(|error| {
             WriteError::new("read back what it writes to", self.path(), error)
                 .hinting("SEGURA_FILE_MODE, SEGURA_FILE_UID and SEGURA_FILE_GID must let the agent itself read")
         });
         self.own.remove_file(PROBE).ok();
         readable.map(|_| ())
-    }
-
-    /// Who will be able to read what is published.
-    pub fn readers(&self) -> String {
-        self.owner.readers()
     }
 
     /// The directory.
@@ -187,20 +217,25 @@ impl Store {
     /// The set that stands, if it is whole and its memory can be read.
     pub fn standing(&self) -> Option<Standing> {
         let state = self.remembered()?;
-        let bytes = self.dir.open(self.current.as_deref()?).ok()?.read(bundle::FILE).ok()?;
-        let entries = bundle::read(bytes.expose())?;
+        let entries = self.entries(self.current.as_deref()?)?;
         let whole = entries.len() == state.secrets.len()
             && entries.keys().all(|identity| state.secret(identity).is_some());
         whole.then_some(Standing { state, entries })
     }
 
+    /// The values of the set that stood before the one that stands, until it is swept.
+    pub fn replaced(&self) -> Option<Entries> {
+        self.entries(self.replaced.as_deref()?)
+    }
+
+    fn entries(&self, generation: &str) -> Option<Entries> {
+        let bytes = self.dir.open(generation).ok()?.read(bundle::FILE).ok()?;
+        bundle::read(bytes.expose())
+    }
+
     /// What is remembered of the set that stands, whole or not.
     pub fn remembered(&self) -> Option<State> {
-        let snapshot = generation::snapshot(&self.dir, self.current.as_deref()?)?;
-        let kept = self.own.read(STATE).ok();
-        let kept = kept.and_then(|bytes| serde_json::from_slice::<State>(bytes.expose()).ok());
-        // A crash between the rename and the state leaves the state of the generation before.
-        Some(kept.filter(|kept| kept.generation == snapshot.generation).unwrap_or(snapshot))
+        look::remembered(&self.dir, &self.own, self.current.as_deref()?)
     }
 
     /// Replaces the published files as one step, and completes `state` with what came of it.
@@ -213,14 +248,9 @@ impl Store {
         state: &mut State,
         now: SystemTime,
     ) -> Result<Outcome, WriteError> {
-        let same = self
-            .current
-            .as_deref()
-            .filter(|name| generation::equals(&self.dir, name, files, &self.owner));
-        if same.is_some() {
+        if self.stands(files) {
             state.generation = self.generation;
-            links::make(&self.dir, files)?;
-            links::drop_stale(&self.dir, files)?;
+            self.mend(files)?;
             return Ok(Outcome::Unchanged(self.generation));
         }
         state.generation = self.generation.next();
@@ -237,13 +267,58 @@ impl Store {
             self.dir.remove_tree(&name).ok();
             return Err(error);
         }
-        let replaced = self.current.replace(name).is_some();
+        self.replaced = self.current.replace(name);
         self.generation = state.generation;
         // The new set stands, so a name that is left over is no failure of it.
-        if replaced && let Err(error) = links::drop_stale(&self.dir, files) {
+        self.tidy = true;
+        if self.replaced.is_some()
+            && let Err(error) = links::drop_stale(&self.dir, files)
+        {
+            self.tidy = false;
             tracing::warn!(error = chain(&error), "a name that is gone still shows");
         }
         Ok(Outcome::Published(self.generation))
+    }
+
+    /// Whether what stands is this set. Its folder is kept open, so that not even a watcher of every
+    /// access to the directory sees it being compared.
+    fn stands(&mut self, files: &FileSet<'_>) -> bool {
+        let Some(name) = self.current.as_deref() else {
+            return false;
+        };
+        let held = self.root.take().filter(|root| root.is_at(&self.dir, name));
+        if held.is_none() {
+            self.listed = None;
+        }
+        self.root = held.or_else(|| self.dir.open(name).ok());
+        let Self { root, owner, listed, .. } = self;
+        root.as_ref().is_some_and(|root| generation::equals(root, files, owner, listed))
+    }
+
+    /// Something else may have touched the directory: the next publish looks at all of it.
+    pub fn suspect(&mut self) {
+        (self.tidy, self.listed) = (false, None);
+    }
+
+    /// Puts back the links to a set that stands.
+    fn mend(&mut self, files: &FileSet<'_>) -> Result<(), WriteError> {
+        let mut missing = links::make(&self.dir, files)?;
+        if let Some(name) = &self.current
+            && self.dir.link_target(DATA).as_deref() != Some(name)
+        {
+            self.turn_to(name)?;
+            missing.push(DATA.to_owned());
+        }
+        if !missing.is_empty() {
+            let names = missing.join(", ");
+            tracing::warn!(names, "put back links that something else had removed");
+        }
+        // Looking for names that are gone would be seen by who watches the directory.
+        if !self.tidy {
+            links::drop_stale(&self.dir, files)?;
+            self.tidy = true;
+        }
+        Ok(())
     }
 
     fn build(&self, name: &str, files: &FileSet<'_>, state: &State) -> Result<(), WriteError> {
@@ -287,19 +362,24 @@ impl Store {
     /// What an agent before this one has provisioned for the same origin, or was about to when it
     /// died: to be looked for before it is asked for.
     pub fn intended(&self, origin: &Origin) -> Vec<SecretName> {
-        let bytes = self.own.read(PENDING).ok();
-        let pending =
-            bytes.and_then(|bytes| serde_json::from_slice::<Pending>(bytes.expose()).ok());
-        let pending = pending.filter(|pending| pending.origin == *origin);
         let stood = self.remembered().filter(|state| state.origin == *origin && !state.given_back);
         let stood = stood.into_iter().flat_map(|state| state.secrets);
         let mut identities: Vec<SecretName> = stood.map(|secret| secret.identity).collect();
-        for identity in pending.into_iter().flat_map(|pending| pending.identities) {
+        for identity in self.pending(origin) {
             if !identities.contains(&identity) {
                 identities.push(identity);
             }
         }
         identities
+    }
+
+    /// What an agent before this one was about to provision for the same origin when it died.
+    pub fn pending(&self, origin: &Origin) -> Vec<SecretName> {
+        let bytes = self.own.read(PENDING).ok();
+        let pending =
+            bytes.and_then(|bytes| serde_json::from_slice::<Pending>(bytes.expose()).ok());
+        let pending = pending.filter(|pending| pending.origin == *origin);
+        pending.map(|pending| pending.identities).unwrap_or_default()
     }
 
     /// Forgets what was being provisioned: it is published, or given back.
@@ -309,19 +389,32 @@ impl Store {
 
     /// Removes generations that no longer stand.
     pub fn sweep(&self) {
-        self.sweep_among(&self.dir.names());
+        self.sweep_among(&self.dir.names(), None);
     }
 
-    fn sweep_among(&self, names: &[String]) {
-        for name in generation::others(names, self.current.as_deref()) {
+    /// The same, but keeps the one that was replaced last.
+    pub fn sweep_but_the_last(&self) {
+        self.sweep_among(&self.dir.names(), self.replaced.as_deref());
+    }
+
+    fn sweep_among(&self, names: &[String], kept: Option<&str>) {
+        let others = generation::others(names, self.current.as_deref()).into_iter();
+        for name in others.filter(|name| Some(*name) != kept) {
             self.dir.remove_tree(name).ok();
         }
+    }
+
+    /// Removes the set that stands, which takes no room: nothing is left to be read or adopted.
+    pub fn remove(&mut self) {
+        self.dir.remove_file(DATA).ok();
+        (self.current, self.root) = (None, None);
+        self.clear();
     }
 
     /// Clears what a crash may have left: half a generation, half a commit, links into nothing.
     fn clear(&self) {
         let names = self.dir.names();
-        self.sweep_among(&names);
+        self.sweep_among(&names, None);
         self.dir.remove_file(DATA_NEXT).ok();
         let unfinished = |name: &String| name == PROBE || name.ends_with(UNFINISHED);
         for name in self.own.names().into_iter().filter(unfinished) {

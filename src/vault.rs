@@ -66,14 +66,15 @@ pub struct Client<'a> {
     pod: PodIdentity,
     wire: Wire,
     private_key: Option<PrivateKey>,
-    token: Option<HeldToken>,
+    token: Option<Token>,
     /// Ids of the secrets that answers named, to give them back by.
     ids: BTreeMap<SecretName, String>,
     /// Reads and logins end here, whatever their own time allows.
     deadline: Option<Instant>,
 }
 
-struct HeldToken {
+/// A token that is still good, as long as it may be: kept between clients, it saves logins.
+pub struct Token {
     header: HeaderValue,
     /// What an answer may repeat and nobody may read: the token, and the secret that brought it.
     unspeakable: [Secret<String>; 3],
@@ -133,6 +134,24 @@ impl<'a> Client<'a> {
             ids: BTreeMap::new(),
             deadline: None,
         })
+    }
+
+    /// Goes on with the token of a client before this one.
+    #[must_use]
+    pub fn with_token(self, token: Option<Token>) -> Self {
+        Self { token, ..self }
+    }
+
+    /// What the next client may go on with.
+    pub fn into_token(self) -> Option<Token> {
+        self.token
+    }
+
+    /// Learns what `name` is given back by, where no answer of this client has named it.
+    pub fn know(&mut self, name: &SecretName, id: &str) {
+        if !id.is_empty() {
+            self.ids.insert(name.clone(), id.to_owned());
+        }
     }
 
     fn query<'q>(&'q self, name: &'q SecretName) -> PodQuery<'q> {
@@ -265,7 +284,7 @@ impl<'a> Client<'a> {
         header.set_sensitive(true);
         let good_until = asked + token.lifetime.mul_f64(0.8);
         let unspeakable = [token.value, secret, encoded];
-        self.token = Some(HeldToken { header, unspeakable, good_until });
+        self.token = Some(Token { header, unspeakable, good_until });
         tracing::debug!("logged in");
         Ok(())
     }

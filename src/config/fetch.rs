@@ -25,6 +25,10 @@ impl Reader {
             self.problem("SEGURA_POD_NAME", "must be set, from metadata.name of the pod");
             return None;
         };
+        if self.gives_back && identified.merely_hostname {
+            let remedy = "must be set for SEGURA_DEPROVISION: HOSTNAME alone names nobody's set";
+            self.problem("SEGURA_POD_NAME", remedy);
+        }
         let provisions = source(raw) == Ok(Source::Provision);
         if provisions {
             self.warnings.extend(identified.warnings);
@@ -54,6 +58,10 @@ impl Reader {
                 None
             }
         };
+        if self.gives_back && source.is_some_and(|source| source != Source::Provision) {
+            let remedy = "must not be set: only SEGURA_SOURCE=provision has something to give back";
+            self.problem("SEGURA_DEPROVISION", remedy);
+        }
         if source == Some(Source::Provision) && raw.segura_identity.is_none() {
             self.problem("SEGURA_IDENTITY", "must be set for SEGURA_SOURCE=provision");
         }

@@ -111,6 +111,12 @@ pub fn path(text: &str) -> Result<std::path::PathBuf, Shape> {
     absolute.then(|| text.into()).ok_or("an absolute path")
 }
 
+/// Reads the name of a process.
+pub fn process_name(text: &str) -> Result<String, Shape> {
+    let name = !text.contains('/') && !text.chars().any(char::is_control);
+    name.then(|| text.to_owned()).ok_or("the file name of an executable, such as nginx")
+}
+
 /// Reads the value of a header.
 pub fn header(text: &str) -> Result<String, Shape> {
     let visible = text.bytes().all(|c| (0x20..0x7f).contains(&c));
@@ -254,6 +260,7 @@ mod tests {
         assert_eq!(command(r#"["a",""]"#).unwrap(), ["a", ""]);
         assert!(command("[]").is_err() && command(r#"[""]"#).is_err() && command("a b").is_err());
         assert!(path("/x").is_ok() && path("x").is_err());
+        assert!(process_name("nginx").is_ok() && process_name("/usr/sbin/nginx").is_err());
         assert!(loopback_url("http://127.0.0.1:1/x").is_ok());
         assert!(loopback_url("http://example.com/").is_err());
         assert!(proxy("http://user:pw@proxy:3128").is_ok() && proxy("proxy:3128").is_ok());

@@ -2,7 +2,7 @@ use std::ffi::OsString;
 
 use super::*;
 use crate::model::SecretName;
-use crate::settings::{Credential, Disk, Source};
+use crate::settings::{Credential, Disk, OnAbsent, Source, Tell};
 
 const REQUIRED: [(&str, &str); 4] = [
     ("SEGURA_URL", "https://vault.example.com"),
@@ -14,7 +14,7 @@ const REQUIRED: [(&str, &str); 4] = [
 fn read(pairs: &[(&str, &str)]) -> Result<Config, Vec<String>> {
     let environment = pairs.iter().map(|(k, v)| (OsString::from(*k), OsString::from(*v)));
     let (raw, problems) = Raw::from_environment(environment);
-    Config::from_raw(raw, Mounted::default(), problems)
+    Config::for_init(raw, Mounted::default(), problems)
         .map_err(|problems| problems.0.iter().map(ToString::to_string).collect())
 }
 
@@ -231,4 +231,51 @@ fn a_proxy_that_can_not_be_used_is_told_without_its_password() {
 fn neither_settings_nor_problems_show_a_credential() {
     let config = with(&[("HTTPS_PROXY", "http://user:canary@proxy")]).unwrap();
     assert!(!format!("{config:?}").contains("canary"));
+}
+
+fn sidecar(pairs: &[(&str, &str)]) -> Result<(Config, Keeping), Vec<String>> {
+    let all = REQUIRED.into_iter().chain(pairs.iter().copied());
+    let environment = all.map(|(k, v)| (OsString::from(k), OsString::from(v)));
+    let (raw, problems) = Raw::from_environment(environment);
+    Config::for_sidecar(raw, Mounted::default(), problems)
+        .map_err(|problems| problems.0.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn a_sidecar_keeps_by_the_defaults_of_the_interface() {
+    let (_, keeping) = sidecar(&[]).unwrap();
+    assert_eq!(keeping.tell.signal, crate::signal::HUP);
+    assert_eq!(keeping.on_absent, OnAbsent::Keep);
+    assert!(keeping.max_stale.is_none() && keeping.listen.is_none() && !keeping.give_back);
+    let Tell { process, pid_file, command, url, withheld, .. } = keeping.tell;
+    assert!(process.is_none() && pid_file.is_none() && command.is_none() && url.is_none());
+    for name in ["SEGURA_CLIENT_SECRET", "SENHASEGURA_CLIENT_SECRET", "HTTPS_PROXY"] {
+        assert!(withheld.iter().any(|withheld| withheld == name), "{name}");
+    }
+}
+
+#[test]
+fn a_sidecar_is_told_what_it_cannot_do() {
+    for (pairs, expected) in [
+        (&[("SEGURA_SIGNAL", "KILL")][..], "SEGURA_SIGNAL: must be a signal that a process can"),
+        (&[("SEGURA_SIGNAL_PROCESS", "/bin/x")], "SEGURA_SIGNAL_PROCESS: must be the file name"),
+        (&[("SEGURA_ON_ABSENT", "drop")], "SEGURA_ON_ABSENT: must be `keep` or `remove`"),
+        (&[("SEGURA_DEPROVISION", "true")], "SEGURA_DEPROVISION: must not be set: only"),
+        (&[("SEGURA_NOTIFY_URL", "http://example.com/")], "SEGURA_NOTIFY_URL: must be an http URL"),
+    ] {
+        let problems = sidecar(pairs).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].starts_with(expected), "{problems:?}");
+    }
+    let gives_back = [("SEGURA_DEPROVISION", "true"), ("SEGURA_IDENTITY", "db")];
+    assert!(sidecar(&gives_back).unwrap().1.give_back);
+    let hosted: Vec<(OsString, OsString)> = REQUIRED
+        .into_iter()
+        .filter(|(name, _)| *name != "SEGURA_POD_NAME")
+        .chain([("HOSTNAME", "web-0")])
+        .chain(gives_back)
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect();
+    let (raw, problems) = Raw::from_environment(hosted);
+    let refused = Config::for_sidecar(raw, Mounted::default(), problems).unwrap_err();
+    assert!(refused.to_string().contains("SEGURA_POD_NAME: must be set for SEGURA_DEPROVISION"));
 }

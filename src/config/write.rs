@@ -1,5 +1,7 @@
 //! What is written, where, and whose it is.
 
+use std::path::PathBuf;
+
 use super::Reader;
 use super::parse;
 use super::raw::Raw;
@@ -59,7 +61,8 @@ impl Reader {
         })
     }
 
-    pub(super) fn output(&mut self, raw: &Raw) -> Option<Output> {
+    /// The directory, and whether it is where the historic sidecar has it.
+    pub(super) fn output_dir(&mut self, raw: &Raw) -> (Option<PathBuf>, bool) {
         let drop_in = raw.segura_output_dir.is_none() && uses_only_old_names(raw);
         let folder = raw.senhasegura_secrets_folder.as_deref().unwrap_or("/var/run/secrets");
         let dir = match &raw.segura_output_dir {
@@ -70,6 +73,11 @@ impl Reader {
             }
             None => Some("/run/secrets/segura".into()),
         };
+        (dir, drop_in)
+    }
+
+    pub(super) fn output(&mut self, raw: &Raw) -> Option<Output> {
+        let (dir, drop_in) = self.output_dir(raw);
         let modes = if drop_in { (0o444, 0o755) } else { (0o440, 0o750) };
         let file_mode = self.text("SEGURA_FILE_MODE", raw.segura_file_mode.as_deref(), parse::mode);
         let dir_mode = self.text("SEGURA_DIR_MODE", raw.segura_dir_mode.as_deref(), parse::mode);

@@ -6,6 +6,8 @@ use tokio::time::Instant;
 use super::*;
 use crate::model::{Fault, Item};
 use crate::secret::Secret;
+use crate::settings::Refresh;
+use crate::state::Settled;
 use crate::vault::error::Said;
 
 fn name(identity: &str) -> SecretName {
@@ -223,8 +225,8 @@ async fn one_bad_minute_or_a_list_that_lacks_an_identity_settles_nothing() {
     let lists = [vec![("b", LOGIN)], vec![("b", LOGIN)]].into();
     let mut script = Script { reads, lists, ..Script::default() };
     for expected in [false, true, false, false, false] {
-        let read = refresh(&mut script, &wanted, &mut asking).await;
-        assert_eq!(read.is_ok(), expected);
+        let read = again(&mut script, &wanted, &wanted.identities, &mut asking).await;
+        assert_eq!(read.is_whole(), expected);
     }
     assert_eq!(asking.settled(), Settled::Get);
 }
@@ -262,4 +264,80 @@ async fn a_list_is_all_or_nothing() {
     let bundle = Bundle { faults: vec![fault], ..Bundle::default() };
     let error = whole(bundle, &[], Attempt::ReadApplication).unwrap_err();
     assert!(matches!(error.cause, Cause::Fault(_)));
+}
+
+fn names(identities: &[&str]) -> Vec<SecretName> {
+    identities.iter().map(|identity| name(identity)).collect()
+}
+
+#[tokio::test]
+async fn asked_again_each_identity_fares_by_itself() {
+    let (missing, broken) = (Cause::Absent(name("b")), Cause::Broken);
+    let reads = [Reply::Set(LOGIN), Reply::Fails(missing), Reply::Fails(broken)].into();
+    let mut script = Script { reads, ..Script::default() };
+    let wanted = wanted(Way::Provision, &["a", "b", "c"]);
+    let mut asking = Asking::default();
+    let renewed = again(&mut script, &wanted, &wanted.identities, &mut asking).await;
+    assert!(renewed.fresh.secrets.keys().eq([&name("a")]));
+    assert!(renewed.failed.keys().eq([&name("b"), &name("c")]));
+    assert!(renewed.cut.is_none() && !renewed.is_whole());
+}
+
+#[tokio::test]
+async fn what_everyone_would_meet_ends_the_asking() {
+    let refused = Cause::ClientRefused(Said::default());
+    let reads = [Reply::Set(LOGIN), Reply::Fails(refused)].into();
+    let mut script = Script { reads, ..Script::default() };
+    let wanted = wanted(Way::Provision, &["a", "b", "c"]);
+    let renewed = again(&mut script, &wanted, &wanted.identities, &mut Asking::default()).await;
+    assert!(renewed.fresh.holds(&name("a")) && renewed.failed.is_empty());
+    assert!(matches!(renewed.cut, Some(FetchError { cause: Cause::ClientRefused(_), .. })));
+    assert_eq!(script.log, ["read", "read"]);
+}
+
+#[tokio::test]
+async fn a_list_tells_what_is_new_what_is_gone_and_that_it_is_empty() {
+    let everything = wanted(Way::Application, &[]);
+    let one = wanted(Way::Application, &["a"]);
+    for (wanted, known, fresh, failed, cut) in [
+        (&everything, &["a", "gone"][..], &["a", "new"][..], &["gone"][..], false),
+        (&one, &["a"], &["a"], &[], false),
+        (&one, &["a", "gone"], &["a"], &["gone"], false),
+    ] {
+        let lists = [vec![("a", LOGIN), ("new", LOGIN)]].into();
+        let mut script = Script { lists, ..Script::default() };
+        let renewed = again(&mut script, wanted, &names(known), &mut Asking::default()).await;
+        assert!(renewed.fresh.secrets.keys().eq(&names(fresh)), "{known:?}");
+        assert!(renewed.failed.keys().eq(&names(failed)), "{known:?}");
+        assert!(renewed.failed.values().all(FetchError::is_missing));
+        assert_eq!(renewed.cut.is_some(), cut);
+    }
+    let mut empty = Script { lists: [vec![]].into(), ..Script::default() };
+    let renewed = again(&mut empty, &everything, &[], &mut Asking::default()).await;
+    assert!(matches!(renewed.cut, Some(FetchError { cause: Cause::NoSecrets, .. })));
+}
+
+#[tokio::test]
+async fn whether_a_secret_is_gone_or_its_route_is_for_the_list_to_say() {
+    for (listed, missing) in [(vec![("a", LOGIN)], true), (vec![("b", LOGIN)], false)] {
+        let (reads, lists) = ([no_route()].into(), [listed].into());
+        let mut script = Script { reads, lists, ..Script::default() };
+        let wanted = wanted(Way::Secret, &["b"]);
+        let renewed = again(&mut script, &wanted, &wanted.identities, &mut Asking::default()).await;
+        let error = renewed.failed.get(&name("b")).unwrap();
+        assert_eq!(error.is_missing(), missing);
+    }
+}
+
+#[test]
+fn what_lives_is_what_has_a_ttl_beside_something_that_opens() {
+    for (items, seconds) in [
+        (&[("username", "u"), ("password", "p"), ("TTL", "60")][..], Some(60)),
+        (&[("username", "u"), ("TTL", "60")], None),
+        (&[("password", "p"), ("TTL", "0")], None),
+        (&[("password", "p"), ("TTL", "")], None),
+        (&[("password", "p"), ("ttl", "60")], None),
+    ] {
+        assert_eq!(lifetime(&set(items)), seconds.map(Duration::from_secs), "{items:?}");
+    }
 }

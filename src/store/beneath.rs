@@ -78,6 +78,10 @@ impl Owner {
     }
 }
 
+/// When a directory last changed (`st_ctim`, `stat(3type)`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Changed(i128, i128);
+
 /// What stands under a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
@@ -135,12 +139,31 @@ impl Dir {
         })
     }
 
+    /// When its entries, mode or owner last changed.
+    pub(super) fn changed(&self) -> Option<Changed> {
+        let stat = fs::fstat(&self.descriptor).ok()?;
+        Some(Changed(stat.st_ctime.into(), stat.st_ctime_nsec.into()))
+    }
+
+    /// Whether this is what stands under `name` in `parent`.
+    pub(super) fn is_at(&self, parent: &Self, name: &str) -> bool {
+        let there = fs::statat(&parent.descriptor, name, AtFlags::SYMLINK_NOFOLLOW);
+        let here = fs::fstat(&self.descriptor);
+        matches!((here, there), (Ok(here), Ok(there))
+            if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino))
+    }
+
     pub(super) fn is_owned(&self, owner: &Owner) -> bool {
         fs::fstat(&self.descriptor).is_ok_and(|stat| owner.has(&stat, owner.dir_mode))
     }
 
     /// Writes a file anew in place of one that may be there.
-    pub(super) fn write(&self, name: &str, bytes: &[u8], owner: &Owner) -> Result<(), WriteError> {
+    pub(super) fn write(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        owner: &Owner,
+    ) -> Result<File, WriteError> {
         let failed = |what| move |error: Errno| WriteError::new(what, self.path.join(name), error);
         let file = match self.make_file(name, owner) {
             Err(Errno::EXIST) => self
@@ -157,7 +180,7 @@ impl Dir {
         let file = self
             .make_file(name, owner)
             .map_err(|error| WriteError::new("make", self.path.join(name), error))?;
-        self.fill(file, name, bytes, owner)
+        self.fill(file, name, bytes, owner).map(drop)
     }
 
     fn make_file(&self, name: &str, owner: &Owner) -> Result<File, Errno> {
@@ -173,7 +196,7 @@ impl Dir {
         name: &str,
         bytes: &[u8],
         owner: &Owner,
-    ) -> Result<(), WriteError> {
+    ) -> Result<File, WriteError> {
         let failed = |what| move |error: Errno| WriteError::new(what, self.path.join(name), error);
         file.write_all(bytes).map_err(|error| {
             let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
@@ -181,7 +204,8 @@ impl Dir {
         })?;
         owner
             .claim(&file, owner.file_mode)
-            .map_err(|error| not_allowed(failed("set the owner and mode of")(error)))
+            .map_err(|error| not_allowed(failed("set the owner and mode of")(error)))?;
+        Ok(file)
     }
 
     /// Writes a file beside the one that stands, then puts it in its place.
@@ -244,7 +268,7 @@ impl Dir {
         true
     }
 
-    fn open_file(&self, name: &str) -> Result<File, Errno> {
+    pub(super) fn open_file(&self, name: &str) -> Result<File, Errno> {
         // Without O_NONBLOCK a pipe that someone put there would hold us.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         fs::openat(&self.descriptor, name, flags, Mode::empty()).map(Into::into)

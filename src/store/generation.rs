@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::beneath::{Dir, Found, Owner};
+use super::beneath::{Changed, Dir, Owner};
 use super::{DATA, WriteError};
 use crate::render::FileSet;
 use crate::state::State;
@@ -62,7 +62,7 @@ pub(super) fn write(
         files,
         Dir::make,
         // What is in a folder is all there before those it is for may see it.
-        |folder| folder.claim(owner),
+        |folder, _| folder.claim(owner),
         |folder, file, bytes| folder.create(file, bytes, owner),
     )?;
     let snapshot = serde_json::to_vec(state).unwrap_or_default();
@@ -71,57 +71,70 @@ pub(super) fn write(
 }
 
 /// Whether a generation is this set: to the byte, mode and owner, and nothing besides.
-pub(super) fn equals(dir: &Dir, name: &str, files: &FileSet<'_>, owner: &Owner) -> bool {
+///
+/// `listed` is when its root was last seen to hold nothing besides; as long as it has not changed
+/// since, it need not be listed again, which who watches the directory above would see.
+pub(super) fn equals(
+    root: &Dir,
+    files: &FileSet<'_>,
+    owner: &Owner,
+    listed: &mut Option<Changed>,
+) -> bool {
     let folder = |dir: &Dir, name: &str| {
         dir.open(name).ok().filter(|folder| folder.is_owned(owner)).ok_or(Different)
     };
     let file = |dir: &Dir, name: &str, bytes: &[u8]| {
         if dir.holds(name, bytes, owner) { Ok(()) } else { Err(Different) }
     };
-    let Ok(root) = folder(dir, name) else {
+    // All that should be there is, so as many as there should be are no others.
+    let full = |folder: Dir, inside: usize| {
+        if folder.names().len() == inside { Ok(()) } else { Err(Different) }
+    };
+    let changed = root.changed();
+    let Ok(inside) = walk(root, files, folder, full, file) else {
         return false;
     };
-    // Every file is there, so as many files as there should be are no others.
-    walk(&root, files, folder, |_| Ok(()), file).is_ok() && count(&root) == Some(files.len() + 1)
+    let full = changed.is_some() && *listed == changed || root.names().len() == inside + 1;
+    *listed = changed.filter(|_| full);
+    full && root.is_owned(owner)
 }
 
 struct Different;
 
-/// Goes through the files of a set below `root`: into each folder, to each file, out again.
+/// Goes through the files of a set below `root`: into each folder, to each file, out again with the
+/// number of what is in it. Says how much is in the root.
 ///
 /// Files come folder by folder, so only the folders that lead to the current one are open.
 fn walk<E>(
     root: &Dir,
     files: &FileSet<'_>,
     enter: impl Fn(&Dir, &str) -> Result<Dir, E>,
-    leave: impl Fn(Dir) -> Result<(), E>,
+    leave: impl Fn(Dir, usize) -> Result<(), E>,
     visit: impl Fn(&Dir, &str, &[u8]) -> Result<(), E>,
-) -> Result<(), E> {
-    let mut open: Vec<(&str, Dir)> = Vec::new();
+) -> Result<usize, E> {
+    let mut open: Vec<Open<'_>> = Vec::new();
+    let mut inside = 0;
     for (path, content) in files {
         let mut parts: Vec<&str> = path.parts().collect();
         let file = parts.pop().unwrap_or_default();
-        let common = open.iter().zip(&parts).take_while(|(open, part)| open.0 == **part).count();
+        let common = open.iter().zip(&parts).take_while(|(open, part)| open.name == **part).count();
         // The innermost first, as `rev` has it.
-        open.drain(common..).rev().try_for_each(|(_, folder)| leave(folder))?;
+        open.drain(common..).rev().try_for_each(|folder| leave(folder.dir, folder.inside))?;
         for part in parts.iter().skip(common) {
-            let folder = enter(open.last().map_or(root, |(_, dir)| dir), part)?;
-            open.push((part, folder));
+            let dir = enter(open.last().map_or(root, |open| &open.dir), part)?;
+            *open.last_mut().map_or(&mut inside, |open| &mut open.inside) += 1;
+            open.push(Open { name: part, dir, inside: 0 });
         }
-        visit(open.last().map_or(root, |(_, dir)| dir), file, content.expose())?;
+        visit(open.last().map_or(root, |open| &open.dir), file, content.expose())?;
+        *open.last_mut().map_or(&mut inside, |open| &mut open.inside) += 1;
     }
-    open.drain(..).rev().try_for_each(|(_, folder)| leave(folder))
+    open.drain(..).rev().try_for_each(|folder| leave(folder.dir, folder.inside))?;
+    Ok(inside)
 }
 
-/// How many files are in a folder and beneath; `None` if anything else is.
-fn count(dir: &Dir) -> Option<usize> {
-    let mut files = 0;
-    for name in dir.names() {
-        files += match dir.look(&name).ok()? {
-            Found::File => 1,
-            Found::Folder => count(&dir.open(&name).ok()?)?,
-            Found::Link | Found::Other => return None,
-        };
-    }
-    Some(files)
+/// A folder on the way.
+struct Open<'a> {
+    name: &'a str,
+    dir: Dir,
+    inside: usize,
 }

@@ -16,7 +16,7 @@ fn target(name: &str) -> String {
     format!("{DATA}/{name}")
 }
 
-fn is_ours(dir: &Dir, name: &str) -> bool {
+pub(super) fn is_ours(dir: &Dir, name: &str) -> bool {
     dir.link_target(name).is_some_and(|found| found == target(name))
 }
 

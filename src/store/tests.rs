@@ -57,7 +57,11 @@ fn open_as(output: &Output, holder: &str) -> Store {
 
 fn remembered(secrets: Secrets<'_>) -> State {
     let bundle = bundle(secrets);
-    let secrets = bundle.secrets.iter().map(|(name, set)| SecretState::of(name, set)).collect();
+    let secrets = bundle
+        .secrets
+        .iter()
+        .map(|(name, set)| SecretState::of(name, set, None, Duration::ZERO))
+        .collect();
     State { secrets, ..state() }
 }
 

@@ -3,11 +3,12 @@
 //! Foreign errors are translated here: reqwest's hold URLs and serde's quote content, so neither is
 //! ever shown. What the vault says is shown only as [`Said`], which is short and scrubbed.
 
+mod verdict;
+
 use std::fmt;
 use std::time::Duration;
 
-use crate::exit::{Exit, Failure};
-use crate::model::{Fault, Retry, SecretName};
+use crate::model::{Fault, SecretName};
 
 /// What was attempted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -273,210 +274,10 @@ pub enum Fate {
     Unknown,
 }
 
-impl FetchError {
-    /// How a start ends that gives up on it, ready to be shown.
-    pub fn failure(&self) -> Failure {
-        Failure::new(self.exit(), self).hint(self.hint())
-    }
-
-    /// What it asks of the schedule.
-    pub fn retry(&self) -> Retry {
-        match &self.cause {
-            Cause::Setting { .. }
-            | Cause::ClientRefused(_)
-            | Cause::Inactive(_)
-            | Cause::NotPermitted(_)
-            | Cause::Rejected { .. }
-            | Cause::Fault(_)
-            | Cause::Absent(_)
-            | Cause::NoSecrets => Retry::Never,
-            Cause::Failing { after: Some(after), .. }
-            | Cause::RateLimited { after: Some(after) } => Retry::After(*after),
-            Cause::Unresolved(_)
-            | Cause::Unconnected(_)
-            | Cause::Certificate(_)
-            | Cause::Tls(_)
-            | Cause::ConnectTimedOut(_)
-            | Cause::TimedOut(_)
-            | Cause::Broken
-            | Cause::Failing { after: None, .. }
-            | Cause::RateLimited { after: None }
-            | Cause::TurnedAway { .. }
-            | Cause::TokenRefused { .. }
-            | Cause::NotAuthorized { .. }
-            | Cause::Redirect(_)
-            | Cause::Denied { .. }
-            | Cause::Unanswered(_)
-            | Cause::Nonsense(_) => Retry::Backoff,
-        }
-    }
-
-    /// How a start ends that gives up on it.
-    pub fn exit(&self) -> Exit {
-        match &self.cause {
-            Cause::Setting { .. } | Cause::Rejected { .. } => Exit::Settings,
-            Cause::Unresolved(_)
-            | Cause::Unconnected(_)
-            | Cause::Certificate(_)
-            | Cause::Tls(_)
-            | Cause::ConnectTimedOut(_)
-            | Cause::TimedOut(_)
-            | Cause::Broken
-            | Cause::Failing { .. }
-            | Cause::RateLimited { .. }
-            | Cause::Denied { .. }
-            | Cause::Unanswered(_) => Exit::Unreachable,
-            Cause::TurnedAway { .. }
-            | Cause::TokenRefused { .. }
-            | Cause::NotAuthorized { .. }
-            | Cause::ClientRefused(_)
-            | Cause::Inactive(_)
-            | Cause::NotPermitted(_)
-            | Cause::Absent(_)
-            | Cause::NoSecrets
-            | Cause::Fault(Fault::Empty { .. }) => Exit::Refused,
-            Cause::Redirect(_) | Cause::Nonsense(_) | Cause::Fault(_) => Exit::Nonsense,
-        }
-    }
-
-    /// Its class, for the state and for metrics.
-    pub fn class(&self) -> &'static str {
-        match self.exit() {
-            Exit::Settings => "settings",
-            Exit::Refused => "refused",
-            Exit::Nonsense => "nonsense",
-            Exit::Done
-            | Exit::Usage
-            | Exit::Unreachable
-            | Exit::Bug
-            | Exit::CannotWrite
-            | Exit::Signalled(_) => "unreachable",
-        }
-    }
-
-    /// Whether the request may have been acted on.
-    pub fn fate(&self) -> Fate {
-        if matches!(self.attempt, Attempt::LogIn(_)) {
-            return Fate::NotDone;
-        }
-        match &self.cause {
-            Cause::TimedOut(_)
-            | Cause::Broken
-            | Cause::Failing { .. }
-            | Cause::Denied { .. }
-            | Cause::Unanswered(_)
-            | Cause::Nonsense(_)
-            | Cause::Fault(_)
-            | Cause::Absent(_)
-            | Cause::NoSecrets => Fate::Unknown,
-            Cause::Setting { .. }
-            | Cause::Unresolved(_)
-            | Cause::Unconnected(_)
-            | Cause::Certificate(_)
-            | Cause::Tls(_)
-            | Cause::ConnectTimedOut(_)
-            | Cause::RateLimited { .. }
-            | Cause::TurnedAway { .. }
-            | Cause::TokenRefused { .. }
-            | Cause::NotAuthorized { .. }
-            | Cause::ClientRefused(_)
-            | Cause::Inactive(_)
-            | Cause::NotPermitted(_)
-            | Cause::Rejected { .. }
-            | Cause::Redirect(_) => Fate::NotDone,
-        }
-    }
-
-    /// Whether a set that stands must not hide it: no later try of the same settings will do better.
-    pub fn is_final(&self) -> bool {
-        matches!(
-            self.cause,
-            Cause::Setting { .. }
-                | Cause::ClientRefused(_)
-                | Cause::Inactive(_)
-                | Cause::NotPermitted(_)
-        )
-    }
-
-    /// Whether the vault answered soundly, and without anything that could be used.
-    pub fn is_absence(&self) -> bool {
-        matches!(self.cause, Cause::Absent(_) | Cause::NoSecrets | Cause::Fault(_))
-    }
-
-    /// Whether the vault may have no such route.
-    pub fn may_be_no_route(&self) -> bool {
-        matches!(self.cause, Cause::TurnedAway { .. } | Cause::Rejected { status: 404 | 405, .. })
-    }
-
-    /// Whether a new token could make the difference.
-    pub fn may_be_the_token(&self) -> bool {
-        matches!(
-            self.cause,
-            Cause::TurnedAway { .. } | Cause::TokenRefused { .. } | Cause::NotAuthorized { .. }
-        )
-    }
-
-    /// What to do about it.
-    pub fn hint(&self) -> Option<&'static str> {
-        Some(match &self.cause {
-            Cause::Setting { .. } => return None,
-            Cause::Unresolved(_) => "check the host in SEGURA_URL and the pod's DNS",
-            Cause::Unconnected(_) | Cause::ConnectTimedOut(_) => {
-                "check SEGURA_URL, network policies, and HTTPS_PROXY if the vault is behind a proxy"
-            }
-            Cause::Certificate(BadCertificate::UnknownAuthority) => {
-                "set SEGURA_CA_FILE to the PEM bundle of the authority that signed the vault's certificate"
-            }
-            Cause::Certificate(BadCertificate::WrongName) => {
-                "SEGURA_URL must use a host name that the vault's certificate holds"
-            }
-            Cause::Certificate(_) => {
-                "renew the vault's certificate, or correct the clock of the node"
-            }
-            Cause::Tls(_) => {
-                "if the authorization pins a certificate, set SEGURA_CLIENT_CERT_FILE and SEGURA_CLIENT_KEY_FILE"
-            }
-            Cause::Unanswered(_)
-            | Cause::TimedOut(_)
-            | Cause::Broken
-            | Cause::Failing { .. }
-            | Cause::Denied { .. } => "look at the vault and the gateway in front of it",
-            Cause::RateLimited { .. } => {
-                "fewer requests: raise SEGURA_RENEW_INTERVAL, or the limit"
-            }
-            Cause::TurnedAway { .. } | Cause::TokenRefused { .. } | Cause::NotAuthorized { .. } => {
-                "check SEGURA_URL and its path, and in the vault the authorization's resources, allowed IPs, referers (SEGURA_REFERER) and certificate (SEGURA_CLIENT_CERT_FILE)"
-            }
-            Cause::ClientRefused(_) => {
-                "check SEGURA_CLIENT_ID and SEGURA_CLIENT_SECRET against the authorization in the vault"
-            }
-            Cause::Inactive(_) => "enable or extend the authorization in the vault",
-            Cause::NotPermitted(_) => "grant the authorization this permission in the vault",
-            Cause::Rejected { .. } => "check SEGURA_URL, SEGURA_IDENTITY and SEGURA_SOURCE",
-            Cause::Redirect(_) => {
-                "SEGURA_URL must be the vault's own address, not one that redirects"
-            }
-            Cause::Nonsense(_) => {
-                "check that SEGURA_URL leads to the vault and not to a login page or proxy"
-            }
-            Cause::Fault(Fault::NotDecrypted { .. }) => {
-                "SEGURA_PRIVATE_KEY_FILE must be the key of this authorization"
-            }
-            Cause::Fault(Fault::NotEncrypted { .. }) => {
-                "the value is too long for the authorization's encryption: shorten it, or switch encryption off"
-            }
-            Cause::Fault(_) => "correct the secret in the vault",
-            Cause::Absent(_) => {
-                "check SEGURA_IDENTITY, and that the authorization may read this secret"
-            }
-            Cause::NoSecrets => "link secrets to the authorization in the vault",
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exit::Exit;
 
     #[test]
     fn what_the_vault_says_is_scrubbed_short_and_on_one_line() {

@@ -127,6 +127,7 @@ fn links_that_someone_took_come_back_without_a_new_generation() {
     files::remove_file(dir.path().join("db")).unwrap();
     files::remove_file(dir.path().join(STATE_LINK)).unwrap();
     symlink("..data/old", dir.path().join("old")).unwrap();
+    store.suspect();
     assert_eq!(publish(&mut store, FIRST).unwrap(), Outcome::Unchanged(Generation(1)));
     assert_eq!(read(&dir, "db/user"), "ada");
     assert!(exists(&dir, STATE_LINK));
@@ -231,7 +232,7 @@ fn the_previous_generation_stays_for_its_readers_until_it_is_swept() {
     let password = || {
         let file = fs::openat(&held, "db/password", OFlags::CLOEXEC, Mode::empty()).ok()?;
         let mut text = String::new();
-        files::File::from(file).read_to_string(&mut text).unwrap();
+        File::from(file).read_to_string(&mut text).unwrap();
         Some(text)
     };
     publish(&mut store, SECOND).unwrap();
@@ -252,7 +253,7 @@ fn readers_never_see_a_mixture_or_a_missing_file() {
     let read_at = |held: &OwnedFd, key: &str| {
         let file = fs::openat(held, key, OFlags::CLOEXEC, Mode::empty()).unwrap();
         let mut text = String::new();
-        files::File::from(file).read_to_string(&mut text).unwrap();
+        File::from(file).read_to_string(&mut text).unwrap();
         text.parse::<u32>().unwrap()
     };
     std::thread::scope(|scope| {

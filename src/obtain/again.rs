@@ -1,0 +1,131 @@
+//! Asking again: what stands is kept, so each identity's fate is its own.
+
+use std::collections::BTreeMap;
+
+use super::{Asking, opens_something};
+use crate::model::{Bundle, SecretName, SecretSet};
+use crate::settings::{Source as Way, Wanted};
+use crate::vault::Source;
+use crate::vault::error::{Attempt, Cause, FetchError};
+
+/// What asking again has brought.
+#[derive(Debug, Default)]
+pub struct Renewed {
+    /// Sound secrets.
+    pub fresh: Bundle,
+    /// Why others have none.
+    pub failed: BTreeMap<SecretName, FetchError>,
+    /// What ended the asking, and would have ended it for any identity.
+    pub cut: Option<FetchError>,
+}
+
+/// Asks again for `names`, in their order; never provisions.
+///
+/// Where one request lists all secrets, `names` are those that it should hold.
+pub async fn again(
+    source: &mut impl Source,
+    wanted: &Wanted,
+    names: &[SecretName],
+    asking: &mut Asking,
+) -> Renewed {
+    let lists = match wanted.source {
+        Way::Application => true,
+        Way::Provision => asking.lists(wanted.refresh),
+        Way::Secret => false,
+    };
+    if lists {
+        let answer = source.read_application().await;
+        return listed(answer, Attempt::ReadApplication, wanted, names);
+    }
+    if wanted.source == Way::Secret && wanted.identities.is_empty() {
+        return listed(source.read_secrets().await, Attempt::ReadSecrets, wanted, names);
+    }
+    let mut renewed = Renewed::default();
+    for name in names {
+        let read = if wanted.source == Way::Provision {
+            asking.read(source, name, wanted).await
+        } else {
+            secret(source, name).await
+        };
+        renewed.take(name, read);
+        if renewed.cut.is_some() {
+            break;
+        }
+    }
+    renewed
+}
+
+/// Reads one secret; whether one that is not found is gone, or its route, is for the list to say.
+async fn secret(source: &mut impl Source, name: &SecretName) -> Result<SecretSet, FetchError> {
+    let read = source.read_secret(name).await;
+    if !read.as_ref().is_err_and(FetchError::may_be_no_route) {
+        return read;
+    }
+    match source.read_secrets().await {
+        Ok(list) if !list.holds(name) => {
+            let cause = Cause::Absent(name.clone());
+            Err(FetchError { attempt: Attempt::ReadSecrets, cause })
+        }
+        Ok(_) | Err(_) => read,
+    }
+}
+
+impl Renewed {
+    /// Takes in what came of asking for one identity.
+    pub fn take(&mut self, name: &SecretName, read: Result<SecretSet, FetchError>) {
+        match read {
+            Ok(set) => {
+                self.failed.remove(name);
+                self.fresh.secrets.insert(name.clone(), set);
+            }
+            Err(error) if error.is_everyones() => self.cut = Some(error),
+            Err(error) => {
+                self.failed.insert(name.clone(), error);
+            }
+        }
+    }
+
+    /// Whether all that was asked for came.
+    pub fn is_whole(&self) -> bool {
+        self.failed.is_empty() && self.cut.is_none()
+    }
+}
+
+fn listed(
+    answer: Result<Bundle, FetchError>,
+    attempt: Attempt,
+    wanted: &Wanted,
+    names: &[SecretName],
+) -> Renewed {
+    let mut fresh = match answer {
+        Ok(bundle) => bundle,
+        Err(error) => return Renewed { cut: Some(error), ..Renewed::default() },
+    };
+    let is_wanted = |name: &SecretName| wanted.identities.is_empty() || names.contains(name);
+    fresh.secrets.retain(|name, _| is_wanted(name));
+    let mut failed = BTreeMap::new();
+    for fault in std::mem::take(&mut fresh.faults) {
+        match fault.identity().cloned() {
+            Some(name) if is_wanted(&name) => {
+                let cause = Cause::Fault(fault);
+                fresh.secrets.remove(&name);
+                failed.insert(name, FetchError { attempt: attempt.clone(), cause });
+            }
+            Some(_) => {}
+            None => fresh.remarks.push(format!("{fault}; it is left out")),
+        }
+    }
+    if wanted.source == Way::Provision {
+        // The list may leave out what is made for single pods: then it can't renew that.
+        fresh.secrets.retain(|_, set| opens_something(set));
+    }
+    for name in names {
+        if !fresh.secrets.contains_key(name) && !failed.contains_key(name) {
+            let cause = Cause::Absent(name.clone());
+            failed.insert(name.clone(), FetchError { attempt: attempt.clone(), cause });
+        }
+    }
+    let nothing = fresh.secrets.is_empty() && failed.is_empty();
+    let cut = nothing.then_some(FetchError { attempt, cause: Cause::NoSecrets });
+    Renewed { fresh, failed, cut }
+}

@@ -1,0 +1,491 @@
+//! Renewal: when to ask again, what to make of the answer, what to say of it.
+//!
+//! What stands is never touched by what failed: each identity keeps its last good version until a
+//! newer one is sound, and a set is replaced as a whole or not at all.
+
+mod ask;
+mod keep;
+mod memory;
+mod merge;
+mod trouble;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::clock;
+use crate::config::Config;
+use crate::exit::chain;
+use crate::model::{Bundle, Generation, Retry, SecretName};
+use crate::obtain::{Asking, Renewed};
+use crate::pass::{Remarked, due};
+use crate::render::Layout;
+use crate::schedule::{RenewInterval, Schedule, Seen};
+use crate::settings::{OnAbsent, Source as Way};
+use crate::state::{SecretState, State, millis};
+use crate::status::{Board, Counters};
+use crate::store::Store;
+use crate::vault::Token;
+use crate::watch::{Hint, Watch};
+use ask::Asked;
+pub use keep::keep;
+use memory::{Absence, Memory};
+use trouble::{Told, Trouble, Troubles};
+
+/// How long all reads of a pass may take together.
+const PASS: Duration = Duration::from_secs(60);
+/// How long a replaced generation stays for readers in the middle of it.
+const LINGER: Duration = Duration::from_secs(2);
+/// A pass that comes this much too late is told.
+const LATE: Duration = Duration::from_secs(30);
+/// A route that is missing for less is a gateway's bad minute.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Beyond the longest pass, a loop that turns may be silent this long.
+const GRACE: Duration = Duration::from_secs(60);
+/// The second of the first two reads, which shows whether reading provisions, is no later.
+const SECOND_READ: Duration = Duration::from_secs(10);
+
+/// Why a pass is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Its time has come.
+    Due,
+    /// A file that the settings name has changed.
+    Inputs,
+    /// Something may have touched the output directory.
+    Output,
+    /// Readers of a replaced generation have had their time.
+    Sweep,
+}
+
+/// A set that stands, as the start leaves it.
+pub struct Set {
+    /// What is remembered of it.
+    pub state: State,
+    /// What is left of the login that brought it.
+    pub token: Option<Token>,
+    /// What has been said of it.
+    pub remarked: Remarked,
+}
+
+/// A generation that was published, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Other bytes, to be told of.
+    Changed(Generation),
+    /// No other bytes than those of `TTL`, which nobody is told of.
+    Lifetimes(Generation),
+}
+
+/// A set that the directory did not take.
+struct Unpublished {
+    bundle: Bundle,
+    state: State,
+    /// Those of it that are new or confirmed.
+    sound: BTreeSet<SecretName>,
+    troubles: Troubles,
+}
+
+/// What keeps a set fresh.
+pub struct Renewer<'a> {
+    config: &'a Config,
+    on_absent: OnAbsent,
+    store: &'a mut Store,
+    state: State,
+    schedule: Schedule,
+    asking: Asking,
+    memory: BTreeMap<SecretName, Memory>,
+    /// The evidence that the authorization is inactive.
+    inactive: Absence,
+    token: Option<Token>,
+    /// When everything is asked again, by the boot clock; none is never.
+    due: Option<Duration>,
+    /// When what failed is tried again.
+    retry: Option<Duration>,
+    sweep: Option<Duration>,
+    /// When a generation was last published.
+    published: Duration,
+    /// What failed in a way that may pass.
+    failing: BTreeSet<SecretName>,
+    unpublished: Option<Unpublished>,
+    trouble: Trouble,
+    watch: Watch,
+    remarked: Remarked,
+    /// The generation that was told of last; a delivery may end while a pass is under way.
+    notified: Rc<Cell<Generation>>,
+    /// Where those who ask are answered from.
+    board: Rc<RefCell<Board>>,
+    /// How a set is rendered that holds nothing.
+    nothing: Layout,
+}
+
+impl<'a> Renewer<'a> {
+    /// Goes on from a set that stands in `store`.
+    pub fn new(
+        config: &'a Config,
+        on_absent: OnAbsent,
+        store: &'a mut Store,
+        set: Set,
+        watch: Watch,
+        board: Rc<RefCell<Board>>,
+    ) -> Self {
+        let Set { state, token, remarked } = set;
+        let notified = Rc::new(Cell::new(state.notified));
+        let remember = |secret: &SecretState| {
+            let since = Duration::from_millis(secret.seen);
+            (secret.identity.clone(), Memory::new(&secret.version, since))
+        };
+        let now = clock::boot();
+        let due = due_of(&state, config.renew, now);
+        let unsettled = store.pending(&state.origin);
+        let mut renewer = Self {
+            config,
+            on_absent,
+            store,
+            schedule: Schedule::new(config.renew, fastrand::Rng::new()),
+            asking: Asking::new(state.refresh, PATIENCE),
+            memory: state.secrets.iter().map(remember).collect(),
+            inactive: Absence::default(),
+            token,
+            due,
+            retry: None,
+            sweep: Some(now + LINGER),
+            published: now,
+            failing: BTreeSet::new(),
+            unpublished: None,
+            trouble: Trouble::default(),
+            watch,
+            state,
+            board,
+            remarked,
+            notified,
+            nothing: Layout { files: false, env: None, json: None, ..config.layout.clone() },
+        };
+        for name in unsettled {
+            renewer.memory.entry(name).or_default().unsure = true;
+        }
+        renewer.save();
+        renewer
+    }
+
+    /// What is remembered of the set that stands.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Nothing will be waited for any more; the process can then end at once.
+    pub fn end(&mut self) {
+        self.watch.end();
+    }
+
+    /// Waits until there is something to do. Cancel-safe.
+    pub async fn wait(&mut self) -> Why {
+        let wake = [self.due, self.retry].into_iter().flatten().min();
+        let (alarm, why) = match (wake, self.sweep) {
+            (Some(wake), Some(sweep)) if wake <= sweep => (Some(wake), Why::Due),
+            (_, Some(sweep)) => (Some(sweep), Why::Sweep),
+            (wake, None) => (wake, Why::Due),
+        };
+        let alarm = async {
+            match alarm {
+                Some(at) => clock::until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = alarm => why,
+            hint = self.watch.changed() => match hint {
+                Hint::Inputs => Why::Inputs,
+                Hint::Output => Why::Output,
+            },
+        }
+    }
+
+    /// Makes one pass; says what came of it, if anything.
+    pub async fn pass(&mut self, why: Why) -> Option<News> {
+        match why {
+            Why::Sweep => {
+                self.sweep();
+                None
+            }
+            Why::Output => self.heal(),
+            Why::Due | Why::Inputs => {
+                let at = clock::boot();
+                self.tell_if_late(why, at);
+                let nothing_planned = self.due.is_none() && self.unpublished.is_none();
+                let due = self.due.is_some_and(|due| at >= due);
+                let all = why == Why::Inputs || due || nothing_planned;
+                if !all && let Some(unpublished) = self.unpublished.take() {
+                    self.retry = None;
+                    return self.publish(at, unpublished, None);
+                }
+                self.unpublished = None;
+                if self.watch.look() || why == Why::Inputs {
+                    // It was given for what the files held before.
+                    self.token = None;
+                }
+                let names = self.names(all);
+                let asked = self.ask(&names, at).await;
+                self.conclude(why, all, asked)
+            }
+        }
+    }
+
+    /// Removes what was replaced, but not before readers in the middle of it have had their time.
+    fn sweep(&mut self) {
+        let rested = self.published + LINGER;
+        if clock::boot() >= rested {
+            self.sweep = None;
+            self.store.sweep();
+        } else {
+            self.sweep = Some(rested);
+            self.store.sweep_but_the_last();
+        }
+    }
+
+    /// Where it is noted which generation was told of last.
+    pub fn notified(&self) -> Rc<Cell<Generation>> {
+        Rc::clone(&self.notified)
+    }
+
+    /// Remembers that nobody is left to be told.
+    pub fn told(&mut self) {
+        self.save();
+    }
+
+    /// Remembers that everybody has been told.
+    pub fn delivered(&mut self) {
+        self.count(|counters| counters.deliveries += 1);
+        self.save();
+    }
+
+    /// A pass was given up because it did not end.
+    pub fn abandoned(&mut self) {
+        let told = Told::said("unreachable", "a pass did not come to its end and was given up");
+        self.plan(clock::boot(), true, &Bundle::default(), &Troubles::new(), Some(&told));
+        self.failed(&Troubles::new(), Some(&told));
+    }
+
+    /// What is asked for: everything, or what failed; what failed before comes last.
+    fn names(&self, all: bool) -> Vec<SecretName> {
+        let wanted = &self.config.wanted;
+        let mut names = self.state.names();
+        for name in &wanted.identities {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        if !all && !self.lists() && !self.failing.is_empty() {
+            names.retain(|name| self.failing.contains(name));
+        }
+        names.sort_by_key(|name| self.failing.contains(name));
+        names
+    }
+
+    /// Whether one request brings all there is.
+    fn lists(&self) -> bool {
+        let wanted = &self.config.wanted;
+        match wanted.source {
+            Way::Application => true,
+            Way::Secret => wanted.identities.is_empty(),
+            Way::Provision => self.asking.lists(wanted.refresh),
+        }
+    }
+
+    fn tell_if_late(&self, why: Why, at: Duration) {
+        let planned = [self.due, self.retry].into_iter().flatten().min();
+        let late = planned.map_or(Duration::ZERO, |planned| at.saturating_sub(planned));
+        if why == Why::Due && late > LATE {
+            let late = humantime::format_duration(Duration::from_secs(late.as_secs()));
+            tracing::warn!(%late, "this pass is late: the agent or its node was suspended");
+        }
+    }
+
+    /// Makes a set of what came and what stands, and publishes it.
+    fn conclude(&mut self, why: Why, all: bool, asked: Asked) -> Option<News> {
+        let at = clock::boot();
+        let Asked { renewed, by_get, origin } = asked;
+        let gone = self.gone(at, why, &renewed);
+        let Renewed { fresh, failed, cut } = renewed;
+        let mut troubles: Troubles =
+            failed.iter().map(|(name, error)| (name.clone(), Told::of(error))).collect();
+        troubles.retain(|name, _| !gone.contains(name));
+        let cut = cut.map(|error| Told::of(&error));
+        let learned: BTreeSet<SecretName> = fresh.secrets.keys().cloned().collect();
+        let new = self.learn(&fresh, at);
+        self.plan(at, all, &fresh, &troubles, cut.as_ref());
+        if fresh.secrets.is_empty() && gone.is_empty() {
+            self.failed(&troubles, cut.as_ref());
+            return None;
+        }
+        let Some(bundle) = self.merge(fresh, &gone) else {
+            let text = "what stands can't be read back, and not all of it could be fetched";
+            self.failed(&troubles, Some(&Told::said("write", text)));
+            return None;
+        };
+        if let Some(origin) = origin.filter(|_| !learned.is_empty()) {
+            self.state.origin = origin;
+        }
+        let outcome = self.publish_sound(at, bundle, &learned, troubles, cut);
+        let changed = matches!(outcome, Some(News::Changed(_)));
+        self.count_reads(at, &by_get, &new, changed);
+        outcome
+    }
+
+    /// Takes in versions; says which are new.
+    fn learn(&mut self, fresh: &Bundle, at: Duration) -> BTreeSet<SecretName> {
+        let mut renewed = BTreeSet::new();
+        for (name, set) in &fresh.secrets {
+            if self.memory.entry(name.clone()).or_default().learn(set, at) {
+                renewed.insert(name.clone());
+            }
+        }
+        renewed
+    }
+
+    /// Whether reading provisions, by the first two reads.
+    fn count_reads(
+        &mut self,
+        at: Duration,
+        read: &BTreeSet<SecretName>,
+        renewed: &BTreeSet<SecretName>,
+        published: bool,
+    ) {
+        let (mut suspicious, mut proven) = (false, false);
+        for (name, memory) in &mut self.memory {
+            if read.contains(name) {
+                let minted = published && renewed.contains(name);
+                suspicious |= memory.count_read(minted) && minted;
+                proven |= memory.reads_provision();
+            }
+        }
+        if proven {
+            tracing::warn!(
+                "each of the first reads brought a new version, so reading provisions at this vault; renewal reads the application from now on"
+            );
+            self.asking.settle();
+            self.state.refresh = self.asking.settled();
+            self.save();
+        } else if suspicious {
+            let soon = at + SECOND_READ;
+            self.due = self.due.map(|due| due.min(soon));
+            self.save();
+        }
+    }
+
+    /// Decides when to ask again.
+    fn plan(
+        &mut self,
+        at: Duration,
+        all: bool,
+        fresh: &Bundle,
+        troubles: &Troubles,
+        cut: Option<&Told>,
+    ) {
+        let answered = cut.is_none() || !fresh.secrets.is_empty();
+        if all && answered {
+            let seen = fresh.secrets.iter().map(|(name, set)| Seen {
+                name,
+                version: &set.version,
+                renew: set.renew,
+            });
+            let wait = self.schedule.after_success(at, seen, due(fresh, self.config.renew));
+            self.due = wait.map(|wait| at + wait);
+        } else if all {
+            self.due = None;
+        }
+        let passing = |told: &&Told| told.retry != Retry::Never;
+        self.failing = troubles
+            .iter()
+            .filter(|(_, told)| passing(told))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let peace = cut.into_iter().chain(troubles.values()).filter_map(Told::peace).max();
+        if cut.is_some() {
+            // Some were not even asked for.
+            self.failing.clear();
+        }
+        let worst = cut.or_else(|| troubles.values().find(passing)).map(|told| match peace {
+            Some(peace) => Retry::After(peace),
+            None => told.retry,
+        });
+        // Whoever asked for peace is asked for nothing else meanwhile.
+        self.due = self.due.map(|due| due.max(at + peace.unwrap_or_default()));
+        self.retry = worst.map(|retry| at + self.schedule.after_failure(retry));
+        if worst.is_none() {
+            self.schedule.recovered();
+        }
+    }
+
+    /// Nothing came: what stands stays as it is.
+    fn failed(&mut self, troubles: &Troubles, cut: Option<&Told>) {
+        let state = &mut self.state;
+        for (name, told) in troubles {
+            state.hold_back(name, told.class);
+        }
+        let first = cut.or_else(|| troubles.values().next());
+        state.failures = state.failures.saturating_add(1);
+        state.last_error = first.map(|told| told.class.to_owned());
+        let class = first.map_or("", |told| told.class);
+        self.count(|counters| counters.failed(class));
+        self.trouble.tell(troubles, cut, &BTreeSet::new());
+        self.save();
+    }
+
+    /// What is due when, and until when silence is no bad sign.
+    fn stamp(&self, state: &mut State) {
+        state.notified = self.notified.get();
+        let wake = [self.due, self.retry].into_iter().flatten().min();
+        let left = wake.map(|wake| wake.saturating_sub(clock::boot()));
+        state.next_due = left.map(|left| clock::stamp(clock::wall() + left));
+        state.boot_ms.next_due = wake.map(millis);
+        let silent = wake.map_or(u64::MAX, |wake| millis(wake + self.longest_pass() + GRACE));
+        state.boot_ms.silent_until = Some(silent);
+    }
+
+    fn save(&mut self) {
+        let mut state = self.state.clone();
+        self.stamp(&mut state);
+        if let Err(error) = self.store.save(&state) {
+            tracing::debug!(error = chain(&error), "the state is behind");
+        }
+        self.state = state;
+        self.show();
+    }
+
+    fn show(&self) {
+        self.board.borrow_mut().state = Some(self.state.clone());
+    }
+
+    /// Counts what has been done.
+    fn count(&self, count: impl FnOnce(&mut Counters)) {
+        count(&mut self.board.borrow_mut().counters);
+    }
+
+    /// However many identities hang, a pass ends within this.
+    pub fn longest_pass(&self) -> Duration {
+        let names = self.state.secrets.len().max(self.config.wanted.identities.len());
+        let names = u32::try_from(names).unwrap_or(u32::MAX);
+        let mut each = Duration::from_secs(1);
+        if self.config.wanted.source == Way::Provision {
+            each += self.config.vault.provision_timeout;
+        }
+        PASS + each.saturating_mul(names)
+    }
+}
+
+/// When a set that stands is due, by the settings as they are now and what was planned before.
+fn due_of(state: &State, renew: RenewInterval, now: Duration) -> Option<Duration> {
+    let planned = if state.is_due(now) {
+        now
+    } else {
+        state.boot_ms.next_due.map_or(now, Duration::from_millis)
+    };
+    let latest = match renew {
+        RenewInterval::Off => return None,
+        RenewInterval::Every(interval) => interval,
+        RenewInterval::Auto => due(&Bundle::default(), renew)?,
+    };
+    Some(planned.min(now + latest))
+}

@@ -1,0 +1,229 @@
+//! One pass's questions to the vault.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::memory::Absence;
+use super::{PASS, Renewer, Why};
+use crate::exit::chain;
+use crate::model::SecretName;
+use crate::obtain::{Renewed, again};
+use crate::pass::origin;
+use crate::settings::{OnAbsent, Refresh, Source as Way};
+use crate::state::Origin;
+use crate::store::Pending;
+use crate::vault::error::{Cause, Fate};
+use crate::vault::{Client, GIVE_BACK, Source};
+
+/// What a pass asked, and what came of it.
+pub(super) struct Asked {
+    pub(super) renewed: Renewed,
+    /// Those that were read by the route which may provision, and not POSTed for.
+    pub(super) by_get: BTreeSet<SecretName>,
+    /// Whose secrets these are, by the files of the settings as they stand now.
+    pub(super) origin: Option<Origin>,
+}
+
+impl Renewer<'_> {
+    /// Asks for `names`, with every file of the settings as it stands now.
+    pub(super) async fn ask(&mut self, names: &[SecretName], at: Duration) -> Asked {
+        let config = self.config;
+        let prepared = origin(config).and_then(|origin| {
+            let client = Client::new(&config.vault, config.pod.clone())?;
+            Ok((origin, client.with_token(self.token.take())))
+        });
+        let (origin, mut client) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                let renewed = Renewed { cut: Some(error), ..Renewed::default() };
+                return Asked { renewed, by_get: BTreeSet::new(), origin: None };
+            }
+        };
+        client.end_by(Some(Instant::now() + PASS));
+        let wanted = &config.wanted;
+        let provisions = wanted.source == Way::Provision;
+        let mut by_get = BTreeSet::new();
+        let renewed = if provisions && wanted.refresh == Refresh::Post {
+            self.post(&mut client, names, &origin, at).await
+        } else {
+            let mut renewed = again(&mut client, wanted, names, &mut self.asking).await;
+            if provisions && wanted.refresh == Refresh::Auto {
+                if !self.lists() {
+                    by_get.extend(renewed.fresh.secrets.keys().cloned());
+                }
+                for name in self.provision_again(&mut client, &mut renewed, at).await {
+                    by_get.remove(&name);
+                }
+            }
+            renewed
+        };
+        self.token = client.into_token();
+        let reads = if self.lists() { 1 } else { names.len() as u64 };
+        self.count(|counters| counters.reads += reads);
+        Asked { renewed, by_get, origin: Some(origin) }
+    }
+
+    /// POSTs for each of `names`; where the fate of the POST before is unknown, reads first.
+    async fn post(
+        &mut self,
+        client: &mut Client<'_>,
+        names: &[SecretName],
+        origin: &Origin,
+        at: Duration,
+    ) -> Renewed {
+        let mut renewed = Renewed::default();
+        // This process may be killed before the answer comes.
+        let pending = Pending { origin: origin.clone(), identities: names.to_vec() };
+        if let Err(error) = self.store.intend(&pending) {
+            tracing::debug!(error = chain(&error), "what is being provisioned is not noted");
+        }
+        for name in names {
+            let memory = self.memory.entry(name.clone()).or_default();
+            if memory.unsure {
+                let read = self.asking.read(client, name, &self.config.wanted).await;
+                let answered = read.as_ref().is_ok_and(|set| !memory.is_version(&set.version));
+                let unsettled = read.as_ref().is_err_and(|error| !error.is_absence());
+                if answered || unsettled {
+                    renewed.take(name, read);
+                    if renewed.cut.is_some() {
+                        break;
+                    }
+                    continue;
+                }
+            }
+            memory.post(at);
+            self.board.borrow_mut().counters.provisions += 1;
+            let answer = client.provision(name).await;
+            memory.unsure = answer.as_ref().is_err_and(|error| error.fate() == Fate::Unknown);
+            renewed.take(name, answer);
+            if renewed.cut.is_some() {
+                break;
+            }
+        }
+        renewed
+    }
+
+    /// POSTs for what has lived most of its life and did not change by itself; says for what.
+    async fn provision_again(
+        &mut self,
+        client: &mut Client<'_>,
+        renewed: &mut Renewed,
+        at: Duration,
+    ) -> Vec<SecretName> {
+        let fresh = &renewed.fresh.secrets;
+        let old: Vec<SecretName> = fresh
+            .iter()
+            .filter(|(name, set)| {
+                self.memory.get(*name).is_some_and(|memory| memory.wants_a_post(set, at))
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in &old {
+            self.memory.entry(name.clone()).or_default().post(at);
+            self.count(|counters| counters.provisions += 1);
+            match client.provision(name).await {
+                Ok(set) => {
+                    tracing::info!(identity = %name, "provisioned again, since its TTL runs out");
+                    renewed.take(name, Ok(set));
+                }
+                Err(error) => tracing::warn!(
+                    identity = %name,
+                    error = chain(&error),
+                    hint = error.hint(),
+                    "its TTL runs out, and it can't be provisioned again"
+                ),
+            }
+        }
+        old
+    }
+
+    /// Gives the set back to the vault, best effort, and takes it away from here: what may have been
+    /// given back must not be served, and the next start provisions anew.
+    pub async fn give_back(&mut self) {
+        let config = self.config;
+        let client = Client::new(&config.vault, config.pod.clone());
+        let mut client = match client {
+            Ok(client) => client.with_token(self.token.take()),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "the set can't be given back");
+                return;
+            }
+        };
+        client.end_by(Some(Instant::now() + GIVE_BACK));
+        let mut gone = false;
+        let all = async {
+            for secret in &self.state.secrets {
+                client.know(&secret.identity, &secret.secret_id);
+                let identity = &secret.identity;
+                match client.give_back(identity).await {
+                    Ok(true) => {
+                        gone = true;
+                        tracing::info!(%identity, "given back");
+                    }
+                    Ok(false) => tracing::warn!(%identity, "has no id to be given back by"),
+                    Err(error) => {
+                        gone |= error.fate() == Fate::Unknown;
+                        tracing::warn!(%identity, error = chain(&error), "could not be given back");
+                    }
+                }
+            }
+        };
+        if timeout(GIVE_BACK, all).await.is_err() {
+            gone = true;
+            tracing::warn!("giving back took too long");
+        }
+        if gone {
+            self.take_away();
+        }
+    }
+
+    /// What is gone from the vault, on the evidence that it takes.
+    pub(super) fn gone(
+        &mut self,
+        at: Duration,
+        why: Why,
+        renewed: &Renewed,
+    ) -> BTreeSet<SecretName> {
+        let mut gone = BTreeSet::new();
+        let inactive =
+            renewed.cut.as_ref().is_some_and(|error| matches!(error.cause, Cause::Inactive(_)));
+        let missing: Vec<&SecretName> = renewed
+            .failed
+            .iter()
+            .filter(|(_, error)| error.is_missing())
+            .map(|(name, _)| name)
+            .collect();
+        if inactive || !missing.is_empty() {
+            // The next pass logs in anew, so that no token of old speaks for the vault.
+            self.token = None;
+        }
+        if why != Why::Due {
+            return gone;
+        }
+        for name in missing {
+            if self.memory.entry(name.clone()).or_default().absence.confirmed(at) {
+                gone.insert(name.clone());
+            }
+        }
+        if inactive {
+            if self.inactive.confirmed(at) {
+                gone.extend(self.state.names());
+            }
+        } else if renewed.cut.is_none() {
+            self.inactive = Absence::default();
+        }
+        gone.retain(|name| self.state.secret(name).is_some());
+        if self.on_absent == OnAbsent::Keep {
+            gone.clear();
+        }
+        for name in &gone {
+            tracing::warn!(
+                identity = %name,
+                "the vault has not named it for long enough: its published files are removed"
+            );
+        }
+        gone
+    }
+}

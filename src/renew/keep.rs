@@ -1,0 +1,95 @@
+//! The loop: waits, passes, deliveries; ended by a signal at any point but in the middle of a publish.
+
+use std::cell::Cell;
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::{News, Renewer, Why};
+use crate::deliver::Deliver;
+use crate::events::Terminations;
+use crate::model::Generation;
+use crate::signal::Signal;
+
+/// Keeps the set fresh until a signal ends it.
+pub async fn keep(
+    renewer: &mut Renewer<'_>,
+    deliver: &mut Deliver,
+    terminations: &mut Terminations,
+) -> Signal {
+    let notified = renewer.notified();
+    let standing = renewer.state().generation;
+    if notified.get() < standing {
+        tell(renewer, deliver, News::Changed(standing));
+    }
+    loop {
+        let why = loop {
+            tokio::select! {
+                signal = terminations.recv() => return signal,
+                generation = deliver.delivered() => {
+                    notified.set(generation);
+                    renewer.delivered();
+                }
+                why = renewer.wait() => break why,
+            }
+        };
+        let before = notified.get();
+        let passed = pass(renewer, deliver, terminations, why, &notified).await;
+        if notified.get() != before {
+            renewer.delivered();
+        }
+        match passed {
+            Passed::Ended(signal) => return signal,
+            Passed::With(Some(news)) => tell(renewer, deliver, news),
+            Passed::With(None) => {}
+            Passed::Hung => renewer.abandoned(),
+        }
+        if matches!(why, Why::Due | Why::Inputs) {
+            deliver.pass();
+        }
+    }
+}
+
+/// How a pass came to its end.
+enum Passed {
+    Ended(Signal),
+    With(Option<News>),
+    Hung,
+}
+
+/// Makes a pass, and goes on telling meanwhile.
+async fn pass(
+    renewer: &mut Renewer<'_>,
+    deliver: &mut Deliver,
+    terminations: &mut Terminations,
+    why: Why,
+    notified: &Cell<Generation>,
+) -> Passed {
+    let limit = renewer.longest_pass();
+    let mut pass = pin!(timeout(limit, renewer.pass(why)));
+    loop {
+        tokio::select! {
+            signal = terminations.recv() => return Passed::Ended(signal),
+            generation = deliver.delivered() => notified.set(generation),
+            passed = &mut pass => return passed.map_or(Passed::Hung, Passed::With),
+        }
+    }
+}
+
+fn tell(renewer: &mut Renewer<'_>, deliver: &mut Deliver, news: News) {
+    let (generation, left) = match news {
+        News::Changed(generation) => {
+            if deliver.has_targets() {
+                let published = Duration::from_millis(renewer.state().boot_ms.changed);
+                deliver.publish(generation, published);
+            }
+            (generation, deliver.has_targets())
+        }
+        News::Lifetimes(generation) => (generation, deliver.carry_on(generation)),
+    };
+    if !left {
+        renewer.notified().set(generation);
+        renewer.told();
+    }
+}

@@ -1,0 +1,340 @@
+//! From what came and what stands to one published set.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::trouble::{Told, Troubles};
+use super::{LINGER, News, Renewer, Unpublished};
+use crate::clock;
+use crate::exit::chain;
+use crate::model::{Bundle, Outcome, Retry, SecretName, SecretSet, TTL};
+use crate::pass::{PublishError, Publisher};
+use crate::render::bundle::Entries;
+use crate::render::{Layout, render};
+use crate::state::{SecretState, State, millis};
+
+impl Renewer<'_> {
+    /// What came, and of all else that stands and is not gone its last good version. None if that
+    /// can't be read back.
+    pub(super) fn merge(&self, fresh: Bundle, gone: &BTreeSet<SecretName>) -> Option<Bundle> {
+        let mut bundle = fresh;
+        let stays = |name: &SecretName| !bundle.secrets.contains_key(name) && !gone.contains(name);
+        let kept: BTreeSet<SecretName> = self.state.names().into_iter().filter(stays).collect();
+        if !kept.is_empty() {
+            let standing = self.store.standing()?;
+            let secrets = self.state.bundle(standing.entries).secrets.into_iter();
+            bundle.secrets.extend(secrets.filter(|(name, _)| kept.contains(name)));
+        }
+        Some(bundle)
+    }
+
+    /// Publishes `bundle`; those of `fresh` that can't be rendered are held back.
+    pub(super) fn publish_sound(
+        &mut self,
+        at: Duration,
+        bundle: Bundle,
+        fresh: &BTreeSet<SecretName>,
+        mut troubles: Troubles,
+        cut: Option<Told>,
+    ) -> Option<News> {
+        let mut bundle = bundle;
+        let mut sound = fresh.clone();
+        if let Err(error) = render(&bundle, self.layout(&bundle)) {
+            let Some(standing) = self.store.standing() else {
+                let told = Told { retry: Retry::Never, ..Told::said("render", chain(&error)) };
+                self.failed(&troubles, Some(&told));
+                return None;
+            };
+            let mut good = self.state.bundle(standing.entries);
+            good.secrets.retain(|name, _| bundle.secrets.contains_key(name));
+            let mut held = Troubles::new();
+            let group: Vec<(SecretName, SecretSet)> = bundle.secrets.into_iter().collect();
+            admit(&mut good, group, &self.config.layout, &mut held);
+            sound.retain(|name| !held.contains_key(name));
+            troubles.extend(held);
+            bundle = Bundle { secrets: good.secrets, remarks: bundle.remarks, ..Bundle::default() };
+        }
+        let state = self.next(at, &bundle, &sound, &troubles, cut.as_ref());
+        self.publish(at, Unpublished { bundle, state, sound, troubles }, cut.as_ref())
+    }
+
+    /// What is to be remembered of a set, were it published now.
+    fn next(
+        &self,
+        at: Duration,
+        bundle: &Bundle,
+        fresh: &BTreeSet<SecretName>,
+        troubles: &Troubles,
+        cut: Option<&Told>,
+    ) -> State {
+        let secret = |(name, set): (&SecretName, &SecretSet)| {
+            let before = self.state.secret(name);
+            match before {
+                Some(before) if !fresh.contains(name) => {
+                    let error = troubles.get(name).map(|told| told.class.to_owned());
+                    SecretState { error: error.or_else(|| before.error.clone()), ..before.clone() }
+                }
+                Some(_) | None => SecretState::of(name, set, before, at),
+            }
+        };
+        let mut state = self.state.clone();
+        state.secrets = bundle.secrets.iter().map(secret).collect();
+        state.refresh = self.asking.settled();
+        state.given_back = bundle.secrets.is_empty();
+        let first = cut.or_else(|| troubles.values().next());
+        let held_back = state.secrets.iter().find_map(|secret| secret.error.clone());
+        state.last_error = first.map(|told| told.class.to_owned()).or(held_back);
+        if state.last_error.is_none() {
+            state.failures = 0;
+            state.fetched_at = clock::stamp(clock::wall());
+            state.boot_ms.fetched = millis(at);
+        } else {
+            state.failures = state.failures.saturating_add(1);
+        }
+        state
+    }
+
+    /// Publishes a set that can be rendered; says what came of it, if anything.
+    pub(super) fn publish(
+        &mut self,
+        at: Duration,
+        mut set: Unpublished,
+        cut: Option<&Told>,
+    ) -> Option<News> {
+        match self.write(at, &set.bundle, &mut set.state) {
+            Ok(news) => {
+                self.store.settle();
+                self.trouble.tell(&set.troubles, cut, &set.sound);
+                if self.state.last_error.is_none() {
+                    self.schedule.recovered();
+                }
+                let class = self.state.last_error.clone();
+                self.count(|counters| match class {
+                    Some(class) => counters.failed(&class),
+                    None => counters.passes_ok += 1,
+                });
+                news
+            }
+            Err(error) => {
+                let told = unwritten(&error);
+                self.retry = Some(at + self.schedule.after_failure(told.retry));
+                self.unpublished = Some(set);
+                self.failed(&Troubles::new(), Some(&told));
+                None
+            }
+        }
+    }
+
+    /// Writes a set; says what came of it, if anything.
+    fn write(
+        &mut self,
+        at: Duration,
+        bundle: &Bundle,
+        state: &mut State,
+    ) -> Result<Option<News>, PublishError> {
+        self.stamp(state);
+        let layout = self.layout(bundle).clone();
+        let outcome = Publisher {
+            store: self.store,
+            layout: &layout,
+            renew: self.config.renew,
+            origin: &self.state.origin,
+            silent_until: state.boot_ms.silent_until,
+            remarked: &mut self.remarked,
+        }
+        .publish(bundle, state)?;
+        let fewer = state.secrets.len() < self.state.secrets.len();
+        self.state = state.clone();
+        self.show();
+        let Outcome::Published(generation) = outcome else {
+            return Ok(None);
+        };
+        self.count(|counters| counters.publishes += 1);
+        let lifetimes_alone =
+            self.store.replaced().is_some_and(|old| differs_by_lifetimes(&old, bundle));
+        if fewer {
+            // What is gone from the vault must be gone from here.
+            self.store.sweep();
+        } else {
+            self.published = at;
+            self.sweep = self.sweep.or(Some(at + LINGER));
+        }
+        let news = if lifetimes_alone { News::Lifetimes } else { News::Changed };
+        Ok(Some(news(generation)))
+    }
+
+    /// Looks at what is published, and puts back what something else has changed.
+    pub(super) fn heal(&mut self) -> Option<News> {
+        let at = clock::boot();
+        self.store.suspect();
+        let Some(standing) = self.store.standing() else {
+            tracing::warn!("published files were altered and can't be put back; fetching anew");
+            let soon = self.state.boot_ms.fetched.saturating_add(10_000);
+            let soon = at.max(Duration::from_millis(soon));
+            self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
+            return None;
+        };
+        let bundle = self.state.bundle(standing.entries);
+        match self.write(at, &bundle, &mut self.state.clone()) {
+            Ok(None) => None,
+            Ok(Some(News::Changed(generation) | News::Lifetimes(generation))) => {
+                tracing::warn!("put back published files that something else had altered");
+                Some(News::Changed(generation))
+            }
+            Err(error) => {
+                let Told { text, hint, .. } = unwritten(&error);
+                tracing::warn!(error = text, hint, "published files were altered; put back later");
+                None
+            }
+        }
+    }
+
+    /// Publishes a set of nothing, which no start adopts.
+    pub(super) fn take_away(&mut self) {
+        let mut state = self.state.clone();
+        state.secrets.clear();
+        state.given_back = true;
+        if let Err(error) = self.write(clock::boot(), &Bundle::default(), &mut state) {
+            tracing::debug!(error = chain(&error), "nothing more can be written; it is removed");
+            self.store.remove();
+        }
+    }
+
+    /// An empty set has no files at all, rather than empty ones.
+    fn layout(&self, bundle: &Bundle) -> &Layout {
+        if bundle.secrets.is_empty() { &self.nothing } else { &self.config.layout }
+    }
+}
+
+/// What there is to say of a set that could not be written.
+fn unwritten(error: &PublishError) -> Told {
+    let (hint, retry) = match error {
+        PublishError::Render(error) => (Some(error.hint()), Retry::Never),
+        PublishError::Write(error) => (error.hint(), Retry::Backoff),
+    };
+    Told { class: error.class(), text: chain(error), hint, retry }
+}
+
+/// Takes into `good` those of `group` with which it can be rendered; halves the group until it is
+/// clear which can't.
+fn admit(
+    good: &mut Bundle,
+    group: Vec<(SecretName, SecretSet)>,
+    layout: &Layout,
+    held: &mut Troubles,
+) {
+    let mut names = Vec::new();
+    let mut before = Vec::new();
+    for (name, set) in group {
+        before.push(good.secrets.insert(name.clone(), set));
+        names.push(name);
+    }
+    let Err(error) = render(good, layout) else {
+        return;
+    };
+    let told = Told {
+        hint: Some(error.hint()),
+        retry: Retry::Never,
+        ..Told::said("render", chain(&error))
+    };
+    let mut group = Vec::new();
+    for (name, before) in names.into_iter().zip(before) {
+        let new = match before {
+            Some(before) => good.secrets.insert(name.clone(), before),
+            None => good.secrets.remove(&name),
+        };
+        group.extend(new.map(|new| (name, new)));
+    }
+    if group.len() < 2 {
+        held.extend(group.into_iter().map(|(name, _)| (name, told.clone())));
+        return;
+    }
+    let second = group.split_off(group.len() / 2);
+    admit(good, group, layout, held);
+    admit(good, second, layout, held);
+}
+
+/// Whether nothing but the values of `TTL` differs.
+fn differs_by_lifetimes(old: &Entries, new: &Bundle) -> bool {
+    old.len() == new.secrets.len()
+        && new.secrets.iter().all(|(name, set)| {
+            old.get(name).is_some_and(|old| {
+                let old = old.iter().map(|entry| entry.iter());
+                let new = set.entries.iter().map(|entry| entry.iter());
+                old.len() == new.len()
+                    && old.zip(new).all(|(old, new)| {
+                        old.len() == new.len()
+                            && old.zip(new).all(|(old, new)| {
+                                old.key == new.key
+                                    && (old.key == TTL || old.value.expose() == new.value.expose())
+                            })
+                    })
+            })
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::name::{Case, Variables};
+    use crate::render::tests::{bundle, layout};
+
+    fn env() -> Layout {
+        let variables = Variables::new("{identity}_{key}", Case::Keep).unwrap();
+        Layout { variables, ..layout("files,env") }
+    }
+
+    fn held(good: &mut Bundle, new: Bundle, layout: &Layout) -> Vec<String> {
+        let mut held = Troubles::new();
+        admit(good, new.secrets.into_iter().collect(), layout, &mut held);
+        held.keys().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn those_that_cannot_be_rendered_keep_their_last_good_version() {
+        let mut good = bundle(&[
+            ("a", &[&[("k", "old")]]),
+            ("b", &[&[("k", "old")]]),
+            ("c", &[&[("k", "old")]]),
+        ]);
+        let new = bundle(&[
+            ("a", &[&[("k", "new")]]),
+            ("b", &[&[("k", "nu\0l")]]),
+            ("c", &[&[("k", "new")]]),
+            ("d", &[&[("k", "nu\0l")]]),
+            ("e", &[&[("k", "new")]]),
+        ]);
+        assert_eq!(held(&mut good, new, &env()), ["b", "d"]);
+        let flat = |name: &str| {
+            let set = good.secrets.get(&SecretName::new(name).unwrap())?;
+            Some(set.flat().get("k")?.expose().clone())
+        };
+        for (name, value) in [
+            ("a", Some("new")),
+            ("b", Some("old")),
+            ("c", Some("new")),
+            ("d", None),
+            ("e", Some("new")),
+        ] {
+            assert_eq!(flat(name).as_deref(), value, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_change_of_lifetimes_alone_is_told_from_any_other() {
+        let entries = |bundle: Bundle| -> Entries {
+            bundle.secrets.into_iter().map(|(name, set)| (name, set.entries)).collect()
+        };
+        let old = || entries(bundle(&[("a", &[&[("password", "x"), ("TTL", "60")]])]));
+        for (new, alone) in [
+            (bundle(&[("a", &[&[("password", "x"), ("TTL", "30")]])]), true),
+            (bundle(&[("a", &[&[("password", "y"), ("TTL", "30")]])]), false),
+            (bundle(&[("a", &[&[("password", "x")]])]), false),
+            (bundle(&[("a", &[&[("password", "x"), ("TTL", "60")], &[("k", "v")]])]), false),
+            (bundle(&[("b", &[&[("password", "x"), ("TTL", "60")]])]), false),
+            (bundle(&[]), false),
+        ] {
+            assert_eq!(differs_by_lifetimes(&old(), &new), alone, "{new:?}");
+        }
+    }
+}

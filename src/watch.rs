@@ -1,0 +1,177 @@
+//! Files that change under the agent: hints to look again, which carry no facts.
+//!
+//! Directories are watched, not files, since the kubelet replaces files by turning links. What a
+//! hint may mean is decided by reading: an input counts as changed only if its bytes differ.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use notify::event::{AccessKind, AccessMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use ring::digest;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+use zeroize::Zeroizing;
+
+/// Changes come in bursts, of which the last counts.
+const BURST: Duration = Duration::from_millis(100);
+/// Longer than one grace period of the kernel takes.
+const GRACE: Duration = Duration::from_micros(500);
+/// Inputs that never rest are followed no faster.
+const REST: Duration = Duration::from_millis(200);
+
+/// What has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// A file that the settings name.
+    Inputs,
+    /// Perhaps the top of the output directory.
+    Output,
+}
+
+/// Watches the files that settings name, and the top of the output directory.
+pub struct Watch {
+    inputs: Vec<PathBuf>,
+    output: PathBuf,
+    seen: Vec<Option<digest::Digest>>,
+    signs: Arc<Signs>,
+    /// Until when nothing is taken up.
+    rested: Instant,
+    /// None where the system has no watch left.
+    watcher: Option<RecommendedWatcher>,
+}
+
+#[derive(Debug, Default)]
+struct Signs {
+    inputs: AtomicBool,
+    output: AtomicBool,
+    any: Notify,
+}
+
+impl Watch {
+    /// Starts to watch. What can't be watched is said once, and is looked at with each pass.
+    pub fn new(inputs: Vec<PathBuf>, output: &Path) -> Self {
+        let signs = Arc::new(Signs::default());
+        let rested = Instant::now();
+        let output = output.to_owned();
+        let mut watch = Self { inputs, output, seen: Vec::new(), signs, rested, watcher: None };
+        let started = watch.start();
+        // Read after the watch stands, so that no change falls between the two.
+        watch.seen = watch.read();
+        match started {
+            Ok(watcher) => watch.watcher = Some(watcher),
+            Err(error) => tracing::warn!(
+                error = reason(&error),
+                "files can't be watched (inotify instances and watches are limited by user): a changed file is taken up at the next pass"
+            ),
+        }
+        watch
+    }
+
+    fn start(&self) -> notify::Result<RecommendedWatcher> {
+        let (signs, top) = (Arc::clone(&self.signs), self.output.clone());
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            if event.as_ref().is_ok_and(is_reading) {
+                return;
+            }
+            let is_output =
+                event.is_ok_and(|event| event.paths.iter().any(|path| path.starts_with(&top)));
+            let sign = if is_output { &signs.output } else { &signs.inputs };
+            sign.store(true, Ordering::Relaxed);
+            signs.any.notify_one();
+        })?;
+        for folder in self.folders() {
+            if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
+                let (folder, error) = (folder.display(), reason(&error));
+                tracing::warn!(%folder, error, "can't be watched: a file that changes there is taken up at the next pass");
+            }
+        }
+        Ok(watcher)
+    }
+
+    /// Waits for a change. Cancel-safe: what it has heard of is not forgotten.
+    pub async fn changed(&mut self) -> Hint {
+        loop {
+            let heard = |sign: &AtomicBool| sign.load(Ordering::Relaxed);
+            while !heard(&self.signs.inputs) && !heard(&self.signs.output) {
+                self.signs.any.notified().await;
+            }
+            sleep_until(self.rested.max(Instant::now() + BURST)).await;
+            if self.signs.inputs.swap(false, Ordering::Relaxed) && self.look() {
+                self.rested = Instant::now() + REST;
+                return Hint::Inputs;
+            }
+            if self.signs.output.swap(false, Ordering::Relaxed) {
+                return Hint::Output;
+            }
+        }
+    }
+
+    /// Stops watching, so that the process can end at once.
+    ///
+    /// Where the kernel closes an inotify instance that still has watches, it waits for two of its
+    /// grace periods, some ten milliseconds; with a moment between the two there is no waiting.
+    pub fn end(&mut self) {
+        let Some(mut watcher) = self.watcher.take() else { return };
+        for folder in self.folders() {
+            // One that could not be watched is not.
+            watcher.unwatch(folder).ok();
+        }
+        std::thread::sleep(GRACE);
+    }
+
+    /// The output directory, and those of the inputs.
+    fn folders(&self) -> BTreeSet<&Path> {
+        let inputs = self.inputs.iter().filter_map(|path| path.parent());
+        inputs.chain([self.output.as_path()]).collect()
+    }
+
+    /// Reads the inputs, and says whether any differs from what was read last.
+    pub fn look(&mut self) -> bool {
+        let now = self.read();
+        let same = now.iter().map(shown).eq(self.seen.iter().map(shown));
+        self.seen = now;
+        !same
+    }
+
+    fn read(&self) -> Vec<Option<digest::Digest>> {
+        let read = |path: &PathBuf| {
+            let bytes = Zeroizing::new(fs::read(path).ok()?);
+            Some(digest::digest(&digest::SHA256, &bytes))
+        };
+        self.inputs.iter().map(read).collect()
+    }
+}
+
+fn shown(digest: &Option<digest::Digest>) -> Option<&[u8]> {
+    digest.as_ref().map(AsRef::as_ref)
+}
+
+/// Readers, of whom we are one, change nothing.
+fn is_reading(event: &Event) -> bool {
+    match event.kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
+        EventKind::Access(_) => true,
+        EventKind::Any
+        | EventKind::Create(_)
+        | EventKind::Modify(_)
+        | EventKind::Remove(_)
+        | EventKind::Other => false,
+    }
+}
+
+/// What the system said; the error's own words may hold paths of no interest.
+fn reason(error: &notify::Error) -> String {
+    match &error.kind {
+        notify::ErrorKind::Io(error) => error.to_string(),
+        notify::ErrorKind::MaxFilesWatch => "no watch is left".to_owned(),
+        notify::ErrorKind::PathNotFound => "a folder is missing".to_owned(),
+        notify::ErrorKind::Generic(_)
+        | notify::ErrorKind::WatchNotFound
+        | notify::ErrorKind::InvalidConfig(_) => error.to_string(),
+    }
+}
