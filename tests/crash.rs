@@ -234,26 +234,29 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(demo_secrets: bool) -> Self {
+    fn new() -> Self {
         // Plain HTTP: certificates have no part in this, and starts are many.
-        let options = Options { tls: false, demo_secrets, ..Options::default() };
+        let options = Options { tls: false, ..Options::default() };
         let mut scene = Scene::with(options);
         scene.set("SEGURA_RENEW_INTERVAL", "1s").set("SEGURA_STARTUP_TIMEOUT", "30s");
         Self { scene, before: None }
     }
 
-    /// Has a first set published and waits until it is due.
+    /// Has a first set published.
     fn publish_first(&mut self) {
         self.scene.init().ended(0);
         let copy = memory_dir();
         copy_into(self.scene.dir.path(), copy.path());
+        let files = visible(copy.path());
+        self.before = Some((copy, files));
+    }
+
+    fn wait_until_due(&self) {
         let due = self.scene.state()["boot_ms"]["next_due"].as_u64().expect("an interval is set");
         until("the set is due", || {
             let now = clock_gettime(ClockId::Boottime);
             u64::try_from(now.tv_sec * 1000 + now.tv_nsec / 1_000_000).expect("a time") > due
         });
-        let files = visible(copy.path());
-        self.before = Some((copy, files));
     }
 
     /// An agent in a directory of its own, as a pod of its own.
@@ -361,16 +364,17 @@ fn copy_into(from: &Path, to: &Path) {
 
 #[test]
 fn a_first_publish_can_be_killed_anywhere() {
-    let mut stage = Stage::new(true);
+    let mut stage = Stage::new();
     stage.scene.set("SEGURA_OUTPUT", "files,json");
     stage.kill_at_each("a_first_publish_can_be_killed_anywhere", 50);
 }
 
 #[test]
 fn a_replacing_publish_can_be_killed_anywhere() {
-    let mut stage = Stage::new(true);
+    let mut stage = Stage::new();
     stage.scene.set("SEGURA_OUTPUT", "files,json");
     stage.publish_first();
+    stage.wait_until_due();
     stage.scene.vault.set_data(SEED, r#"{"hostname": "other", "pin": "1"}"#);
     stage.kill_at_each("a_replacing_publish_can_be_killed_anywhere", 50);
     assert_eq!(stage.scene.vault.provision_count(), 1, "renewal only reads");
@@ -378,21 +382,9 @@ fn a_replacing_publish_can_be_killed_anywhere() {
 
 #[test]
 fn a_publish_whose_names_come_and_go_can_be_killed_anywhere() {
-    let mut stage = Stage::new(false);
-    stage.scene.unset("SEGURA_IDENTITY");
-    let put = |identity: &str, value: &str| {
-        let secret = serde_json::json!({"identity": identity, "data": {"k": value}});
-        stage.scene.vault.put_secret(secret);
-    };
-    put("stays", "old");
-    put("goes/away", "old");
+    let mut stage = Stage::new();
+    stage.scene.set("SEGURA_RENEW_INTERVAL", "off").set("SEGURA_OUTPUT", "files,json");
     stage.publish_first();
-    let put = |identity: &str, value: &str| {
-        let secret = serde_json::json!({"identity": identity, "data": {"k": value}});
-        stage.scene.vault.put_secret(secret);
-    };
-    put("stays", "new");
-    put("comes/along", "new");
-    stage.scene.vault.remove_secret("goes/away");
+    stage.scene.set("SEGURA_OUTPUT", "files,env");
     stage.kill_at_each("a_publish_whose_names_come_and_go_can_be_killed_anywhere", 30);
 }

@@ -3,14 +3,18 @@
 #![expect(clippy::panic, reason = "a helper that can't go on fails the test that called it")]
 
 pub mod host;
+pub mod sidecar;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{PipeReader, PipeWriter, Write, pipe};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -23,7 +27,7 @@ pub const POD: &str = "web-7d4b9c6f5-x2k4z";
 
 /// A vault, an output directory on tmpfs, and the environment of a pod.
 pub struct Scene {
-    pub vault: DevVault,
+    pub vault: Arc<DevVault>,
     pub dir: TempDir,
     env: BTreeMap<String, String>,
 }
@@ -43,7 +47,7 @@ impl Scene {
     }
 
     pub fn with(options: Options) -> Self {
-        let vault = DevVault::start(options);
+        let vault = Arc::new(DevVault::start(options));
         let dir = memory_dir();
         let mut env: BTreeMap<String, String> = vault.env().into_iter().collect();
         for (name, value) in [
@@ -56,6 +60,15 @@ impl Scene {
             env.insert(name.to_owned(), value.to_owned());
         }
         Self { vault, dir, env }
+    }
+
+    /// Another pod of the same workload, with a directory of its own and the same vault.
+    pub fn beside(&self, pod: &str) -> Self {
+        let dir = memory_dir();
+        let mut env = self.env.clone();
+        env.insert("SEGURA_POD_NAME".to_owned(), pod.to_owned());
+        env.insert("SEGURA_OUTPUT_DIR".to_owned(), dir.path().display().to_string());
+        Self { vault: Arc::clone(&self.vault), dir, env }
     }
 
     /// Sets a variable of the pod.
@@ -212,6 +225,22 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(5));
     }
     panic!("it never came true that {what}");
+}
+
+/// A pipe that takes not one byte more; the reading end keeps it open.
+pub fn full_pipe() -> (PipeReader, PipeWriter, usize) {
+    let (reader, mut writer) = pipe().expect("a pipe");
+    fcntl_setfl(&writer, OFlags::NONBLOCK).expect("a pipe has flags");
+    let mut filled = 0;
+    while let Ok(written) = writer.write(&[b'.'; 1024]) {
+        filled += written;
+    }
+    while writer.write(b".").is_ok() {
+        filled += 1;
+    }
+    // Whoever writes now would block, as with a pipe of the container runtime.
+    fcntl_setfl(&writer, OFlags::empty()).expect("a pipe has flags");
+    (reader, writer, filled)
 }
 
 fn names(dir: &Path) -> Vec<String> {

@@ -2,7 +2,9 @@
 //! everything is broken in turn and the log says all it can.
 
 mod canaries;
+mod memory;
 mod process;
+mod sidecar;
 
 use std::fs;
 use std::os::unix::fs::symlink;

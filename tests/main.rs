@@ -7,13 +7,18 @@ mod dev_vault;
 mod harness;
 
 mod architecture;
+mod check;
 mod container;
 mod crash;
 mod directory;
 mod faults;
+mod herd;
 mod init;
 mod leaks;
 mod provision;
 mod resolve;
+mod rotation;
 mod settings;
+mod sidecar;
+mod tell;
 mod tls;

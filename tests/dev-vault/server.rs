@@ -11,10 +11,10 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::mpsc::UnboundedReceiver,
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval_at, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -62,6 +62,7 @@ pub async fn serve(
     mut orders: UnboundedReceiver<Order>,
 ) -> io::Result<()> {
     let mut listener = Some(TcpListener::from_std(listener)?);
+    let mut reserved = None;
     let mut connections = JoinSet::new();
     let rotation = tokio::spawn(rotate(shared.clone()));
     loop {
@@ -83,9 +84,10 @@ pub async fn serve(
                     Some(Order::Down(ack)) => {
                         listener = None;
                         connections.shutdown().await;
+                        reserved = reserve(address).await;
                         (Ok(()), ack)
                     }
-                    Some(Order::Up(ack)) => (up(&mut listener, address).await, ack),
+                    Some(Order::Up(ack)) => (up(&mut listener, reserved.take(), address).await, ack),
                     Some(Order::Disconnect(ack)) => {
                         connections.shutdown().await;
                         (Ok(()), ack)
@@ -101,9 +103,33 @@ pub async fn serve(
     Ok(())
 }
 
-async fn up(listener: &mut Option<TcpListener>, address: SocketAddr) -> io::Result<()> {
+/// Keeps the port while nobody listens there, or some connection might take it for its own end.
+async fn reserve(address: SocketAddr) -> Option<TcpSocket> {
+    let bind = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address).map(|()| socket)
+    };
+    for _ in 0..100 {
+        if let Ok(socket) = bind() {
+            return Some(socket);
+        }
+        // A process that is just being started holds every descriptor for a moment.
+        sleep(Duration::from_millis(5)).await;
+    }
+    None
+}
+
+async fn up(
+    listener: &mut Option<TcpListener>,
+    reserved: Option<TcpSocket>,
+    address: SocketAddr,
+) -> io::Result<()> {
     if listener.is_none() {
-        *listener = Some(TcpListener::bind(address).await?);
+        *listener = Some(match reserved {
+            Some(socket) => socket.listen(1_024)?,
+            None => TcpListener::bind(address).await?,
+        });
     }
     Ok(())
 }
@@ -117,7 +143,7 @@ async fn accept(listener: Option<&TcpListener>) -> (TcpStream, SocketAddr) {
                     return accepted;
                 }
                 // Out of descriptors: some connection has to end first.
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                sleep(Duration::from_millis(20)).await;
             }
         }
     }

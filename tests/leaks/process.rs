@@ -1,19 +1,17 @@
 //! What the process itself gives away: to its peers, to a stderr that nobody reads, in a panic.
 
 use std::fs;
-use std::io::{Read, Write, pipe};
+use std::io::{Read, pipe};
 use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-
-use rustix::fs::{OFlags, fcntl_setfl};
 
 use super::canaries::Canaries;
 use super::{Case, LOGIN, SECRET, VALUE, scene};
 use crate::{
     dev_vault::{Effect, Fault},
     harness::{
-        Run,
+        Run, full_pipe,
         host::{NOBODY, can_be_others, is_root},
         side_by_side, until,
     },
@@ -54,22 +52,6 @@ fn a_process_of_the_same_user_reads_nothing_from_the_agent() {
         process.kill().unwrap();
         process.wait().unwrap();
     }
-}
-
-/// A pipe that takes not one byte more; the reading end keeps it open.
-fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter, usize) {
-    let (reader, mut writer) = pipe().expect("a pipe");
-    fcntl_setfl(&writer, OFlags::NONBLOCK).expect("a pipe has flags");
-    let mut filled = 0;
-    while let Ok(written) = writer.write(&[b'.'; 1024]) {
-        filled += written;
-    }
-    while writer.write(b".").is_ok() {
-        filled += 1;
-    }
-    // Whoever writes now would block, as with a pipe of the container runtime.
-    fcntl_setfl(&writer, OFlags::empty()).expect("a pipe has flags");
-    (reader, writer, filled)
 }
 
 #[test]

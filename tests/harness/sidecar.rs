@@ -1,0 +1,214 @@
+//! A sidecar as a child: what it says is collected as it says it, and it never outlives its test.
+
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a helper that can't go on fails the test that called it"
+)]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{Run, Scene, send, until};
+
+/// A running sidecar; killed when it is dropped.
+pub struct Sidecar {
+    child: Child,
+    said: Arc<Mutex<Vec<String>>>,
+    listener: Option<JoinHandle<()>>,
+}
+
+impl Scene {
+    /// Starts a sidecar and goes on.
+    pub fn sidecar(&self) -> Sidecar {
+        Sidecar::spawn(self.agent(&["sidecar"]))
+    }
+
+    /// Starts a sidecar and waits until its set stands.
+    #[track_caller]
+    pub fn kept(&self) -> Sidecar {
+        let sidecar = self.sidecar();
+        let stands =
+            |line: &String| line.contains("adopted the set") || line.contains("published\"");
+        until("the sidecar has a set", || sidecar.log().iter().any(stands));
+        until("the sidecar renews it", || self.is_renewed());
+        sidecar
+    }
+
+    /// Whether the agent that holds the directory has begun to renew: from then on it promises more
+    /// than what a start promises for it.
+    fn is_renewed(&self) -> bool {
+        let modified = |name: &str| {
+            let file = fs::metadata(self.path("..segura").join(name)).ok()?;
+            file.modified().ok()
+        };
+        let own = modified("state.json").is_some_and(|at| Some(at) >= modified("holder"));
+        let now = clock_gettime(ClockId::Boottime).tv_sec.unsigned_abs() * 1_000;
+        let promised = |state: &serde_json::Value| state["boot_ms"]["silent_until"].as_u64();
+        own && promised(&self.state()).is_some_and(|until| until > now + 100_000)
+    }
+
+    /// What `check` answers: yes or no, and its one line.
+    #[track_caller]
+    pub fn check(&self, question: &str) -> (bool, String) {
+        let run = Run::of(self.agent(&["check", question]).output().expect("the agent runs"));
+        assert_eq!(run.stderr, "", "a probe's one line is on stdout");
+        (run.code == Some(0), run.stdout.trim_end().to_owned())
+    }
+
+    /// How many passes have failed since the last success.
+    pub fn failures(&self) -> u64 {
+        self.state()["failures"].as_u64().expect("a number")
+    }
+
+    /// The class of the trouble that an identity is held back for.
+    pub fn held_back(&self, identity: &str) -> Option<String> {
+        let state = self.state();
+        let secrets = state["secrets"].as_array().expect("a list");
+        let secret = secrets.iter().find(|secret| secret["identity"] == identity)?;
+        secret["error"].as_str().map(str::to_owned)
+    }
+}
+
+impl Sidecar {
+    /// Starts a command whose stderr is a pipe, if nothing else was said of it.
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the agent starts");
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let listener = child.stderr.take().map(|stderr| {
+            let said = Arc::clone(&said);
+            thread::spawn(move || {
+                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                    said.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                }
+            })
+        });
+        Self { child, said, listener }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Every line of the log so far.
+    pub fn log(&self) -> Vec<String> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many lines hold this.
+    pub fn said(&self, part: &str) -> usize {
+        self.log().iter().filter(|line| line.contains(part)).count()
+    }
+
+    /// The warnings so far, but for the one that the seed's entries always cause.
+    pub fn warnings(&self) -> Vec<String> {
+        let counts =
+            |line: &String| line.contains("\"WARN\"") && !line.contains(" disagree about ");
+        self.log().into_iter().filter(counts).collect()
+    }
+
+    /// Warnings and errors of a log that is text.
+    pub fn complaints(&self) -> Vec<String> {
+        let bad =
+            |line: &String| [" WARN ", "ERROR ", "segura-agent: "].iter().any(|b| line.contains(b));
+        self.log().into_iter().filter(bad).collect()
+    }
+
+    /// Waits until it has said this, and gives the first such line.
+    #[track_caller]
+    pub fn says(&self, part: &str) -> String {
+        let said = || self.log().into_iter().find(|line| line.contains(part));
+        until(&format!("it says {part:?}"), || said().is_some());
+        said().unwrap_or_default()
+    }
+
+    /// Asserts that there are so many warnings, once the last of them has been read.
+    #[track_caller]
+    pub fn assert_warned(&self, times: usize, what: &str) {
+        until("the warnings are read", || self.warnings().len() >= times);
+        assert_eq!(self.warnings().len(), times, "{what}: {:?}", self.warnings());
+    }
+
+    /// Asserts that so many lines hold this, once the last of them has been read.
+    #[track_caller]
+    pub fn assert_said(&self, part: &str, times: usize, what: &str) {
+        until("the lines are read", || self.said(part) >= times);
+        assert_eq!(self.said(part), times, "{what}: {:?}", self.log());
+    }
+
+    pub fn send(&self, signal: Signal) {
+        send(&self.child, signal);
+    }
+
+    /// Whether it has ended, all that it said being read.
+    pub fn has_ended(&self) -> bool {
+        self.listener.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits for its end, and says how it ended with all that it said.
+    #[track_caller]
+    pub fn ends(mut self) -> Run {
+        until("the sidecar ends", || !matches!(self.child.try_wait(), Ok(None)));
+        self.end()
+    }
+
+    /// Has it end, as the kubelet does, and asserts that it ends well.
+    #[track_caller]
+    pub fn stop(self) -> Run {
+        self.send(Signal::TERM);
+        let run = self.ends();
+        run.ended(0);
+        run
+    }
+
+    /// Kills it where it is.
+    pub fn kill(mut self) -> Run {
+        self.send(Signal::KILL);
+        self.end()
+    }
+
+    fn end(&mut self) -> Run {
+        let status = self.child.wait().expect("it is ours");
+        if let Some(listener) = self.listener.take() {
+            // A command that the agent has started may keep the pipe open for longer than it.
+            for _ in 0..200 {
+                if listener.is_finished() {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+        Run { code: status.code(), stdout: String::new(), stderr: self.log().join("\n") }
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.child.kill().ok();
+            self.child.wait().ok();
+        }
+    }
+}
+
+/// Asserts that something holds for a while, for what must not happen.
+#[track_caller]
+pub fn for_a_while(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..150 {
+        assert!(holds(), "it was not so all the while that {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A port of loopback that nobody has.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+    listener.local_addr().expect("it is bound").port()
+}

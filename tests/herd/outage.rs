@@ -1,0 +1,121 @@
+//! A vault that is gone for long: what stands stays, few attempts are made, and recovery is prompt.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::report;
+use crate::harness::Scene;
+use crate::tell::agent::{after_passes, change, passes, scene};
+
+/// No step of the backoff is longer.
+const LONGEST_STEP: Duration = Duration::from_secs(300);
+/// For the pass itself, on a busy machine.
+const PASS: Duration = Duration::from_secs(20);
+
+/// Takes connections where the vault was, and closes each at once.
+struct Counter {
+    taken: Arc<AtomicUsize>,
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Counter {
+    fn at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).expect("the vault has left the port");
+        listener.set_nonblocking(true).expect("a listener");
+        let (taken, over) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+        let (count, end) = (Arc::clone(&taken), Arc::clone(&over));
+        let thread = thread::spawn(move || {
+            while !end.load(Ordering::Relaxed) {
+                match listener.accept() {
+                    Ok(_) => drop(count.fetch_add(1, Ordering::Relaxed)),
+                    Err(_) => thread::sleep(Duration::from_millis(20)),
+                }
+            }
+        });
+        Self { taken, over, thread: Some(thread) }
+    }
+
+    fn ends(mut self) -> usize {
+        self.stop();
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    fn stop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+impl Drop for Counter {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What an outage was like.
+#[derive(Debug)]
+struct Outage {
+    attempts: usize,
+    recovery: Duration,
+}
+
+/// Has the vault gone for so long, and a new value in it when it comes back.
+fn outage(scene: &Scene, lasts: Duration, value: &str) -> Outage {
+    let before = scene.published();
+    scene.vault.go_down();
+    let counter = Counter::at(scene.vault.address());
+    let end = scene.vault.elapsed() + lasts;
+    while scene.vault.elapsed() < end {
+        assert_eq!(scene.published(), before, "what stands is left alone");
+        thread::sleep(Duration::from_millis(500));
+    }
+    let ready = scene.agent(&["check", "ready"]).output().expect("the agent runs");
+    assert!(ready.status.success(), "{ready:?}");
+    let attempts = counter.ends();
+    change(scene, value);
+    scene.vault.come_back();
+    let back = scene.vault.elapsed();
+    let latest = back + LONGEST_STEP + PASS;
+    while scene.read("app/password") != value {
+        assert!(scene.vault.elapsed() < latest, "it has not recovered");
+        thread::sleep(Duration::from_millis(50));
+    }
+    Outage { attempts, recovery: scene.vault.elapsed() - back }
+}
+
+#[test]
+fn what_stands_outlives_a_short_outage() {
+    let scene = scene();
+    let sidecar = scene.sidecar();
+    after_passes(&scene, 1);
+    let found = outage(&scene, Duration::from_secs(4), "two");
+    assert!((1..20).contains(&found.attempts), "{found:?}");
+    assert!(found.recovery < PASS, "{found:?}");
+    sidecar.says("renewal works again");
+    assert_eq!(sidecar.complaints().len(), 1, "{:#?}", sidecar.log());
+    after_passes(&scene, 1);
+    sidecar.stop();
+}
+
+#[test]
+#[ignore = "takes eleven minutes"]
+fn what_stands_outlives_an_outage_of_ten_minutes() {
+    let mut scene = scene();
+    scene.set("SEGURA_RENEW_INTERVAL", "10s");
+    let sidecar = scene.sidecar();
+    after_passes(&scene, 0);
+    let short = outage(&scene, Duration::from_secs(15), "two");
+    assert!((1..30).contains(&short.attempts), "{short:?}");
+    let long = outage(&scene, Duration::from_secs(600), "three");
+    report(&format!("{short:?}, {long:?}, {} answers in all", passes(&scene)));
+    assert!((1..60).contains(&long.attempts), "{long:?}");
+    assert_eq!(sidecar.complaints().len(), 2, "{:#?}", sidecar.log());
+    after_passes(&scene, 1);
+    sidecar.stop();
+}

@@ -1,0 +1,177 @@
+//! How it ends, and how it goes on after what would end others.
+
+mod harm;
+
+use std::{net::TcpListener, time::Duration};
+
+use rustix::process::Signal;
+
+use super::{
+    Change, GIVE_BACK, LOGIN, POST, READ, left_by_init, password, pause, wait_until_fresh, with,
+};
+use crate::{
+    dev_vault::{Effect, Fault, Options},
+    harness::{SEED, Scene, side_by_side, sidecar::Sidecar, until},
+};
+
+/// Asserts that a termination ends it well, and soon by the vault's clock.
+#[track_caller]
+fn assert_ends_soon(scene: &Scene, sidecar: Sidecar, what: &str) {
+    let sent = scene.vault.elapsed();
+    sidecar.stop();
+    let took = scene.vault.elapsed() - sent;
+    assert!(took < Duration::from_secs(8), "{what}: {took:?}");
+}
+
+#[test]
+fn a_termination_ends_it_within_moments_whatever_it_waits_for() {
+    let cases: [(&str, Change); 4] = [
+        ("a read", |scene| scene.vault.fault(Fault::new("dapp", Effect::Hang))),
+        ("a login", |scene| scene.vault.fault(Fault::new("oauth2", Effect::Hang))),
+        ("a body", |scene| scene.vault.fault(Fault::new("dapp", Effect::Drip { ms: 2_000 }))),
+        ("the next due", |scene| {
+            scene.vault.fault(Fault::rate_limit("", "3600"));
+        }),
+    ];
+    side_by_side(cases, |(what, spoil)| {
+        let mut scene = left_by_init();
+        scene.set("SEGURA_TIMEOUT", "1h").set("SEGURA_CONNECT_TIMEOUT", "1h");
+        let files = scene.published();
+        spoil(&scene);
+        let sidecar = scene.kept();
+        until("it asks", || !scene.asked().is_empty());
+        assert_ends_soon(&scene, sidecar, what);
+        assert_eq!(scene.published(), files, "{what}");
+    });
+}
+
+#[test]
+fn a_termination_ends_it_while_it_connects() {
+    let mut scene = left_by_init();
+    scene.set("SEGURA_TIMEOUT", "1h").set("SEGURA_CONNECT_TIMEOUT", "1h");
+    scene.vault.go_down();
+    // Whoever connects here is never greeted.
+    let mut silent = None;
+    until("the vault has left its port", || {
+        silent = TcpListener::bind(scene.vault.address()).ok();
+        silent.is_some()
+    });
+    let silent = silent.unwrap();
+    silent.set_nonblocking(true).unwrap();
+    let sidecar = scene.kept();
+    let mut taken = None;
+    until("it connects", || {
+        taken = silent.accept().ok();
+        taken.is_some()
+    });
+    assert_ends_soon(&scene, sidecar, "connecting");
+}
+
+#[test]
+fn what_is_to_be_given_back_is_given_back_and_taken_away() {
+    let scene = with(Options::default(), |scene| {
+        scene.set("SEGURA_OUTPUT", "files,env,json");
+    });
+    let mut scene = scene;
+    scene.set("SEGURA_DEPROVISION", "true");
+    let sidecar = scene.kept();
+    until("it renews", || scene.count(READ) >= 1);
+    let run = sidecar.stop();
+    assert!(run.stderr.contains("\"given back\""), "{}", run.stderr);
+    assert_eq!(scene.count(GIVE_BACK), 1);
+    assert!(scene.vault.provisioned(SEED).is_empty());
+    assert!(scene.published().is_empty(), "{:?}", scene.entries());
+    assert_eq!(scene.state()["given_back"], true);
+    let (started, line) = scene.check("started");
+    assert!(!started && line.contains("given back"), "{line}");
+    assert_eq!(scene.generations().len(), 1, "no value stays: {:?}", scene.entries());
+    // The next one provisions anew.
+    let sidecar = scene.kept();
+    assert_eq!((scene.count(POST), scene.vault.provision_count()), (1, 2));
+    assert_eq!(scene.read("secret-postman/password"), password(&scene));
+    sidecar.stop();
+}
+
+#[test]
+fn without_the_wish_nothing_is_given_back() {
+    let scene = left_by_init();
+    let sidecar = scene.kept();
+    until("it renews", || scene.count(READ) >= 1);
+    sidecar.stop();
+    assert_eq!((scene.count(GIVE_BACK), scene.vault.provisioned(SEED).len()), (0, 1));
+}
+
+#[test]
+fn a_set_that_can_not_be_given_back_stays() {
+    let mut scene = left_by_init();
+    scene.set("SEGURA_DEPROVISION", "true");
+    let files = scene.published();
+    let sidecar = scene.kept();
+    scene.vault.go_down();
+    let sent = scene.vault.elapsed();
+    let run = sidecar.stop();
+    assert!(scene.vault.elapsed() - sent < Duration::from_secs(9));
+    assert!(run.stderr.contains("could not be given back"), "{}", run.stderr);
+    assert_eq!((scene.published(), &scene.state()["given_back"]), (files, &false.into()));
+    scene.vault.come_back();
+    let sidecar = scene.kept();
+    sidecar.send(Signal::TERM);
+    sidecar.ends().ended(0);
+    assert!(scene.vault.provisioned(SEED).is_empty());
+    assert_eq!(scene.vault.provision_count(), 1);
+}
+
+#[test]
+fn a_giving_back_that_may_have_happened_takes_the_set_away_in_time() {
+    let mut scene = left_by_init();
+    scene.set("SEGURA_DEPROVISION", "true");
+    scene.vault.fault(Fault::new("deprovision", Effect::Hang).after());
+    let sidecar = scene.kept();
+    let sent = scene.vault.elapsed();
+    sidecar.stop();
+    let took = scene.vault.elapsed() - sent;
+    assert!(took < Duration::from_secs(9), "{took:?}");
+    assert!(scene.published().is_empty());
+    assert_eq!(scene.state()["given_back"], true);
+}
+
+#[test]
+fn dues_that_were_slept_through_are_one_pass() {
+    let scene = left_by_init();
+    let sidecar = scene.kept();
+    until("it renews", || scene.count(READ) >= 1);
+    sidecar.send(Signal::STOP);
+    pause(2_500);
+    let (reads, woken) = (scene.count(READ), scene.vault.elapsed());
+    scene.vault.rotate();
+    sidecar.send(Signal::CONT);
+    until("it goes on", || scene.count(READ) >= reads + 2);
+    wait_until_fresh(&scene);
+    sidecar.stop();
+    let at: Vec<Duration> = scene
+        .vault
+        .requests()
+        .iter()
+        .filter(|request| request.method == "GET" && request.at >= woken)
+        .map(|request| request.at)
+        .collect();
+    for pair in at.windows(2) {
+        assert!(pair[1] - pair[0] > Duration::from_millis(700), "{at:?}");
+    }
+}
+
+#[test]
+fn tokens_that_live_two_seconds_are_replaced_without_a_word() {
+    let options = Options { token_ttl: Duration::from_secs(2), ..Options::default() };
+    let scene = with(options, |_| {});
+    let sidecar = scene.kept();
+    let mut failures = 0;
+    until("it has renewed often", || {
+        failures = failures.max(scene.failures());
+        scene.count(READ) >= 5
+    });
+    assert_eq!(failures, 0);
+    assert!(sidecar.warnings().is_empty(), "{:?}", sidecar.warnings());
+    assert!(scene.count(LOGIN) >= 2, "{:?}", scene.asked());
+    sidecar.stop();
+}

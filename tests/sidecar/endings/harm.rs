@@ -1,0 +1,197 @@
+//! A full volume, a full stderr, and SIGKILL anywhere.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a helper that can't go on fails the test that called it"
+)]
+
+use std::{fs, path::Path, process::Stdio};
+
+use nix::mount::MsFlags;
+
+use crate::{
+    harness::{
+        SEED, Scene, full_pipe,
+        host::{Memory, with_own_mounts},
+        sidecar::{Sidecar, for_a_while},
+        until,
+    },
+    sidecar::{POST, READ, WORKS, left_by_init, password, pause, poke, wait_until_fresh},
+};
+
+const FULL: &str = "No space left on device";
+
+/// Runs a sidecar that holds a newer set than its full volume takes; the next due is far away, and
+/// all has been asked for once. What remains to be done is to make room.
+fn with_a_set_in_hand(test: &str, interval: &str, run: impl Fn(&Scene, &Sidecar, &Path) + Sync) {
+    with_own_mounts(test, || {
+        let mut scene = Scene::new();
+        let _memory = Memory::mount(scene.dir.path(), 128, MsFlags::empty());
+        scene.set("SEGURA_RENEW_INTERVAL", interval);
+        scene.init().ended(0);
+        let (files, ballast) = (scene.published(), scene.path(".ballast"));
+        // Three pages for the state; a generation takes a dozen and more.
+        let room = rustix::fs::statvfs(scene.dir.path()).unwrap().f_bavail;
+        fs::write(&ballast, vec![0; (usize::try_from(room).unwrap() - 3) * 4096]).unwrap();
+        scene.vault.clear_requests();
+        scene.vault.rotate();
+        let sidecar = scene.kept();
+        poke(&scene);
+        until("it is told", || sidecar.said(FULL) > 0);
+        until("the state says so", || scene.state()["last_error"] == "write");
+        assert!(sidecar.said("sizeLimit") > 0, "{:?}", sidecar.log());
+        assert_eq!((scene.published(), scene.count(READ)), (files, 1));
+        run(&scene, &sidecar, &ballast);
+        wait_until_fresh(&scene);
+        until("the state says so", || scene.failures() == 0);
+        assert_eq!((scene.count(READ), scene.vault.provision_count()), (1, 1));
+        until("what was replaced is swept", || scene.generations().len() == 1);
+        sidecar.stop();
+    });
+}
+
+#[test]
+fn a_set_that_finds_no_room_is_published_from_memory_once_there_is_some() {
+    with_a_set_in_hand("a_set_that_finds_no_room", "10m", |scene, sidecar, ballast| {
+        for_a_while("it is not fetched again", || scene.count(READ) == 1);
+        sidecar.assert_warned(1, "");
+        fs::remove_file(ballast).unwrap();
+    });
+}
+
+#[test]
+fn a_set_that_finds_no_room_is_kept_where_renewal_is_off() {
+    with_a_set_in_hand("a_set_is_kept_where_renewal_is_off", "off", |scene, _, ballast| {
+        for_a_while("it is not fetched again", || scene.count(READ) == 1);
+        fs::remove_file(ballast).unwrap();
+    });
+}
+
+#[test]
+fn a_set_that_finds_no_room_is_not_forgotten_over_a_repair() {
+    with_a_set_in_hand("a_set_is_not_forgotten_over_a_repair", "10m", |scene, _, ballast| {
+        fs::remove_file(scene.path("secret-postman/1/username")).unwrap();
+        let failures = scene.failures();
+        fs::write(scene.path(".hint"), "").unwrap();
+        until("the repair has failed", || scene.failures() > failures);
+        fs::remove_file(ballast).unwrap();
+    });
+}
+
+#[test]
+fn that_there_is_room_again_is_told_when_it_is_so() {
+    with_a_set_in_hand("that_there_is_room_again_is_told", "10m", |scene, sidecar, ballast| {
+        fs::remove_file(ballast).unwrap();
+        wait_until_fresh(scene);
+        until("it is told", || sidecar.said(WORKS) == 1);
+    });
+}
+
+#[test]
+fn a_volume_without_one_free_page_keeps_its_set() {
+    with_own_mounts("a_volume_without_one_free_page", || {
+        let mut scene = Scene::new();
+        let _memory = Memory::mount(scene.dir.path(), 64, MsFlags::empty());
+        scene.set("SEGURA_RENEW_INTERVAL", "1s");
+        scene.init().ended(0);
+        let files = scene.published();
+        let sidecar = scene.kept();
+        let ballast = scene.path(".ballast");
+        fs::write(&ballast, vec![0; 64 * 4096]).unwrap_err();
+        scene.vault.rotate();
+        until("it is told", || sidecar.said(FULL) > 0);
+        let reads = scene.count(READ);
+        until("it goes on", || scene.count(READ) >= reads + 2);
+        assert_eq!(scene.published(), files);
+        fs::remove_file(&ballast).unwrap();
+        wait_until_fresh(&scene);
+        sidecar.stop();
+        assert_eq!(scene.vault.provision_count(), 1);
+    });
+}
+
+#[test]
+fn what_was_given_back_is_not_served_on_though_the_volume_is_full() {
+    with_own_mounts("what_was_given_back_is_not_served_on", || {
+        let mut scene = Scene::new();
+        let _memory = Memory::mount(scene.dir.path(), 64, MsFlags::empty());
+        scene.set("SEGURA_RENEW_INTERVAL", "10m");
+        scene.init().ended(0);
+        scene.set("SEGURA_DEPROVISION", "true");
+        let sidecar = scene.kept();
+        let ballast = scene.path(".ballast");
+        fs::write(&ballast, vec![0; 64 * 4096]).unwrap_err();
+        sidecar.stop();
+        assert!(scene.vault.provisioned(SEED).is_empty());
+        fs::remove_file(&ballast).unwrap();
+        let sidecar = scene.kept();
+        assert_eq!(scene.vault.provision_count(), 2);
+        assert_eq!(scene.read("secret-postman/password"), password(&scene));
+        sidecar.stop();
+    });
+}
+
+#[test]
+fn killed_anywhere_it_leaves_a_whole_set_and_the_next_one_clears_up() {
+    let scene = left_by_init();
+    for n in 0..20_u64 {
+        // Every third is killed in its start.
+        let sidecar = if n % 3 == 2 { scene.sidecar() } else { scene.kept() };
+        scene.vault.rotate();
+        poke(&scene);
+        // The hint is acted on after a tenth of a second.
+        pause(if n % 3 == 2 { n * 4 } else { 60 + n * 37 % 130 });
+        sidecar.kill();
+        let read = |key: &str| scene.read(&format!("secret-postman/{key}"));
+        assert!(!read("password").is_empty() && !read("2/username").is_empty());
+        assert_eq!(read("password"), read("2/password"));
+    }
+    let sidecar = scene.kept();
+    scene.vault.rotate();
+    wait_until_fresh(&scene);
+    until("what was replaced is swept", || scene.generations().len() == 1);
+    sidecar.stop();
+    assert_eq!((scene.vault.provision_count(), scene.count(POST)), (1, 0));
+    let mut entries = scene.entries();
+    entries.retain(|name| !name.starts_with("..2"));
+    assert_eq!(entries, ["..data", "..segura", ".segura.json", SEED]);
+    let mut own: Vec<_> = fs::read_dir(scene.path("..segura"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    own.sort();
+    assert_eq!(own, ["holder", "state.json"]);
+    assert_eq!(scene.read("secret-postman/password"), password(&scene));
+}
+
+#[test]
+fn a_stderr_that_is_full_holds_up_neither_renewal_nor_the_end() {
+    let mut scene = left_by_init();
+    scene.set("SEGURA_LOG", "trace");
+    let (reader, writer, _) = full_pipe();
+    let mut command = scene.agent(&["sidecar"]);
+    command.stderr(Stdio::from(writer));
+    let sidecar = Sidecar::spawn(command);
+    for reads in 1..4 {
+        until("it renews", || scene.count(READ) >= reads);
+        scene.vault.rotate();
+        wait_until_fresh(&scene);
+    }
+    sidecar.stop();
+    drop(reader);
+}
+
+#[test]
+fn a_stderr_that_is_closed_by_its_reader_ends_nothing() {
+    let scene = left_by_init();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut command = scene.agent(&["sidecar"]);
+    command.stderr(Stdio::from(writer));
+    let sidecar = Sidecar::spawn(command);
+    until("it renews", || scene.count(READ) >= 1);
+    drop(reader);
+    scene.vault.rotate();
+    wait_until_fresh(&scene);
+    sidecar.stop();
+}

@@ -1,0 +1,350 @@
+//! What fails changes nothing that stands, is told once, and is over when it is over.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a helper that can't go on fails the test that called it"
+)]
+
+mod single;
+
+use super::{Change, FRESH, LOGIN, POST, READ, WORKS, left_by_init, poke, wait_until_fresh, with};
+use crate::{
+    dev_vault::{Effect, Fault, Options},
+    harness::{SEED, Scene, side_by_side, sidecar::for_a_while, until},
+};
+
+/// One way of failing for a while, and how it is called in the state.
+type Case = (&'static str, &'static str, Change, Change);
+
+/// Asserts that what stands stays through a failure, that it is told once, and that it passes.
+fn assert_survived((what, class, begin, end): Case) {
+    let scene = with(Options::default(), |scene| {
+        scene.set("SEGURA_TIMEOUT", "300ms").set("SEGURA_OUTPUT", "files,env,json");
+    });
+    let files = scene.published();
+    let sidecar = scene.kept();
+    until("it renews", || scene.count(READ) >= 1);
+    begin(&scene);
+    until(&format!("{what}: it fails on"), || scene.failures() >= 2);
+    let state = scene.state();
+    assert_eq!(state["last_error"], class, "{what}");
+    assert_eq!((&state["generation"], &state["given_back"]), (&1.into(), &false.into()), "{what}");
+    assert_eq!(scene.published(), files, "{what}");
+    sidecar.assert_warned(1, what);
+    assert_eq!(sidecar.said(FRESH) + sidecar.said(WORKS), 0, "{what}");
+    let asked = scene.asked().len();
+    end(&scene);
+    until(&format!("{what}: it is over"), || scene.failures() == 0);
+    assert!(asked < 60, "{what}: {asked} requests while it failed");
+    assert!(scene.state()["last_error"].is_null(), "{what}");
+    until("its end is told", || sidecar.said(FRESH) + sidecar.said(WORKS) == 1);
+    assert_eq!(scene.state()["generation"], 1, "{what}");
+    scene.vault.rotate();
+    wait_until_fresh(&scene);
+    sidecar.assert_warned(1, what);
+    sidecar.stop();
+    assert_eq!((scene.count(POST), scene.vault.provision_count()), (0, 1), "{what}");
+}
+
+fn cleared(scene: &Scene) {
+    scene.vault.clear_faults();
+}
+
+#[test]
+fn what_fails_for_a_while_is_survived() {
+    let cases = away().into_iter().chain(empty_handed()).chain(broken());
+    side_by_side(cases, assert_survived);
+}
+
+/// The vault is not there, or lets nobody in.
+fn away() -> Vec<Case> {
+    vec![
+        ("down", "unreachable", |scene| scene.vault.go_down(), |scene| scene.vault.come_back()),
+        ("a gateway", "unreachable", |scene| scene.vault.fault(Fault::bad_gateway("")), cleared),
+        (
+            "a reset",
+            "unreachable",
+            |scene| scene.vault.fault(Fault::new("", Effect::Reset)),
+            cleared,
+        ),
+        (
+            "a login that hangs",
+            "unreachable",
+            |scene| {
+                scene.vault.revoke_tokens();
+                scene.vault.fault(Fault::new("oauth2/token", Effect::Hang));
+            },
+            cleared,
+        ),
+        (
+            "a token that is refused",
+            "refused",
+            |scene| scene.vault.fault(Fault::expired("dapp/provision")),
+            cleared,
+        ),
+    ]
+}
+
+/// An answer that brings nothing.
+fn empty_handed() -> Vec<Case> {
+    fn answers(scene: &Scene, body: &str) {
+        scene.vault.fault(Fault::body("dapp/provision", body));
+    }
+    const BAD: &str = r#"{"response":{"status":200,"mensagem":"Falha interna","erro":true}}"#;
+    vec![
+        ("nothing", "nonsense", |scene| answers(scene, ""), cleared),
+        (
+            "an empty object",
+            "refused",
+            |scene| answers(scene, r#"{"response": {"status": 200}, "secret": {}}"#),
+            cleared,
+        ),
+        (
+            "an empty list",
+            "refused",
+            |scene| {
+                answers(scene, r#"{"response": {"status": 200}, "application": {"secrets": []}}"#);
+            },
+            cleared,
+        ),
+        ("an error in Portuguese", "unreachable", |scene| answers(scene, BAD), cleared),
+        ("HTML", "nonsense", |scene| answers(scene, "<html>log in</html>"), cleared),
+        (
+            "no data",
+            "refused",
+            |scene| {
+                let secret = r#"{"identity": "secret-postman", "data": []}"#;
+                answers(
+                    scene,
+                    &format!(r#"{{"response": {{"status": 200}}, "secret": {secret}}}"#),
+                );
+            },
+            cleared,
+        ),
+    ]
+}
+
+/// An exchange that breaks, or is none.
+fn broken() -> Vec<Case> {
+    vec![
+        (
+            "half a body",
+            "unreachable",
+            |scene| scene.vault.fault(Fault::new("dapp", Effect::Cut).after()),
+            cleared,
+        ),
+        (
+            "a redirect",
+            "nonsense",
+            |scene| {
+                let location = "https://elsewhere.invalid/".to_owned();
+                scene.vault.fault(Fault::new("dapp", Effect::Redirect { location }));
+            },
+            cleared,
+        ),
+        (
+            "a failure",
+            "unreachable",
+            |scene| scene.vault.fault(Fault::answer("dapp", 500, r#"{"message": "no"}"#)),
+            cleared,
+        ),
+        (
+            "a hanging read",
+            "unreachable",
+            |scene| scene.vault.fault(Fault::new("dapp", Effect::Hang)),
+            cleared,
+        ),
+        (
+            "a secret that is gone for a while",
+            "settings",
+            |scene| {
+                let gone = r#"{"response":{"status":404,"error":true,"error_code":4}}"#;
+                scene.vault.fault(Fault::answer("dapp/provision", 404, gone));
+            },
+            cleared,
+        ),
+    ]
+}
+
+#[test]
+fn a_list_that_brings_nothing_takes_nothing_away() {
+    let answers = [
+        r#"{"response": {"status": 200}, "application": {"secrets": []}}"#,
+        r#"{"response": {"status": 200}, "secrets": []}"#,
+        r#"{"response": {"status": 200}}"#,
+        r#"{"response": {"status": 200}, "application": {"secrets": null}}"#,
+        "",
+        "[]",
+    ];
+    let sources = [("application", "dapp/application"), ("secret", "sctm/secret")];
+    let cases = sources.into_iter().flat_map(|source| answers.map(|answer| (source, answer)));
+    side_by_side(cases, |((source, path), answer)| {
+        let scene = with(Options::default(), |scene| {
+            scene.unset("SEGURA_IDENTITY").set("SEGURA_SOURCE", source);
+            scene.set("SEGURA_ON_ABSENT", "remove");
+        });
+        let files = scene.published();
+        scene.vault.fault(Fault::body(path, answer));
+        let sidecar = scene.kept();
+        until(&format!("{source} {answer}: it fails"), || scene.failures() >= 2);
+        assert_eq!(scene.published(), files, "{source} {answer}");
+        assert_eq!(scene.state()["generation"], 1, "{source} {answer}");
+        scene.vault.clear_faults();
+        until("it is over", || scene.failures() == 0);
+        assert_eq!(scene.published(), files, "{source} {answer}");
+        sidecar.stop();
+    });
+}
+
+#[test]
+fn a_client_that_is_refused_keeps_its_set() {
+    let cases: [(&str, Change); 2] = [
+        ("the secret", |scene| scene.vault.set_client_secret("another")),
+        ("the authorization", |scene| scene.vault.set_enabled(false)),
+    ];
+    side_by_side(cases, |(what, refuse)| {
+        let scene = left_by_init();
+        let files = scene.published();
+        let sidecar = scene.kept();
+        refuse(&scene);
+        scene.vault.revoke_tokens();
+        until("it is refused", || scene.failures() >= 1);
+        let asked = scene.asked().len();
+        for_a_while("it does not ask on and on", || scene.asked().len() <= asked + 3);
+        assert_eq!(scene.state()["last_error"], "refused", "{what}");
+        assert_eq!(scene.published(), files, "{what}");
+        sidecar.assert_warned(1, what);
+        sidecar.stop();
+    });
+}
+
+#[test]
+fn connections_that_are_closed_are_no_failure() {
+    let scene = left_by_init();
+    let sidecar = scene.kept();
+    for reads in 1..4 {
+        until("it has read", || scene.count(READ) >= reads);
+        scene.vault.disconnect();
+    }
+    scene.vault.rotate();
+    wait_until_fresh(&scene);
+    assert!(sidecar.warnings().is_empty(), "{:?}", sidecar.warnings());
+    sidecar.stop();
+}
+
+#[test]
+fn the_vaults_wish_for_peace_is_honoured() {
+    let cases = [
+        ("a read", Fault::rate_limit("dapp", "3")),
+        ("a login", Fault::rate_limit("oauth2/token", "3")),
+    ];
+    side_by_side(cases, |(what, fault)| {
+        let scene = left_by_init();
+        let files = scene.published();
+        scene.vault.fault(fault.once());
+        let sidecar = scene.kept();
+        assert_peace(&scene, what);
+        assert_eq!(scene.published(), files, "{what}");
+        until("it is over", || scene.failures() == 0);
+        sidecar.stop();
+    });
+}
+
+#[test]
+fn the_wish_of_a_failing_vault_is_honoured() {
+    let scene = left_by_init();
+    scene.vault.fault(Fault::answer("dapp", 503, "").header("Retry-After", "3").once());
+    let sidecar = scene.kept();
+    assert_peace(&scene, "a failure");
+    sidecar.stop();
+}
+
+/// Asserts that nothing was asked for three seconds after an answer that wished so.
+#[track_caller]
+fn assert_peace(scene: &Scene, what: &str) {
+    let wish = |status| matches!(status, Some(429 | 503));
+    let asked_again = || {
+        let requests = scene.vault.requests();
+        let wished = requests.iter().position(|request| wish(request.status))?;
+        let at = requests[wished].at;
+        Some(requests.get(wished + 1)?.at - at)
+    };
+    until(&format!("{what}: it asks again"), || asked_again().is_some());
+    let waited = asked_again().unwrap().as_secs_f64();
+    assert!(waited >= 3.0, "{what}: {waited} s: {:?}", scene.asked());
+}
+
+#[test]
+fn a_wish_for_peace_in_the_middle_of_a_pass_is_honoured_too() {
+    let scene = with(Options::default(), |scene| {
+        scene.set("SEGURA_IDENTITY", "application5,secret-postman");
+    });
+    scene.vault.fault(Fault::rate_limit("secret-postman", "3").method("GET").once());
+    let sidecar = scene.kept();
+    assert_peace(&scene, "the second of two");
+    sidecar.stop();
+}
+
+#[test]
+fn a_vault_that_is_back_is_found_by_a_changed_file_too() {
+    let scene = left_by_init();
+    let sidecar = scene.kept();
+    scene.vault.go_down();
+    until("it fails on", || scene.failures() >= 4);
+    scene.vault.come_back();
+    scene.vault.rotate();
+    poke(&scene);
+    wait_until_fresh(&scene);
+    sidecar.stop();
+    assert!(scene.count(LOGIN) <= 2, "{:?}", scene.asked());
+    assert_eq!(scene.vault.provisioned(SEED).len(), 1);
+}
+
+#[test]
+fn a_few_absences_are_no_evidence() {
+    side_by_side(["remove", "keep"], |on_absent| {
+        let scene = with(Options::default(), |scene| {
+            scene.set("SEGURA_ON_ABSENT", on_absent).set("SEGURA_SOURCE", "application");
+            scene.set("SEGURA_IDENTITY", "application5,payments/database");
+        });
+        let files = scene.published();
+        let sidecar = scene.kept();
+        scene.vault.remove_secret("application5");
+        until("it was absent five times", || scene.failures() >= 5);
+        assert_eq!(scene.published(), files, "{on_absent}");
+        assert!(scene.held_back("application5").is_some(), "{on_absent}");
+        assert!(scene.count(LOGIN) >= 5, "{on_absent}: each with a login of its own");
+        sidecar.assert_warned(1, on_absent);
+        sidecar.stop();
+    });
+}
+
+#[test]
+#[ignore = "takes eleven minutes"]
+fn what_is_gone_for_ten_minutes_is_removed_where_that_is_wished() {
+    side_by_side(["remove", "keep"], |on_absent| {
+        let scene = with(Options::default(), |scene| {
+            scene.set("SEGURA_ON_ABSENT", on_absent).set("SEGURA_SOURCE", "application");
+            scene.set("SEGURA_IDENTITY", "application5,payments/database");
+            scene.set("SEGURA_OUTPUT", "files,json");
+        });
+        let mut scene = scene;
+        scene.set("SEGURA_RENEW_INTERVAL", "30s");
+        let sidecar = scene.kept();
+        scene.vault.remove_secret("application5");
+        for _ in 0..119 {
+            super::pause(5_000);
+            assert!(scene.path("application5/my_key_name").exists(), "{on_absent}");
+        }
+        for _ in 0..20 {
+            super::pause(5_000);
+        }
+        let stays = on_absent == "keep";
+        assert_eq!(scene.path("application5/my_key_name").exists(), stays, "{on_absent}");
+        assert_eq!(scene.read("secrets.json").contains("my_key_name"), stays, "{on_absent}");
+        assert!(scene.path("payments/database/password").exists(), "{on_absent}");
+        assert_eq!(scene.generations().len(), 1, "{on_absent}");
+        sidecar.stop();
+    });
+}

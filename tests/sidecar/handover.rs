@@ -1,0 +1,154 @@
+//! From one agent to the next: adopting, holding, ending before and after the first set.
+
+use rustix::process::Signal;
+
+use super::{Change, LOGIN, POST, READ, left_by_init, password, with};
+use crate::{
+    dev_vault::{Effect, Fault, Options},
+    harness::{SEED, Scene, side_by_side, sidecar::for_a_while, until},
+};
+
+#[test]
+fn what_init_has_left_is_adopted_and_nothing_is_asked_before_it_is_due() {
+    let scene = with(Options::default(), |scene| {
+        scene.set("SEGURA_RENEW_INTERVAL", "1h");
+    });
+    let (files, connections) = (scene.published(), scene.vault.connections());
+    let first = scene.kept();
+    for_a_while("nothing is asked", || scene.asked().is_empty());
+    first.kill();
+    let second = scene.kept();
+    for_a_while("nothing is asked after a crash", || scene.asked().is_empty());
+    assert_eq!(scene.vault.connections(), connections);
+    assert_eq!((scene.published(), scene.generations().len()), (files, 1));
+    assert_eq!(scene.state()["generation"], 1);
+    let run = second.stop();
+    assert!(run.stderr.contains("adopted"), "{}", run.stderr);
+    assert_eq!(scene.vault.provision_count(), 1);
+}
+
+#[test]
+fn without_a_set_it_provisions_once_like_init() {
+    let mut scene = Scene::new();
+    scene.set("SEGURA_RENEW_INTERVAL", "1h");
+    let sidecar = scene.kept();
+    for_a_while("it asked once", || scene.asked() == [LOGIN, POST]);
+    assert_eq!(scene.read("secret-postman/password"), password(&scene));
+    sidecar.stop();
+    assert_eq!(scene.vault.provision_count(), 1);
+    assert_eq!(scene.read("secret-postman/password"), password(&scene), "it stays published");
+}
+
+#[test]
+fn a_second_agent_is_told_of_the_sidecar_and_leaves_it_alone() {
+    let scene = left_by_init();
+    let sidecar = scene.kept();
+    let name = format!("sidecar, pid {}", sidecar.id());
+    let second = scene.sidecar().ends();
+    for run in [&second, &scene.init()] {
+        run.ended(73);
+        assert!(run.error().contains(&name), "{}", run.error());
+    }
+    let reads = scene.count(READ);
+    until("the first goes on", || scene.count(READ) > reads);
+    sidecar.stop();
+    scene.init().ended(0);
+    assert_eq!(scene.vault.provision_count(), 1);
+}
+
+#[test]
+fn a_termination_ends_it_as_it_found_it() {
+    let cases = [
+        (Signal::TERM, "SIGTERM", Some(143)),
+        (Signal::INT, "SIGINT", Some(130)),
+        (Signal::TERM, "SIGTERM", None),
+        (Signal::INT, "SIGINT", None),
+    ];
+    side_by_side(cases, |(signal, name, before)| {
+        let scene = Scene::new();
+        if before.is_some() {
+            scene.vault.fault(Fault::new("token", Effect::Hang));
+        }
+        let sidecar = if before.is_some() { scene.sidecar() } else { scene.kept() };
+        until("it has asked", || scene.count(LOGIN) == 1);
+        sidecar.send(signal);
+        sidecar.ends().ended(before.unwrap_or(0));
+        assert_eq!(scene.published().is_empty(), before.is_some(), "{name}");
+        assert_eq!(scene.generations().is_empty(), before.is_some(), "{name}");
+        assert_eq!(scene.vault.provisioned(SEED).is_empty(), before.is_some(), "{name}");
+    });
+}
+
+#[test]
+fn a_sidecar_renews_by_its_own_interval_whatever_init_was_told() {
+    side_by_side(["off", "1h"], |interval| {
+        let mut scene = with(Options::default(), |scene| {
+            scene.set("SEGURA_RENEW_INTERVAL", interval);
+        });
+        scene.set("SEGURA_RENEW_INTERVAL", "1s");
+        let sidecar = scene.kept();
+        until("it renews", || scene.count(READ) > 1);
+        sidecar.stop();
+    });
+}
+
+#[test]
+fn a_sidecar_that_must_not_renew_does_not_whatever_init_was_told() {
+    let mut scene = left_by_init();
+    scene.set("SEGURA_RENEW_INTERVAL", "off");
+    scene.wait_until_due();
+    let sidecar = scene.kept();
+    for_a_while("nothing is asked", || scene.asked().is_empty());
+    sidecar.stop();
+}
+
+#[test]
+fn a_set_that_is_due_already_is_read_once_and_soon() {
+    let scene = left_by_init();
+    scene.wait_until_due();
+    scene.vault.rotate();
+    let sidecar = scene.kept();
+    super::wait_until_fresh(&scene);
+    sidecar.stop();
+    assert_eq!((scene.count(LOGIN), scene.count(POST)), (1, 0));
+}
+
+#[test]
+fn a_due_set_serves_from_the_start_though_the_vault_is_away() {
+    let scene = left_by_init();
+    let files = scene.published();
+    scene.wait_until_due();
+    scene.vault.go_down();
+    let sidecar = scene.kept();
+    until("it has failed", || scene.failures() > 0);
+    assert_eq!(scene.published(), files);
+    sidecar.stop();
+}
+
+#[test]
+fn the_set_of_another_pod_is_replaced_and_not_adopted() {
+    let mut scene = left_by_init();
+    scene.set("SEGURA_POD_NAME", "web-7d4b9c6f5-bcdfg");
+    let sidecar = scene.kept();
+    until("it has provisioned", || scene.vault.provision_count() == 2);
+    let own = super::account_of(&scene, SEED, "web-7d4b9c6f5-bcdfg");
+    until("its own is published", || scene.read("secret-postman/password") == own.password);
+    sidecar.stop();
+}
+
+#[test]
+fn a_first_set_that_does_not_come_ends_it_like_init() {
+    let cases: [(&str, i32, Change); 3] = [
+        ("no vault", 69, |scene| scene.vault.go_down()),
+        ("no client", 77, |scene| scene.vault.set_client_secret("another")),
+        ("no secret", 78, |scene| scene.vault.remove_secret(SEED)),
+    ];
+    side_by_side(cases, |(what, code, spoil)| {
+        let mut scene = Scene::new();
+        scene.set("SEGURA_STARTUP_TIMEOUT", "1s");
+        spoil(&scene);
+        let run = scene.sidecar().ends();
+        assert!(run.ended(code).hint().is_some(), "{what}: {}", run.stderr);
+        assert!(scene.published().is_empty(), "{what}");
+    });
+}

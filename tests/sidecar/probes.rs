@@ -1,0 +1,168 @@
+//! What probes and scrapers hear of a sidecar.
+
+#![expect(clippy::unwrap_used, reason = "a helper that can't go on fails the test that called it")]
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    thread,
+    time::Duration,
+};
+
+use rustix::process::Signal;
+
+use super::{READ, left_by_init, with};
+use crate::{
+    dev_vault::Options,
+    harness::{
+        Scene,
+        sidecar::{for_a_while, free_port},
+        until,
+    },
+};
+
+/// What the sidecar answers at a path: status and body.
+#[track_caller]
+pub fn answer(scene: &Scene, path: &str) -> (u16, String) {
+    let agent = scene.agent(&["sidecar"]);
+    let mut variables = agent.get_envs().filter(|(name, _)| *name == "SEGURA_LISTEN");
+    let address = variables.next().and_then(|(_, value)| value).expect("it listens");
+    let mut stream = TcpStream::connect(address.to_string_lossy().as_ref()).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").expect("an answer");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.expect("a status"), body.to_owned())
+}
+
+fn listening(change: impl FnOnce(&mut Scene)) -> Scene {
+    with(Options::default(), |scene| {
+        scene.set("SEGURA_LISTEN", &format!("127.0.0.1:{}", free_port()));
+        change(scene);
+    })
+}
+
+#[track_caller]
+fn assert_all(scene: &Scene, expected: [bool; 3]) {
+    for (question, yes) in ["started", "ready", "live"].into_iter().zip(expected) {
+        let (holds, line) = scene.check(question);
+        assert_eq!(holds, yes, "{line}");
+    }
+}
+
+#[test]
+fn where_renewal_is_off_nothing_is_asked_and_the_sidecar_is_alive() {
+    let mut scene = Scene::new();
+    scene.set("SEGURA_RENEW_INTERVAL", "off");
+    let sidecar = scene.kept();
+    let asked = scene.asked();
+    for_a_while("nothing is asked", || scene.asked() == asked);
+    assert_all(&scene, [true; 3]);
+    assert!(scene.state()["next_due"].is_null());
+    super::poke(&scene);
+    until("a changed file is a reason to ask", || scene.count(READ) == 1);
+    sidecar.stop();
+}
+
+#[test]
+fn a_sidecar_is_started_ready_and_live_while_it_lives() {
+    let scene = left_by_init();
+    assert_all(&scene, [true, false, false]);
+    let sidecar = scene.kept();
+    until("it renews", || scene.count(READ) >= 1);
+    assert_all(&scene, [true; 3]);
+    sidecar.send(Signal::STOP);
+    thread::sleep(Duration::from_millis(1_500));
+    // It is judged by its silence, which is not long enough yet.
+    assert_all(&scene, [true; 3]);
+    sidecar.send(Signal::CONT);
+    let reads = scene.count(READ);
+    until("it goes on", || scene.count(READ) > reads);
+    sidecar.kill();
+    assert_all(&scene, [true, false, false]);
+}
+
+#[test]
+fn the_endpoints_say_what_check_says() {
+    let scene = listening(|_| {});
+    let sidecar = scene.kept();
+    until("it renews", || scene.count(READ) >= 2);
+    for (path, word) in [("/livez", "live: generation 1"), ("/readyz", "ready: generation 1")] {
+        let (status, body) = answer(&scene, path);
+        assert!(status == 200 && body.starts_with(word), "{body}");
+    }
+    assert_eq!(answer(&scene, "/").0, 404);
+    scene.vault.rotate();
+    super::wait_until_fresh(&scene);
+    until("the numbers follow", || {
+        answer(&scene, "/metrics").1.contains("segura_agent_publishes_total 1\n")
+    });
+    let (status, metrics) = answer(&scene, "/metrics");
+    assert_eq!(status, 200);
+    for line in [
+        "segura_agent_generation 2\n",
+        "segura_agent_failures_in_row 0\n",
+        "segura_agent_provisions_total 0\n",
+        "segura_agent_secrets 1\n",
+        "segura_agent_ready 1\n",
+        "segura_agent_live 1\n",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    let reads = metrics.lines().find(|line| line.starts_with("segura_agent_reads_total "));
+    let reads: usize = reads.unwrap().rsplit_once(' ').unwrap().1.parse().unwrap();
+    assert!((3..=scene.count(READ)).contains(&reads), "{metrics}");
+    sidecar.stop();
+}
+
+#[test]
+fn a_stale_set_is_not_ready_and_its_agent_is_live() {
+    let scene = listening(|scene| {
+        scene.set("SEGURA_MAX_STALE", "2s");
+    });
+    let sidecar = scene.kept();
+    until("it renews", || scene.count(READ) >= 1);
+    assert_eq!(answer(&scene, "/readyz").0, 200);
+    scene.vault.go_down();
+    until("the set is stale", || answer(&scene, "/readyz").0 == 503);
+    assert!(answer(&scene, "/readyz").1.contains("SEGURA_MAX_STALE=2s"));
+    assert_eq!(answer(&scene, "/livez").0, 200);
+    assert_all(&scene, [true, false, true]);
+    let metrics = answer(&scene, "/metrics").1;
+    assert!(metrics.contains("segura_agent_ready 0\n"), "{metrics}");
+    assert!(metrics.contains("segura_agent_max_stale_seconds 2\n"), "{metrics}");
+    let failed = "segura_agent_passes_total{outcome=\"unreachable\"} ";
+    let failed = metrics.lines().find_map(|line| line.strip_prefix(failed)).unwrap();
+    assert_ne!(failed, "0", "{metrics}");
+    scene.vault.come_back();
+    until("it is ready again", || answer(&scene, "/readyz").0 == 200);
+    sidecar.stop();
+}
+
+#[test]
+fn it_is_live_and_not_ready_before_the_first_set() {
+    let mut scene = Scene::new();
+    scene.set("SEGURA_LISTEN", &format!("127.0.0.1:{}", free_port()));
+    scene.set("SEGURA_STARTUP_TIMEOUT", "1m");
+    scene.vault.go_down();
+    let sidecar = scene.sidecar();
+    until("it tries", || sidecar.said("not yet; trying again") > 0);
+    assert_eq!((answer(&scene, "/livez").0, answer(&scene, "/readyz").0), (200, 503));
+    assert_all(&scene, [false, false, true]);
+    scene.vault.come_back();
+    until("it is ready", || answer(&scene, "/readyz").0 == 200);
+    sidecar.stop();
+}
+
+#[test]
+fn an_address_that_someone_has_is_told_and_nothing_is_asked() {
+    let mut scene = Scene::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    scene.set("SEGURA_LISTEN", &taken.local_addr().unwrap().to_string());
+    let run = scene.sidecar().ends();
+    assert!(run.ended(78).error().contains("cannot listen on"), "{}", run.stderr);
+    assert!(run.hint().is_some_and(|hint| hint.contains("SEGURA_LISTEN")), "{}", run.stderr);
+    assert!(scene.asked().is_empty());
+}

@@ -1,0 +1,11 @@
+//! Telling the main process: by signal, by PID file, by command, by URL, and through crashes.
+
+pub mod agent;
+pub mod app;
+mod command;
+mod crash;
+mod pid_file;
+mod pod;
+mod signal;
+mod start;
+mod url;

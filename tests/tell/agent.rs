@@ -1,0 +1,87 @@
+//! The secret that a sidecar keeps, and what is known of its passes.
+
+#![expect(clippy::panic, reason = "a helper that can't go on fails the test that called it")]
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use crate::harness::Scene;
+
+const LOOKS: u32 = 12_000;
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Waits for a level for up to a minute, which is more than the agent takes for anything here.
+#[track_caller]
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..LOOKS {
+        if holds() {
+            return;
+        }
+        thread::sleep(LOOK);
+    }
+    panic!("it never came true that {what}");
+}
+
+/// A scene whose one secret is `app`, asked for every second.
+pub fn scene() -> Scene {
+    let mut scene = Scene::new();
+    settle(&mut scene);
+    scene
+}
+
+/// Has a scene ask for the secret `app` alone.
+pub fn settle(scene: &mut Scene) {
+    change(scene, "one");
+    scene.set("SEGURA_SOURCE", "secret").set("SEGURA_IDENTITY", "app");
+    scene.set("SEGURA_RENEW_INTERVAL", "1s").set("SEGURA_LOG_FORMAT", "text");
+}
+
+/// Gives the secret another value, and its version the next number.
+pub fn change(scene: &Scene, password: &str) {
+    change_with_ttl(scene, password, "3600");
+}
+
+/// The same, with another lifetime.
+pub fn change_with_ttl(scene: &Scene, password: &str, ttl: &str) {
+    let data = serde_json::json!({ "password": password, "TTL": ttl });
+    scene.vault.set_data("app", data);
+}
+
+/// How often the secret was asked for.
+pub fn passes(scene: &Scene) -> usize {
+    scene.count("GET /iso/sctm/secret/app")
+}
+
+/// Waits for so many more passes, and for the end of all but the last.
+#[track_caller]
+pub fn after_passes(scene: &Scene, more: usize) {
+    let enough = passes(scene) + more + 1;
+    eventually("the passes go on", || passes(scene) >= enough);
+}
+
+/// The generation that stands, and the one that was last told of; zeros where none stands yet.
+pub fn generations(scene: &Scene) -> (u64, u64) {
+    let state = fs::read(scene.path(".segura.json")).unwrap_or_default();
+    let state: serde_json::Value = serde_json::from_slice(&state).unwrap_or_default();
+    let number = |name: &str| state.get(name).and_then(serde_json::Value::as_u64).unwrap_or(0);
+    (number("generation"), number("notified"))
+}
+
+/// Waits until this value is published.
+#[track_caller]
+pub fn until_published(scene: &Scene, password: &str) {
+    let file = scene.path("app/password");
+    eventually("the value is published", || {
+        fs::read_to_string(&file).is_ok_and(|found| found == password)
+    });
+}
+
+/// Waits until the state says that everything was told.
+#[track_caller]
+pub fn until_told(scene: &Scene) {
+    eventually("all is told", || {
+        let (generation, notified) = generations(scene);
+        generation > 0 && generation == notified
+    });
+}

@@ -1,0 +1,130 @@
+//! The main process: a copy of a shell under a name that nobody else has.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tempfile::TempDir;
+
+use super::agent::eventually;
+use crate::harness::Scene;
+
+/// Writes down each signal and the value that is published at it, once `$GO` is there. Its head
+/// has two children that do the same.
+const SCRIPT: &str = r#"
+role=$1
+told() { printf '%s %s %s\n' "$role" "$1" "$(<"$FILE")" >>"$LOG"; }
+[ "$role" = head ] && for n in 1 2; do "$APP" "$0" child & done
+printf '%s starts\n' "$role" >>"$LOG"
+until [ -e "$GO" ]; do sleep 0.02; done
+for signal in HUP USR1 RTMIN+3; do trap "told $signal" "$signal"; done
+printf '%s ready\n' "$role" >>"$LOG"
+while :; do sleep 600 & wait $!; done
+"#;
+
+/// A shell under its own name, in a folder of its own.
+pub struct App {
+    dir: TempDir,
+    name: String,
+    file: PathBuf,
+}
+
+/// A run of it and its children, killed when this is dropped.
+pub struct Running {
+    child: Child,
+}
+
+impl App {
+    /// Prepares an app that reads `app/password` of a scene. It is ready for signals from the start.
+    pub fn new(scene: &Scene) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("shop-{}-{number}", std::process::id());
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+        // Not copied by this process, whose open descriptor a child might hold at the wrong moment.
+        let copied = Command::new("cp").arg("/bin/bash").arg(dir.path().join(&name)).status();
+        assert!(copied.is_ok_and(|status| status.success()), "there is no bash to copy");
+        fs::write(dir.path().join("script"), SCRIPT).expect("it is new");
+        let app = Self { dir, name, file: scene.path("app/password") };
+        app.goes();
+        app
+    }
+
+    /// What it is called by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Its own folder.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Has it handle signals.
+    pub fn goes(&self) {
+        fs::write(self.path("go"), "").expect("the directory is ours");
+    }
+
+    /// Has those that start from now on handle no signal until it [`goes`](Self::goes).
+    pub fn waits(&self) {
+        fs::remove_file(self.path("go")).expect("it went");
+    }
+
+    /// Starts it, and waits until it and its children stand.
+    pub fn runs(&self) -> Running {
+        let mut command = Command::new(self.path(&self.name));
+        let before = self.lines().len();
+        command.arg(self.path("script")).arg("head").env_clear().process_group(0);
+        command.env("PATH", "/usr/bin:/bin").env("APP", self.path(&self.name));
+        command.env("FILE", &self.file).env("LOG", self.path("log")).env("GO", self.path("go"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let running = Running { child: command.spawn().expect("the shell starts") };
+        let lines = if self.path("go").exists() { 6 } else { 3 };
+        eventually("the app and its children stand", || self.lines().len() >= before + lines);
+        running
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path("log")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Who was told what, and the value that was published then.
+    pub fn told(&self) -> Vec<String> {
+        let lines = self.lines().into_iter();
+        lines.filter(|line| !line.ends_with(" starts") && !line.ends_with(" ready")).collect()
+    }
+
+    /// Waits until it was told just this, all runs of it together.
+    #[track_caller]
+    pub fn until_told(&self, expected: &[&str]) {
+        eventually("the app is told", || self.told().len() >= expected.len());
+        assert_eq!(self.told(), expected);
+    }
+}
+
+impl Running {
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it still runs.
+    pub fn lives(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        kill_process_group(Pid::from_child(&self.child), Signal::KILL).ok();
+        self.child.wait().ok();
+    }
+}

@@ -1,0 +1,78 @@
+//! A sidecar that dies between publishing and telling.
+
+use super::agent::{
+    after_passes, change, eventually, generations, scene, until_published, until_told,
+};
+use super::app::App;
+use super::command::Script;
+use crate::harness::side_by_side;
+
+#[test]
+fn what_was_not_told_before_a_crash_is_told_after_it() {
+    let cases: [fn(); 3] =
+        [a_command_that_hung_is_run_again, a_process_is_told_by_the_next, nothing_is_told_twice];
+    side_by_side(cases, |case| case());
+}
+
+fn a_command_that_hung_is_run_again() {
+    let mut scene = scene();
+    let script = Script::of(&mut scene, &[]);
+    let sidecar = scene.sidecar();
+    until_told(&scene);
+    assert_eq!(generations(&scene), (1, 1));
+    script.then("sleep 600");
+    change(&scene, "two");
+    script.until_runs(2);
+    eventually("the state names what is published", || generations(&scene) == (2, 1));
+    sidecar.kill();
+    assert_eq!(generations(&scene), (2, 1));
+    script.then("exit 0");
+    let sidecar = scene.sidecar();
+    until_told(&scene);
+    assert_eq!(generations(&scene), (2, 2));
+    assert_eq!(script.values(), ["one", "two", "two"]);
+    sidecar.stop();
+}
+
+fn a_process_is_told_by_the_next() {
+    let mut scene = scene();
+    let app = App::new(&scene);
+    app.waits();
+    let mut running = app.runs();
+    scene.set("SEGURA_SIGNAL_PROCESS", app.name());
+    let sidecar = scene.sidecar();
+    until_published(&scene, "one");
+    sidecar.kill();
+    assert_eq!(generations(&scene), (1, 0));
+    let sidecar = scene.sidecar();
+    change(&scene, "two");
+    until_published(&scene, "two");
+    sidecar.kill();
+    // The state may be a moment behind what stands, and is never ahead of it.
+    assert_eq!(generations(&scene).1, 0);
+    let sidecar = scene.sidecar();
+    after_passes(&scene, 1);
+    assert_eq!(generations(&scene), (2, 0));
+    app.goes();
+    app.until_told(&["head HUP two"]);
+    until_told(&scene);
+    after_passes(&scene, 1);
+    assert_eq!(app.told(), ["head HUP two"]);
+    assert!(running.lives());
+    sidecar.stop();
+}
+
+fn nothing_is_told_twice() {
+    let mut scene = scene();
+    let app = App::new(&scene);
+    let _running = app.runs();
+    scene.set("SEGURA_SIGNAL_PROCESS", app.name());
+    let sidecar = scene.sidecar();
+    app.until_told(&["head HUP one"]);
+    until_told(&scene);
+    sidecar.kill();
+    let sidecar = scene.sidecar();
+    after_passes(&scene, 2);
+    assert_eq!(app.told(), ["head HUP one"]);
+    sidecar.stop();
+}

@@ -1,0 +1,116 @@
+//! The process that a PID file names.
+
+use std::fs;
+use std::process::Command;
+
+use super::agent::{after_passes, change, generations, scene, until_published, until_told};
+use super::app::App;
+use crate::harness::{Scene, side_by_side};
+
+/// Sets where the PID file is, and what it says.
+fn names(scene: &mut Scene, app: &App, pid: Option<u32>) {
+    let path = app.dir().join("pid");
+    scene.set("SEGURA_SIGNAL_PID_FILE", &path.display().to_string());
+    if let Some(pid) = pid {
+        write(app, pid);
+    }
+}
+
+fn write(app: &App, pid: u32) {
+    let next = app.dir().join("next");
+    fs::write(&next, format!("{pid}\n")).expect("the directory is ours");
+    fs::rename(next, app.dir().join("pid")).expect("the same directory");
+}
+
+/// The number of a process that has ended.
+fn nobody() -> u32 {
+    let mut child = Command::new("true").spawn().expect("true(1) is everywhere");
+    child.wait().expect("it was not waited for yet");
+    child.id()
+}
+
+#[test]
+fn a_pid_file_is_read_anew_each_time_and_not_believed_blindly() {
+    let cases: [fn(); 4] = [
+        another_number_means_another_process,
+        a_stale_file_is_noticed_once,
+        a_missing_file_is_fine,
+        the_agent_itself_and_process_one_are_refused,
+    ];
+    side_by_side(cases, |case| case());
+}
+
+fn another_number_means_another_process() {
+    let mut scene = scene();
+    let (first, second) = (App::new(&scene), App::new(&scene));
+    let (one, two) = (first.runs(), second.runs());
+    names(&mut scene, &first, Some(one.pid()));
+    let sidecar = scene.sidecar();
+    first.until_told(&["head HUP one"]);
+    until_told(&scene);
+    write(&first, two.pid());
+    change(&scene, "two");
+    second.until_told(&["head HUP two"]);
+    until_told(&scene);
+    assert_eq!(first.told(), ["head HUP one"]);
+    assert_eq!(sidecar.complaints(), Vec::<String>::new());
+    sidecar.stop();
+}
+
+fn a_stale_file_is_noticed_once() {
+    let mut scene = scene();
+    let app = App::new(&scene);
+    let running = app.runs();
+    names(&mut scene, &app, Some(nobody()));
+    let sidecar = scene.sidecar();
+    let line = sidecar.says("is stale: there is no process");
+    assert!(line.contains("let the main process write its own number there"), "{line}");
+    after_passes(&scene, 1);
+    let said = sidecar.complaints();
+    after_passes(&scene, 3);
+    assert_eq!(sidecar.complaints(), said);
+    assert_eq!(said.len(), 1, "{said:#?}");
+    assert_eq!(generations(&scene), (1, 0));
+    write(&app, running.pid());
+    app.until_told(&["head HUP one"]);
+    until_told(&scene);
+    sidecar.says("can be told again");
+    sidecar.stop();
+}
+
+fn a_missing_file_is_fine() {
+    let mut scene = scene();
+    let app = App::new(&scene);
+    let running = app.runs();
+    names(&mut scene, &app, None);
+    let sidecar = scene.sidecar();
+    let line = sidecar.says("there is no PID file");
+    assert!(line.contains(" INFO ") && line.contains("mounted into both containers"), "{line}");
+    after_passes(&scene, 2);
+    assert_eq!(generations(&scene), (1, 0));
+    write(&app, running.pid());
+    app.until_told(&["head HUP one"]);
+    until_told(&scene);
+    assert_eq!(sidecar.complaints(), Vec::<String>::new());
+    sidecar.stop();
+}
+
+fn the_agent_itself_and_process_one_are_refused() {
+    let mut scene = scene();
+    let app = App::new(&scene);
+    names(&mut scene, &app, None);
+    let sidecar = scene.sidecar();
+    until_published(&scene, "one");
+    write(&app, sidecar.id());
+    let line = sidecar.says("which is the agent itself");
+    assert!(line.contains(" WARN ") && line.contains("write its own number there"), "{line}");
+    write(&app, 1);
+    let line = sidecar.says("which is not the main process");
+    assert!(line.contains(" WARN ") && line.contains("shareProcessNamespace: true"), "{line}");
+    let said = sidecar.complaints();
+    after_passes(&scene, 2);
+    assert_eq!(sidecar.complaints(), said);
+    assert_eq!(said.len(), 2, "{said:#?}");
+    assert_eq!(generations(&scene), (1, 0));
+    sidecar.stop();
+}

@@ -1,0 +1,119 @@
+//! A URL that is POSTed to.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use super::agent::{after_passes, change, eventually, generations, scene, until_told};
+use crate::harness::{Scene, side_by_side, sidecar::Sidecar};
+
+/// Takes requests, and answers each with the next status, 204 in the end.
+struct Listener {
+    address: SocketAddr,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Listener {
+    fn at(address: &str, statuses: &[u16]) -> Self {
+        let listener = TcpListener::bind(address).expect("nobody else listens there");
+        let address = listener.local_addr().expect("it listens");
+        let heads = Arc::<Mutex<Vec<String>>>::default();
+        let (seen, mut statuses) = (Arc::clone(&heads), statuses.to_vec());
+        // Ends with the process of the tests; nobody asks it any more when its test is over.
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let status = if statuses.is_empty() { 204 } else { statuses.remove(0) };
+                let head = answer(stream, status).unwrap_or_default();
+                seen.lock().unwrap_or_else(PoisonError::into_inner).push(head);
+            }
+        });
+        Self { address, heads }
+    }
+
+    fn requests(&self) -> Vec<String> {
+        self.heads.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/reload?token=secret", self.address)
+    }
+}
+
+/// Answers a request, and gives its head and all that comes behind it.
+fn answer(mut stream: TcpStream, status: u16) -> std::io::Result<String> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut head = String::new();
+    while reader.read_line(&mut head)? > 2 {}
+    write!(stream, "HTTP/1.1 {status} Said\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+    stream.shutdown(std::net::Shutdown::Write)?;
+    while reader.read_line(&mut head)? > 0 {}
+    Ok(head)
+}
+
+#[test]
+fn a_url_is_posted_to_once_for_each_change_and_asked_again_until_it_takes_it() {
+    let cases: [fn(); 3] = [one_post_for_each_change, a_refusal_is_asked_again, nobody_listens_yet];
+    side_by_side(cases, |case| case());
+}
+
+fn tells(scene: &mut Scene, url: &str) -> Sidecar {
+    scene.set("SEGURA_NOTIFY_URL", url);
+    scene.sidecar()
+}
+
+fn one_post_for_each_change() {
+    let mut scene = scene();
+    let listener = Listener::at("127.0.0.1:0", &[]);
+    let sidecar = tells(&mut scene, &listener.url());
+    until_told(&scene);
+    change(&scene, "two");
+    eventually("the change is published", || generations(&scene).0 == 2);
+    until_told(&scene);
+    change(&scene, "two");
+    after_passes(&scene, 2);
+    let requests = listener.requests();
+    assert_eq!(requests.len(), 2, "{requests:?}");
+    for request in requests {
+        let lower = request.to_ascii_lowercase();
+        assert!(request.starts_with("POST /reload?token=secret HTTP/1.1\r\n"), "{request}");
+        assert!(lower.contains(&format!("\r\nhost: {}\r\n", listener.address)), "{request}");
+        assert!(lower.contains("\r\ncontent-length: 0\r\n"), "{request}");
+        assert!(request.ends_with("\r\n\r\n"), "nothing follows the head: {request}");
+    }
+    assert_eq!(sidecar.said("token=secret"), 0);
+    assert_eq!(sidecar.complaints(), Vec::<String>::new());
+    sidecar.stop();
+}
+
+fn a_refusal_is_asked_again() {
+    let mut scene = scene();
+    let listener = Listener::at("127.0.0.1:0", &[500, 500, 302]);
+    let sidecar = tells(&mut scene, &listener.url());
+    sidecar.says("answered 500");
+    sidecar.says("answered 302");
+    sidecar.says("can be told again");
+    until_told(&scene);
+    after_passes(&scene, 2);
+    assert_eq!(listener.requests().len(), 4);
+    assert_eq!(sidecar.complaints().len(), 2, "{:#?}", sidecar.log());
+    sidecar.stop();
+}
+
+fn nobody_listens_yet() {
+    let mut scene = scene();
+    // An address that nothing else on this machine uses.
+    let free = TcpListener::bind("127.0.0.77:0").expect("all of 127/8 is loopback");
+    let address = free.local_addr().expect("it listens").to_string();
+    drop(free);
+    let sidecar = tells(&mut scene, &format!("http://{address}/reload"));
+    let line = sidecar.says("nobody listens at");
+    assert!(line.contains(" INFO "), "{line}");
+    after_passes(&scene, 2);
+    assert_eq!(generations(&scene), (1, 0));
+    let listener = Listener::at(&address, &[]);
+    until_told(&scene);
+    assert_eq!(listener.requests().len(), 1);
+    assert_eq!(sidecar.complaints(), Vec::<String>::new());
+    sidecar.stop();
+}
