@@ -14,6 +14,7 @@ mod one_shot;
 mod publish;
 mod report;
 mod scene;
+mod sidecar;
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -35,6 +36,7 @@ fn main() -> Outcome<()> {
     let scene = Scene::new(binaries);
     one_shot::measure(&scene, &mut report)?;
     memory::measure(&scene, &mut report)?;
+    sidecar::measure(&scene, &mut report)?;
     publish::measure(&mut report)?;
     Ok(write!(io::stdout(), "{report}")?)
 }

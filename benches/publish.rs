@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use segura_agent::model::{Bundle, Item, SecretName, SecretSet};
-use segura_agent::pass::Publisher;
+use segura_agent::pass::{Publisher, Remarked};
 use segura_agent::render::name::{Case, Variables};
 use segura_agent::render::{Collision, Layout};
 use segura_agent::schedule::RenewInterval;
@@ -61,6 +61,8 @@ fn published(bundle: &Bundle) -> Outcome<Duration> {
         layout: &layout()?,
         renew: RenewInterval::Auto,
         origin: &origin,
+        silent_until: None,
+        remarked: &mut Remarked::default(),
     };
     let (took, outcome) = timed(|| publisher.fetched(bundle, None, Settled::Get));
     outcome?;

@@ -42,11 +42,16 @@ impl Scene {
 
     /// The program with a pod's environment and nothing else.
     pub fn command(&self, program: Program, dir: &Path, pod: &str) -> Command {
+        self.command_of("init", program, dir, pod)
+    }
+
+    /// The same, in another mode.
+    pub fn command_of(&self, mode: &str, program: Program, dir: &Path, pod: &str) -> Command {
         let mut command = match program {
             Program::Agent => Command::new(&self.binaries.agent),
             Program::Bare => Command::new(&self.binaries.bare),
         };
-        command.arg("init").env_clear().envs(self.vault.env()).envs([
+        command.arg(mode).env_clear().envs(self.vault.env()).envs([
             ("SEGURA_IDENTITY", IDENTITY),
             ("SEGURA_POD_NAME", pod),
             ("SEGURA_DEPLOY", "bench"),
