@@ -218,7 +218,7 @@ impl<'a> Renewer<'a> {
                 let all = why == Why::Inputs || due || nothing_planned;
                 if !all && let Some(unpublished) = self.unpublished.take() {
                     self.retry = None;
-                    return self.publish(at, unpublished, None);
+                    return self.publish(at, unpublished);
                 }
                 self.unpublished = None;
                 if self.watch.look() || why == Why::Inputs {

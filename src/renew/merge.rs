@@ -34,28 +34,32 @@ impl Renewer<'_> {
         at: Duration,
         bundle: Bundle,
         fresh: &BTreeSet<SecretName>,
-        mut troubles: Troubles,
+        troubles: Troubles,
         cut: Option<Told>,
     ) -> Option<News> {
-        let mut bundle = bundle;
-        let mut sound = fresh.clone();
-        if let Err(error) = render(&bundle, self.layout(&bundle)) {
-            let Some(standing) = self.store.standing() else {
-                let told = Told { retry: Retry::Never, ..Told::said("render", chain(&error)) };
-                self.failed(&troubles, Some(&told));
-                return None;
-            };
-            let mut good = self.state.bundle(standing.entries);
-            good.secrets.retain(|name, _| bundle.secrets.contains_key(name));
-            let mut held = Troubles::new();
-            let group: Vec<(SecretName, SecretSet)> = bundle.secrets.into_iter().collect();
-            admit(&mut good, group, &self.config.layout, &mut held);
-            sound.retain(|name| !held.contains_key(name));
-            troubles.extend(held);
-            bundle = Bundle { secrets: good.secrets, remarks: bundle.remarks, ..Bundle::default() };
+        let cut = cut.as_ref();
+        let state = self.next(at, &bundle, fresh, &troubles, cut);
+        let mut set = Unpublished { bundle, state, sound: fresh.clone(), troubles };
+        let mut written = self.write(at, &set.bundle, &mut set.state);
+        if matches!(written, Err(PublishError::Render(_)))
+            && let Some(standing) = self.store.standing()
+        {
+            self.hold_back(&mut set, self.state.bundle(standing.entries));
+            set.state = self.next(at, &set.bundle, &set.sound, &set.troubles, cut);
+            written = self.write(at, &set.bundle, &mut set.state);
         }
-        let state = self.next(at, &bundle, &sound, &troubles, cut.as_ref());
-        self.publish(at, Unpublished { bundle, state, sound, troubles }, cut.as_ref())
+        self.published(at, set, cut, written)
+    }
+
+    /// Leaves out of `set` what can't be rendered, in favour of what is `good`.
+    fn hold_back(&self, set: &mut Unpublished, mut good: Bundle) {
+        good.secrets.retain(|name, _| set.bundle.secrets.contains_key(name));
+        let mut held = Troubles::new();
+        let group = std::mem::take(&mut set.bundle.secrets).into_iter().collect();
+        admit(&mut good, group, &self.config.layout, &mut held);
+        set.sound.retain(|name| !held.contains_key(name));
+        set.troubles.extend(held);
+        set.bundle.secrets = good.secrets;
     }
 
     /// What is to be remembered of a set, were it published now.
@@ -94,14 +98,20 @@ impl Renewer<'_> {
         state
     }
 
-    /// Publishes a set that can be rendered; says what came of it, if anything.
-    pub(super) fn publish(
+    /// Publishes a set that was kept in memory; says what came of it, if anything.
+    pub(super) fn publish(&mut self, at: Duration, mut set: Unpublished) -> Option<News> {
+        let written = self.write(at, &set.bundle, &mut set.state);
+        self.published(at, set, None, written)
+    }
+
+    fn published(
         &mut self,
         at: Duration,
-        mut set: Unpublished,
+        set: Unpublished,
         cut: Option<&Told>,
+        written: Result<Option<News>, PublishError>,
     ) -> Option<News> {
-        match self.write(at, &set.bundle, &mut set.state) {
+        match written {
             Ok(news) => {
                 self.store.settle();
                 self.trouble.tell(&set.troubles, cut, &set.sound);
@@ -118,7 +128,8 @@ impl Renewer<'_> {
             Err(error) => {
                 let told = unwritten(&error);
                 self.retry = Some(at + self.schedule.after_failure(told.retry));
-                self.unpublished = Some(set);
+                // What can't be rendered will be no better later.
+                self.unpublished = matches!(error, PublishError::Write(_)).then_some(set);
                 self.failed(&Troubles::new(), Some(&told));
                 None
             }
