@@ -7,6 +7,7 @@ mod ask;
 mod keep;
 mod memory;
 mod merge;
+mod plan;
 mod trouble;
 
 use std::cell::{Cell, RefCell};
@@ -17,13 +18,13 @@ use std::time::Duration;
 use crate::clock;
 use crate::config::Config;
 use crate::exit::chain;
-use crate::model::{Bundle, Generation, Retry, SecretName};
+use crate::model::{Bundle, Generation, SecretName};
 use crate::obtain::{Asking, Renewed};
-use crate::pass::{Remarked, due};
+use crate::pass::Remarked;
 use crate::render::Layout;
-use crate::schedule::{RenewInterval, Schedule, Seen};
+use crate::schedule::Schedule;
 use crate::settings::{OnAbsent, Source as Way};
-use crate::state::{SecretState, State, millis};
+use crate::state::{SecretState, State};
 use crate::status::{Board, Counters};
 use crate::store::Store;
 use crate::vault::Token;
@@ -31,6 +32,7 @@ use crate::watch::{Hint, Watch};
 use ask::Asked;
 pub use keep::keep;
 use memory::{Absence, Memory};
+use plan::due_of;
 use trouble::{Told, Trouble, Troubles};
 
 /// How long all reads of a pass may take together.
@@ -78,6 +80,13 @@ pub enum News {
     Lifetimes(Generation),
 }
 
+/// What a pass asks for.
+struct Questions {
+    /// It is all that there is.
+    all: bool,
+    names: Vec<SecretName>,
+}
+
 /// A set that the directory did not take.
 struct Unpublished {
     bundle: Bundle,
@@ -114,6 +123,8 @@ pub struct Renewer<'a> {
     remarked: Remarked,
     /// The generation that was told of last; a delivery may end while a pass is under way.
     notified: Rc<Cell<Generation>>,
+    /// The state could not be written, which has been said.
+    behind: bool,
     /// Where those who ask are answered from.
     board: Rc<RefCell<Board>>,
     /// How a set is rendered that holds nothing.
@@ -132,11 +143,13 @@ impl<'a> Renewer<'a> {
     ) -> Self {
         let Set { state, token, remarked } = set;
         let notified = Rc::new(Cell::new(state.notified));
+        let now = clock::boot();
         let remember = |secret: &SecretState| {
             let since = Duration::from_millis(secret.seen);
+            // What was seen at another boot has lived for as long as this one, at least.
+            let since = if since > now { Duration::ZERO } else { since };
             (secret.identity.clone(), Memory::new(&secret.version, since))
         };
-        let now = clock::boot();
         let due = due_of(&state, config.renew, now);
         let unsettled = store.pending(&state.origin);
         let mut renewer = Self {
@@ -160,6 +173,7 @@ impl<'a> Renewer<'a> {
             board,
             remarked,
             notified,
+            behind: false,
             nothing: Layout { files: false, env: None, json: None, ..config.layout.clone() },
         };
         for name in unsettled {
@@ -227,7 +241,8 @@ impl<'a> Renewer<'a> {
                 }
                 let names = self.names(all);
                 let asked = self.ask(&names, at).await;
-                self.conclude(why, all, asked)
+                let questions = Questions { all, names };
+                self.conclude(why, &questions, asked)
             }
         }
     }
@@ -263,7 +278,8 @@ impl<'a> Renewer<'a> {
     /// A pass was given up because it did not end.
     pub fn abandoned(&mut self) {
         let told = Told::said("unreachable", "a pass did not come to its end and was given up");
-        self.plan(clock::boot(), true, &Bundle::default(), &Troubles::new(), Some(&told));
+        let questions = Questions { all: true, names: self.names(true) };
+        self.plan(clock::boot(), &questions, &Bundle::default(), &Troubles::new(), Some(&told));
         self.failed(&Troubles::new(), Some(&told));
     }
 
@@ -303,7 +319,7 @@ impl<'a> Renewer<'a> {
     }
 
     /// Makes a set of what came and what stands, and publishes it.
-    fn conclude(&mut self, why: Why, all: bool, asked: Asked) -> Option<News> {
+    fn conclude(&mut self, why: Why, questions: &Questions, asked: Asked) -> Option<News> {
         let at = clock::boot();
         let Asked { renewed, by_get, origin } = asked;
         let gone = self.gone(at, why, &renewed);
@@ -314,7 +330,7 @@ impl<'a> Renewer<'a> {
         let cut = cut.map(|error| Told::of(&error));
         let learned: BTreeSet<SecretName> = fresh.secrets.keys().cloned().collect();
         let new = self.learn(&fresh, at);
-        self.plan(at, all, &fresh, &troubles, cut.as_ref());
+        self.plan(at, questions, &fresh, &troubles, cut.as_ref());
         if fresh.secrets.is_empty() && gone.is_empty() {
             self.failed(&troubles, cut.as_ref());
             return None;
@@ -374,50 +390,6 @@ impl<'a> Renewer<'a> {
         }
     }
 
-    /// Decides when to ask again.
-    fn plan(
-        &mut self,
-        at: Duration,
-        all: bool,
-        fresh: &Bundle,
-        troubles: &Troubles,
-        cut: Option<&Told>,
-    ) {
-        let answered = cut.is_none() || !fresh.secrets.is_empty();
-        if all && answered {
-            let seen = fresh.secrets.iter().map(|(name, set)| Seen {
-                name,
-                version: &set.version,
-                renew: set.renew,
-            });
-            let wait = self.schedule.after_success(at, seen, due(fresh, self.config.renew));
-            self.due = wait.map(|wait| at + wait);
-        } else if all {
-            self.due = None;
-        }
-        let passing = |told: &&Told| told.retry != Retry::Never;
-        self.failing = troubles
-            .iter()
-            .filter(|(_, told)| passing(told))
-            .map(|(name, _)| name.clone())
-            .collect();
-        let peace = cut.into_iter().chain(troubles.values()).filter_map(Told::peace).max();
-        if cut.is_some() {
-            // Some were not even asked for.
-            self.failing.clear();
-        }
-        let worst = cut.or_else(|| troubles.values().find(passing)).map(|told| match peace {
-            Some(peace) => Retry::After(peace),
-            None => told.retry,
-        });
-        // Whoever asked for peace is asked for nothing else meanwhile.
-        self.due = self.due.map(|due| due.max(at + peace.unwrap_or_default()));
-        self.retry = worst.map(|retry| at + self.schedule.after_failure(retry));
-        if worst.is_none() {
-            self.schedule.recovered();
-        }
-    }
-
     /// Nothing came: what stands stays as it is.
     fn failed(&mut self, troubles: &Troubles, cut: Option<&Told>) {
         let state = &mut self.state;
@@ -433,22 +405,16 @@ impl<'a> Renewer<'a> {
         self.save();
     }
 
-    /// What is due when, and until when silence is no bad sign.
-    fn stamp(&self, state: &mut State) {
-        state.notified = self.notified.get();
-        let wake = [self.due, self.retry].into_iter().flatten().min();
-        let left = wake.map(|wake| wake.saturating_sub(clock::boot()));
-        state.next_due = left.map(|left| clock::stamp(clock::wall() + left));
-        state.boot_ms.next_due = wake.map(millis);
-        let silent = wake.map_or(u64::MAX, |wake| millis(wake + self.longest_pass() + GRACE));
-        state.boot_ms.silent_until = Some(silent);
-    }
-
     fn save(&mut self) {
         let mut state = self.state.clone();
         self.stamp(&mut state);
-        if let Err(error) = self.store.save(&state) {
-            tracing::debug!(error = chain(&error), "the state is behind");
+        match self.store.save(&state) {
+            Ok(()) => self.behind = false,
+            Err(error) if !self.behind => {
+                tracing::warn!(error = chain(&error), hint = error.hint(), "the state is behind");
+                self.behind = true;
+            }
+            Err(_) => {}
         }
         self.state = state;
         self.show();
@@ -462,30 +428,4 @@ impl<'a> Renewer<'a> {
     fn count(&self, count: impl FnOnce(&mut Counters)) {
         count(&mut self.board.borrow_mut().counters);
     }
-
-    /// However many identities hang, a pass ends within this.
-    pub fn longest_pass(&self) -> Duration {
-        let names = self.state.secrets.len().max(self.config.wanted.identities.len());
-        let names = u32::try_from(names).unwrap_or(u32::MAX);
-        let mut each = Duration::from_secs(1);
-        if self.config.wanted.source == Way::Provision {
-            each += self.config.vault.provision_timeout;
-        }
-        PASS + each.saturating_mul(names)
-    }
-}
-
-/// When a set that stands is due, by the settings as they are now and what was planned before.
-fn due_of(state: &State, renew: RenewInterval, now: Duration) -> Option<Duration> {
-    let planned = if state.is_due(now) {
-        now
-    } else {
-        state.boot_ms.next_due.map_or(now, Duration::from_millis)
-    };
-    let latest = match renew {
-        RenewInterval::Off => return None,
-        RenewInterval::Every(interval) => interval,
-        RenewInterval::Auto => due(&Bundle::default(), renew)?,
-    };
-    Some(planned.min(now + latest))
 }

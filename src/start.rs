@@ -52,7 +52,7 @@ pub struct Adopted {
 pub fn adoptable(store: &Store, origin: &Origin) -> Option<Adopted> {
     let Standing { state, entries } = store.standing()?;
     if state.given_back {
-        tracing::info!("the set that stands was given back; fetching anew");
+        tracing::info!("the set that stood was given back or removed; fetching anew");
         return None;
     }
     if let Some(differs) = state.origin.difference(origin) {

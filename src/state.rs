@@ -143,7 +143,7 @@ pub struct State {
     /// How renewal asks.
     #[serde(default)]
     pub refresh: Settled,
-    /// The set was given back to the vault and must not be adopted.
+    /// Nothing stands that could be adopted: it was given back, or the vault no longer has it.
     #[serde(default)]
     pub given_back: bool,
 }

@@ -101,7 +101,9 @@ impl Facts<'_> {
 
     fn against_started(&self) -> Option<String> {
         if self.state.is_some_and(|state| state.given_back) {
-            return Some("the set was given back to the vault".to_owned());
+            return Some(
+                "the set was given back to the vault, or the vault no longer has it".to_owned(),
+            );
         }
         if self.whole && self.state.is_some() {
             return None;

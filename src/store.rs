@@ -21,6 +21,7 @@ use rustix::fs::{self, Access as Right, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
 use crate::exit::{Exit, Failure, chain};
 use crate::model::{Generation, Outcome, STATE_LINK, SecretName};
 use crate::render::FileSet;
@@ -254,7 +255,7 @@ impl Store {
             return Ok(Outcome::Unchanged(self.generation));
         }
         state.generation = self.generation.next();
-        state.changed_at.clone_from(&state.fetched_at);
+        state.changed_at = clock::stamp(now);
         let name = generation::new_name(&self.dir, now);
         self.build(&name, files, state).inspect_err(|_| {
             self.dir.remove_tree(&name).ok();

@@ -78,10 +78,14 @@ impl Watch {
             if event.as_ref().is_ok_and(is_reading) {
                 return;
             }
-            let is_output =
-                event.is_ok_and(|event| event.paths.iter().any(|path| path.starts_with(&top)));
-            let sign = if is_output { &signs.output } else { &signs.inputs };
-            sign.store(true, Ordering::Relaxed);
+            // What has no path, or could not be heard, may have been anything.
+            let paths = event.map(|event| event.paths).unwrap_or_default();
+            if paths.is_empty() || paths.iter().any(|path| path.starts_with(&top)) {
+                signs.output.store(true, Ordering::Relaxed);
+            }
+            if paths.is_empty() || !paths.iter().all(|path| path.starts_with(&top)) {
+                signs.inputs.store(true, Ordering::Relaxed);
+            }
             signs.any.notify_one();
         })?;
         for folder in self.folders() {

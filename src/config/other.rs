@@ -59,7 +59,7 @@ impl Reader {
         }
     }
 
-    /// Settings that `exec` alone uses.
+    /// Settings of `exec`, and what is understood elsewhere: here only typos are told.
     pub(super) fn of_exec(&mut self, raw: &Raw) {
         let dialect = self.text(
             "SEGURA_ENV_DIALECT",

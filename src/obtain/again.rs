@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Asking, opens_something};
-use crate::model::{Bundle, SecretName, SecretSet};
+use crate::model::{Bundle, Fault, SecretName, SecretSet};
 use crate::settings::{Source as Way, Wanted};
 use crate::vault::Source;
 use crate::vault::error::{Attempt, Cause, FetchError};
@@ -84,11 +84,6 @@ impl Renewed {
             }
         }
     }
-
-    /// Whether all that was asked for came.
-    pub fn is_whole(&self) -> bool {
-        self.failed.is_empty() && self.cut.is_none()
-    }
 }
 
 fn listed(
@@ -117,7 +112,11 @@ fn listed(
     }
     if wanted.source == Way::Provision {
         // The list may leave out what is made for single pods: then it can't renew that.
-        fresh.secrets.retain(|_, set| opens_something(set));
+        let bare = fresh.secrets.extract_if(.., |_, set| !opens_something(set));
+        failed.extend(bare.map(|(name, _)| {
+            let cause = Cause::Fault(Fault::Empty { identity: name.clone() });
+            (name, FetchError { attempt: attempt.clone(), cause })
+        }));
     }
     for name in names {
         if !fresh.secrets.contains_key(name) && !failed.contains_key(name) {

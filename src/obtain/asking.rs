@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{application, opens_something};
-use crate::model::{Bundle, SecretName, SecretSet};
+use crate::model::{Bundle, Fault, SecretName, SecretSet};
 use crate::settings::{Refresh, Wanted};
 use crate::state::Settled;
 use crate::vault::Source;
@@ -82,7 +82,11 @@ impl Asking {
         let opens = |name| list.secrets.get(name).is_some_and(opens_something);
         if !opens(name) {
             // The list may leave out what is made for single pods: then it can't renew that.
-            let cause = Cause::Absent(name.clone());
+            let cause = if list.holds(name) {
+                Cause::Fault(Fault::Empty { identity: name.clone() })
+            } else {
+                Cause::Absent(name.clone())
+            };
             return Err(FetchError { attempt: Attempt::ReadApplication, cause });
         }
         if wanted.identities.iter().all(opens) {

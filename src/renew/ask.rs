@@ -14,7 +14,7 @@ use crate::pass::origin;
 use crate::settings::{OnAbsent, Refresh, Source as Way};
 use crate::state::Origin;
 use crate::store::Pending;
-use crate::vault::error::{Cause, Fate};
+use crate::vault::error::{Cause, Fate, FetchError};
 use crate::vault::{Client, GIVE_BACK, Source};
 
 /// What a pass asked, and what came of it.
@@ -48,6 +48,8 @@ impl Renewer<'_> {
         let renewed = if provisions && wanted.refresh == Refresh::Post {
             self.post(&mut client, names, &origin, at).await
         } else {
+            let reads = if self.lists() { 1 } else { names.len() as u64 };
+            self.count(|counters| counters.reads += reads);
             let mut renewed = again(&mut client, wanted, names, &mut self.asking).await;
             if provisions && wanted.refresh == Refresh::Auto {
                 if !self.lists() {
@@ -60,8 +62,6 @@ impl Renewer<'_> {
             renewed
         };
         self.token = client.into_token();
-        let reads = if self.lists() { 1 } else { names.len() as u64 };
-        self.count(|counters| counters.reads += reads);
         Asked { renewed, by_get, origin: Some(origin) }
     }
 
@@ -93,10 +93,14 @@ impl Renewer<'_> {
                     continue;
                 }
             }
+            let unsure = memory.unsure;
             memory.post(at);
             self.board.borrow_mut().counters.provisions += 1;
             let answer = client.provision(name).await;
-            memory.unsure = answer.as_ref().is_err_and(|error| error.fate() == Fate::Unknown);
+            if answer.as_ref().is_err_and(|error| error.fate() == Fate::NotDone) {
+                // One that was turned away says nothing of the one before it.
+                memory.unsure = unsure;
+            }
             renewed.take(name, answer);
             if renewed.cut.is_some() {
                 break;
@@ -128,12 +132,20 @@ impl Renewer<'_> {
                     tracing::info!(identity = %name, "provisioned again, since its TTL runs out");
                     renewed.take(name, Ok(set));
                 }
-                Err(error) => tracing::warn!(
-                    identity = %name,
-                    error = chain(&error),
-                    hint = error.hint(),
-                    "its TTL runs out, and it can't be provisioned again"
-                ),
+                Err(error) => {
+                    tracing::warn!(
+                        identity = %name,
+                        error = chain(&error),
+                        hint = error.hint(),
+                        "its TTL runs out, and it can't be provisioned again"
+                    );
+                    if error.fate() == Fate::NotDone {
+                        self.memory.entry(name.clone()).or_default().was_not_posted();
+                    }
+                    if error.is_everyones() {
+                        break;
+                    }
+                }
             }
         }
         old
@@ -195,7 +207,8 @@ impl Renewer<'_> {
             .filter(|(_, error)| error.is_missing())
             .map(|(name, _)| name)
             .collect();
-        if inactive || !missing.is_empty() {
+        let no_route = renewed.failed.values().any(FetchError::may_be_no_route);
+        if inactive || no_route || !missing.is_empty() {
             // The next pass logs in anew, so that no token of old speaks for the vault.
             self.token = None;
         }
@@ -211,7 +224,7 @@ impl Renewer<'_> {
             if self.inactive.confirmed(at) {
                 gone.extend(self.state.names());
             }
-        } else if renewed.cut.is_none() {
+        } else if renewed.cut.is_none() || !renewed.fresh.secrets.is_empty() {
             self.inactive = Absence::default();
         }
         gone.retain(|name| self.state.secret(name).is_some());

@@ -72,6 +72,11 @@ impl Memory {
         self.unsure = true;
     }
 
+    /// It never reached the vault, and has used up nothing but time.
+    pub(super) fn was_not_posted(&mut self) {
+        self.posts = self.posts.saturating_sub(1);
+    }
+
     /// Counts a read by the route that should not provision; `minted` if it brought a new version
     /// of other values. Says whether it was one of the first.
     pub(super) fn count_read(&mut self, minted: bool) -> bool {

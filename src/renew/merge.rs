@@ -7,7 +7,7 @@ use super::trouble::{Told, Troubles};
 use super::{LINGER, News, Renewer, Unpublished};
 use crate::clock;
 use crate::exit::chain;
-use crate::model::{Bundle, Outcome, Retry, SecretName, SecretSet, TTL};
+use crate::model::{Bundle, Entry, Item, Outcome, Retry, SecretName, SecretSet, TTL};
 use crate::pass::{PublishError, Publisher};
 use crate::render::bundle::Entries;
 use crate::render::{Layout, render};
@@ -113,7 +113,9 @@ impl Renewer<'_> {
     ) -> Option<News> {
         match written {
             Ok(news) => {
-                self.store.settle();
+                if !self.memory.values().any(|memory| memory.unsure) {
+                    self.store.settle();
+                }
                 self.trouble.tell(&set.troubles, cut, &set.sound);
                 if self.state.last_error.is_none() {
                     self.schedule.recovered();
@@ -265,23 +267,25 @@ fn admit(
     admit(good, second, layout, held);
 }
 
-/// Whether nothing but the values of `TTL` differs.
+/// Whether values of `TTL` differ, and nothing else.
 fn differs_by_lifetimes(old: &Entries, new: &Bundle) -> bool {
-    old.len() == new.secrets.len()
+    let mut lifetimes = false;
+    let mut same = |old: &Item, new: &Item| {
+        let equal = old.value.expose() == new.value.expose();
+        lifetimes |= !equal;
+        old.key == new.key && (equal || old.key == TTL)
+    };
+    let mut alike = |old: &Entry, new: &Entry| {
+        old.len() == new.len() && old.iter().zip(new).all(|(old, new)| same(old, new))
+    };
+    let all = old.len() == new.secrets.len()
         && new.secrets.iter().all(|(name, set)| {
             old.get(name).is_some_and(|old| {
-                let old = old.iter().map(|entry| entry.iter());
-                let new = set.entries.iter().map(|entry| entry.iter());
-                old.len() == new.len()
-                    && old.zip(new).all(|(old, new)| {
-                        old.len() == new.len()
-                            && old.zip(new).all(|(old, new)| {
-                                old.key == new.key
-                                    && (old.key == TTL || old.value.expose() == new.value.expose())
-                            })
-                    })
+                old.len() == set.entries.len()
+                    && old.iter().zip(&set.entries).all(|(old, new)| alike(old, new))
             })
-        })
+        });
+    all && lifetimes
 }
 
 #[cfg(test)]
@@ -339,6 +343,7 @@ mod tests {
         let old = || entries(bundle(&[("a", &[&[("password", "x"), ("TTL", "60")]])]));
         for (new, alone) in [
             (bundle(&[("a", &[&[("password", "x"), ("TTL", "30")]])]), true),
+            (bundle(&[("a", &[&[("password", "x"), ("TTL", "60")]])]), false),
             (bundle(&[("a", &[&[("password", "y"), ("TTL", "30")]])]), false),
             (bundle(&[("a", &[&[("password", "x")]])]), false),
             (bundle(&[("a", &[&[("password", "x"), ("TTL", "60")], &[("k", "v")]])]), false),

@@ -56,6 +56,7 @@ impl Trouble {
     ) {
         match cut {
             Some(told) => self.begin(told),
+            None if sound.is_empty() => {}
             None => self.end(),
         }
         for (name, told) in troubles {

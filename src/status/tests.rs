@@ -90,8 +90,8 @@ fn a_set_that_is_not_whole_is_none() {
 fn a_set_that_was_given_back_is_none() {
     let state = State { given_back: true, ..fresh() };
     let lines = [
-        "not started: the set was given back to the vault",
-        "not ready: the set was given back to the vault",
+        "not started: the set was given back to the vault, or the vault no longer has it",
+        "not ready: the set was given back to the vault, or the vault no longer has it",
         "live: generation 3, fetched 12 s ago",
     ];
     assert_answers(facts(Some(&state), Agent::Running), lines);
