@@ -54,7 +54,7 @@ fn published(bundle: &Bundle) -> Outcome<Duration> {
     let access = Access { file_mode: 0o440, dir_mode: 0o750, uid: None, gid: None };
     let output =
         Output { dir: dir.path().to_owned(), create_last: false, access, disk: Disk::Refuse };
-    let mut store = Store::open(&output, "bench")?;
+    let mut store = Store::hold(Some(&output), "bench")?;
     let origin = origin(bundle);
     let mut publisher = Publisher {
         store: &mut store,
@@ -71,7 +71,14 @@ fn published(bundle: &Bundle) -> Outcome<Duration> {
 
 fn layout() -> Outcome<Layout> {
     let variables = Variables::new("{key}", Case::Keep).ok_or("{key} is a good name")?;
-    Ok(Layout { files: true, env: None, json: None, variables, collision: Collision::Last })
+    Ok(Layout {
+        files: true,
+        env: None,
+        json: None,
+        environment: false,
+        variables,
+        collision: Collision::Last,
+    })
 }
 
 fn origin(bundle: &Bundle) -> Origin {

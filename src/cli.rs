@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
@@ -27,6 +28,22 @@ pub enum Command {
     Init,
     /// The same, then keep them fresh until SIGTERM or SIGINT, telling the main process of changes.
     Sidecar,
+    /// The same, then run a command as the container's main process, and exit as it exits.
+    Exec {
+        /// The command and its arguments.
+        #[arg(
+            required = true,
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "CMD"
+        )]
+        words: Vec<OsString>,
+    },
+    /// Copy this binary into a directory, for another image's entrypoint to use.
+    Install {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// For exec probes: say whether the set is there and kept fresh, exit 0 or 1.
     Check {
         /// What is asked.
@@ -54,10 +71,13 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Typed, Failure> 
     let args: Vec<OsString> = args.into_iter().collect();
     let mut command = Args::command();
     // The list of variables is long, and only those who ask for it wait for it.
-    if args.iter().any(|arg| matches!(arg.to_str(), Some("-h" | "--help"))) {
+    // Of a command's own words, none asks us.
+    let ours = args.iter().take_while(|arg| arg.to_str() != Some("--"));
+    if ours.into_iter().any(|arg| matches!(arg.to_str(), Some("-h" | "--help"))) {
         for (mode, help) in [
-            ("init", variables(|variable| variable.group != Group::Tell)),
-            ("sidecar", variables(|_| true)),
+            ("init", variables(|v| !matches!(v.group, Group::Tell | Group::Exec))),
+            ("sidecar", variables(|variable| variable.group != Group::Exec)),
+            ("exec", variables(|_| true)),
             ("check", variables(|variable| CHECKED.contains(&variable.name))),
         ] {
             command = command.mut_subcommand(mode, |mode| mode.after_help(help));
@@ -95,6 +115,7 @@ fn variables(matters: impl Fn(&Variable) -> bool) -> String {
         (Group::Fetch, "What to fetch"),
         (Group::Write, "What to write"),
         (Group::Tell, "Telling the main process"),
+        (Group::Exec, "Running the command"),
         (Group::Watch, "Watching the agent"),
     ] {
         let mut shown = VARIABLES.iter().filter(|v| v.group == group && matters(v)).peekable();
@@ -106,7 +127,7 @@ fn variables(matters: impl Fn(&Variable) -> bool) -> String {
             writeln!(help, "  {name:<27} {meaning} [{default}]").ok();
         }
     }
-    help.push_str("\nExit codes: 0 done, 1 check says no, 64 usage, 69 vault unreachable, 70 bug, 73 cannot write, 76 nonsense, 77 refused, 78 settings");
+    help.push_str("\nExit codes: 0 done, 1 check says no, 64 usage, 69 vault unreachable, 70 bug, 73 cannot write, 76 nonsense, 77 refused, 78 settings; exec: as its command, 126 can't be run, 127 not found");
     help
 }
 
@@ -133,16 +154,38 @@ mod tests {
     #[test]
     fn help_shows_every_variable_that_init_reads() {
         let Ok(Typed::Print(help)) = typed(&["init", "--help"]) else { panic!() };
-        for variable in VARIABLES.iter().filter(|variable| variable.group != Group::Tell) {
-            assert!(help.contains(variable.name), "{}", variable.name);
-        }
+        let shows = |help: &str, groups: &[Group]| {
+            let own = VARIABLES.iter().filter(|variable| !groups.contains(&variable.group));
+            own.clone().count() > 0 && own.into_iter().all(|variable| help.contains(variable.name))
+        };
+        assert!(shows(&help, &[Group::Tell, Group::Exec]));
         let Ok(Typed::Print(help)) = typed(&["sidecar", "--help"]) else { panic!() };
-        assert!(VARIABLES.iter().all(|variable| help.contains(variable.name)));
+        assert!(shows(&help, &[Group::Exec]));
+        let Ok(Typed::Print(help)) = typed(&["exec", "--help"]) else { panic!() };
+        assert!(shows(&help, &[]));
         let Ok(Typed::Print(help)) = typed(&["check", "--help"]) else { panic!() };
         assert!(CHECKED.iter().all(|name| help.contains(name)) && !help.contains("SEGURA_URL"));
         let Ok(Typed::Print(version)) = typed(&["--version"]) else { panic!() };
         assert_eq!(version.trim(), concat!("segura-agent ", env!("CARGO_PKG_VERSION")));
         assert!(matches!(typed(&["init"]), Ok(Typed::Run(_))));
+    }
+
+    #[test]
+    fn a_command_keeps_every_word() {
+        for (args, expected) in [
+            (&["exec", "--", "app", "-x", "--help"][..], &["app", "-x", "--help"][..]),
+            (&["exec", "app", "-x", "--help"], &["app", "-x", "--help"]),
+            (&["exec", "app", "--", "-y"], &["app", "--", "-y"]),
+            (&["exec", "--", "--", "x"], &["--", "x"]),
+            (&["exec", "--", "", ""], &["", ""]),
+        ] {
+            let Ok(Typed::Run(Args { command: Command::Exec { words } })) = typed(args) else {
+                panic!("{args:?}")
+            };
+            assert_eq!(words, expected);
+        }
+        assert!(typed(&["exec"]).is_err() && typed(&["exec", "--"]).is_err());
+        assert!(matches!(typed(&["exec", "--help"]), Ok(Typed::Print(_))));
     }
 
     #[test]

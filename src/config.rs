@@ -2,6 +2,7 @@
 //! environment; all problems are reported at once, by variable and expected shape, never by value.
 
 pub mod check;
+pub mod exec;
 mod fetch;
 mod other;
 pub mod parse;
@@ -11,6 +12,7 @@ pub mod variables;
 mod write;
 
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -68,8 +70,8 @@ pub struct Config {
     pub wanted: Wanted,
     /// What is rendered.
     pub layout: Layout,
-    /// Where it goes.
-    pub output: Output,
+    /// Where it goes; none is nowhere.
+    pub output: Option<Output>,
     /// When a set is due again.
     pub renew: RenewInterval,
     /// How long the first fetch is retried; none is for ever.
@@ -82,9 +84,9 @@ pub struct Config {
 pub const TERMINATION_LOG: &str = "/dev/termination-log";
 
 impl Config {
-    /// Proves what `raw` says for `init`; `found` are problems that its reading brought.
-    pub fn for_init(raw: Raw, mounted: Mounted, found: Vec<Problem>) -> Result<Self, Problems> {
-        let mut reader = Reader { problems: found, ..Reader::default() };
+    /// Proves what `raw` says for `init`.
+    pub fn for_init(raw: Raw, mounted: Mounted) -> Result<Self, Problems> {
+        let mut reader = Reader::of(&raw);
         if reader.keeping(&raw).give_back {
             let remedy = "must not be set for init, which ends before the app starts";
             reader.problem("SEGURA_DEPROVISION", remedy);
@@ -93,25 +95,30 @@ impl Config {
     }
 
     /// Proves what `raw` says for `sidecar`.
-    pub fn for_sidecar(
-        raw: Raw,
-        mounted: Mounted,
-        found: Vec<Problem>,
-    ) -> Result<(Self, Keeping), Problems> {
-        let mut reader = Reader { problems: found, ..Reader::default() };
+    pub fn for_sidecar(raw: Raw, mounted: Mounted) -> Result<(Self, Keeping), Problems> {
+        let mut reader = Reader::of(&raw);
         let keeping = reader.keeping(&raw);
         reader.gives_back = keeping.give_back;
         Self::proven(reader, raw, mounted).map(|config| (config, keeping))
+    }
+
+    /// The output directory; none where nothing is written.
+    pub fn output_dir(&self) -> Option<&Path> {
+        self.output.as_ref().map(|output| output.dir.as_path())
     }
 
     fn proven(mut reader: Reader, raw: Raw, mounted: Mounted) -> Result<Self, Problems> {
         let wanted = reader.wanted(&raw);
         let pod = reader.pod(&raw, mounted);
         let layout = reader.layout(&raw, wanted.as_ref());
-        let output = reader.output(&raw);
+        let output = if reader.runs_command && reader.writes_nothing(&raw) {
+            Some(None)
+        } else {
+            reader.output(&raw).map(Some)
+        };
         let renew = reader.renew(&raw);
         let give_up_after = reader.give_up_after(&raw);
-        reader.of_exec(&raw);
+        reader.elsewhere(&raw);
         reader.not_yet(&raw);
         let vault = reader.vault(raw);
         match (vault, pod, wanted, layout, output, reader.problems.is_empty()) {
@@ -158,11 +165,30 @@ struct Reader {
     warnings: Vec<String>,
     /// The set is given back at the end, so it must be clear whose it is.
     gives_back: bool,
+    /// It is for `exec`.
+    runs_command: bool,
+}
+
+/// A value that can't be understood at all.
+fn not_text(name: &str) -> Problem {
+    Problem::new(name, "must be UTF-8")
 }
 
 impl Reader {
+    /// One for a mode whose environment is its own: every name in it has to be known.
+    fn of(raw: &Raw) -> Self {
+        let unknown =
+            raw.unknown.iter().map(|name| Problem::new(name, "is not a variable of segura-agent"));
+        let problems = unknown.chain(raw.broken.iter().map(|name| not_text(name))).collect();
+        Self { problems, ..Self::default() }
+    }
+
     fn problem(&mut self, variable: &str, remedy: impl Into<String>) {
-        self.problems.push(Problem::new(variable, remedy));
+        let problem = Problem::new(variable, remedy);
+        // What several read is told once.
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
     }
 
     fn wrong(&mut self, variable: &str, shape: Shape) {

@@ -8,21 +8,27 @@ mod command;
 mod pid_file;
 mod post;
 mod signalled;
+mod supervised;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 use command::Command;
 use post::Post;
 use signalled::Signalled;
+use supervised::Anew;
+pub use supervised::Supervised;
 
 use tokio::time::{Instant, sleep_until};
 
 use crate::model::Generation;
-use crate::settings::Tell;
+use crate::process::{Program, Reaper};
+use crate::settings::{OnChange, Tell};
 
 /// What is to be told: this generation stands since this moment of the boot clock, which tells one
 /// order from another.
@@ -88,7 +94,31 @@ impl Deliver {
         Self::within(tell, LIMITS)
     }
 
+    /// The same for `command`, which is told as `on_change` says; `reaper` waits for children.
+    pub fn supervising(
+        tell: Tell,
+        command: &Rc<Supervised>,
+        on_change: OnChange,
+        reaper: Reaper,
+    ) -> Self {
+        let command = Rc::clone(command);
+        let own: Option<Box<dyn Target>> = match on_change {
+            OnChange::Signal => {
+                Some(Box::new(Signalled::supervised(command, tell.signal, LIMITS.withhold)))
+            }
+            OnChange::Restart | OnChange::Exit(_) => Some(Box::new(Anew::new(command))),
+            OnChange::Nothing => None,
+        };
+        let mut deliver = Self::of(tell, reaper, LIMITS);
+        deliver.targets.extend(own);
+        deliver
+    }
+
     fn within(tell: Tell, limits: Limits) -> Self {
+        Self::of(tell, Reaper::listening(), limits)
+    }
+
+    fn of(tell: Tell, reaper: Reaper, limits: Limits) -> Self {
         let mut targets: Vec<Box<dyn Target>> = Vec::new();
         if let Some(path) = tell.pid_file {
             targets.push(Box::new(Signalled::by_pid_file(path, tell.signal, limits.withhold)));
@@ -96,8 +126,9 @@ impl Deliver {
         if let Some(name) = tell.process {
             targets.push(Box::new(Signalled::by_name(name, tell.signal, limits.withhold)));
         }
-        if let Some(words) = tell.command {
-            targets.push(Box::new(Command::new(words, tell.withheld, limits)));
+        let program = tell.command.map(|words| Program::new(words.into_iter().map(OsString::from)));
+        if let Some(program) = program.flatten() {
+            targets.push(Box::new(Command::new(program, tell.environment, reaper, limits)));
         }
         if let Some(url) = tell.url {
             targets.push(Box::new(Post::new(url, limits)));
@@ -108,6 +139,11 @@ impl Deliver {
     /// Whether anyone is to be told at all.
     pub fn has_targets(&self) -> bool {
         !self.targets.is_empty()
+    }
+
+    /// Whether something is left to be told.
+    pub fn is_telling(&self) -> bool {
+        self.order.is_some()
     }
 
     /// Says in the log what can't work as things stand, each with its remedy. Nobody is disturbed.

@@ -24,6 +24,12 @@ pub enum Exit {
     Refused,
     /// Settings are invalid.
     Settings,
+    /// `exec`: the command is there and can't be run.
+    NotRunnable,
+    /// `exec`: there is no such command.
+    NotFound,
+    /// `exec`: as its command ended, or as `SEGURA_CHANGE_EXIT_CODE` says.
+    Command(u8),
     /// Ended by this signal, given as a code because PID 1 can't die of its own signal.
     Signalled(u8),
 }
@@ -41,6 +47,9 @@ impl Exit {
             Self::Nonsense => 76,
             Self::Refused => 77,
             Self::Settings => 78,
+            Self::NotRunnable => 126,
+            Self::NotFound => 127,
+            Self::Command(code) => code,
             Self::Signalled(number) => 128_u8.saturating_add(number),
         }
     }
@@ -57,6 +66,9 @@ impl Exit {
             | Self::Usage
             | Self::Unreachable
             | Self::Bug
+            | Self::NotRunnable
+            | Self::NotFound
+            | Self::Command(_)
             | Self::Signalled(_) => "unreachable",
         }
     }
@@ -135,6 +147,9 @@ mod tests {
             (Exit::Nonsense, 76),
             (Exit::Refused, 77),
             (Exit::Settings, 78),
+            (Exit::NotRunnable, 126),
+            (Exit::NotFound, 127),
+            (Exit::Command(3), 3),
             (Exit::Signalled(15), 143),
             (Exit::Signalled(2), 130),
         ] {

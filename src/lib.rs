@@ -12,10 +12,12 @@ pub mod logging;
 pub mod secret;
 pub mod signal;
 
+pub mod environment;
 pub mod model;
 pub mod pod;
 pub mod settings;
 
+pub mod policy;
 pub mod process;
 pub mod render;
 pub mod schedule;
@@ -25,6 +27,7 @@ pub mod status;
 pub mod config;
 pub mod deliver;
 pub mod events;
+pub mod install;
 pub mod resolve;
 pub mod serve;
 pub mod store;
@@ -34,8 +37,10 @@ pub mod watch;
 pub mod obtain;
 pub mod pass;
 
+pub mod follow;
 pub mod renew;
 pub mod start;
+pub mod supervise;
 
 pub mod modes;
 

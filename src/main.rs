@@ -1,6 +1,7 @@
 //! The binary: environment, arguments, runtime, and the one place that prints.
 
 use std::alloc::System;
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -8,13 +9,18 @@ use std::process::ExitCode;
 
 use segura_agent::cli::{self, Command, Typed};
 use segura_agent::config::check::Checked;
+use segura_agent::config::exec::{Reading, Running, Whereabouts};
 use segura_agent::config::raw::Raw;
-use segura_agent::config::{self, Config, Problem, TERMINATION_LOG};
-use segura_agent::events::Terminations;
+use segura_agent::config::{self, Config, TERMINATION_LOG};
+use segura_agent::events::{Blocked, Terminations};
 use segura_agent::exit::{Exit, Failure};
+use segura_agent::modes::exec::Ended;
 use segura_agent::pod::{Mounted, SERVICE_ACCOUNT};
+use segura_agent::process::Program;
+use segura_agent::settings::Keeping;
 use segura_agent::status::Question;
-use segura_agent::{harden, logging, modes};
+use segura_agent::store::{Place, Store};
+use segura_agent::{harden, install, logging, modes};
 use zeroizing_alloc::ZeroAlloc;
 
 /// Libraries that free what held a value, a token or a key leave nothing of it behind.
@@ -27,13 +33,17 @@ fn main() -> ExitCode {
     let exit = match cli::read(std::env::args_os()) {
         Ok(Typed::Print(text)) => print(&text),
         Ok(Typed::Run(args)) => {
-            let (raw, problems) = Raw::from_environment(std::env::vars_os());
+            let raw = Raw::from_environment(std::env::vars_os());
             let log = raw.segura_termination_log.clone();
             let ended =
                 |failure: Failure| end(&failure, Some(log.as_deref().unwrap_or(TERMINATION_LOG)));
             match args.command {
-                Command::Init => init(raw, problems).unwrap_or_else(ended),
-                Command::Sidecar => sidecar(raw, problems).unwrap_or_else(ended),
+                Command::Init => init(raw).unwrap_or_else(ended),
+                Command::Sidecar => sidecar(raw).unwrap_or_else(ended),
+                Command::Exec { words } => exec(raw, words).unwrap_or_else(ended),
+                Command::Install { dir } => {
+                    install::install(&dir).map_or_else(ended, |()| Exit::Done)
+                }
                 // The container's termination message is the agent's, not that of its probes.
                 Command::Check { question } => {
                     check(&raw, question).unwrap_or_else(|failure| end(&failure, None))
@@ -46,55 +56,118 @@ fn main() -> ExitCode {
 }
 
 fn check(raw: &Raw, question: Question) -> Result<Exit, Failure> {
-    let checked =
-        Checked::from_raw(raw).map_err(|problems| Failure::new(Exit::Settings, &problems))?;
+    let checked = Checked::from_raw(raw).map_err(|problems| invalid(&problems))?;
     let verdict = modes::check::run(question, &checked);
     // Whether anyone reads why changes nothing.
     print(&format!("{}\n", verdict.line));
     Ok(if verdict.holds { Exit::Done } else { Exit::No })
 }
 
-fn init(raw: Raw, found: Vec<Problem>) -> Result<Exit, Failure> {
-    let (mounted, problems) = begin(&raw, found);
-    let config = Config::for_init(raw, mounted, problems)
-        .map_err(|problems| Failure::new(Exit::Settings, &problems))?;
-    run(&config, |terminations| modes::init::run(&config, terminations))
+fn init(raw: Raw) -> Result<Exit, Failure> {
+    harden::limit();
+    let mounted = begin(&raw);
+    let config = Config::for_init(raw, mounted).map_err(|problems| invalid(&problems))?;
+    warn(&config.warnings);
+    run(async || modes::init::run(&config, listen()?).await.map(|()| Exit::Done))
 }
 
-fn sidecar(raw: Raw, found: Vec<Problem>) -> Result<Exit, Failure> {
-    let (mounted, problems) = begin(&raw, found);
-    let (config, keeping) = Config::for_sidecar(raw, mounted, problems)
-        .map_err(|problems| Failure::new(Exit::Settings, &problems))?;
-    run(&config, |terminations| modes::sidecar::run(&config, &keeping, terminations))
+fn sidecar(raw: Raw) -> Result<Exit, Failure> {
+    harden::limit();
+    let mounted = begin(&raw);
+    let (config, keeping) =
+        Config::for_sidecar(raw, mounted).map_err(|problems| invalid(&problems))?;
+    warn(&config.warnings);
+    run(async || modes::sidecar::run(&config, &keeping, listen()?).await.map(|()| Exit::Done))
+}
+
+fn exec(raw: Raw, words: Vec<OsString>) -> Result<Exit, Failure> {
+    // Before anything else, so that no signal meets its action from here on.
+    let blocked = Blocked::block().map_err(|error| bug("block signals", &error))?;
+    let mask = blocked.mask();
+    let program = Program::new(words)
+        .ok_or_else(|| Failure::said(Exit::Usage, "cannot understand the command"))?;
+    let mounted = begin(&raw);
+    if !harden::adopt_orphans() {
+        tracing::warn!(
+            "orphans of the command will not come to this process, and are not waited for"
+        );
+    }
+    let ended = match role(raw, mounted)? {
+        Role::Reader(reading) => {
+            warn(&reading.warnings);
+            run(async || {
+                let signals = blocked.listen().map_err(|error| bug("listen to signals", &error))?;
+                let command = modes::exec::Command { program, running: &reading.running, signals };
+                modes::exec::read(&reading, command).await
+            })
+        }
+        Role::Agent(config, keeping, running, store) => {
+            warn(&config.warnings);
+            run(async || {
+                let signals = blocked.listen().map_err(|error| bug("listen to signals", &error))?;
+                let command = modes::exec::Command { program, running: &running, signals };
+                modes::exec::run(&config, &keeping, store, command).await
+            })
+        }
+    }?;
+    match ended {
+        Ended::With(exit) => Ok(exit),
+        Ended::Becomes(launch) => Err(launch.become_it(mask)),
+    }
+}
+
+/// What `exec` is to the output directory.
+enum Role {
+    Reader(Box<Reading>),
+    Agent(Box<Config>, Box<Keeping>, Box<Running>, Store),
+}
+
+fn role(raw: Raw, mounted: Mounted) -> Result<Role, Failure> {
+    let read = Reading::from_raw(&raw).map(Box::new).map(Role::Reader);
+    let read = || read.map_err(|problems| invalid(&problems));
+    let Whereabouts { dir, has_vault } = Whereabouts::from_raw(&raw);
+    if dir.is_some_and(|dir| Place::of(&dir).is_to_be_read(has_vault)) {
+        return read();
+    }
+    let (config, keeping, running) =
+        Config::for_exec(raw, mounted).map_err(|problems| invalid(&problems))?;
+    match Store::hold(config.output.as_ref(), "exec") {
+        Ok(store) => Ok(Role::Agent(config.into(), keeping.into(), running.into(), store)),
+        // Another agent came first, in this very moment.
+        Err(error) if error.is_held() => read(),
+        Err(error) => Err(error.failure()),
+    }
 }
 
 /// Starts the log, and reads what Kubernetes mounts.
-fn begin(raw: &Raw, mut problems: Vec<Problem>) -> (Mounted, Vec<Problem>) {
-    let (log, log_problems) = config::log_settings(raw, std::io::stderr().is_terminal());
+fn begin(raw: &Raw) -> Mounted {
+    let (log, _) = config::log_settings(raw, std::io::stderr().is_terminal());
     logging::start(log);
-    problems.extend(log_problems);
-    (Mounted::read(Path::new(SERVICE_ACCOUNT)), problems)
+    Mounted::read(Path::new(SERVICE_ACCOUNT))
 }
 
-fn run<F: Future<Output = Result<(), Failure>>>(
-    config: &Config,
-    mode: impl FnOnce(Terminations) -> F,
-) -> Result<Exit, Failure> {
-    for warning in &config.warnings {
+fn warn(warnings: &[String]) {
+    for warning in warnings {
         tracing::warn!("{warning}");
     }
+}
+
+fn run<T>(mode: impl AsyncFnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // A few connections and two signals: room for more events is memory that is never used.
         .max_io_events_per_tick(16)
         .build()
         .map_err(|error| bug("start the runtime", &error))?;
-    runtime.block_on(async {
-        let terminations =
-            Terminations::listen().map_err(|error| bug("listen to signals", &error))?;
-        mode(terminations).await
-    })?;
-    Ok(Exit::Done)
+    runtime.block_on(mode())
+}
+
+fn listen() -> Result<Terminations, Failure> {
+    Terminations::listen().map_err(|error| bug("listen to signals", &error))
+}
+
+fn invalid(problems: &config::Problems) -> Failure {
+    Failure::new(Exit::Settings, problems)
 }
 
 fn bug(what: &str, error: &std::io::Error) -> Failure {

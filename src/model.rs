@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::secret::Secret;
+use crate::signal::Signal;
 
 /// Who this pod is, as the vault is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,9 +162,9 @@ pub struct SecretSet {
 }
 
 impl SecretSet {
-    /// The items of all entries, flattened: the last entry that has a key gives its value.
-    pub fn flat(&self) -> BTreeMap<&str, &Secret<String>> {
-        self.items().map(|item| (item.key.as_str(), &item.value)).collect()
+    /// See [`flat`].
+    pub fn flat(&self) -> Flat<'_> {
+        flat(&self.entries)
     }
 
     /// Keys that stand in several entries with values that differ.
@@ -186,6 +187,14 @@ impl SecretSet {
     pub fn items(&self) -> impl Iterator<Item = &Item> {
         self.entries.iter().flatten()
     }
+}
+
+/// Values by key.
+pub type Flat<'a> = BTreeMap<&'a str, &'a Secret<String>>;
+
+/// The items of `entries`, flattened: the last entry that has a key gives its value.
+pub fn flat(entries: &[Entry]) -> Flat<'_> {
+    entries.iter().flatten().map(|item| (item.key.as_str(), &item.value)).collect()
 }
 
 /// Why one secret of an otherwise sound answer can't be used. Never holds a value.
@@ -325,6 +334,25 @@ impl Generation {
 impl fmt::Display for Generation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With this exit code.
+    Code(u8),
+    /// By this signal.
+    Signal(Signal),
+}
+
+impl End {
+    /// The exit code that tells of it, which for a signal is 128 more than its number.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => 128_u8.saturating_add(signal.number().try_into().unwrap_or(0)),
+        }
     }
 }
 

@@ -42,9 +42,9 @@ impl PublishError {
         match self {
             Self::Render(error) => {
                 let exit = match error {
-                    RenderError::Variable { .. } | RenderError::Disagreement { .. } => {
-                        Exit::Settings
-                    }
+                    RenderError::Variable { .. }
+                    | RenderError::Disagreement { .. }
+                    | RenderError::TooLong { .. } => Exit::Settings,
                     RenderError::Clash { .. } | RenderError::Nul { .. } => Exit::Nonsense,
                 };
                 Failure::new(exit, self).hint(Some(error.hint()))

@@ -3,10 +3,13 @@
 //! What `/proc` says is a look at one moment. Who is to be signalled is first held by a
 //! [`Handle`], then looked at, so that a number that has passed to another process is never hit.
 
-mod child;
 mod handle;
 mod names;
+mod program;
+mod reaper;
 mod signals;
+mod spawn;
+pub mod terminal;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -16,10 +19,12 @@ use std::{fmt, fs, io};
 use nix::unistd::{SysconfVar, sysconf};
 use rustix::io::Errno;
 
-pub use child::{Child, spawn};
 pub use handle::Handle;
 pub use names::Names;
+pub use program::Program;
+pub use reaper::{Child, Reaper};
 pub use signals::{Dispositions, Reaction};
+pub use spawn::{Mask, Streams, become_it, room};
 
 /// When a process started, in ticks since the machine did, suspension included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

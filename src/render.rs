@@ -5,6 +5,7 @@
 
 pub mod bundle;
 pub mod env;
+pub mod environment;
 mod files;
 mod json;
 pub mod name;
@@ -34,6 +35,8 @@ pub struct Layout {
     pub env: Option<String>,
     /// A JSON file of this name.
     pub json: Option<String>,
+    /// A command's environment, which has to be able to hold everything.
+    pub environment: bool,
     /// How variables are named.
     pub variables: name::Variables,
     /// When entries disagree.
@@ -156,8 +159,16 @@ pub enum RenderError {
         second: String,
     },
     /// A value that no environment can hold.
-    #[error("the value of {key:?} of {identity} holds a NUL byte, which no env file can carry")]
+    #[error("the value of {key:?} of {identity} holds a NUL byte, which no environment can carry")]
     Nul {
+        /// The secret it belongs to.
+        identity: SecretName,
+        /// The key in question.
+        key: String,
+    },
+    /// A value that no environment has room for.
+    #[error("the value of {key:?} of {identity} is longer than a variable may be (128 KiB)")]
+    TooLong {
         /// The secret it belongs to.
         identity: SecretName,
         /// The key in question.
@@ -178,7 +189,10 @@ impl RenderError {
             Self::Variable { .. } => {
                 "set SEGURA_ENV_NAME={identity}_{key}, or rename a key in the vault"
             }
-            Self::Nul { .. } => "leave `env` out of SEGURA_OUTPUT; files carry every byte",
+            Self::Nul { .. } => {
+                "leave `env` out of SEGURA_OUTPUT, and set SEGURA_EXEC_ENV=false: files carry every byte"
+            }
+            Self::TooLong { .. } => "set SEGURA_EXEC_ENV=false: files carry any length",
         }
     }
 }
@@ -248,6 +262,9 @@ pub fn render<'a>(bundle: &'a Bundle, layout: &Layout) -> Result<Rendering<'a>, 
         let content = json::render(bundle);
         claims.add(file.clone(), "the JSON file".to_owned(), Content::Made(content))?;
     }
+    if layout.environment {
+        environment::prove(bundle, &layout.variables)?;
+    }
     let own = Content::Made(bundle::write(bundle));
     claims.add(bundle::FILE.to_owned(), "the agent".to_owned(), own)?;
     Ok(Rendering { files: claims.finish()?, collisions })
@@ -280,7 +297,7 @@ pub(crate) mod tests {
     use crate::model::{Item, SecretSet};
 
     /// Identity, entries, and the key and value of each item.
-    type Written<'a> = (&'a str, &'a [&'a [(&'a str, &'a str)]]);
+    pub(crate) type Written<'a> = (&'a str, &'a [&'a [(&'a str, &'a str)]]);
 
     /// A bundle as it is written down.
     pub(crate) fn bundle(secrets: &[Written<'_>]) -> Bundle {
@@ -312,6 +329,7 @@ pub(crate) mod tests {
             files: has("files"),
             env: has("env").then(|| "secrets.env".to_owned()),
             json: has("json").then(|| "secrets.json".to_owned()),
+            environment: has("environment"),
             variables: name::Variables::new("{key}", name::Case::Keep).unwrap(),
             collision: Collision::Last,
         }

@@ -26,7 +26,7 @@ use crate::schedule::Schedule;
 use crate::settings::{OnAbsent, Source as Way};
 use crate::state::{SecretState, State};
 use crate::status::{Board, Counters};
-use crate::store::Store;
+use crate::store::{LINGER, Store};
 use crate::vault::Token;
 use crate::watch::{Hint, Watch};
 use ask::Asked;
@@ -37,8 +37,6 @@ use trouble::{Told, Trouble, Troubles};
 
 /// How long all reads of a pass may take together.
 const PASS: Duration = Duration::from_secs(60);
-/// How long a replaced generation stays for readers in the middle of it.
-const LINGER: Duration = Duration::from_secs(2);
 /// A pass that comes this much too late is told.
 const LATE: Duration = Duration::from_secs(30);
 /// A route that is missing for less is a gateway's bad minute.
@@ -174,7 +172,13 @@ impl<'a> Renewer<'a> {
             remarked,
             notified,
             behind: false,
-            nothing: Layout { files: false, env: None, json: None, ..config.layout.clone() },
+            nothing: Layout {
+                files: false,
+                env: None,
+                json: None,
+                environment: false,
+                ..config.layout.clone()
+            },
         };
         for name in unsettled {
             renewer.memory.entry(name).or_default().unsure = true;
@@ -190,6 +194,10 @@ impl<'a> Renewer<'a> {
 
     /// Nothing will be waited for any more; the process can then end at once.
     pub fn end(&mut self) {
+        if self.notified.get() != self.state.notified {
+            // It was told while a pass was under way that did not come to its end.
+            self.save();
+        }
         self.watch.end();
     }
 

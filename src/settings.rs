@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::environment::Environment;
 use crate::model::SecretName;
 use crate::secret::Secret;
 use crate::signal::Signal;
@@ -178,6 +179,19 @@ pub enum OnAbsent {
     Remove,
 }
 
+/// What becomes of the command that `exec` runs when published bytes have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnChange {
+    /// It is sent `SEGURA_SIGNAL`.
+    Signal,
+    /// It is started anew.
+    Restart,
+    /// It is ended, and the agent with this code.
+    Exit(u8),
+    /// Nothing.
+    Nothing,
+}
+
 /// How a set is kept, once it stands.
 #[derive(Clone, Debug)]
 pub struct Keeping {
@@ -206,6 +220,6 @@ pub struct Tell {
     pub command: Option<Vec<String>>,
     /// `SEGURA_NOTIFY_URL`, on loopback.
     pub url: Option<Url>,
-    /// Variables of our own that the command is not given.
-    pub withheld: Vec<String>,
+    /// What the command is given: the container's variables, without what is the agent's own.
+    pub environment: Environment,
 }

@@ -5,15 +5,35 @@
 use std::fmt;
 
 /// A signal by its number on this architecture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Signal(i32);
 
 /// `SIGHUP`.
 pub const HUP: Signal = Signal(1);
 /// `SIGINT`.
 pub const INT: Signal = Signal(2);
+/// `SIGQUIT`.
+pub const QUIT: Signal = Signal(3);
+/// `SIGUSR1`.
+#[cfg(test)]
+pub(crate) const USR1: Signal = Signal(10);
+/// `SIGSTOP`.
+#[cfg(test)]
+pub(crate) const STOP: Signal = Signal(19);
+/// `SIGKILL`.
+pub const KILL: Signal = Signal(9);
 /// `SIGTERM`.
 pub const TERM: Signal = Signal(15);
+/// `SIGCHLD`.
+pub const CHLD: Signal = Signal(17);
+/// `SIGCONT`.
+pub const CONT: Signal = Signal(18);
+/// `SIGTSTP`.
+pub const TSTP: Signal = Signal(20);
+/// `SIGTTIN`.
+pub const TTIN: Signal = Signal(21);
+/// `SIGTTOU`.
+pub const TTOU: Signal = Signal(22);
 
 /// Names of the numbers 1 to 31, as Linux has them on the architectures we build for.
 const NAMES: [&str; 31] = [
@@ -29,6 +49,12 @@ impl Signal {
     /// The number, as `kill(2)` takes it.
     pub fn number(self) -> i32 {
         self.0
+    }
+
+    /// The signal of this number, if there is one.
+    pub fn of(number: i32) -> Option<Self> {
+        let known = (1..=31).contains(&number) || (REAL_TIME.0..=REAL_TIME.1).contains(&number);
+        known.then_some(Self(number))
     }
 
     /// Whether a process may catch or ignore it: not `SIGKILL`, not `SIGSTOP` (`signal(7)`).
@@ -50,8 +76,7 @@ impl Signal {
             let index = NAMES.iter().position(|known| *known == name)?;
             i32::try_from(index).ok()? + 1
         };
-        let known = (1..=31).contains(&number) || (REAL_TIME.0..=REAL_TIME.1).contains(&number);
-        known.then_some(Self(number))
+        Self::of(number)
     }
 }
 

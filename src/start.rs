@@ -7,16 +7,15 @@ use tokio::time::{Instant, sleep};
 
 use crate::clock;
 use crate::config::Config;
-use crate::events::Terminations;
 use crate::exit::{Failure, chain};
-use crate::model::{Bundle, Outcome, Retry, SecretName};
+use crate::model::{Bundle, Generation, Outcome, Retry, SecretName};
 use crate::obtain::{Asking, Obtaining, Renewed, again};
-use crate::pass::{PublishError, Publisher, Remarked};
+use crate::pass::{PublishError, Publisher, Remarked, origin};
 use crate::schedule::{Next, Tries};
 use crate::settings::{Refresh, Source as Way};
 use crate::signal::Signal;
 use crate::state::{Origin, State, millis};
-use crate::store::{Pending, Standing, Store, WriteError};
+use crate::store::{LINGER, Pending, Standing, Store, WriteError};
 use crate::vault::error::{Cause, FetchError};
 use crate::vault::{self, Client, Source, Token};
 
@@ -63,13 +62,13 @@ pub fn adoptable(store: &Store, origin: &Origin) -> Option<Adopted> {
     Some(Adopted { bundle, state })
 }
 
-/// A first set that was obtained.
+/// The first set.
 pub struct Obtained {
     /// What publishing it came to.
     pub outcome: Outcome,
     /// What is remembered of it.
     pub state: State,
-    /// Good for later requests.
+    /// Good for later requests, if any were made.
     pub token: Option<Token>,
 }
 
@@ -111,6 +110,22 @@ impl<'a> Start<'a> {
         }
     }
 
+    /// Serves what was `adopted`, read once more if it is due, or else obtains a set; what `ended`
+    /// waits for ends it.
+    pub async fn first(
+        &mut self,
+        adopted: Option<Adopted>,
+        mut ended: impl AsyncFnMut() -> Signal,
+    ) -> Result<Obtained, Failure> {
+        match adopted {
+            Some(adopted) => tokio::select! {
+                obtained = self.adopt_or_renew(adopted) => obtained,
+                signal = ended() => Err(ended_by(signal)),
+            },
+            None => self.obtain_unless(ended()).await,
+        }
+    }
+
     /// Serves a set that stands, as it stands.
     pub fn adopt(&mut self, adopted: &mut Adopted) -> Result<Outcome, Failure> {
         let Adopted { bundle, state } = adopted;
@@ -126,16 +141,16 @@ impl<'a> Start<'a> {
     }
 
     /// Serves a set that stands; if it is due, one read may bring a newer one.
-    pub async fn adopt_or_renew(&mut self, mut adopted: Adopted) -> Result<Outcome, Failure> {
+    pub async fn adopt_or_renew(&mut self, mut adopted: Adopted) -> Result<Obtained, Failure> {
         let outcome = self.adopt(&mut adopted)?;
         let reads = self.config.wanted.source != Way::Provision
             || self.config.wanted.refresh != Refresh::Post;
-        if !adopted.state.is_due(clock::boot()) || !reads {
-            return Ok(outcome);
-        }
         let mut state = adopted.state.clone();
+        if !state.is_due(clock::boot()) || !reads {
+            return Ok(Obtained { outcome, state, token: None });
+        }
         match self.read_again(adopted).await {
-            Ok(outcome) => Ok(outcome),
+            Ok(obtained) => Ok(obtained),
             Err(Late::Final(failure)) => Err(failure),
             Err(Late::Passing { class, told }) => {
                 tracing::warn!(
@@ -143,12 +158,12 @@ impl<'a> Start<'a> {
                     "the set that stands could not be renewed and serves on"
                 );
                 self.remember_failure(&mut state, class);
-                Ok(outcome)
+                Ok(Obtained { outcome, state, token: None })
             }
         }
     }
 
-    async fn read_again(&mut self, standing: Adopted) -> Result<Outcome, Late> {
+    async fn read_again(&mut self, standing: Adopted) -> Result<Obtained, Late> {
         let Adopted { bundle, state } = standing;
         let mut client = self.client().map_err(Late::Final)?;
         let mut asking = Asking::new(state.refresh, Duration::ZERO);
@@ -180,7 +195,7 @@ impl<'a> Start<'a> {
             now.boot_ms.fetched = state.boot_ms.fetched;
             self.remember_failure(&mut now, error.class());
         }
-        Ok(outcome)
+        Ok(Obtained { outcome, state: now, token: client.into_token() })
     }
 
     fn remember_failure(&self, state: &mut State, class: &str) {
@@ -214,13 +229,13 @@ impl<'a> Start<'a> {
     /// back.
     pub async fn obtain_unless(
         &mut self,
-        terminations: &mut Terminations,
+        ended: impl Future<Output = Signal>,
     ) -> Result<Obtained, Failure> {
         self.prove()?;
         let mut client = self.client()?;
         let obtained = tokio::select! {
             obtained = self.obtain(&mut client) => obtained,
-            signal = terminations.recv() => Err(ended_by(signal)),
+            signal = ended => Err(ended_by(signal)),
         };
         match obtained {
             Ok((outcome, state)) => {
@@ -385,6 +400,29 @@ impl<'a> Start<'a> {
             remarked: &mut self.remarked,
         }
     }
+}
+
+/// Obtains and publishes a set that nobody keeps fresh. What `ended` waits for ends it early, unless
+/// the set is out.
+pub async fn once(
+    config: &Config,
+    mut store: Store,
+    mut ended: impl AsyncFnMut() -> Signal,
+) -> Result<(), Failure> {
+    let origin = origin(config).map_err(|error| error.failure())?;
+    let adopted = adoptable(&store, &origin);
+    let mut start = Start::new(config, &mut store, &origin, After::Nothing);
+    let Obtained { outcome, .. } = start.first(adopted, &mut ended).await?;
+    if let Outcome::Published(generation) = outcome
+        && generation > Generation(1)
+    {
+        tokio::select! {
+            () = sleep(LINGER) => {}
+            _ = ended() => {}
+        }
+        store.sweep();
+    }
+    Ok(())
 }
 
 /// A start that a signal ends.

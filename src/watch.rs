@@ -36,7 +36,7 @@ pub enum Hint {
 /// Watches the files that settings name, and the top of the output directory.
 pub struct Watch {
     inputs: Vec<PathBuf>,
-    output: PathBuf,
+    output: Option<PathBuf>,
     seen: Vec<Option<digest::Digest>>,
     signs: Arc<Signs>,
     /// Until when nothing is taken up.
@@ -54,10 +54,10 @@ struct Signs {
 
 impl Watch {
     /// Starts to watch. What can't be watched is said once, and is looked at with each pass.
-    pub fn new(inputs: Vec<PathBuf>, output: &Path) -> Self {
+    pub fn new(inputs: Vec<PathBuf>, output: Option<&Path>) -> Self {
         let signs = Arc::new(Signs::default());
         let rested = Instant::now();
-        let output = output.to_owned();
+        let output = output.map(Path::to_owned);
         let mut watch = Self { inputs, output, seen: Vec::new(), signs, rested, watcher: None };
         let started = watch.start();
         // Read after the watch stands, so that no change falls between the two.
@@ -80,10 +80,11 @@ impl Watch {
             }
             // What has no path, or could not be heard, may have been anything.
             let paths = event.map(|event| event.paths).unwrap_or_default();
-            if paths.is_empty() || paths.iter().any(|path| path.starts_with(&top)) {
+            let is_output = |path: &PathBuf| top.as_ref().is_some_and(|top| path.starts_with(top));
+            if paths.is_empty() || paths.iter().any(is_output) {
                 signs.output.store(true, Ordering::Relaxed);
             }
-            if paths.is_empty() || !paths.iter().all(|path| path.starts_with(&top)) {
+            if paths.is_empty() || !paths.iter().all(is_output) {
                 signs.inputs.store(true, Ordering::Relaxed);
             }
             signs.any.notify_one();
@@ -115,6 +116,11 @@ impl Watch {
         }
     }
 
+    /// Whether changes are heard of at all.
+    pub fn hears(&self) -> bool {
+        self.watcher.is_some()
+    }
+
     /// Stops watching, so that the process can end at once.
     ///
     /// Where the kernel closes an inotify instance that still has watches, it waits for two of its
@@ -131,7 +137,7 @@ impl Watch {
     /// The output directory, and those of the inputs.
     fn folders(&self) -> BTreeSet<&Path> {
         let inputs = self.inputs.iter().filter_map(|path| path.parent());
-        inputs.chain([self.output.as_path()]).collect()
+        inputs.chain(self.output.as_deref()).collect()
     }
 
     /// Reads the inputs, and says whether any differs from what was read last.

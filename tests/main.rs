@@ -11,6 +11,7 @@ mod check;
 mod container;
 mod crash;
 mod directory;
+mod exec;
 mod faults;
 mod herd;
 mod init;

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use super::Reader;
 use super::parse;
 use super::raw::Raw;
-use super::variables::VARIABLES;
+use super::{Reader, log_settings};
+use crate::environment::Environment;
 use crate::settings::{Keeping, OnAbsent, Tell};
 use crate::signal::HUP;
 
@@ -36,7 +36,7 @@ impl Reader {
         self.text("SEGURA_MAX_STALE", max_stale, parse::duration_or_off).flatten()
     }
 
-    fn tell(&mut self, raw: &Raw) -> Tell {
+    pub(super) fn tell(&mut self, raw: &Raw) -> Tell {
         let signal = self.text("SEGURA_SIGNAL", raw.segura_signal.as_deref(), |text| {
             let signal = parse::signal(text)?;
             if signal.can_be_handled() {
@@ -55,12 +55,12 @@ impl Reader {
             pid_file: self.text("SEGURA_SIGNAL_PID_FILE", pid_file, parse::path),
             command: self.text("SEGURA_NOTIFY_COMMAND", command, parse::command),
             url: self.text("SEGURA_NOTIFY_URL", url, parse::loopback_url),
-            withheld: withheld(),
+            environment: for_strangers(raw),
         }
     }
 
-    /// Settings of `exec`, and what is understood elsewhere: here only typos are told.
-    pub(super) fn of_exec(&mut self, raw: &Raw) {
+    /// What is understood elsewhere or later: here only typos are told.
+    pub(super) fn elsewhere(&mut self, raw: &Raw) {
         let dialect = self.text(
             "SEGURA_ENV_DIALECT",
             raw.segura_env_dialect.as_deref(),
@@ -69,18 +69,15 @@ impl Reader {
         if dialect.is_some_and(|dialect| dialect != "shell") {
             self.problem("SEGURA_ENV_DIALECT", "only `shell` is in this version");
         }
-        self.text(
-            "SEGURA_ON_CHANGE",
-            raw.segura_on_change.as_deref(),
-            one_of(&["signal", "restart", "exit", "none"], "`signal`, `restart`, `exit` or `none`"),
-        );
-        self.flag("SEGURA_EXEC_ENV", raw.segura_exec_env.as_deref(), true);
-        self.flag("SEGURA_ENV_OVERRIDE", raw.segura_env_override.as_deref(), true);
-        self.text("SEGURA_RESTART_SPLAY", raw.segura_restart_splay.as_deref(), parse::duration);
-        self.text("SEGURA_STOP_TIMEOUT", raw.segura_stop_timeout.as_deref(), parse::duration);
-        self.text("SEGURA_STOP_SIGNAL", raw.segura_stop_signal.as_deref(), parse::signal);
-        let code = raw.segura_change_exit_code.as_deref();
-        self.text("SEGURA_CHANGE_EXIT_CODE", code, parse::exit_code);
+        if !self.runs_command {
+            self.running(raw);
+        }
+        self.logging(raw);
+    }
+
+    /// The log is started before anything else is understood; here its problems are told.
+    pub(super) fn logging(&mut self, raw: &Raw) {
+        self.problems.extend(log_settings(raw, false).1);
         self.text("SEGURA_TERMINATION_LOG", raw.segura_termination_log.as_deref(), parse::path);
     }
 
@@ -105,15 +102,9 @@ fn one_of<'a>(
     move |text| words.iter().copied().find(|word| *word == text).ok_or(shape)
 }
 
-/// What a command that is run on a change must not see: our settings, and what leads to the vault.
-fn withheld() -> Vec<String> {
-    let ours = VARIABLES.iter().map(|variable| variable.name);
-    let old = [
-        "SENHASEGURA_URL",
-        "SENHASEGURA_CLIENT_ID",
-        "SENHASEGURA_CLIENT_SECRET",
-        "SENHASEGURA_SECRETS_FOLDER",
-        "HTTPS_PROXY",
-    ];
-    ours.chain(old).map(str::to_owned).collect()
+/// What a command that is run on a change is given: nothing that leads to the vault.
+fn for_strangers(raw: &Raw) -> Environment {
+    let mut environment = raw.environment.clone();
+    environment.remove(&["HTTPS_PROXY"]);
+    environment
 }

@@ -5,24 +5,13 @@ use std::ffi::OsString;
 
 use serde::Deserialize;
 
-use super::Problem;
-use super::variables::VARIABLES;
+use super::exec::is_own;
+use crate::environment::Environment;
 use crate::secret::Secret;
 
 /// Variables of other owners that have a say.
-const FOREIGN: &[&str] = &[
-    "SENHASEGURA_URL",
-    "SENHASEGURA_CLIENT_ID",
-    "SENHASEGURA_CLIENT_SECRET",
-    "SENHASEGURA_SECRETS_FOLDER",
-    "POD_NAME",
-    "POD_UID",
-    "POD_NAMESPACE",
-    "DEPLOY_NAME",
-    "HOSTNAME",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-];
+const FOREIGN: &[&str] =
+    &["POD_NAME", "POD_UID", "POD_NAMESPACE", "DEPLOY_NAME", "HOSTNAME", "HTTPS_PROXY", "NO_PROXY"];
 
 /// Every variable that has a say, as text.
 #[derive(Debug, Default, Deserialize)]
@@ -102,39 +91,44 @@ pub struct Raw {
     pub hostname: Option<String>,
     pub https_proxy: Option<Secret<String>>,
     pub no_proxy: Option<String>,
+    /// Names that start with `SEGURA_` and are not known.
+    #[serde(skip)]
+    pub unknown: Vec<String>,
+    /// Known names of values that are not UTF-8.
+    #[serde(skip)]
+    pub broken: Vec<String>,
+    /// All variables but those that are the agent's own.
+    #[serde(skip)]
+    pub environment: Environment,
 }
 
 impl Raw {
-    /// Takes what it knows from `environment`, and reports names that start with `SEGURA_` and are
-    /// not known, and known ones that are not UTF-8.
-    pub fn from_environment(
-        environment: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> (Self, Vec<Problem>) {
+    /// Takes what it knows from `environment`, and notes what it should know and does not.
+    pub fn from_environment(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let mut known = BTreeMap::new();
-        let mut problems = Vec::new();
+        let (mut unknown, mut broken, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for (name, value) in environment {
-            let Ok(name) = name.into_string() else {
-                continue;
-            };
-            if is_known(&name) {
-                match value.into_string() {
-                    Ok(value) if value.is_empty() => {}
-                    Ok(value) => {
-                        known.insert(name, value);
+            let text = name.to_str().unwrap_or_default();
+            let own = is_own(text);
+            if own || FOREIGN.contains(&text) {
+                match value.to_str() {
+                    Some("") => {}
+                    Some(value) => {
+                        known.insert(text.to_owned(), value.to_owned());
                     }
-                    Err(_) => problems.push(Problem::new(name, "must be UTF-8")),
+                    None => broken.push(text.to_owned()),
                 }
-            } else if name.starts_with("SEGURA_") && !is_service_link(&name) {
-                problems.push(Problem::new(name, "is not a variable of segura-agent"));
+            } else if text.starts_with("SEGURA_") && !is_service_link(text) {
+                unknown.push(text.to_owned());
+            }
+            if !own {
+                others.push((name, value));
             }
         }
         // Optional strings can't fail to be read, so envy has no value to put into an error.
-        (envy::from_iter(known).unwrap_or_default(), problems)
+        let known: Self = envy::from_iter(known).unwrap_or_default();
+        Self { unknown, broken, environment: others.into_iter().collect(), ..known }
     }
-}
-
-fn is_known(name: &str) -> bool {
-    VARIABLES.iter().any(|variable| variable.name == name) || FOREIGN.contains(&name)
 }
 
 /// Whether Kubernetes made the variable for a Service whose name starts with `segura`.
@@ -160,12 +154,14 @@ fn is_service_link(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::variables::VARIABLES;
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> (Raw, Vec<String>) {
         let environment = pairs.iter().map(|(k, v)| (OsString::from(*k), OsString::from(*v)));
-        let (raw, problems) = Raw::from_environment(environment);
-        (raw, problems.into_iter().map(|problem| problem.to_string()).collect())
+        let raw = Raw::from_environment(environment);
+        let unknown = raw.unknown.clone();
+        (raw, unknown)
     }
 
     #[test]
@@ -196,7 +192,7 @@ mod tests {
     fn unknown_names_are_reported_and_service_links_are_not() {
         let (_, problems) =
             read(&[("SEGURA_RENEW_INTERVALL", "canary"), ("SEGURAX", "x"), ("OTHER", "x")]);
-        assert_eq!(problems, ["SEGURA_RENEW_INTERVALL: is not a variable of segura-agent"]);
+        assert_eq!(problems, ["SEGURA_RENEW_INTERVALL"]);
         for link in [
             "SEGURA_PORT",
             "SEGURA_SERVICE_HOST",
@@ -223,7 +219,6 @@ mod tests {
     fn values_that_are_not_text_are_reported_by_name() {
         use std::os::unix::ffi::OsStringExt;
         let pair = (OsString::from("SEGURA_URL"), OsString::from_vec(vec![0xff]));
-        let (_, problems) = Raw::from_environment([pair]);
-        assert_eq!(problems.first().unwrap().to_string(), "SEGURA_URL: must be UTF-8");
+        assert_eq!(Raw::from_environment([pair]).broken, ["SEGURA_URL"]);
     }
 }

@@ -13,6 +13,8 @@ pub enum Group {
     Write,
     /// Telling the main process.
     Tell,
+    /// Running the command.
+    Exec,
     /// Watching the agent.
     Watch,
 }
@@ -223,31 +225,31 @@ pub const VARIABLES: &[Variable] = &[
     variable("SEGURA_NOTIFY_URL", Group::Tell, "none", "loopback URL, POSTed to on change"),
     variable(
         "SEGURA_ON_CHANGE",
-        Group::Tell,
+        Group::Exec,
         "restart with SEGURA_EXEC_ENV, else signal",
         "signal, restart, exit or none",
     ),
-    variable("SEGURA_CHANGE_EXIT_CODE", Group::Tell, "75", "exit code for SEGURA_ON_CHANGE=exit"),
+    variable("SEGURA_CHANGE_EXIT_CODE", Group::Exec, "75", "exit code for SEGURA_ON_CHANGE=exit"),
     variable(
         "SEGURA_EXEC_ENV",
-        Group::Tell,
+        Group::Exec,
         "true",
         "put the entries into the command's environment",
     ),
     variable(
         "SEGURA_ENV_OVERRIDE",
-        Group::Tell,
+        Group::Exec,
         "true",
         "an entry wins over the container's own variable",
     ),
-    variable("SEGURA_RESTART_SPLAY", Group::Tell, "30s", "a restart waits a random part of this"),
+    variable("SEGURA_RESTART_SPLAY", Group::Exec, "30s", "a restart waits a random part of this"),
     variable(
         "SEGURA_STOP_SIGNAL",
-        Group::Tell,
+        Group::Exec,
         "TERM",
         "signal that stops a command for a restart",
     ),
-    variable("SEGURA_STOP_TIMEOUT", Group::Tell, "20s", "how long a command may take to stop"),
+    variable("SEGURA_STOP_TIMEOUT", Group::Exec, "20s", "how long a command may take to stop"),
     variable(
         "SEGURA_LOG",
         Group::Watch,
@@ -262,6 +264,14 @@ pub const VARIABLES: &[Variable] = &[
         "/dev/termination-log",
         "a fatal error is written there too, if it exists",
     ),
+];
+
+/// The vendor's own names, each accepted where ours is unset.
+pub const ALIASES: [&str; 4] = [
+    "SENHASEGURA_URL",
+    "SENHASEGURA_CLIENT_ID",
+    "SENHASEGURA_CLIENT_SECRET",
+    "SENHASEGURA_SECRETS_FOLDER",
 ];
 
 const fn variable(

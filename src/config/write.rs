@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 
 use super::Reader;
-use super::parse;
+use super::parse::{self, Shape};
 use super::raw::Raw;
 use crate::model::{STATE_LINK, check_part};
 use crate::render::name::{Case, Variables};
 use crate::render::{Collision, Layout};
 use crate::settings::{Access, Disk, Output, Wanted};
+
+/// What a pattern for the names of variables must be.
+pub(super) const PATTERN: Shape = "a pattern that holds {key}, and {identity} if you like";
 
 impl Reader {
     pub(super) fn layout(&mut self, raw: &Raw, wanted: Option<&Wanted>) -> Option<Layout> {
@@ -25,6 +28,10 @@ impl Reader {
                 "yaml" | "properties" => {
                     self.problem("SEGURA_OUTPUT", format!("`{output}` is not in this version"));
                 }
+                "none" if self.runs_command && self.writes_nothing(raw) => {}
+                "none" if self.runs_command => {
+                    self.problem("SEGURA_OUTPUT", "`none` must stand alone");
+                }
                 "none" => self.problem("SEGURA_OUTPUT", "`none` is for exec alone"),
                 _ => self.wrong("SEGURA_OUTPUT", "a comma list of `files`, `env` and `json`"),
             }
@@ -40,7 +47,9 @@ impl Reader {
                 _ => Err("`last` or `error`"),
             });
         let collision = collision.unwrap_or(Collision::Last);
-        Some(Layout { files, env, json, variables: variables?, collision })
+        // A typo in it is told where it is read.
+        let environment = self.runs_command && raw.segura_exec_env.as_deref() != Some("false");
+        Some(Layout { files, env, json, environment, variables: variables?, collision })
     }
 
     fn name(&mut self, variable: &str, value: Option<&str>) -> Option<String> {
@@ -56,8 +65,7 @@ impl Reader {
         let pattern = raw.segura_env_name.as_deref().unwrap_or(default);
         let case = self.text("SEGURA_ENV_CASE", raw.segura_env_case.as_deref(), parse::case);
         self.text("SEGURA_ENV_NAME", Some(pattern), |pattern| {
-            Variables::new(pattern, case.unwrap_or(Case::Keep))
-                .ok_or("a pattern that holds {key}, and {identity} if you like")
+            Variables::new(pattern, case.unwrap_or(Case::Keep)).ok_or(PATTERN)
         })
     }
 

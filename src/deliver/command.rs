@@ -2,24 +2,24 @@
 
 use std::fmt;
 use std::io;
-use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
 use super::{Finding, Health, Limits, Order, Target, Tries, Working};
-use crate::model::Generation;
-use crate::process::{self, Child};
+use crate::environment::Environment;
+use crate::model::{End, Generation};
+use crate::process::{Child, Program, Reaper, Streams};
+use crate::signal::KILL;
 
 const AGAIN: &str =
     "it is run again, in two minutes or at the next pass; what it writes stands in this log";
 
 /// Told by a command that exits with 0.
 pub(super) struct Command {
-    words: Vec<String>,
-    withheld: Vec<String>,
+    program: Program,
+    environment: Environment,
+    reaper: Reaper,
     limit: Duration,
     tries: Tries,
     running: Option<Running>,
@@ -36,13 +36,14 @@ struct Running {
 
 impl Running {
     /// Waits for the end; kills the group when its time is up. Cancel-safe.
-    async fn end(&mut self) -> io::Result<ExitStatus> {
+    async fn end(&mut self) -> End {
         if let Some(deadline) = self.deadline {
             tokio::select! {
                 biased;
-                status = self.child.wait() => return status,
+                end = self.child.wait() => return end,
                 () = sleep_until(deadline) => {
-                    self.child.kill_group();
+                    // Who has ended needs no killing.
+                    self.child.signal_group(KILL).ok();
                     self.deadline = None;
                 }
             }
@@ -52,10 +53,16 @@ impl Running {
 }
 
 impl Command {
-    pub(super) fn new(words: Vec<String>, withheld: Vec<String>, limits: Limits) -> Self {
+    pub(super) fn new(
+        program: Program,
+        environment: Environment,
+        reaper: Reaper,
+        limits: Limits,
+    ) -> Self {
         Self {
-            words,
-            withheld,
+            program,
+            environment,
+            reaper,
             limit: limits.command,
             tries: Tries::new(limits.again),
             running: None,
@@ -64,7 +71,7 @@ impl Command {
     }
 
     fn start(&mut self, order: Order) {
-        match process::spawn(&self.words, &self.withheld) {
+        match self.reaper.spawn(&self.program, &self.environment, Streams::Aside) {
             Ok(child) => {
                 let deadline = Some(Instant::now() + self.limit);
                 self.running = Some(Running { child, order, deadline });
@@ -77,33 +84,27 @@ impl Command {
     }
 
     /// Takes the end of a run: an older run neither tells nor keeps the newest order from its own.
-    fn ended(&mut self, run: &Running, status: &io::Result<ExitStatus>) {
+    fn ended(&mut self, run: &Running, end: End) {
         let name = self.name();
-        let failure = match status {
+        let failure = match end {
             _ if run.deadline.is_none() => {
                 format!("{name} was killed: it took longer than {:?}", self.limit)
             }
-            Ok(status) if status.success() => {
+            End::Code(0) => {
                 tracing::info!(generation = %run.order.generation, "told by {name}");
                 self.health.works(&name);
                 self.tries.done(run.order);
                 return;
             }
-            Ok(status) => match (status.code(), status.signal()) {
-                (Some(code), _) => format!("{name} failed with exit code {code}"),
-                (None, signal) => format!("{name} was ended by signal {}", signal.unwrap_or(0)),
-            },
-            Err(error) => format!("cannot wait for {name}: {error}"),
+            End::Code(code) => format!("{name} failed with exit code {code}"),
+            End::Signal(signal) => format!("{name} was ended by {signal}"),
         };
         self.tries.failed();
         self.health.fails(Finding::warning(failure, AGAIN));
     }
 
-    /// Never more than the program's name: arguments may hold what is not to be shown.
     fn name(&self) -> Name {
-        let program = self.words.first().map_or("", String::as_str);
-        let name = Path::new(program).file_name().unwrap_or_default();
-        Name(name.to_string_lossy().into_owned())
+        Name(self.program.name())
     }
 }
 
@@ -124,14 +125,9 @@ impl fmt::Display for Name {
 
 impl Target for Command {
     fn look(&mut self) -> Vec<Finding> {
-        let program = self.words.first().map_or("", String::as_str);
-        // Where it is searched for is not ours to know.
-        if !program.contains('/') {
-            return Vec::new();
-        }
-        match rustix::fs::access(program, rustix::fs::Access::EXEC_OK) {
-            Ok(()) => Vec::new(),
-            Err(error) => vec![unusable(&self.name(), &error.into())],
+        match self.program.find(self.environment.get("PATH")) {
+            Ok(_) => Vec::new(),
+            Err(error) => vec![unusable(&self.name(), &error)],
         }
     }
 
@@ -158,9 +154,9 @@ impl Target for Command {
         Box::pin(async {
             while let Some(order) = self.tries.order {
                 if let Some(running) = &mut self.running {
-                    let status = running.end().await;
+                    let end = running.end().await;
                     if let Some(run) = self.running.take() {
-                        self.ended(&run, &status);
+                        self.ended(&run, end);
                     }
                 } else {
                     self.tries.next().await;

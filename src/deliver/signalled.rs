@@ -4,12 +4,13 @@ use std::fmt;
 use std::future::pending;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
 use super::pid_file::PidFile;
-use super::{Finding, Health, Order, Target, Working};
+use super::{Finding, Health, Order, Supervised, Target, Working};
 use crate::model::Generation;
 use crate::process::{self, Dispositions, Handle, Process, Reaction, Start};
 use crate::signal::Signal;
@@ -28,6 +29,7 @@ const SHARE: &str = "the agent is process 1, so it sees no other container: set 
 enum Whom {
     Name(String),
     PidFile(PidFile),
+    Command(Rc<Supervised>),
 }
 
 impl fmt::Display for Whom {
@@ -35,6 +37,7 @@ impl fmt::Display for Whom {
         match self {
             Self::Name(name) => write!(f, "the process {name}"),
             Self::PidFile(file) => write!(f, "the process of {}", file.path().display()),
+            Self::Command(_) => f.write_str("the command"),
         }
     }
 }
@@ -94,6 +97,10 @@ impl Signalled {
         Self::new(Whom::PidFile(PidFile::new(path)), signal, limit)
     }
 
+    pub(super) fn supervised(command: Rc<Supervised>, signal: Signal, limit: Duration) -> Self {
+        Self::new(Whom::Command(command), signal, limit)
+    }
+
     fn new(whom: Whom, signal: Signal, limit: Duration) -> Self {
         Self {
             whom,
@@ -111,6 +118,7 @@ impl Signalled {
     fn held(&mut self) -> Result<Vec<(Handle, Process)>, Finding> {
         let name = match &mut self.whom {
             Whom::PidFile(file) => return Ok(vec![file.hold()?]),
+            Whom::Command(command) => return Ok(hold(command.pid()).into_iter().collect()),
             Whom::Name(name) => name,
         };
         for _ in 0..MOST_LOOKS {
@@ -123,6 +131,12 @@ impl Signalled {
 
     /// One try at everyone; clears the order once nobody is left to tell.
     fn attempt(&mut self, order: Order) {
+        if let Whom::Command(command) = &self.whom
+            && command.has(order.generation)
+        {
+            self.order = None;
+            return;
+        }
         let Left { failed, withheld, blocking, gone } = match self.held() {
             Ok(held) => self.tell_all(order, held),
             Err(finding) => Left { failed: Some(finding), ..Left::default() },
@@ -230,6 +244,13 @@ impl Signalled {
             hint: "have the main process handle it, or set SEGURA_SIGNAL to a signal that it handles",
         }
     }
+}
+
+/// Holds a child of our own, unless it has ended.
+fn hold(pid: Option<i32>) -> Option<(Handle, Process)> {
+    let handle = Handle::open(pid?).ok()?;
+    let process = handle.process().ok()?;
+    Some((handle, process))
 }
 
 /// Holds everyone of this name; none if someone was gone before being held: who heads the family

@@ -36,7 +36,7 @@ fn tell() -> Tell {
         pid_file: None,
         command: None,
         url: None,
-        withheld: Vec::new(),
+        environment: std::env::vars_os().collect(),
     }
 }
 

@@ -67,6 +67,11 @@ impl Dispositions {
         }
     }
 
+    /// Whether it ignores `signal`.
+    pub fn ignores(self, signal: Signal) -> bool {
+        holds(self.ignored, signal.number())
+    }
+
     /// What `signal` would do.
     pub fn reaction(self, signal: Signal) -> Reaction {
         let number = signal.number();

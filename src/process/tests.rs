@@ -1,5 +1,6 @@
 //! Real processes that are nobody's children here, as the main process of another container is.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,9 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::clock;
-use crate::signal::Signal;
+use crate::environment::Environment;
+use crate::model::End;
+use crate::signal::{KILL, Signal, TERM};
 
 /// Enough for the slowest machine.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
@@ -240,17 +243,47 @@ fn a_pods_process_1_is_known() {
     assert!(!is_above_us(own()));
 }
 
+fn environment() -> Environment {
+    [(OsString::from("PATH"), OsString::from("/usr/bin:/bin"))].into_iter().collect()
+}
+
+fn start(reaper: &Reaper, words: &[&str]) -> io::Result<Child> {
+    let program = Program::new(words.iter().map(OsString::from)).unwrap();
+    reaper.spawn(&program, &environment(), Streams::Aside)
+}
+
 #[tokio::test]
 async fn a_child_is_waited_for_and_its_group_can_be_killed() {
-    let words = |text: &str| ["sh", "-c", text].map(str::to_owned);
-    let mut child = spawn(&words("exit 3"), &[]).unwrap();
-    assert_eq!(child.wait().await.unwrap().code(), Some(3));
-    assert_eq!(child.wait().await.unwrap().code(), Some(3), "it may be asked again");
-    let mut child = spawn(&words("sleep 100 & sleep 100"), &[]).unwrap();
+    let reaper = Reaper::listening();
+    let mut child = start(&reaper, &["sh", "-c", "exit 3"]).unwrap();
+    assert_eq!(child.wait().await, End::Code(3));
+    assert_eq!(child.wait().await, End::Code(3), "it may be asked again");
+    assert_eq!(child.signal(TERM).unwrap_err().kind(), io::ErrorKind::NotFound);
+    let mut child = start(&reaper, &["sh", "-c", "sleep 100 & sleep 100"]).unwrap();
     let waited = tokio::time::timeout(Duration::from_millis(50), child.wait()).await;
-    assert!(waited.is_err(), "it still runs");
-    child.kill_group();
-    assert_eq!(child.wait().await.unwrap().code(), None);
-    assert!(spawn(&["/nonexistent/program".to_owned()], &[]).is_err());
-    assert!(spawn(&[], &[]).is_err());
+    assert!(waited.is_err() && child.ended().is_none() && !child.is_group_gone());
+    child.signal_group(KILL).unwrap();
+    assert_eq!(child.wait().await, End::Signal(KILL));
+    until("its group is gone", || child.is_group_gone()).await;
+    for number in [40, 64] {
+        let mut child = start(&reaper, &["sleep", "100"]).unwrap();
+        let real_time = Signal::of(number).unwrap();
+        child.signal(real_time).unwrap();
+        assert_eq!(child.wait().await, End::Signal(real_time));
+    }
+}
+
+#[tokio::test]
+async fn what_can_not_be_run_is_told_from_what_is_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let reaper = Reaper::listening();
+    let kind = |words: &[&str]| start(&reaper, words).unwrap_err().kind();
+    assert_eq!(kind(&["/nonexistent/program"]), io::ErrorKind::NotFound);
+    let file = |name: &str, text: &str| program(folder.path(), name, text).display().to_string();
+    assert_eq!(kind(&[&file("orphan", "#!/nonexistent/interpreter\n")]), io::ErrorKind::NotFound);
+    let plain = file("plain", "");
+    fs::set_permissions(&plain, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    assert_eq!(kind(&[&plain]), io::ErrorKind::PermissionDenied);
+    let mut child = start(&reaper, &[&file("script", "exit $1\n"), "7"]).unwrap();
+    assert_eq!(child.wait().await, End::Code(7), "a script that names no interpreter is a shell's");
 }

@@ -15,7 +15,9 @@ pub(super) fn render(
     variables: &Variables,
 ) -> Result<Secret<Vec<u8>>, RenderError> {
     let mut bytes = SecretBuf::with_capacity(size(bundle));
-    for (name, (identity, key, value)) in variables.assign(bundle)? {
+    for (name, (identity, key, value)) in
+        variables.assign(bundle.secrets.iter().map(|(name, set)| (name, set.flat())))?
+    {
         let value = value.expose().as_bytes();
         if value.contains(&0) {
             return Err(RenderError::Nul { identity: identity.clone(), key: key.to_owned() });

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::RenderError;
-use crate::model::{Bundle, SecretName};
+use crate::model::{Flat, SecretName};
 use crate::secret::Secret;
 
 /// What happens to letters.
@@ -55,11 +55,15 @@ impl Variables {
         }
     }
 
-    /// Names every key of the flat view; two keys that become one variable are an error.
-    pub fn assign<'a>(&self, bundle: &'a Bundle) -> Result<Named<'a>, RenderError> {
+    /// Names every key of the flat view of each secret; two keys that become one variable are an
+    /// error.
+    pub fn assign<'a>(
+        &self,
+        secrets: impl IntoIterator<Item = (&'a SecretName, Flat<'a>)>,
+    ) -> Result<Named<'a>, RenderError> {
         let mut named = Named::new();
-        for (identity, set) in &bundle.secrets {
-            for (key, value) in set.flat() {
+        for (identity, flat) in secrets {
+            for (key, value) in flat {
                 let variable = self.name(identity, key);
                 if let Some((other, other_key, _)) = named.get(&variable) {
                     return Err(RenderError::Variable {
@@ -103,7 +107,8 @@ mod tests {
     #[test]
     fn two_keys_for_one_variable_are_named() {
         let bundle = bundle(&[("a", &[&[("k", "1")]]), ("b", &[&[("k", "2")]])]);
-        let error = Variables::new("{key}", Case::Keep).unwrap().assign(&bundle).unwrap_err();
+        let flat = bundle.secrets.iter().map(|(name, set)| (name, set.flat()));
+        let error = Variables::new("{key}", Case::Keep).unwrap().assign(flat).unwrap_err();
         let expected = RenderError::Variable {
             variable: "k".to_owned(),
             first: "\"k\" of a".to_owned(),

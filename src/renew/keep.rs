@@ -1,6 +1,8 @@
-//! The loop: waits, passes, deliveries; ended by a signal at any point but in the middle of a publish.
+//! The loop: waits, passes, deliveries. Whoever drops it ends it at any point but in the middle of a
+//! publish.
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -8,16 +10,10 @@ use tokio::time::timeout;
 
 use super::{News, Renewer, Why};
 use crate::deliver::Deliver;
-use crate::events::Terminations;
 use crate::model::Generation;
-use crate::signal::Signal;
 
-/// Keeps the set fresh until a signal ends it.
-pub async fn keep(
-    renewer: &mut Renewer<'_>,
-    deliver: &mut Deliver,
-    terminations: &mut Terminations,
-) -> Signal {
+/// Keeps the set fresh until it is dropped.
+pub async fn keep(renewer: &mut Renewer<'_>, deliver: &mut Deliver) -> Infallible {
     let notified = renewer.notified();
     let standing = renewer.state().generation;
     if notified.get() < standing {
@@ -26,7 +22,6 @@ pub async fn keep(
     loop {
         let why = loop {
             tokio::select! {
-                signal = terminations.recv() => return signal,
                 generation = deliver.delivered() => {
                     notified.set(generation);
                     renewer.delivered();
@@ -35,12 +30,11 @@ pub async fn keep(
             }
         };
         let before = notified.get();
-        let passed = pass(renewer, deliver, terminations, why, &notified).await;
+        let passed = pass(renewer, deliver, why, &notified).await;
         if notified.get() != before {
             renewer.delivered();
         }
         match passed {
-            Passed::Ended(signal) => return signal,
             Passed::With(Some(news)) => tell(renewer, deliver, news),
             Passed::With(None) => {}
             Passed::Hung => renewer.abandoned(),
@@ -53,7 +47,6 @@ pub async fn keep(
 
 /// How a pass came to its end.
 enum Passed {
-    Ended(Signal),
     With(Option<News>),
     Hung,
 }
@@ -62,7 +55,6 @@ enum Passed {
 async fn pass(
     renewer: &mut Renewer<'_>,
     deliver: &mut Deliver,
-    terminations: &mut Terminations,
     why: Why,
     notified: &Cell<Generation>,
 ) -> Passed {
@@ -70,7 +62,6 @@ async fn pass(
     let mut pass = pin!(timeout(limit, renewer.pass(why)));
     loop {
         tokio::select! {
-            signal = terminations.recv() => return Passed::Ended(signal),
             generation = deliver.delivered() => notified.set(generation),
             passed = &mut pass => return passed.map_or(Passed::Hung, Passed::With),
         }

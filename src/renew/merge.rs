@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::trouble::{Told, Troubles};
-use super::{LINGER, News, Renewer, Unpublished};
+use super::{News, Renewer, Unpublished};
 use crate::clock;
 use crate::exit::chain;
 use crate::model::{Bundle, Entry, Item, Outcome, Retry, SecretName, SecretSet, TTL};
@@ -12,6 +12,7 @@ use crate::pass::{PublishError, Publisher};
 use crate::render::bundle::Entries;
 use crate::render::{Layout, render};
 use crate::state::{SecretState, State, millis};
+use crate::store::LINGER;
 
 impl Renewer<'_> {
     /// What came, and of all else that stands and is not gone its last good version. None if that

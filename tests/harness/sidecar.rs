@@ -1,4 +1,5 @@
-//! A sidecar as a child: what it says is collected as it says it, and it never outlives its test.
+//! A long-lived agent as a child: what it says is collected as it says it, and it never outlives its
+//! test.
 
 #![expect(
     clippy::indexing_slicing,
@@ -6,7 +7,7 @@
 )]
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,10 +19,12 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::{Run, Scene, send, until};
 
-/// A running sidecar; killed when it is dropped.
+/// A running sidecar or wrapper; killed when it is dropped.
 pub struct Sidecar {
     child: Child,
     said: Arc<Mutex<Vec<String>>>,
+    printed: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
     listener: Option<JoinHandle<()>>,
 }
 
@@ -29,6 +32,18 @@ impl Scene {
     /// Starts a sidecar and goes on.
     pub fn sidecar(&self) -> Sidecar {
         Sidecar::spawn(self.agent(&["sidecar"]))
+    }
+
+    /// Starts a wrapper around a command and goes on.
+    pub fn exec(&self, words: &[&str]) -> Sidecar {
+        let words: Vec<&str> = ["exec", "--"].iter().chain(words).copied().collect();
+        Sidecar::spawn(self.agent(&words))
+    }
+
+    /// Runs a command in a wrapper, to the end of both.
+    #[track_caller]
+    pub fn exec_to_end(&self, words: &[&str]) -> Run {
+        self.exec(words).ends()
     }
 
     /// Starts a sidecar and waits until its set stands.
@@ -90,11 +105,38 @@ impl Sidecar {
                 }
             })
         });
-        Self { child, said, listener }
+        let printed = Arc::new(Mutex::new(Vec::new()));
+        let reader = child.stdout.take().map(|mut stdout| {
+            let printed = Arc::clone(&printed);
+            thread::spawn(move || {
+                let mut bytes = [0; 4096];
+                while let Ok(length @ 1..) = stdout.read(&mut bytes) {
+                    let mut printed = printed.lock().unwrap_or_else(PoisonError::into_inner);
+                    printed.extend_from_slice(&bytes[..length]);
+                }
+            })
+        });
+        Self { child, said, printed, reader, listener }
     }
 
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What a wrapped command has printed so far.
+    pub fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.printed()).into_owned()
+    }
+
+    /// The same, to the byte.
+    pub fn printed(&self) -> Vec<u8> {
+        self.printed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until a wrapped command has printed this.
+    #[track_caller]
+    pub fn prints(&self, part: &str) {
+        until(&format!("it prints {part:?}"), || self.stdout().contains(part));
     }
 
     /// Every line of the log so far.
@@ -176,7 +218,7 @@ impl Sidecar {
 
     fn end(&mut self) -> Run {
         let status = self.child.wait().expect("it is ours");
-        if let Some(listener) = self.listener.take() {
+        for listener in [self.listener.take(), self.reader.take()].into_iter().flatten() {
             // A command that the agent has started may keep the pipe open for longer than it.
             for _ in 0..200 {
                 if listener.is_finished() {
@@ -185,7 +227,7 @@ impl Sidecar {
                 thread::sleep(Duration::from_millis(5));
             }
         }
-        Run { code: status.code(), stdout: String::new(), stderr: self.log().join("\n") }
+        Run { code: status.code(), stdout: self.stdout(), stderr: self.log().join("\n") }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::render::tests::{bundle, layout};
 use crate::settings::{Access, Disk, Output};
 use crate::state::SecretState;
 use crate::state::tests::state;
-use crate::store::Store;
+use crate::store::Directory;
 
 const SNAPSHOT: &str = "..generation.json";
 
@@ -21,14 +21,15 @@ fn memory() -> TempDir {
     tempfile::Builder::new().prefix("segura-look-").tempdir_in("/dev/shm").unwrap()
 }
 
-fn open(dir: &TempDir) -> Store {
+fn open(dir: &TempDir) -> Directory {
     let access = Access { file_mode: 0o440, dir_mode: 0o750, uid: None, gid: None };
     let dir = dir.path().to_owned();
-    Store::open(&Output { dir, create_last: false, access, disk: Disk::Refuse }, "a test").unwrap()
+    Directory::open(&Output { dir, create_last: false, access, disk: Disk::Refuse }, "a test")
+        .unwrap()
 }
 
 /// Publishes and saves two secrets.
-fn publish(store: &mut Store, value: &str, change: impl Fn(&mut State)) {
+fn publish(store: &mut Directory, value: &str, change: impl Fn(&mut State)) {
     let bundle = bundle(&[("db", &[&[("user", value)]]), ("app/key", &[&[("k", "v")]])]);
     let rendering = render(&bundle, &layout("files,env,json")).unwrap();
     let secrets = bundle

@@ -9,6 +9,7 @@ use std::fs as files;
 use std::io::Read;
 use std::mem::MaybeUninit;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -37,15 +38,15 @@ fn output(dir: &Path) -> Output {
     Output { dir: dir.to_owned(), create_last: false, access, disk: Disk::Refuse }
 }
 
-fn open(dir: &TempDir) -> Store {
+fn open(dir: &TempDir) -> Directory {
     open_as(&output(dir.path()), "a test")
 }
 
 /// Opens a directory that no store holds any more. What other tests fork holds it on, until it
 /// becomes another program.
-fn open_as(output: &Output, holder: &str) -> Store {
+fn open_as(output: &Output, holder: &str) -> Directory {
     for _ in 0..1_000 {
-        match Store::open(output, holder) {
+        match Directory::open(output, holder) {
             Err(WriteError { cause: WriteCause::Held(_), .. }) => {
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -66,7 +67,7 @@ fn remembered(secrets: Secrets<'_>) -> State {
 }
 
 fn publish_at(
-    store: &mut Store,
+    store: &mut Directory,
     secrets: Secrets<'_>,
     now: SystemTime,
 ) -> Result<Outcome, WriteError> {
@@ -79,12 +80,12 @@ fn publish_at(
     Ok(outcome)
 }
 
-fn publish(store: &mut Store, secrets: Secrets<'_>) -> Result<Outcome, WriteError> {
+fn publish(store: &mut Directory, secrets: Secrets<'_>) -> Result<Outcome, WriteError> {
     publish_at(store, secrets, clock::wall())
 }
 
 /// A store with a first set.
-fn published(secrets: Secrets<'_>) -> (TempDir, Store) {
+fn published(secrets: Secrets<'_>) -> (TempDir, Directory) {
     let dir = memory();
     let mut store = open(&dir);
     assert_eq!(publish(&mut store, secrets).unwrap(), Outcome::Published(Generation(1)));

@@ -1,6 +1,9 @@
 //! What a start finds: of another agent, of a crash, of someone who means no good.
 
 use super::*;
+use crate::model::SecretName;
+use crate::state::Origin;
+use crate::store::Store;
 
 #[test]
 fn a_clock_that_stands_still_loses_no_set() {
@@ -175,7 +178,7 @@ fn a_copy_that_is_not_whole_does_not_stand() {
 fn a_second_agent_is_told_who_holds_the_directory() {
     let (dir, store) = published(FIRST);
     let before = picture(dir.path());
-    let error = Store::open(&output(dir.path()), "the second").unwrap_err();
+    let error = Directory::open(&output(dir.path()), "the second").unwrap_err();
     let told = chain(&error);
     assert!(told.ends_with("another segura-agent holds it: a test"), "{told}");
     assert!(error.hint().is_some());
@@ -189,11 +192,11 @@ fn a_second_agent_is_told_who_holds_the_directory() {
 #[test]
 fn what_was_being_provisioned_is_remembered_for_its_own_origin() {
     let dir = memory();
-    let store = open(&dir);
+    let store = || Store::Directory(Box::new(open(&dir)));
     let identities = vec![SecretName::new("db").unwrap(), SecretName::new("a/b").unwrap()];
-    store.intend(&Pending { origin: origin(), identities: identities.clone() }).unwrap();
-    drop(store);
-    let store = open(&dir);
+    let pending = Pending { origin: origin(), identities: identities.clone() };
+    store().intend(&pending).unwrap();
+    let store = store();
     assert_eq!(store.intended(&origin()), identities);
     let other = Origin { pod_uid: Some("another pod".to_owned()), ..origin() };
     assert_eq!(store.intended(&other), []);
@@ -210,7 +213,7 @@ fn a_disk_is_refused_unless_it_is_allowed() {
     let kind = fs::statfs(here.path()).unwrap().f_type;
     let on_disk = !IN_MEMORY.iter().any(|memory| i128::from(kind) == i128::from(*memory));
     let with = |disk| Output { disk, ..output(here.path()) };
-    match Store::open(&with(Disk::Refuse), "a test") {
+    match Directory::open(&with(Disk::Refuse), "a test") {
         Err(error) => {
             assert!(on_disk);
             assert!(error.hint().unwrap().contains("SEGURA_ALLOW_DISK=true"), "{error}");

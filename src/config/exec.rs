@@ -1,0 +1,312 @@
+//! What `exec` needs besides the rest: how its command is run, and what a reader makes do with.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::parse::{self, Shape};
+use super::raw::Raw;
+use super::variables::{ALIASES, VARIABLES};
+use super::{Config, Problems, Reader};
+use crate::environment::Environment;
+use crate::pod::Mounted;
+use crate::render::name::{Case, Variables};
+use crate::schedule::RenewInterval;
+use crate::settings::{Keeping, OnChange, Tell};
+use crate::signal::{KILL, Signal, TERM};
+
+/// How entries become variables: with one identity named to who fetches, and with several or none.
+#[derive(Clone, Debug)]
+pub struct Naming {
+    one: Variables,
+    several: Variables,
+}
+
+impl Naming {
+    /// The names for so many identities.
+    pub fn of(&self, identities: usize) -> &Variables {
+        if identities == 1 { &self.one } else { &self.several }
+    }
+}
+
+/// How the command is run.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// The container's variables, without what is the agent's own.
+    pub environment: Environment,
+    /// How the entries are named that are put into it, if any are.
+    pub entries: Option<Naming>,
+    /// An entry wins over a variable that the container sets.
+    pub entries_win: bool,
+    /// What becomes of the command when published bytes have changed.
+    pub on_change: OnChange,
+    /// It is started anew after a random part of this.
+    pub splay: Duration,
+    /// What stops it.
+    pub stop_signal: Signal,
+    /// How long it may take to stop.
+    pub stop_timeout: Duration,
+}
+
+/// Where the set is, and what of the settings speaks for being only its reader.
+#[derive(Debug)]
+pub struct Whereabouts {
+    /// The output directory; none where nothing is written.
+    pub dir: Option<PathBuf>,
+    /// A vault is named.
+    pub has_vault: bool,
+}
+
+/// What a reader needs, which is neither a vault nor a pod.
+#[derive(Debug)]
+pub struct Reading {
+    /// The output directory.
+    pub dir: PathBuf,
+    /// How long the first set is waited for; none is for ever.
+    pub give_up_after: Option<Duration>,
+    /// Its changes are followed.
+    pub follows: bool,
+    /// Who is told besides the command.
+    pub tell: Tell,
+    /// How the command is run.
+    pub running: Running,
+    /// What the user should be told, once.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Proves what `raw` says for `exec`.
+    pub fn for_exec(raw: Raw, mounted: Mounted) -> Result<(Self, Keeping, Running), Problems> {
+        let mut reader = Reader::of_exec(&raw);
+        let mut keeping = reader.keeping(&raw);
+        reader.gives_back = keeping.give_back;
+        reader.without_strangers(&raw, &mut keeping.tell);
+        let running = reader.running(&raw);
+        if reader.writes_nothing(&raw) && running.entries.is_none() {
+            let remedy = "must not be false with SEGURA_OUTPUT=none: the secrets would go nowhere";
+            reader.problem("SEGURA_EXEC_ENV", remedy);
+        }
+        if raw.segura_renew_interval.as_deref() == Some("off") && keeping.listen.is_some() {
+            reader.warnings.push(
+                "SEGURA_LISTEN has no effect with SEGURA_RENEW_INTERVAL=off: the command takes the agent's place"
+                    .to_owned(),
+            );
+        }
+        Self::proven(reader, raw, mounted).map(|config| (config, keeping, running))
+    }
+}
+
+impl Whereabouts {
+    /// What `raw` says of it; what is wrong is for others to say.
+    pub fn from_raw(raw: &Raw) -> Self {
+        let mut reader = Reader::default();
+        let dir = if reader.writes_nothing(raw) { None } else { reader.output_dir(raw).0 };
+        Self { dir, has_vault: raw.segura_url.is_some() || raw.senhasegura_url.is_some() }
+    }
+}
+
+impl Reading {
+    /// Proves what `raw` says for a reader, and nothing else.
+    pub fn from_raw(raw: &Raw) -> Result<Self, Problems> {
+        let mut reader = Reader::of_exec(raw);
+        let dir = reader.output_dir(raw).0;
+        let give_up_after = reader.give_up_after(raw);
+        let follows = reader.renew(raw) != RenewInterval::Off;
+        let mut tell = reader.tell(raw);
+        reader.without_strangers(raw, &mut tell);
+        reader.logging(raw);
+        let running = reader.running(raw);
+        let warnings = std::mem::take(&mut reader.warnings);
+        match (dir, reader.problems.is_empty()) {
+            (Some(dir), true) => Ok(Self { dir, give_up_after, follows, tell, running, warnings }),
+            _ => Err(Problems(reader.problems)),
+        }
+    }
+}
+
+impl Reader {
+    /// One for `exec`, whose environment is also the command's: a name that is not known may be its.
+    fn of_exec(raw: &Raw) -> Self {
+        let unknown = |name: &String| format!("{name} is not a variable of segura-agent");
+        Self {
+            problems: raw.broken.iter().map(|name| super::not_text(name)).collect(),
+            warnings: raw.unknown.iter().map(unknown).collect(),
+            runs_command: true,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn writes_nothing(&self, raw: &Raw) -> bool {
+        raw.segura_output.as_deref().map(str::trim) == Some("none")
+    }
+
+    /// `exec` tells its own command, and nobody else's.
+    fn without_strangers(&mut self, raw: &Raw, tell: &mut Tell) {
+        (tell.process, tell.pid_file) = (None, None);
+        for (variable, value) in [
+            ("SEGURA_SIGNAL_PROCESS", &raw.segura_signal_process),
+            ("SEGURA_SIGNAL_PID_FILE", &raw.segura_signal_pid_file),
+        ] {
+            if value.is_some() {
+                self.warnings.push(format!(
+                    "{variable} is for sidecar; exec signals its own command, as SEGURA_ON_CHANGE says"
+                ));
+            }
+        }
+    }
+
+    pub(super) fn running(&mut self, raw: &Raw) -> Running {
+        let case = self.text("SEGURA_ENV_CASE", raw.segura_env_case.as_deref(), parse::case);
+        let case = case.unwrap_or(Case::Keep);
+        let mut named = |default: &str| {
+            let pattern = raw.segura_env_name.as_deref().unwrap_or(default);
+            self.text("SEGURA_ENV_NAME", Some(pattern), |pattern| {
+                Variables::new(pattern, case).ok_or(super::write::PATTERN)
+            })
+        };
+        let naming = named("{key}").zip(named("{identity}_{key}"));
+        let naming = naming.map(|(one, several)| Naming { one, several });
+        let wants_entries = self.flag("SEGURA_EXEC_ENV", raw.segura_exec_env.as_deref(), true);
+        let code = raw.segura_change_exit_code.as_deref();
+        let code = self.text("SEGURA_CHANGE_EXIT_CODE", code, parse::exit_code).unwrap_or(75);
+        let on_change =
+            self.text("SEGURA_ON_CHANGE", raw.segura_on_change.as_deref(), |text| match text {
+                "signal" => Ok(OnChange::Signal),
+                "restart" => Ok(OnChange::Restart),
+                "exit" => Ok(OnChange::Exit(code)),
+                "none" => Ok(OnChange::Nothing),
+                _ => Err("`signal`, `restart`, `exit` or `none`"),
+            });
+        let by_default = if wants_entries { OnChange::Restart } else { OnChange::Signal };
+        let splay = raw.segura_restart_splay.as_deref();
+        let stop_timeout = raw.segura_stop_timeout.as_deref();
+        let stop_signal = raw.segura_stop_signal.as_deref();
+        Running {
+            environment: raw.environment.clone(),
+            entries: naming.filter(|_| wants_entries),
+            entries_win: self.flag("SEGURA_ENV_OVERRIDE", raw.segura_env_override.as_deref(), true),
+            on_change: on_change.unwrap_or(by_default),
+            splay: self
+                .text("SEGURA_RESTART_SPLAY", splay, parse::duration)
+                .unwrap_or(Duration::from_secs(30)),
+            stop_signal: self.text("SEGURA_STOP_SIGNAL", stop_signal, that_stops).unwrap_or(TERM),
+            stop_timeout: self
+                .text("SEGURA_STOP_TIMEOUT", stop_timeout, parse::duration)
+                .unwrap_or(Duration::from_secs(20)),
+        }
+    }
+}
+
+fn that_stops(text: &str) -> Result<Signal, Shape> {
+    let signal = parse::signal(text).ok();
+    let ends = |signal: &Signal| signal.can_be_handled() || *signal == KILL;
+    signal.filter(ends).ok_or("a signal that stops a process, such as TERM, QUIT or INT")
+}
+
+/// Whether a variable is the agent's own, which its command is not given.
+pub(super) fn is_own(name: &str) -> bool {
+    ALIASES.contains(&name) || VARIABLES.iter().any(|variable| variable.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(pairs: &[(&str, &str)]) -> Raw {
+        let pairs = pairs.iter().map(|(name, value)| (name.into(), value.into()));
+        Raw::from_environment(pairs)
+    }
+
+    fn told<T: std::fmt::Debug>(result: Result<T, Problems>) -> Vec<String> {
+        result.unwrap_err().0.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_reader_needs_no_settings_and_takes_only_its_own() {
+        let reading = Reading::from_raw(&Raw::default()).unwrap();
+        assert_eq!(reading.dir, PathBuf::from("/run/secrets/segura"));
+        assert_eq!(reading.give_up_after, Some(Duration::from_secs(120)));
+        assert!(reading.follows && reading.warnings.is_empty());
+        let running = reading.running;
+        assert_eq!(running.on_change, OnChange::Restart);
+        assert_eq!((running.splay.as_secs(), running.stop_timeout.as_secs()), (30, 20));
+        assert!(running.entries_win && running.stop_signal == TERM);
+        let reading = Reading::from_raw(&raw(&[
+            ("SEGURA_URL", "nonsense"),
+            ("SEGURA_FILE_MODE", "nonsense"),
+            ("SEGURA_EXEC_ENV", "false"),
+            ("SEGURA_RENEW_INTERVAL", "off"),
+            ("SEGURA_SIGNAL_PROCESS", "nginx"),
+            ("SEGURA_OF_THE_APP", "x"),
+        ]));
+        let reading = reading.unwrap();
+        assert!(!reading.follows && reading.tell.process.is_none());
+        assert_eq!(reading.running.on_change, OnChange::Signal);
+        assert!(reading.running.entries.is_none());
+        assert_eq!(reading.warnings.len(), 2, "{:?}", reading.warnings);
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told_at_once() {
+        let wrong = [
+            ("SEGURA_ENV_CASE", "title"),
+            ("SEGURA_EXEC_ENV", "yes"),
+            ("SEGURA_ON_CHANGE", "reload"),
+            ("SEGURA_CHANGE_EXIT_CODE", "0"),
+            ("SEGURA_ENV_OVERRIDE", "1"),
+            ("SEGURA_RESTART_SPLAY", "30"),
+            ("SEGURA_STOP_SIGNAL", "STOP"),
+            ("SEGURA_STOP_TIMEOUT", "-1s"),
+            ("SEGURA_STARTUP_TIMEOUT", "0s"),
+            ("SEGURA_OUTPUT_DIR", "relative"),
+        ];
+        let told = told(Reading::from_raw(&raw(&wrong)));
+        for (name, _) in wrong {
+            assert_eq!(told.iter().filter(|line| line.starts_with(name)).count(), 1, "{name}");
+        }
+        assert_eq!(told.len(), wrong.len());
+        assert_eq!(told.len(), wrong.len());
+        let stops = |signal| Reading::from_raw(&raw(&[("SEGURA_STOP_SIGNAL", signal)])).is_ok();
+        assert!(stops("KILL") && stops("RTMIN+3") && stops("WINCH"));
+    }
+
+    #[test]
+    fn the_command_is_given_all_but_what_is_ours() {
+        let raw = raw(&[
+            ("SEGURA_CLIENT_SECRET", "canary"),
+            ("SENHASEGURA_CLIENT_SECRET", "canary"),
+            ("SEGURA_OUTPUT_DIR", "/x"),
+            ("SEGURA_SERVICE_HOST", "10.0.0.1"),
+            ("SEGURA_OF_THE_APP", "x"),
+            ("HTTPS_PROXY", "http://p"),
+            ("POD_NAME", "web-0"),
+            ("PATH", "/bin"),
+        ]);
+        let given: Vec<&str> =
+            raw.environment.as_slice().iter().map(|v| v.to_str().unwrap()).collect();
+        assert_eq!(
+            given,
+            [
+                "SEGURA_SERVICE_HOST=10.0.0.1",
+                "SEGURA_OF_THE_APP=x",
+                "HTTPS_PROXY=http://p",
+                "POD_NAME=web-0",
+                "PATH=/bin"
+            ]
+        );
+        let Reading { tell, running, .. } = Reading::from_raw(&raw).unwrap();
+        assert!(tell.environment.get("HTTPS_PROXY").is_none(), "it may hold a password");
+        assert!(running.environment.get("HTTPS_PROXY").is_some(), "it is the app's as well");
+    }
+
+    #[test]
+    fn without_an_output_the_environment_must_have_the_entries() {
+        let none = [("SEGURA_OUTPUT", "none"), ("SEGURA_EXEC_ENV", "false")];
+        let told = told(Config::for_exec(raw(&none), Mounted::default()));
+        assert!(told.iter().any(|line| line.contains("would go nowhere")), "{told:?}");
+        let place = Whereabouts::from_raw(&raw(&none));
+        assert!(place.dir.is_none() && !place.has_vault);
+        let place = Whereabouts::from_raw(&raw(&[("SENHASEGURA_URL", "https://v")]));
+        assert_eq!(place.dir, Some(PathBuf::from("/var/run/secrets/senhasegura")));
+        assert!(place.has_vault);
+    }
+}

@@ -1,0 +1,368 @@
+//! The directory on tmpfs: a new generation beside the old one, and one rename that shows it.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::SystemTime;
+
+use rustix::fs::{self, Access as Right, AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::beneath::{Changed, Dir, Owner};
+use super::{
+    DATA, DATA_NEXT, HOLDER, IN_MEMORY, OWN, PENDING, PROBE, Pending, STATE, STATE_TARGET,
+    Standing, UNFINISHED, WriteCause, WriteError, generation, links, look,
+};
+use crate::clock;
+use crate::exit::chain;
+use crate::model::{Generation, Outcome, STATE_LINK};
+use crate::render::FileSet;
+use crate::render::bundle::{self, Entries};
+use crate::settings::{Disk, Output};
+use crate::state::State;
+
+/// The output directory, held against any other agent as long as this lives.
+#[derive(Debug)]
+pub struct Directory {
+    dir: Dir,
+    own: Dir,
+    owner: Owner,
+    /// The folder of the generation that stands.
+    current: Option<String>,
+    /// The same, open.
+    root: Option<Dir>,
+    /// When it was last listed.
+    listed: Option<Changed>,
+    /// No name shows that is not of the set that stands.
+    tidy: bool,
+    /// The one that stood before it, until it is swept.
+    replaced: Option<String>,
+    generation: Generation,
+    /// The file of the holder's name, under a lock that can be asked for without being taken.
+    _alive: File,
+}
+
+impl Directory {
+    /// Holds the directory as an agent of this mode, and says who will be able to read.
+    pub fn hold(output: &Output, mode: &str) -> Result<Self, WriteError> {
+        let pid = std::process::id();
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let store = Self::open(output, &format!("{mode}, pid {pid}, in {host}"))?;
+        let readers = store.owner.readers();
+        tracing::info!(dir = %store.path().display(), "published files will be readable by {readers}");
+        Ok(store)
+    }
+
+    /// Opens and locks the directory, and clears what a crash has left; `holder` names this agent
+    /// to the next one that comes too early.
+    pub fn open(output: &Output, holder: &str) -> Result<Self, WriteError> {
+        let descriptor = open_dir(output)?;
+        let dir = Dir::new(descriptor, output.dir.clone());
+        require_memory(&dir, output.disk)?;
+        lock(&dir)?;
+        let owner = Owner::of(&dir, &output.access)?;
+        let own = dir.open_or_make(OWN, &owner)?;
+        let alive = own.write(HOLDER, holder.as_bytes(), &owner)?;
+        // Where a file system knows no such locks, only `check` is the poorer for it.
+        fs::fcntl_lock(&alive, FlockOperation::NonBlockingLockExclusive).ok();
+        let current = generation::standing(&dir);
+        let generation = current
+            .as_deref()
+            .and_then(|name| generation::snapshot(&dir, name))
+            .map_or_else(Generation::default, |state| state.generation);
+        let store = Self {
+            dir,
+            own,
+            owner,
+            current,
+            root: None,
+            listed: None,
+            tidy: false,
+            replaced: None,
+            generation,
+            _alive: alive,
+        };
+        store.clear();
+        Ok(store)
+    }
+
+    /// Proves, without showing anything, that files can be made as they are wanted: rights, owners,
+    /// space. `names` are top-level names that will be needed.
+    pub fn prove<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<(), WriteError> {
+        let right = Right::WRITE_OK | Right::EXEC_OK;
+        fs::accessat(self.dir.descriptor(), ".", right, AtFlags::EACCESS)
+            .map_err(|error| WriteError::new("write to", self.path(), error))?;
+        for name in names {
+            links::free_or_ours(&self.dir, name)?;
+        }
+        links::free_or(&self.dir, DATA, |_| true)?;
+        links::free_or(&self.dir, DATA_NEXT, |_| true)?;
+        links::free_or(&self.dir, STATE_LINK, |target| target == STATE_TARGET)?;
+        self.own.write(PROBE, &[0; 64], &self.owner).map(drop)?;
+        let readable = self.own.read(PROBE).map_err(|error| {
+            WriteError::new("read back what it writes to", self.path(), error)
+                .hinting("SEGURA_FILE_MODE, SEGURA_FILE_UID and SEGURA_FILE_GID must let the agent itself read")
+        });
+        self.own.remove_file(PROBE).ok();
+        readable.map(|_| ())
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The set that stands, if it is whole and its memory can be read.
+    pub fn standing(&self) -> Option<Standing> {
+        let state = self.remembered()?;
+        let entries = self.entries(self.current.as_deref()?)?;
+        let whole = entries.len() == state.secrets.len()
+            && entries.keys().all(|identity| state.secret(identity).is_some());
+        whole.then_some(Standing { state, entries })
+    }
+
+    /// The values of the set that stood before the one that stands, until it is swept.
+    pub fn replaced(&self) -> Option<Entries> {
+        self.entries(self.replaced.as_deref()?)
+    }
+
+    fn entries(&self, generation: &str) -> Option<Entries> {
+        let bytes = self.dir.open(generation).ok()?.read(bundle::FILE).ok()?;
+        bundle::read(bytes.expose())
+    }
+
+    /// What is remembered of the set that stands, whole or not.
+    pub fn remembered(&self) -> Option<State> {
+        look::remembered(&self.dir, &self.own, self.current.as_deref()?)
+    }
+
+    /// Replaces the published files as one step, and completes `state` with what came of it.
+    ///
+    /// Readers see the old set or the new, never a mixture. On error the old set stands. Nothing is
+    /// touched where bytes, modes and owners are equal.
+    pub fn publish(
+        &mut self,
+        files: &FileSet<'_>,
+        state: &mut State,
+        now: SystemTime,
+    ) -> Result<Outcome, WriteError> {
+        if self.stands(files) {
+            state.generation = self.generation;
+            self.mend(files)?;
+            return Ok(Outcome::Unchanged(self.generation));
+        }
+        state.generation = self.generation.next();
+        state.changed_at = clock::stamp(now);
+        let name = generation::new_name(&self.dir, now);
+        self.build(&name, files, state).inspect_err(|_| {
+            self.dir.remove_tree(&name).ok();
+        })?;
+        let made = links::make(&self.dir, files).inspect_err(|_| {
+            self.dir.remove_tree(&name).ok();
+        })?;
+        if let Err(error) = self.turn_to(&name) {
+            links::undo(&self.dir, &made);
+            self.dir.remove_tree(&name).ok();
+            return Err(error);
+        }
+        self.replaced = self.current.replace(name);
+        self.generation = state.generation;
+        // The new set stands, so a name that is left over is no failure of it.
+        self.tidy = true;
+        if self.replaced.is_some()
+            && let Err(error) = links::drop_stale(&self.dir, files)
+        {
+            self.tidy = false;
+            tracing::warn!(error = chain(&error), "a name that is gone still shows");
+        }
+        Ok(Outcome::Published(self.generation))
+    }
+
+    /// Whether what stands is this set. Its folder is kept open, so that not even a watcher of every
+    /// access to the directory sees it being compared.
+    fn stands(&mut self, files: &FileSet<'_>) -> bool {
+        let Some(name) = self.current.as_deref() else {
+            return false;
+        };
+        let held = self.root.take().filter(|root| root.is_at(&self.dir, name));
+        if held.is_none() {
+            self.listed = None;
+        }
+        self.root = held.or_else(|| self.dir.open(name).ok());
+        let Self { root, owner, listed, .. } = self;
+        root.as_ref().is_some_and(|root| generation::equals(root, files, owner, listed))
+    }
+
+    /// Something else may have touched the directory: the next publish looks at all of it.
+    pub fn suspect(&mut self) {
+        (self.tidy, self.listed) = (false, None);
+    }
+
+    /// Puts back the links to a set that stands.
+    fn mend(&mut self, files: &FileSet<'_>) -> Result<(), WriteError> {
+        let mut missing = links::make(&self.dir, files)?;
+        if let Some(name) = &self.current
+            && self.dir.link_target(DATA).as_deref() != Some(name)
+        {
+            self.turn_to(name)?;
+            missing.push(DATA.to_owned());
+        }
+        if !missing.is_empty() {
+            let names = missing.join(", ");
+            tracing::warn!(names, "put back links that something else had removed");
+        }
+        // Looking for names that are gone would be seen by who watches the directory.
+        if !self.tidy {
+            links::drop_stale(&self.dir, files)?;
+            self.tidy = true;
+        }
+        Ok(())
+    }
+
+    fn build(&self, name: &str, files: &FileSet<'_>, state: &State) -> Result<(), WriteError> {
+        generation::write(&self.dir, name, files, state, &self.owner)
+    }
+
+    /// The commit point.
+    fn turn_to(&self, name: &str) -> Result<(), WriteError> {
+        self.dir
+            .remove_file(DATA_NEXT)
+            .or_else(absent_is_fine)
+            .and_then(|()| {
+                self.dir.link(name, DATA_NEXT)?;
+                self.dir.rename(DATA_NEXT, DATA)
+            })
+            .map_err(|error| {
+                self.dir.remove_file(DATA_NEXT).ok();
+                WriteError::new("publish", self.path(), error)
+            })
+    }
+
+    /// Rewrites the state and makes sure that its link is there.
+    pub fn save(&self, state: &State) -> Result<(), WriteError> {
+        let mut json = serde_json::to_vec(state).unwrap_or_default();
+        json.push(b'\n');
+        self.own.replace(STATE, &json, &self.owner)?;
+        if self.dir.link_target(STATE_LINK).as_deref() == Some(STATE_TARGET) {
+            return Ok(());
+        }
+        self.dir
+            .link(STATE_TARGET, STATE_LINK)
+            .map_err(|error| WriteError::new("make", self.path().join(STATE_LINK), error))
+    }
+
+    /// Remembers what is being provisioned.
+    pub fn intend(&self, pending: &Pending) -> Result<(), WriteError> {
+        let json = serde_json::to_vec(pending).unwrap_or_default();
+        self.own.replace(PENDING, &json, &self.owner)
+    }
+
+    /// What was noted as being provisioned.
+    pub fn pending(&self) -> Option<Pending> {
+        serde_json::from_slice(self.own.read(PENDING).ok()?.expose()).ok()
+    }
+
+    /// Forgets what was being provisioned: it is published, or given back.
+    pub fn settle(&self) {
+        self.own.remove_file(PENDING).ok();
+    }
+
+    /// Removes generations that no longer stand.
+    pub fn sweep(&self) {
+        self.sweep_among(&self.dir.names(), None);
+    }
+
+    /// The same, but keeps the one that was replaced last.
+    pub fn sweep_but_the_last(&self) {
+        self.sweep_among(&self.dir.names(), self.replaced.as_deref());
+    }
+
+    fn sweep_among(&self, names: &[String], kept: Option<&str>) {
+        let others = generation::others(names, self.current.as_deref()).into_iter();
+        for name in others.filter(|name| Some(*name) != kept) {
+            self.dir.remove_tree(name).ok();
+        }
+    }
+
+    /// Removes the set that stands, which takes no room: nothing is left to be read or adopted.
+    pub fn remove(&mut self) {
+        self.dir.remove_file(DATA).ok();
+        (self.current, self.root) = (None, None);
+        self.clear();
+    }
+
+    /// Clears what a crash may have left: half a generation, half a commit, links into nothing.
+    fn clear(&self) {
+        let names = self.dir.names();
+        self.sweep_among(&names, None);
+        self.dir.remove_file(DATA_NEXT).ok();
+        let unfinished = |name: &String| name == PROBE || name.ends_with(UNFINISHED);
+        for name in self.own.names().into_iter().filter(unfinished) {
+            self.own.remove_file(&name).ok();
+        }
+        links::drop_dangling(&self.dir, self.current.as_deref(), &names);
+    }
+}
+
+fn absent_is_fine(error: Errno) -> Result<(), Errno> {
+    if error == Errno::NOENT { Ok(()) } else { Err(error) }
+}
+
+fn open_dir(output: &Output) -> Result<OwnedFd, WriteError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = |path: &Path| {
+        fs::open(path, flags, Mode::empty())
+            .map_err(|error| WriteError::new("open the output directory", path, error))
+    };
+    let missing = match open(&output.dir) {
+        Ok(descriptor) => return Ok(descriptor),
+        Err(error) if matches!(error.cause, WriteCause::System(Errno::NOENT)) => {
+            error.hinting("mount an emptyDir with medium: Memory there, or set SEGURA_OUTPUT_DIR")
+        }
+        Err(error) => return Err(error),
+    };
+    let (Some(parent), Some(last), true) =
+        (output.dir.parent(), output.dir.file_name(), output.create_last)
+    else {
+        return Err(missing);
+    };
+    let parent = Dir::new(open(parent)?, parent.to_owned());
+    require_memory(&parent, output.disk)?;
+    let owner = Owner::of(&parent, &output.access)?;
+    parent.open_or_make(&last.to_string_lossy(), &owner).map(Dir::into_descriptor)
+}
+
+fn require_memory(dir: &Dir, disk: Disk) -> Result<(), WriteError> {
+    let system = fs::fstatfs(dir.descriptor())
+        .map_err(|error| WriteError::new("look at the file system of", dir.path(), error))?;
+    // The type is a signed or unsigned word by architecture; the magic numbers fit 32 bits.
+    #[expect(clippy::cast_sign_loss, reason = "magic numbers are compared as bits")]
+    let kind = (system.f_type as u64) & 0xffff_ffff;
+    match disk {
+        _ if IN_MEMORY.contains(&kind) => Ok(()),
+        Disk::Allow => Ok(()),
+        Disk::Warn => {
+            let dir = dir.path().display();
+            tracing::warn!(%dir, "secrets are published to a disk; mount a memory emptyDir there");
+            Ok(())
+        }
+        Disk::Refuse => Err(WriteError::new("publish to", dir.path(), WriteCause::OnDisk)
+            .hinting("mount an emptyDir with medium: Memory there, or set SEGURA_ALLOW_DISK=true")),
+    }
+}
+
+fn lock(dir: &Dir) -> Result<(), WriteError> {
+    match fs::flock(dir.descriptor(), FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(()),
+        Err(Errno::WOULDBLOCK) => {
+            let holder = dir.open(OWN).and_then(|own| own.read(HOLDER)).ok();
+            let holder = holder.and_then(|bytes| String::from_utf8(bytes.expose().clone()).ok());
+            let holder = holder.unwrap_or_else(|| "it has not said its name".to_owned());
+            Err(WriteError::new("use", dir.path(), WriteCause::Held(holder)))
+        }
+        Err(error) => Err(WriteError::new("lock", dir.path(), error)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

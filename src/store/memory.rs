@@ -1,0 +1,123 @@
+//! A set that is published nowhere: it is kept in this process, for the command's environment alone.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use super::Standing;
+use super::published::Set;
+use crate::clock;
+use crate::model::{Generation, Outcome};
+use crate::render::FileSet;
+use crate::render::bundle::{self, Entries};
+use crate::secret::Secret;
+use crate::state::State;
+
+/// A set in memory. Clones are the same set.
+#[derive(Clone, Debug, Default)]
+pub struct Memory(Rc<RefCell<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    generation: Generation,
+    bundle: Option<Secret<Vec<u8>>>,
+    replaced: Option<Secret<Vec<u8>>>,
+    state: Option<State>,
+}
+
+impl Memory {
+    pub(super) fn standing(&self) -> Option<Standing> {
+        let kept = self.0.borrow();
+        let state = kept.state.clone()?;
+        let entries = bundle::read(kept.bundle.as_ref()?.expose())?;
+        Some(Standing { state, entries })
+    }
+
+    pub(super) fn replaced(&self) -> Option<Entries> {
+        bundle::read(self.0.borrow().replaced.as_ref()?.expose())
+    }
+
+    /// Keeps what it takes to rebuild everything, and compares nothing else.
+    pub(super) fn publish(
+        &self,
+        files: &FileSet<'_>,
+        state: &mut State,
+        now: SystemTime,
+    ) -> Outcome {
+        let bytes = files.iter().find(|(name, _)| name.as_str() == bundle::FILE);
+        let bytes = bytes.map(|(_, content)| content.expose()).unwrap_or_default();
+        let mut kept = self.0.borrow_mut();
+        let stands = kept.bundle.as_ref().is_some_and(|bundle| bundle.expose() == bytes);
+        if !stands {
+            kept.generation = kept.generation.next();
+            state.changed_at = clock::stamp(now);
+            kept.replaced = kept.bundle.replace(Secret::new(bytes.to_vec()));
+        }
+        state.generation = kept.generation;
+        kept.state = Some(state.clone());
+        if stands {
+            Outcome::Unchanged(kept.generation)
+        } else {
+            Outcome::Published(kept.generation)
+        }
+    }
+
+    pub(super) fn save(&self, state: &State) {
+        self.0.borrow_mut().state = Some(state.clone());
+    }
+
+    pub(super) fn sweep(&self) {
+        self.0.borrow_mut().replaced = None;
+    }
+
+    pub(super) fn remove(&self) {
+        let generation = self.0.borrow().generation;
+        *self.0.borrow_mut() = Kept { generation, ..Kept::default() };
+    }
+
+    pub(super) fn set(&self) -> Option<Set> {
+        let Standing { state, entries } = self.standing().filter(|set| !set.state.given_back)?;
+        Some(Set {
+            generation: state.generation,
+            identities: state.origin.identities.len(),
+            entries,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Bundle, SecretName};
+    use crate::render::render;
+    use crate::render::tests::{bundle, layout};
+    use crate::state::tests::state;
+
+    fn publish(memory: &Memory, bundle: &Bundle) -> Outcome {
+        let rendering = render(bundle, &layout("")).unwrap();
+        memory.publish(&rendering.files, &mut state(), SystemTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_set_in_memory_is_replaced_only_by_other_values() {
+        let memory = Memory::default();
+        assert!(memory.standing().is_none() && memory.set().is_none());
+        let old = bundle(&[("db", &[&[("k", "old")]])]);
+        let new = bundle(&[("db", &[&[("k", "new")]])]);
+        assert_eq!(publish(&memory, &old), Outcome::Published(Generation(1)));
+        assert_eq!(publish(&memory, &old), Outcome::Unchanged(Generation(1)));
+        assert!(memory.replaced().is_none());
+        assert_eq!(publish(&memory, &new), Outcome::Published(Generation(2)));
+        let value = |entries: Entries| {
+            let entry = entries.get(&SecretName::new("db").unwrap()).unwrap().first().unwrap();
+            entry.first().unwrap().value.expose().clone()
+        };
+        assert_eq!(value(memory.replaced().unwrap()), "old");
+        assert_eq!(value(memory.set().unwrap().entries), "new");
+        memory.sweep();
+        assert!(memory.replaced().is_none());
+        memory.remove();
+        assert!(memory.set().is_none());
+        assert_eq!(publish(&memory, &old), Outcome::Published(Generation(3)));
+    }
+}

@@ -1,0 +1,70 @@
+//! What an output directory is to whoever comes to it: theirs to publish in, or another agent's.
+
+use std::path::Path;
+
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::io::Errno;
+
+use super::look::{Look, look};
+use crate::state::Agent;
+
+/// What a directory is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// We may not write there.
+    ReadOnly,
+    /// A living agent holds it.
+    Held,
+    /// Nobody holds it, and a whole set stands there.
+    Left,
+    /// None of these: what is wrong with it shows when it is used.
+    Free,
+}
+
+impl Place {
+    /// Looks at `dir`. Nothing is locked; an agent that comes in the same moment is not seen.
+    pub fn of(dir: &Path) -> Self {
+        let right = Access::WRITE_OK | Access::EXEC_OK;
+        let allowed = accessat(CWD, dir, right, AtFlags::EACCESS);
+        if let Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) = allowed {
+            return Self::ReadOnly;
+        }
+        match look(dir) {
+            Ok(Look { agent: Agent::Starting | Agent::Running, .. }) => Self::Held,
+            Ok(Look { whole: true, state: Some(state), .. }) if !state.given_back => Self::Left,
+            Ok(_) | Err(_) => Self::Free,
+        }
+    }
+
+    /// Whether who comes is a reader: where another agent publishes, or nobody could for want of a
+    /// vault and there is something to read.
+    pub fn is_to_be_read(self, has_vault: bool) -> bool {
+        match self {
+            Self::ReadOnly | Self::Held => true,
+            Self::Left => !has_vault,
+            Self::Free => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_comes_to_what_is_anothers_or_what_it_cannot_renew() {
+        for (place, with_vault, without) in [
+            (Place::ReadOnly, true, true),
+            (Place::Held, true, true),
+            (Place::Left, false, true),
+            (Place::Free, false, false),
+        ] {
+            assert_eq!(place.is_to_be_read(true), with_vault, "{place:?}");
+            assert_eq!(place.is_to_be_read(false), without, "{place:?}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Place::of(dir.path()), Place::Free);
+        assert_eq!(Place::of(&dir.path().join("missing")), Place::Free);
+        assert_eq!(Place::of(Path::new("/proc/self")), Place::ReadOnly);
+    }
+}

@@ -1,0 +1,161 @@
+//! Reading what is published, without a lock: for the agent that publishes it, and for a reader.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use rustix::fs::{self, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::beneath::Dir;
+use super::memory::Memory;
+use super::{WriteError, generation};
+use crate::model::Generation;
+use crate::render::bundle::{self, Entries};
+
+/// How often a read begins anew because a generation was published meanwhile.
+const TRIES: u32 = 8;
+
+/// A set that is published, as it was read.
+#[derive(Debug)]
+pub struct Set {
+    /// Its number, which grows with each set that is read here.
+    pub generation: Generation,
+    /// How many identities were named to the agent that published it; none where it asked for all.
+    pub identities: usize,
+    /// Its values.
+    pub entries: Entries,
+}
+
+/// The way to what is published. Clones count alike.
+#[derive(Clone, Debug)]
+pub struct Published(Place);
+
+#[derive(Clone, Debug)]
+enum Place {
+    /// The directory of our own agent.
+    Own(PathBuf),
+    Memory(Memory),
+    /// The directory of another agent, and the generation that was seen last.
+    Other(PathBuf, Rc<RefCell<Seen>>),
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    folder: String,
+    number: Generation,
+}
+
+impl Published {
+    pub(super) fn of_agent(dir: &Path) -> Self {
+        Self(Place::Own(dir.to_owned()))
+    }
+
+    pub(super) fn in_memory(memory: Memory) -> Self {
+        Self(Place::Memory(memory))
+    }
+
+    /// What another agent publishes in `dir`. Should that agent begin its numbers anew, they go on
+    /// growing here.
+    pub fn of_another(dir: &Path) -> Self {
+        Self(Place::Other(dir.to_owned(), Rc::default()))
+    }
+
+    /// The set that stands; none if none does, or it was given back.
+    pub fn set(&self) -> Result<Option<Set>, WriteError> {
+        match &self.0 {
+            Place::Own(dir) => Ok(read(dir)?.map(|(_, set)| set)),
+            Place::Memory(memory) => Ok(memory.set()),
+            Place::Other(dir, seen) => {
+                let Some((folder, set)) = read(dir)? else { return Ok(None) };
+                let mut seen = seen.borrow_mut();
+                if seen.folder != folder {
+                    let number = set.generation.max(seen.number.next());
+                    *seen = Seen { folder, number };
+                }
+                Ok(Some(Set { generation: seen.number, ..set }))
+            }
+        }
+    }
+}
+
+/// The folder of the generation that stands, and what is in it.
+fn read(path: &Path) -> Result<Option<(String, Set)>, WriteError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let descriptor = fs::open(path, flags, Mode::empty())
+        .map_err(|error| WriteError::new("open the output directory", path, error))?;
+    let dir = Dir::new(descriptor, path.to_owned());
+    let mut tries = TRIES;
+    while let Some(folder) = generation::standing(&dir) {
+        tries -= 1;
+        match once(&dir, &folder) {
+            Ok(set) => return Ok(set.map(|set| (folder, set))),
+            // It was replaced and removed meanwhile.
+            Err(Errno::NOENT) if tries > 0 => {}
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => {
+                return Err(WriteError::new("read the set in", path, error).hinting(
+                    "let this user read it: the same runAsUser as the agent that publishes it, or fsGroup",
+                ));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn once(dir: &Dir, folder: &str) -> Result<Option<Set>, Errno> {
+    let root = dir.open(folder)?;
+    let bytes = root.read(bundle::FILE)?;
+    let state = generation::snapshot(dir, folder).ok_or(Errno::NOENT)?;
+    if state.given_back {
+        return Ok(None);
+    }
+    let entries = bundle::read(bytes.expose()).ok_or(Errno::BADMSG)?;
+    let identities = state.origin.identities.len();
+    Ok(Some(Set { generation: state.generation, identities, entries }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::state::State;
+    use crate::state::tests::state;
+
+    fn generation(dir: &Path, folder: &str, number: u64, value: &str, given_back: bool) {
+        let root = dir.join(folder);
+        std::fs::create_dir(&root).unwrap();
+        std::fs::write(root.join(bundle::FILE), format!(r#"{{"db":[{{"k":"{value}"}}]}}"#))
+            .unwrap();
+        let state = State { generation: Generation(number), given_back, ..state() };
+        let json = serde_json::to_vec(&state).unwrap();
+        std::fs::write(root.join("..generation.json"), json).unwrap();
+        let next = dir.join("..next");
+        symlink(folder, &next).unwrap();
+        std::fs::rename(next, dir.join("..data")).unwrap();
+    }
+
+    #[test]
+    fn a_reader_sees_one_set_after_another_and_its_numbers_grow() {
+        let dir = tempfile::tempdir().unwrap();
+        let published = Published::of_another(dir.path());
+        let seen = || published.set().unwrap().map(|set| set.generation.0);
+        assert_eq!(seen(), None);
+        let name = |second: u32| format!("..2026_11_22_11_30_{second:02}.000000001");
+        generation(dir.path(), &name(1), 7, "a", false);
+        assert_eq!((seen(), seen()), (Some(7), Some(7)));
+        assert_eq!(published.set().unwrap().unwrap().identities, 1);
+        generation(dir.path(), &name(2), 1, "b", false);
+        assert_eq!((seen(), seen()), (Some(8), Some(8)), "the numbers began anew");
+        generation(dir.path(), &name(3), 9, "c", true);
+        assert_eq!(seen(), None, "it was given back");
+        assert_eq!(Published::of_agent(dir.path()).set().unwrap().map(|_| ()), None);
+        generation(dir.path(), &name(4), 20, "d", false);
+        assert_eq!(seen(), Some(20));
+        std::fs::write(dir.path().join(name(4)).join(bundle::FILE), "{").unwrap();
+        assert!(published.set().is_err());
+        let missing = Published::of_another(&dir.path().join("missing"));
+        assert!(missing.set().unwrap_err().to_string().contains("cannot open"));
+    }
+}

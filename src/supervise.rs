@@ -1,0 +1,263 @@
+//! The command under supervision: events go to the policy, and what it says is done. Nothing is
+//! decided here.
+
+mod launch;
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::clock;
+use crate::config::exec::Running;
+use crate::deliver::Supervised;
+use crate::events::{Received, Signals};
+use crate::exit::Failure;
+use crate::policy::{Action, Change, Event, Holder, Policy};
+use crate::process::terminal::{Terminal, leads_session, stop_ourselves};
+use crate::process::{Child, Reaper, Streams};
+use crate::settings::OnChange;
+use crate::signal::{CONT, HUP, INT, KILL, QUIT, Signal, TERM, TSTP};
+pub use launch::Launch;
+
+/// How long a killed group may take to be gone, before it is left to the kernel.
+const GOES: Duration = Duration::from_secs(5);
+
+/// Waits, while no command runs, for a signal that ends the start: one whose action would, unless we
+/// were started to ignore it. Orphans that come to us are waited for meanwhile.
+pub async fn ended_before(signals: &mut Signals, reaper: &Reaper, stop: Signal) -> Signal {
+    loop {
+        let received = signals.recv().await;
+        let Received { signal, .. } = received;
+        if received.is_of_child() {
+            reaper.reap();
+        } else if signal == TSTP {
+            stop_ourselves();
+        } else if [HUP, INT, QUIT, TERM, stop].contains(&signal) && !signals.ignores(signal) {
+            return signal;
+        } else {
+            tracing::debug!(%signal, "no command runs that it could be forwarded to");
+        }
+    }
+}
+
+/// What supervises the command.
+pub struct Supervisor<'a> {
+    signals: &'a mut Signals,
+    reaper: Reaper,
+    launch: Launch,
+    command: Rc<Supervised>,
+    child: Child,
+    terminal: Option<Terminal>,
+    policy: Policy,
+    splay: Duration,
+    stop_signal: Signal,
+    stop_timeout: Duration,
+    /// When the wait that the policy asked for is over, by the boot clock.
+    over: Option<Duration>,
+    random: fastrand::Rng,
+}
+
+impl<'a> Supervisor<'a> {
+    /// Starts the command. `clears` says that its group has to be gone before the end.
+    pub fn start(
+        signals: &'a mut Signals,
+        reaper: Reaper,
+        launch: Launch,
+        command: Rc<Supervised>,
+        running: &Running,
+        clears: bool,
+    ) -> Result<Self, Failure> {
+        let mut terminal = Terminal::open();
+        let child = started(&reaper, &launch, &command, &mut terminal)?;
+        let change = match running.on_change {
+            OnChange::Exit(code) => Change::Exit(code),
+            OnChange::Restart | OnChange::Signal | OnChange::Nothing => Change::Restart,
+        };
+        let has_shell = terminal.is_some() && !leads_session();
+        let policy = Policy::new(change, running.stop_signal, clears, has_shell);
+        Ok(Self {
+            signals,
+            reaper,
+            launch,
+            command,
+            child,
+            terminal,
+            policy,
+            splay: running.splay,
+            stop_signal: running.stop_signal,
+            stop_timeout: running.stop_timeout,
+            over: None,
+            random: fastrand::Rng::new(),
+        })
+    }
+
+    /// Supervises until the end; says with which code.
+    pub async fn supervise(&mut self) -> Result<u8, Failure> {
+        loop {
+            let over = self.over.filter(|_| self.policy.waits());
+            let event = tokio::select! {
+                // A signal pre-empts all else.
+                biased;
+                received = self.signals.recv() => self.heard(received),
+                () = until(over) => {
+                    self.over = None;
+                    Some(Event::TimeOver)
+                }
+                () = self.command.wanted(), if self.policy.takes_changes() => Some(Event::Changed),
+            };
+            let mut next = event;
+            while let Some(event) = next.take() {
+                let action = self.policy.on(event);
+                next = match self.act(action)? {
+                    Done::Over(code) => return Ok(code),
+                    Done::Then(event) => event,
+                };
+            }
+        }
+    }
+
+    /// Gives the terminal back to whoever comes after us.
+    pub fn end(&mut self) {
+        self.command.ended();
+        if let Some(terminal) = &mut self.terminal {
+            terminal.take_back();
+        }
+    }
+
+    /// What a signal means.
+    fn heard(&mut self, received: Received) -> Option<Event> {
+        if !received.is_of_child() {
+            return Some(Event::Signal(received.signal));
+        }
+        self.reaper.reap();
+        if self.policy.clears() {
+            return self.child.is_group_gone().then_some(Event::GroupGone);
+        }
+        if let Some(end) = self.child.ended() {
+            self.command.ended();
+            return Some(Event::Ended(end));
+        }
+        let stopped_by = self.child.take_stop()?;
+        let holder = match &self.terminal {
+            None => Holder::Nobody,
+            Some(terminal) if terminal.is_given_to(self.child.pid()) => Holder::Command,
+            Some(_) => Holder::Other,
+        };
+        Some(Event::Stopped(stopped_by, holder))
+    }
+
+    /// Does what the policy says.
+    fn act(&mut self, action: Action) -> Result<Done, Failure> {
+        let mut then = None;
+        match action {
+            Action::Nothing => {}
+            Action::Forward(signal) => self.send(signal),
+            Action::Continue => {
+                if let Some(terminal) = &mut self.terminal {
+                    terminal.give(self.child.pid());
+                }
+                // Its whole group was stopped, so all of it goes on.
+                told(CONT, self.child.signal_group(CONT));
+            }
+            Action::StopOurselves => stop_ourselves(),
+            Action::Splay => {
+                let wait = self.splay.mul_f64(self.random.f64());
+                let shown = humantime::format_duration(Duration::from_secs(wait.as_secs()));
+                tracing::info!(within = %shown, "the set has changed; the command is to be ended for it");
+                self.wait(wait);
+            }
+            Action::Prepare => {
+                then = Some(match self.launch.prepare() {
+                    Ok(_) => Event::Ready,
+                    Err(failure) => {
+                        let (error, hint) = (failure.message, failure.hint);
+                        tracing::warn!(error, hint, "the command runs on with what it has");
+                        self.command.give_up();
+                        Event::Unready
+                    }
+                });
+            }
+            Action::Stop => {
+                tracing::info!(signal = %self.stop_signal, "stopping the command");
+                self.send(self.stop_signal);
+                self.wait(self.stop_timeout);
+            }
+            Action::Kill => {
+                tracing::warn!(
+                    timeout = %humantime::format_duration(self.stop_timeout),
+                    "the command did not stop in time and is killed (SEGURA_STOP_TIMEOUT)"
+                );
+                told(KILL, self.child.signal_group(KILL));
+            }
+            Action::Clear => {
+                // Its number is still its group's, or it has none; see `Child::signal_group`.
+                self.child.signal_group(KILL).ok();
+                self.wait(GOES);
+                then = self.child.is_group_gone().then_some(Event::GroupGone);
+            }
+            Action::Start => {
+                self.child =
+                    started(&self.reaper, &self.launch, &self.command, &mut self.terminal)?;
+            }
+            Action::Exit(code) => return Ok(Done::Over(code)),
+        }
+        Ok(Done::Then(then))
+    }
+
+    fn send(&self, signal: Signal) {
+        told(signal, self.child.signal(signal));
+    }
+
+    fn wait(&mut self, wait: Duration) {
+        self.over = Some(clock::boot() + wait);
+    }
+}
+
+/// What came of an action.
+enum Done {
+    Over(u8),
+    /// What it has brought about at once.
+    Then(Option<Event>),
+}
+
+async fn until(over: Option<Duration>) {
+    match over {
+        Some(at) => clock::until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Starts the command with the set that stands now, and gives it the terminal.
+fn started(
+    reaper: &Reaper,
+    launch: &Launch,
+    command: &Supervised,
+    terminal: &mut Option<Terminal>,
+) -> Result<Child, Failure> {
+    let (generation, environment) = launch.prepare()?;
+    let program = launch.program();
+    let child = reaper
+        .spawn(program, &environment, Streams::Ours)
+        .map_err(|error| launch.failed(&error, &environment))?;
+    if let Some(terminal) = terminal {
+        terminal.give(child.pid());
+    }
+    command.started(child.pid(), generation);
+    tracing::info!(%generation, command = program.name(), pid = child.pid(), "started the command");
+    Ok(child)
+}
+
+/// Says that a signal could not be sent, unless there is nobody left to send it to.
+fn told(signal: Signal, sent: io::Result<()>) {
+    if let Err(error) = sent
+        && error.kind() != io::ErrorKind::NotFound
+        && error.raw_os_error() != Some(rustix::io::Errno::SRCH.raw_os_error())
+    {
+        tracing::warn!(
+            %signal,
+            %error,
+            hint = "run the agent as the user that the command changes to, or with the KILL capability",
+            "a signal could not be forwarded to the command"
+        );
+    }
+}

@@ -1,0 +1,3 @@
+//! `exec`: the command runs as if the wrapper had not been there, and with its secrets.
+
+mod basics;
