@@ -25,7 +25,7 @@ pub fn limit() {
 }
 
 /// Has orphans of this process come to it, to be waited for, as they come to process 1; says whether
-/// they will.
+/// they will. A program that takes our place would inherit that; children don't.
 pub fn adopt_orphans() -> bool {
     std::process::id() == 1 || prctl::set_child_subreaper(true).is_ok()
 }

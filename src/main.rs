@@ -87,11 +87,6 @@ fn exec(raw: Raw, words: Vec<OsString>) -> Result<Exit, Failure> {
     let program = Program::new(words)
         .ok_or_else(|| Failure::said(Exit::Usage, "cannot understand the command"))?;
     let mounted = begin(&raw);
-    if !harden::adopt_orphans() {
-        tracing::warn!(
-            "orphans of the command will not come to this process, and are not waited for"
-        );
-    }
     let ended = match role(raw, mounted)? {
         Role::Reader(reading) => {
             warn(&reading.warnings);

@@ -356,6 +356,16 @@ impl End {
     }
 }
 
+/// `SIGTERM`, or `exit code 3`
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(signal) => signal.fmt(f),
+        }
+    }
+}
+
 /// What one pass achieved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {

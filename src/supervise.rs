@@ -12,11 +12,13 @@ use crate::config::exec::Running;
 use crate::deliver::Supervised;
 use crate::events::{Received, Signals};
 use crate::exit::Failure;
+use crate::harden;
+use crate::model::End;
 use crate::policy::{Action, Change, Event, Holder, Policy};
 use crate::process::terminal::{Terminal, leads_session, stop_ourselves};
 use crate::process::{Child, Reaper, Streams};
 use crate::settings::OnChange;
-use crate::signal::{CONT, HUP, INT, KILL, QUIT, Signal, TERM, TSTP};
+use crate::signal::{CONT, HUP, INT, KILL, QUIT, Signal, TERM, TSTP, TTIN, TTOU};
 pub use launch::Launch;
 
 /// How long a killed group may take to be gone, before it is left to the kernel.
@@ -30,9 +32,11 @@ pub async fn ended_before(signals: &mut Signals, reaper: &Reaper, stop: Signal) 
         let Received { signal, .. } = received;
         if received.is_of_child() {
             reaper.reap();
+        } else if signals.ignores(signal) {
+            tracing::debug!(%signal, "it is ignored, as it was when the agent was started");
         } else if signal == TSTP {
             stop_ourselves();
-        } else if [HUP, INT, QUIT, TERM, stop].contains(&signal) && !signals.ignores(signal) {
+        } else if [HUP, INT, QUIT, TERM, stop].contains(&signal) {
             return signal;
         } else {
             tracing::debug!(%signal, "no command runs that it could be forwarded to");
@@ -54,6 +58,8 @@ pub struct Supervisor<'a> {
     stop_timeout: Duration,
     /// When the wait that the policy asked for is over, by the boot clock.
     over: Option<Duration>,
+    /// Why the command could not be started anew when that was last proven; it has been said.
+    unready: Option<String>,
     random: fastrand::Rng,
 }
 
@@ -67,6 +73,11 @@ impl<'a> Supervisor<'a> {
         running: &Running,
         clears: bool,
     ) -> Result<Self, Failure> {
+        if !harden::adopt_orphans() {
+            tracing::warn!(
+                "orphans of the command will not come to this process, and are not waited for"
+            );
+        }
         let mut terminal = Terminal::open();
         let child = started(&reaper, &launch, &command, &mut terminal)?;
         let change = match running.on_change {
@@ -87,6 +98,7 @@ impl<'a> Supervisor<'a> {
             stop_signal: running.stop_signal,
             stop_timeout: running.stop_timeout,
             over: None,
+            unready: None,
             random: fastrand::Rng::new(),
         })
     }
@@ -127,7 +139,9 @@ impl<'a> Supervisor<'a> {
     /// What a signal means.
     fn heard(&mut self, received: Received) -> Option<Event> {
         if !received.is_of_child() {
-            return Some(Event::Signal(received.signal));
+            // A terminal tells a group so for the sake of others in it.
+            let for_others = received.by_kernel && [TTIN, TTOU].contains(&received.signal);
+            return (!for_others).then_some(Event::Signal(received.signal));
         }
         self.reaper.reap();
         if self.policy.clears() {
@@ -135,6 +149,10 @@ impl<'a> Supervisor<'a> {
         }
         if let Some(end) = self.child.ended() {
             self.command.ended();
+            tracing::info!(pid = self.child.pid(), "the command has ended: {end}");
+            if let (End::Signal(_), Some(terminal)) = (end, &self.terminal) {
+                terminal.reset();
+            }
             return Some(Event::Ended(end));
         }
         let stopped_by = self.child.take_stop()?;
@@ -162,20 +180,14 @@ impl<'a> Supervisor<'a> {
             Action::StopOurselves => stop_ourselves(),
             Action::Splay => {
                 let wait = self.splay.mul_f64(self.random.f64());
-                let shown = humantime::format_duration(Duration::from_secs(wait.as_secs()));
-                tracing::info!(within = %shown, "the set has changed; the command is to be ended for it");
+                if self.unready.is_none() {
+                    let wait = humantime::format_duration(whole_millis(wait));
+                    tracing::info!(%wait, "the set has changed; the command will be stopped for it");
+                }
                 self.wait(wait);
             }
             Action::Prepare => {
-                then = Some(match self.launch.prepare() {
-                    Ok(_) => Event::Ready,
-                    Err(failure) => {
-                        let (error, hint) = (failure.message, failure.hint);
-                        tracing::warn!(error, hint, "the command runs on with what it has");
-                        self.command.give_up();
-                        Event::Unready
-                    }
-                });
+                then = Some(self.prepare());
             }
             Action::Stop => {
                 tracing::info!(signal = %self.stop_signal, "stopping the command");
@@ -204,6 +216,21 @@ impl<'a> Supervisor<'a> {
         Ok(Done::Then(then))
     }
 
+    /// Proves that the next command can be given what stands, before this one is stopped.
+    fn prepare(&mut self) -> Event {
+        let Err(failure) = self.launch.prepare() else {
+            self.unready = None;
+            return Event::Ready;
+        };
+        self.command.give_up();
+        if self.unready.as_ref() != Some(&failure.message) {
+            let (error, hint) = (&failure.message, failure.hint);
+            tracing::warn!(error, hint, "the command can't be started anew and runs on");
+            self.unready = Some(failure.message);
+        }
+        Event::Unready
+    }
+
     fn send(&self, signal: Signal) {
         told(signal, self.child.signal(signal));
     }
@@ -218,6 +245,10 @@ enum Done {
     Over(u8),
     /// What it has brought about at once.
     Then(Option<Event>),
+}
+
+fn whole_millis(time: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 async fn until(over: Option<Duration>) {

@@ -96,8 +96,8 @@ impl Command {
                 self.tries.done(run.order);
                 return;
             }
-            End::Code(code) => format!("{name} failed with exit code {code}"),
-            End::Signal(signal) => format!("{name} was ended by {signal}"),
+            End::Code(_) => format!("{name} failed with {end}"),
+            End::Signal(_) => format!("{name} was ended by {end}"),
         };
         self.tries.failed();
         self.health.fails(Finding::warning(failure, AGAIN));

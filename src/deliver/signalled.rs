@@ -275,6 +275,10 @@ fn unlisted(error: io::Error) -> Finding {
 
 impl Target for Signalled {
     fn look(&mut self) -> Vec<Finding> {
+        if let Whom::Command(_) = self.whom {
+            // It has just been started, and can't have a handler yet.
+            return Vec::new();
+        }
         let held = match self.held() {
             Err(finding) => return vec![finding],
             Ok(held) => held,

@@ -80,11 +80,11 @@ async fn supervise(
     let mut deliver = Deliver::supervising(tell, &supervised, on_change, reaper.clone());
     let clears = keeping.give_back;
     let set = Set { state, token, remarked: start.remarked() };
-    let supervisor = Supervisor::start(&mut signals, reaper, launch, supervised, running, clears)?;
+    let mut supervisor =
+        Supervisor::start(&mut signals, reaper, launch, supervised, running, clears)?;
     deliver.look();
     let watch = Watch::new(config.vault.files(), config.output_dir());
     let mut renewer = Renewer::new(config, keeping.on_absent, &mut store, set, watch, board);
-    let mut supervisor = supervisor;
     let ended = tokio::select! {
         biased;
         ended = supervisor.supervise() => ended,

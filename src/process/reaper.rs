@@ -1,6 +1,6 @@
 //! The one who waits: whoever else called wait could take an end that another waits for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
@@ -35,7 +35,7 @@ pub struct Reaper(Rc<Reaping>);
 
 #[derive(Debug)]
 struct Reaping {
-    fates: RefCell<HashMap<Pid, Fate>>,
+    fates: RefCell<HashMap<Pid, Rc<Cell<Fate>>>>,
     /// Told of each change of a fate.
     changed: Notify,
     mask: Mask,
@@ -80,8 +80,9 @@ impl Reaper {
         };
         let pid = start(program, environment, streams, self.0.mask)?;
         let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::Other)?;
-        self.0.fates.borrow_mut().insert(pid, Fate::default());
-        Ok(Child { pid, reaper: self.clone(), ends })
+        let fate = Rc::new(Cell::new(Fate::default()));
+        self.0.fates.borrow_mut().insert(pid, Rc::clone(&fate));
+        Ok(Child { pid, fate, reaper: self.clone(), ends })
     }
 
     /// Waits for everyone who has ended: orphans that came to us, and children of our own.
@@ -96,7 +97,8 @@ impl Reaper {
         }
         // Who is process 1 of no namespace is sent no orphans, and may share its children with code
         // that waits for them itself.
-        let running = |(pid, fate): (&Pid, &Fate)| fate.end.is_none().then_some(*pid);
+        let running =
+            |(pid, fate): (&Pid, &Rc<Cell<Fate>>)| fate.get().end.is_none().then_some(*pid);
         let ours: Vec<Pid> = self.0.fates.borrow().iter().filter_map(running).collect();
         for pid in ours {
             if let Some((pid, status)) = changed(Some(pid)) {
@@ -106,17 +108,12 @@ impl Reaper {
     }
 
     fn learn(&self, pid: Pid, status: WaitStatus) {
-        if let Some(fate) = self.0.fates.borrow_mut().get_mut(&pid) {
-            match end_of(status) {
-                Some(end) => fate.end = Some(end),
-                None => fate.stopped = status.stopping_signal().and_then(Signal::of),
-            }
+        if let Some(fate) = self.0.fates.borrow().get(&pid) {
+            let Fate { end, .. } = fate.get();
+            let stopped = status.stopping_signal().and_then(Signal::of);
+            fate.set(Fate { end: end_of(status).or(end), stopped });
             self.0.changed.notify_waiters();
         }
-    }
-
-    fn fate(&self, pid: Pid) -> Fate {
-        self.0.fates.borrow().get(&pid).copied().unwrap_or_default()
     }
 }
 
@@ -147,6 +144,7 @@ fn changed(pid: Option<Pid>) -> Option<(Pid, WaitStatus)> {
 #[derive(Debug)]
 pub struct Child {
     pid: Pid,
+    fate: Rc<Cell<Fate>>,
     reaper: Reaper,
     /// Wakes at the end of any child, where nobody else tells the reaper.
     ends: Option<Stream>,
@@ -177,12 +175,14 @@ impl Child {
 
     /// Its end, once it was waited for.
     pub fn ended(&self) -> Option<End> {
-        self.reaper.fate(self.pid).end
+        self.fate.get().end
     }
 
     /// The signal that has stopped it since this was last asked, unless it has gone on meanwhile.
     pub fn take_stop(&self) -> Option<Signal> {
-        self.reaper.0.fates.borrow_mut().get_mut(&self.pid)?.stopped.take()
+        let Fate { end, stopped } = self.fate.get();
+        self.fate.set(Fate { end, stopped: None });
+        stopped
     }
 
     /// Sends a signal to it alone. Its number is its own until its end was waited for; then there is
@@ -208,7 +208,11 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        self.reaper.0.fates.borrow_mut().remove(&self.pid);
+        let mut fates = self.reaper.0.fates.borrow_mut();
+        // Its number may have passed to a child that was started since.
+        if fates.get(&self.pid).is_some_and(|fate| Rc::ptr_eq(fate, &self.fate)) {
+            fates.remove(&self.pid);
+        }
     }
 }
 

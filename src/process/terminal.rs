@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Pid, getpgrp, getpid, getsid, kill_process};
-use rustix::termios::{tcgetpgrp, tcsetpgrp};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr, tcsetpgrp};
 
 /// Our controlling terminal, if we have one.
 ///
@@ -14,6 +14,8 @@ pub struct Terminal {
     descriptor: OwnedFd,
     /// The group that it was given to last.
     given: Option<Pid>,
+    /// How it was set when we came.
+    modes: Option<Termios>,
 }
 
 impl Terminal {
@@ -21,7 +23,8 @@ impl Terminal {
     pub fn open() -> Option<Self> {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let descriptor = open("/dev/tty", flags, Mode::empty()).ok()?;
-        Some(Self { descriptor, given: None })
+        let modes = tcgetattr(&descriptor).ok();
+        Some(Self { descriptor, given: None, modes })
     }
 
     /// Gives it to the group of this number, if it is ours to give: it has our own group in the
@@ -30,6 +33,14 @@ impl Terminal {
         let Some(group) = Pid::from_raw(group) else { return };
         if self.is_ours() && tcsetpgrp(&self.descriptor, group).is_ok() {
             self.given = Some(group);
+        }
+    }
+
+    /// Sets it as it was when we came, if it is ours to set: a program that was ended may have left it
+    /// without echo or worse.
+    pub fn reset(&self) {
+        if let Some(modes) = self.modes.as_ref().filter(|_| self.is_ours()) {
+            tcsetattr(&self.descriptor, OptionalActions::Now, modes).ok();
         }
     }
 
