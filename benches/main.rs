@@ -9,6 +9,7 @@ mod clock;
 #[expect(unused_imports, reason = "its own tests are not run here, and so use nothing")]
 #[path = "../tests/dev-vault/mod.rs"]
 mod dev_vault;
+mod exec;
 mod memory;
 mod one_shot;
 mod publish;
@@ -37,6 +38,7 @@ fn main() -> Outcome<()> {
     one_shot::measure(&scene, &mut report)?;
     memory::measure(&scene, &mut report)?;
     sidecar::measure(&scene, &mut report)?;
+    exec::measure(&scene, &mut report)?;
     publish::measure(&mut report)?;
     Ok(write!(io::stdout(), "{report}")?)
 }

@@ -44,25 +44,37 @@ pub fn measure(scene: &Scene, report: &mut Report) -> Outcome<()> {
     std::thread::sleep(Duration::from_secs(1));
     scene.vault.rotate();
     let mut child = sidecar(scene, dir.path(), &pod)?;
-    std::thread::sleep(SETTLED);
-    let before = usage(&child)?;
-    std::thread::sleep(IDLE);
-    let after = usage(&child)?;
+    let measured = idle("idle sidecar", &child, report);
     end(&mut child)?;
+    measured?;
+    endings(scene, report)
+}
+
+/// Adds what a process costs that waits, by this name.
+pub fn idle(what: &str, child: &Child, report: &mut Report) -> Outcome<()> {
+    std::thread::sleep(SETTLED);
+    let before = usage(child)?;
+    std::thread::sleep(IDLE);
+    let after = usage(child)?;
     let kib = |kib: u64| format!("{kib} KiB");
     let goal = Goal::at_most(after.resident, RESIDENT, " KiB");
-    report.judged("idle sidecar, RSS", kib(after.resident), goal);
+    report.judged(format!("{what}, RSS"), kib(after.resident), goal);
     let goal = Goal::at_most(after.anonymous, ANONYMOUS, " KiB");
-    report.judged("idle sidecar, anonymous memory", kib(after.anonymous), goal);
+    report.judged(format!("{what}, anonymous memory"), kib(after.anonymous), goal);
     let goal = Goal::at_most(after.threads, THREADS, "");
-    report.judged("idle sidecar, threads", after.threads.to_string(), goal);
+    report.judged(format!("{what}, threads"), after.threads.to_string(), goal);
     let ticks = after.ticks - before.ticks;
     let goal = Goal::exactly(ticks, 0);
-    report.judged("idle sidecar, CPU ticks in 30 s", ticks.to_string(), goal);
+    report.judged(format!("{what}, CPU ticks in 30 s"), ticks.to_string(), goal);
     let switches = after.switches - before.switches;
     let goal = Goal::at_most(switches, SWITCHES, "");
-    report.judged("idle sidecar, switches in 30 s", switches.to_string(), goal);
-    endings(scene, report)
+    report.judged(format!("{what}, switches in 30 s"), switches.to_string(), goal);
+    Ok(())
+}
+
+/// Sends SIGTERM.
+pub fn terminate(child: &Child) -> Outcome<()> {
+    Ok(kill_process(Pid::from_child(child), Signal::TERM)?)
 }
 
 fn endings(scene: &Scene, report: &mut Report) -> Outcome<()> {
@@ -94,7 +106,7 @@ fn sidecar(scene: &Scene, dir: &Path, pod: &str) -> Outcome<Child> {
 }
 
 fn end(child: &mut Child) -> Outcome<()> {
-    kill_process(Pid::from_child(child), Signal::TERM)?;
+    terminate(child)?;
     let status = child.wait()?;
     if status.success() { Ok(()) } else { Err(format!("the sidecar ended with {status}").into()) }
 }

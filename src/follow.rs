@@ -37,10 +37,10 @@ pub struct Follower {
 type Digest = Vec<u8>;
 
 impl Follower {
-    /// Starts to watch `dir`.
-    pub fn new(dir: &Path) -> Self {
+    /// Starts to watch `dir`, after a while.
+    pub fn new(dir: &Path, watches_after: Duration) -> Self {
         let published = Published::of_another(dir);
-        let watch = Watch::new(Vec::new(), Some(dir));
+        let watch = Watch::later(Vec::new(), Some(dir), watches_after);
         Self { dir: dir.to_owned(), published, watch, told: None }
     }
 

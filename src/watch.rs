@@ -41,6 +41,8 @@ pub struct Watch {
     signs: Arc<Signs>,
     /// Until when nothing is taken up.
     rested: Instant,
+    /// When watching begins; none once it has.
+    begins: Option<Instant>,
     /// None where the system has no watch left.
     watcher: Option<RecommendedWatcher>,
 }
@@ -55,21 +57,39 @@ struct Signs {
 impl Watch {
     /// Starts to watch. What can't be watched is said once, and is looked at with each pass.
     pub fn new(inputs: Vec<PathBuf>, output: Option<&Path>) -> Self {
-        let signs = Arc::new(Signs::default());
-        let rested = Instant::now();
-        let output = output.map(Path::to_owned);
-        let mut watch = Self { inputs, output, seen: Vec::new(), signs, rested, watcher: None };
-        let started = watch.start();
+        let mut watch = Self::later(inputs, output, Duration::ZERO);
+        watch.begin();
         // Read after the watch stands, so that no change falls between the two.
         watch.seen = watch.read();
-        match started {
-            Ok(watcher) => watch.watcher = Some(watcher),
+        watch
+    }
+
+    /// The same, but begins after a while: a process that ends sooner is spared the cost. What has
+    /// changed until then is noticed then.
+    pub fn later(inputs: Vec<PathBuf>, output: Option<&Path>, after: Duration) -> Self {
+        let rested = Instant::now();
+        let mut watch = Self {
+            inputs,
+            output: output.map(Path::to_owned),
+            seen: Vec::new(),
+            signs: Arc::new(Signs::default()),
+            rested,
+            begins: Some(rested + after),
+            watcher: None,
+        };
+        watch.seen = watch.read();
+        watch
+    }
+
+    fn begin(&mut self) {
+        self.begins = None;
+        match self.start() {
+            Ok(watcher) => self.watcher = Some(watcher),
             Err(error) => tracing::warn!(
                 error = reason(&error),
                 "files can't be watched (inotify instances and watches are limited by user): a changed file is taken up at the next pass"
             ),
         }
-        watch
     }
 
     fn start(&self) -> notify::Result<RecommendedWatcher> {
@@ -100,6 +120,12 @@ impl Watch {
 
     /// Waits for a change. Cancel-safe: what it has heard of is not forgotten.
     pub async fn changed(&mut self) -> Hint {
+        if let Some(begins) = self.begins {
+            sleep_until(begins).await;
+            self.begin();
+            self.signs.inputs.store(true, Ordering::Relaxed);
+            self.signs.output.store(true, Ordering::Relaxed);
+        }
         loop {
             let heard = |sign: &AtomicBool| sign.load(Ordering::Relaxed);
             while !heard(&self.signs.inputs) && !heard(&self.signs.output) {
@@ -118,7 +144,7 @@ impl Watch {
 
     /// Whether changes are heard of at all.
     pub fn hears(&self) -> bool {
-        self.watcher.is_some()
+        self.begins.is_some() || self.watcher.is_some()
     }
 
     /// Stops watching, so that the process can end at once.

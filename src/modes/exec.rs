@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::serving::serving;
 use crate::config::Config;
@@ -20,6 +21,9 @@ use crate::status::Board;
 use crate::store::Store;
 use crate::supervise::{Launch, Supervisor, ended_before};
 use crate::watch::Watch;
+
+/// A command that ends sooner than this needs nothing watched.
+const WATCHES_AFTER: Duration = Duration::from_secs(1);
 
 /// How `exec` goes on once its runtime has ended.
 pub enum Ended {
@@ -83,7 +87,7 @@ async fn supervise(
     let mut supervisor =
         Supervisor::start(&mut signals, reaper, launch, supervised, running, clears)?;
     deliver.look();
-    let watch = Watch::new(config.vault.files(), config.output_dir());
+    let watch = Watch::later(config.vault.files(), config.output_dir(), WATCHES_AFTER);
     let mut renewer = Renewer::new(config, keeping.on_absent, &mut store, set, watch, board);
     let ended = tokio::select! {
         biased;
@@ -102,7 +106,7 @@ async fn supervise(
 pub async fn read(reading: &Reading, command: Command<'_>) -> Result<Ended, Failure> {
     let Command { program, running, mut signals } = command;
     let reaper = Reaper::told(signals.mask());
-    let mut follower = Follower::new(&reading.dir);
+    let mut follower = Follower::new(&reading.dir, WATCHES_AFTER);
     tokio::select! {
         stands = follower.first(reading.give_up_after) => stands?,
         signal = ended_before(&mut signals, &reaper, running.stop_signal) => {
