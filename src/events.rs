@@ -125,6 +125,11 @@ impl Signals {
         self.ignored.ignores(signal)
     }
 
+    /// One that has come already.
+    pub fn try_recv(&mut self) -> Option<Received> {
+        received(self.descriptor.get_ref())
+    }
+
     /// Waits for the next one. Cancel-safe.
     pub async fn recv(&mut self) -> Received {
         loop {
@@ -132,17 +137,21 @@ impl Signals {
                 // The runtime is going away.
                 return std::future::pending().await;
             };
-            match ready.get_inner().read_signal() {
-                Ok(Some(info)) => {
-                    let number = i32::try_from(info.ssi_signo).unwrap_or(0);
-                    if let Some(signal) = Signal::of(number) {
-                        // Codes above zero are the kernel's (`sigaction(2)`).
-                        return Received { signal, by_kernel: info.ssi_code > 0 };
-                    }
-                }
-                // Or interrupted, which nothing does while everything is blocked.
-                Ok(None) | Err(_) => ready.clear_ready(),
+            match received(ready.get_inner()) {
+                Some(received) => return received,
+                None => ready.clear_ready(),
             }
+        }
+    }
+}
+
+/// Reads one, if one is there; interrupted is nothing, and nothing interrupts while all is blocked.
+fn received(descriptor: &SignalFd) -> Option<Received> {
+    loop {
+        let info = descriptor.read_signal().ok()??;
+        if let Some(signal) = i32::try_from(info.ssi_signo).ok().and_then(Signal::of) {
+            // Codes above zero are the kernel's (`sigaction(2)`).
+            return Some(Received { signal, by_kernel: info.ssi_code > 0 });
         }
     }
 }

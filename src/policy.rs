@@ -94,12 +94,12 @@ enum Phase {
     Stopping,
     /// It is being killed.
     Killing,
-    /// It has ended; its group may not have.
-    Clearing(Next),
+    /// None runs; what is left of the last one's group may not be gone.
+    Between(Next),
     Over,
 }
 
-/// The state of supervision. It begins with a command that runs.
+/// The state of supervision. It begins before the first command, as if another had just ended.
 #[derive(Clone, Debug)]
 pub struct Policy {
     change: Change,
@@ -120,7 +120,7 @@ impl Policy {
     /// says that the command's group has to be gone before the end, `has_shell` that someone above
     /// us does job control.
     pub fn new(change: Change, stop: Signal, clears: bool, has_shell: bool) -> Self {
-        let phase = Phase::Running;
+        let phase = Phase::Between(Next::Start);
         Self { change, stop, clears, has_shell, phase, stopped: false, terminated: false }
     }
 
@@ -132,12 +132,12 @@ impl Policy {
 
     /// Whether the wait that the last action began still counts.
     pub fn waits(&self) -> bool {
-        matches!(self.phase, Phase::Splaying | Phase::Stopping | Phase::Clearing(_))
+        matches!(self.phase, Phase::Splaying | Phase::Stopping | Phase::Between(_))
     }
 
-    /// Whether the group's end is waited for.
-    pub fn clears(&self) -> bool {
-        matches!(self.phase, Phase::Clearing(_))
+    /// Whether no command runs, and the last one's group is to be gone before anything else.
+    pub fn is_between(&self) -> bool {
+        matches!(self.phase, Phase::Between(_))
     }
 
     /// Decides.
@@ -173,12 +173,12 @@ impl Policy {
         let terminates = self.terminates(signal);
         match self.phase {
             Phase::Over => Action::Nothing,
-            Phase::Clearing(Next::Start) if terminates => {
+            Phase::Between(Next::Start) if terminates => {
                 let code = End::Signal(signal).code();
-                self.go(Phase::Clearing(Next::Exit(code)), Action::Nothing)
+                self.go(Phase::Between(Next::Exit(code)), Action::Nothing)
             }
             // There is nobody to forward it to.
-            Phase::Clearing(_) => Action::Nothing,
+            Phase::Between(_) => Action::Nothing,
             Phase::Running
             | Phase::Splaying
             | Phase::Preparing
@@ -202,7 +202,7 @@ impl Policy {
             (Phase::Splaying, Change::Restart) => self.go(Phase::Preparing, Action::Prepare),
             (Phase::Splaying, Change::Exit(_)) => self.go(Phase::Stopping, Action::Stop),
             (Phase::Stopping, _) => self.go(Phase::Killing, Action::Kill),
-            (Phase::Clearing(_), _) => self.on_group_gone(),
+            (Phase::Between(_), _) => self.on_group_gone(),
             (Phase::Running | Phase::Preparing | Phase::Killing | Phase::Over, _) => {
                 Action::Nothing
             }
@@ -239,15 +239,15 @@ impl Policy {
             (Phase::Running | Phase::Splaying | Phase::Preparing, _) => {
                 return self.go(Phase::Over, Action::Exit(end.code()));
             }
-            (Phase::Clearing(_) | Phase::Over, _) => return Action::Nothing,
+            (Phase::Between(_) | Phase::Over, _) => return Action::Nothing,
         };
-        self.go(Phase::Clearing(next), Action::Clear)
+        self.go(Phase::Between(next), Action::Clear)
     }
 
     fn on_group_gone(&mut self) -> Action {
         match self.phase {
-            Phase::Clearing(Next::Start) => self.go(Phase::Running, Action::Start),
-            Phase::Clearing(Next::Exit(code)) => self.go(Phase::Over, Action::Exit(code)),
+            Phase::Between(Next::Start) => self.go(Phase::Running, Action::Start),
+            Phase::Between(Next::Exit(code)) => self.go(Phase::Over, Action::Exit(code)),
             Phase::Running
             | Phase::Splaying
             | Phase::Preparing

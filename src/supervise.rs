@@ -50,7 +50,8 @@ pub struct Supervisor<'a> {
     reaper: Reaper,
     launch: Launch,
     command: Rc<Supervised>,
-    child: Child,
+    /// The one that runs, or has run last.
+    child: Option<Child>,
     terminal: Option<Terminal>,
     policy: Policy,
     splay: Duration,
@@ -64,34 +65,33 @@ pub struct Supervisor<'a> {
 }
 
 impl<'a> Supervisor<'a> {
-    /// Starts the command. `clears` says that its group has to be gone before the end.
-    pub fn start(
+    /// Nothing is started yet. `clears` says that the command's group has to be gone before the end.
+    pub fn new(
         signals: &'a mut Signals,
         reaper: Reaper,
         launch: Launch,
         command: Rc<Supervised>,
         running: &Running,
         clears: bool,
-    ) -> Result<Self, Failure> {
+    ) -> Self {
         if !harden::adopt_orphans() {
             tracing::warn!(
                 "orphans of the command will not come to this process, and are not waited for"
             );
         }
-        let mut terminal = Terminal::open();
-        let child = started(&reaper, &launch, &command, &mut terminal)?;
+        let terminal = Terminal::open();
         let change = match running.on_change {
             OnChange::Exit(code) => Change::Exit(code),
             OnChange::Restart | OnChange::Signal | OnChange::Nothing => Change::Restart,
         };
         let has_shell = terminal.is_some() && !leads_session();
         let policy = Policy::new(change, running.stop_signal, clears, has_shell);
-        Ok(Self {
+        Self {
             signals,
             reaper,
             launch,
             command,
-            child,
+            child: None,
             terminal,
             policy,
             splay: running.splay,
@@ -100,11 +100,14 @@ impl<'a> Supervisor<'a> {
             over: None,
             unready: None,
             random: fastrand::Rng::new(),
-        })
+        }
     }
 
-    /// Supervises until the end; says with which code.
+    /// Starts the command at once, and supervises until the end; says with which code.
     pub async fn supervise(&mut self) -> Result<u8, Failure> {
+        if let Some(code) = self.handle(Event::GroupGone)? {
+            return Ok(code);
+        }
         loop {
             let over = self.over.filter(|_| self.policy.waits());
             let event = tokio::select! {
@@ -117,15 +120,41 @@ impl<'a> Supervisor<'a> {
                 }
                 () = self.command.wanted(), if self.policy.takes_changes() => Some(Event::Changed),
             };
-            let mut next = event;
-            while let Some(event) = next.take() {
-                let action = self.policy.on(event);
-                next = match self.act(action)? {
-                    Done::Over(code) => return Ok(code),
-                    Done::Then(event) => event,
-                };
+            if let Some(event) = event
+                && let Some(code) = self.handle(event)?
+            {
+                return Ok(code);
             }
         }
+    }
+
+    /// Has an event decided, and does what follows; gives the code of the end, if it has come.
+    fn handle(&mut self, event: Event) -> Result<Option<u8>, Failure> {
+        let mut next = Some(event);
+        while let Some(event) = next.take() {
+            if self.policy.is_between() {
+                self.catch_up()?;
+            }
+            let action = self.policy.on(event);
+            next = match self.act(action)? {
+                Done::Over(code) => return Ok(Some(code)),
+                Done::Then(event) => event,
+            };
+        }
+        Ok(None)
+    }
+
+    /// Takes the signals that have come already: whoever was told to end must start nothing more.
+    fn catch_up(&mut self) -> Result<(), Failure> {
+        while let Some(received) = self.signals.try_recv() {
+            if received.is_of_child() {
+                self.reaper.reap();
+            } else {
+                let action = self.policy.on(Event::Signal(received.signal));
+                self.act(action)?;
+            }
+        }
+        Ok(())
     }
 
     /// Gives the terminal back to whoever comes after us.
@@ -144,21 +173,22 @@ impl<'a> Supervisor<'a> {
             return (!for_others).then_some(Event::Signal(received.signal));
         }
         self.reaper.reap();
-        if self.policy.clears() {
-            return self.child.is_group_gone().then_some(Event::GroupGone);
+        let child = self.child.as_ref()?;
+        if self.policy.is_between() {
+            return child.is_group_gone().then_some(Event::GroupGone);
         }
-        if let Some(end) = self.child.ended() {
+        if let Some(end) = child.ended() {
             self.command.ended();
-            tracing::info!(pid = self.child.pid(), "the command has ended: {end}");
+            tracing::info!(pid = child.pid(), "the command has ended: {end}");
             if let (End::Signal(_), Some(terminal)) = (end, &self.terminal) {
                 terminal.reset();
             }
             return Some(Event::Ended(end));
         }
-        let stopped_by = self.child.take_stop()?;
+        let stopped_by = child.take_stop()?;
         let holder = match &self.terminal {
             None => Holder::Nobody,
-            Some(terminal) if terminal.is_given_to(self.child.pid()) => Holder::Command,
+            Some(terminal) if terminal.is_given_to(child.pid()) => Holder::Command,
             Some(_) => Holder::Other,
         };
         Some(Event::Stopped(stopped_by, holder))
@@ -171,11 +201,11 @@ impl<'a> Supervisor<'a> {
             Action::Nothing => {}
             Action::Forward(signal) => self.send(signal),
             Action::Continue => {
-                if let Some(terminal) = &mut self.terminal {
-                    terminal.give(self.child.pid());
+                if let (Some(terminal), Some(child)) = (&mut self.terminal, &self.child) {
+                    terminal.give(child.pid());
                 }
                 // Its whole group was stopped, so all of it goes on.
-                told(CONT, self.child.signal_group(CONT));
+                self.send_to_group(CONT);
             }
             Action::StopOurselves => stop_ourselves(),
             Action::Splay => {
@@ -199,17 +229,17 @@ impl<'a> Supervisor<'a> {
                     timeout = %humantime::format_duration(self.stop_timeout),
                     "the command did not stop in time and is killed (SEGURA_STOP_TIMEOUT)"
                 );
-                told(KILL, self.child.signal_group(KILL));
+                self.send_to_group(KILL);
             }
             Action::Clear => {
-                // Its number is still its group's, or it has none; see `Child::signal_group`.
-                self.child.signal_group(KILL).ok();
+                // Its end was waited for just now, so that its number is its group's, or nobody's.
+                self.send_to_group(KILL);
                 self.wait(GOES);
-                then = self.child.is_group_gone().then_some(Event::GroupGone);
+                let gone = self.child.as_ref().is_none_or(Child::is_group_gone);
+                then = gone.then_some(Event::GroupGone);
             }
             Action::Start => {
-                self.child =
-                    started(&self.reaper, &self.launch, &self.command, &mut self.terminal)?;
+                self.child = Some(self.start()?);
             }
             Action::Exit(code) => return Ok(Done::Over(code)),
         }
@@ -231,8 +261,32 @@ impl<'a> Supervisor<'a> {
         Event::Unready
     }
 
+    /// Starts the command with the set that stands now, and gives it the terminal.
+    fn start(&mut self) -> Result<Child, Failure> {
+        let (generation, environment) = self.launch.prepare()?;
+        let program = self.launch.program();
+        let child = self
+            .reaper
+            .spawn(program, &environment, Streams::Ours)
+            .map_err(|error| self.launch.failed(&error, &environment))?;
+        if let Some(terminal) = &mut self.terminal {
+            terminal.give(child.pid());
+        }
+        self.command.started(child.pid(), generation);
+        tracing::info!(%generation, command = program.name(), pid = child.pid(), "started the command");
+        Ok(child)
+    }
+
     fn send(&self, signal: Signal) {
-        told(signal, self.child.signal(signal));
+        if let Some(child) = &self.child {
+            told(signal, child.signal(signal));
+        }
+    }
+
+    fn send_to_group(&self, signal: Signal) {
+        if let Some(child) = &self.child {
+            told(signal, child.signal_group(signal));
+        }
     }
 
     fn wait(&mut self, wait: Duration) {
@@ -256,26 +310,6 @@ async fn until(over: Option<Duration>) {
         Some(at) => clock::until(at).await,
         None => std::future::pending().await,
     }
-}
-
-/// Starts the command with the set that stands now, and gives it the terminal.
-fn started(
-    reaper: &Reaper,
-    launch: &Launch,
-    command: &Supervised,
-    terminal: &mut Option<Terminal>,
-) -> Result<Child, Failure> {
-    let (generation, environment) = launch.prepare()?;
-    let program = launch.program();
-    let child = reaper
-        .spawn(program, &environment, Streams::Ours)
-        .map_err(|error| launch.failed(&error, &environment))?;
-    if let Some(terminal) = terminal {
-        terminal.give(child.pid());
-    }
-    command.started(child.pid(), generation);
-    tracing::info!(%generation, command = program.name(), pid = child.pid(), "started the command");
-    Ok(child)
 }
 
 /// Says that a signal could not be sent, unless there is nobody left to send it to.

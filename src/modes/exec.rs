@@ -84,8 +84,7 @@ async fn supervise(
     let mut deliver = Deliver::supervising(tell, &supervised, on_change, reaper.clone());
     let clears = keeping.give_back;
     let set = Set { state, token, remarked: start.remarked() };
-    let mut supervisor =
-        Supervisor::start(&mut signals, reaper, launch, supervised, running, clears)?;
+    let mut supervisor = Supervisor::new(&mut signals, reaper, launch, supervised, running, clears);
     deliver.look();
     let watch = Watch::later(config.vault.files(), config.output_dir(), WATCHES_AFTER);
     let mut renewer = Renewer::new(config, keeping.on_absent, &mut store, set, watch, board);
@@ -121,8 +120,7 @@ pub async fn read(reading: &Reading, command: Command<'_>) -> Result<Ended, Fail
     let supervised = Rc::new(Supervised::default());
     let (on_change, tell) = (running.on_change, reading.tell.clone());
     let mut deliver = Deliver::supervising(tell, &supervised, on_change, reaper.clone());
-    let mut supervisor =
-        Supervisor::start(&mut signals, reaper, launch, supervised, running, false)?;
+    let mut supervisor = Supervisor::new(&mut signals, reaper, launch, supervised, running, false);
     deliver.look();
     let ended = tokio::select! {
         biased;

@@ -4,7 +4,13 @@ use super::*;
 use crate::signal::{HUP, KILL, STOP, USR1};
 
 fn policy(change: Change) -> Policy {
-    Policy::new(change, TERM, false, false)
+    running(Policy::new(change, TERM, false, false))
+}
+
+/// With the first command started.
+#[track_caller]
+fn running(policy: Policy) -> Policy {
+    check(policy, &[(Event::GroupGone, Action::Start)])
 }
 
 #[track_caller]
@@ -46,6 +52,20 @@ fn a_command_that_ends_by_itself_ends_us_as_it_did() {
     for number in (1..=31).chain(34..=64) {
         let signal = Signal::of(number).unwrap();
         row(End::Signal(signal), 128 + u8::try_from(number).unwrap());
+    }
+}
+
+#[test]
+fn who_is_told_to_end_before_the_first_command_starts_none() {
+    for (signal, code) in [(TERM, 143), (INT, 130), (QUIT, 131)] {
+        let before = Policy::new(Change::Restart, TERM, false, false);
+        let rows = [
+            (Event::Signal(HUP), Action::Nothing),
+            (Event::Signal(signal), Action::Nothing),
+            (Event::Changed, Action::Nothing),
+            (Event::GroupGone, Action::Exit(code)),
+        ];
+        check(before, &rows);
     }
 }
 
@@ -184,7 +204,7 @@ fn a_terminating_signal_ends_every_plan_and_escalates_nothing() {
 #[test]
 fn the_stop_signal_terminates_too_and_others_do_not() {
     let winch = Signal::of(28).unwrap();
-    let policy = |stop| Policy::new(Change::Restart, stop, false, false);
+    let policy = |stop| running(Policy::new(Change::Restart, stop, false, false));
     let forward = (Event::Signal(winch), Action::Forward(winch));
     check(policy(winch), &[forward, (Event::Changed, Action::Nothing)]);
     check(policy(TERM), &[forward, (Event::Changed, Action::Splay)]);
@@ -194,7 +214,7 @@ fn the_stop_signal_terminates_too_and_others_do_not() {
 
 #[test]
 fn what_is_given_back_waits_for_the_group() {
-    let policy = Policy::new(Change::Restart, TERM, true, false);
+    let policy = running(Policy::new(Change::Restart, TERM, true, false));
     let rows = [
         (CODE, Action::Clear),
         (Event::Signal(TERM), Action::Nothing),
@@ -207,7 +227,7 @@ fn what_is_given_back_waits_for_the_group() {
 #[test]
 fn a_stop_of_the_terminal_is_ours_where_someone_can_bring_us_back() {
     let alone = policy(Change::Restart);
-    let below_a_shell = Policy::new(Change::Restart, TERM, false, true);
+    let below_a_shell = running(Policy::new(Change::Restart, TERM, false, true));
     for (by, holder, above, expected) in [
         (TSTP, Holder::Command, true, Action::StopOurselves),
         (TSTP, Holder::Command, false, Action::Continue),
