@@ -23,7 +23,7 @@ use crate::obtain::{Asking, Renewed};
 use crate::pass::Remarked;
 use crate::render::Layout;
 use crate::schedule::Schedule;
-use crate::settings::{OnAbsent, Source as Way};
+use crate::settings::OnAbsent;
 use crate::state::{SecretState, State};
 use crate::status::{Board, Counters};
 use crate::store::{LINGER, Store};
@@ -309,12 +309,7 @@ impl<'a> Renewer<'a> {
 
     /// Whether one request brings all there is.
     fn lists(&self) -> bool {
-        let wanted = &self.config.wanted;
-        match wanted.source {
-            Way::Application => true,
-            Way::Secret => wanted.identities.is_empty(),
-            Way::Provision => self.asking.lists(wanted.refresh),
-        }
+        self.asking.list(&self.config.wanted).is_some()
     }
 
     fn tell_if_late(&self, why: Why, at: Duration) {

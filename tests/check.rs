@@ -50,16 +50,6 @@ fn assert_no(scene: &Scene, question: &str, start: &str) {
     assert!(!yes && line.starts_with(start), "{line}");
 }
 
-/// A set that stands and is due.
-fn due() -> Scene {
-    let mut scene = Scene::new();
-    scene.set("SEGURA_RENEW_INTERVAL", "1s");
-    scene.init().ended(0);
-    scene.wait_until_due();
-    scene.vault.clear_requests();
-    scene
-}
-
 /// An agent that holds the directory and hears nothing from the vault.
 fn waiting(scene: &Scene) -> Child {
     scene.vault.fault(Fault::new("", Effect::Hang));
@@ -100,7 +90,7 @@ fn what_init_has_left_is_started_and_no_more() {
 
 #[test]
 fn an_agent_is_alive_as_long_as_it_is() {
-    let scene = due();
+    let scene = Scene::due();
     let agent = waiting(&scene);
     assert_yes(&scene, "ready", "ready: generation 1, fetched ");
     assert_no(&scene, "live", "not live: init published the set in /dev/shm/");
@@ -112,7 +102,7 @@ fn an_agent_is_alive_as_long_as_it_is() {
 
 #[test]
 fn looking_takes_nothing_from_the_agent() {
-    let scene = due();
+    let scene = Scene::due();
     let agent = waiting(&scene);
     for _ in 0..20 {
         assert_yes(&scene, "ready", "ready: ");
@@ -137,7 +127,7 @@ fn an_agent_without_a_set_is_live_alone() {
 
 #[test]
 fn the_loop_is_judged_by_what_its_own_agent_has_promised() {
-    let scene = due();
+    let scene = Scene::due();
     let agent = waiting(&scene);
     let fetched = scene.state()["boot_ms"]["fetched"].as_u64().unwrap();
     rewrite(&scene, |state| state["boot_ms"]["silent_until"] = json!(fetched + 3_600_000));
@@ -157,7 +147,7 @@ fn the_loop_is_judged_by_what_its_own_agent_has_promised() {
 
 #[test]
 fn a_set_over_max_stale_is_not_ready() {
-    let mut scene = due();
+    let mut scene = Scene::due();
     let agent = waiting(&scene);
     scene.set("SEGURA_MAX_STALE", "1h");
     assert_yes(&scene, "ready", "ready: ");
@@ -170,7 +160,7 @@ fn a_set_over_max_stale_is_not_ready() {
 
 #[test]
 fn failures_are_told() {
-    let scene = due();
+    let scene = Scene::due();
     scene.vault.go_down();
     scene.init().ended(0);
     let (yes, line) = check(&scene, "started");
@@ -231,7 +221,7 @@ fn those_who_may_read_may_check_and_others_are_told_why_not() {
     if !can_be_others("those_who_may_read_may_check") {
         return;
     }
-    let scene = due();
+    let scene = Scene::due();
     let agent = waiting(&scene);
     // The group is all that a container of another user shares by `fsGroup`.
     let reader = User { uid: 1001, gid: 1001, groups: &[0] };
@@ -254,7 +244,7 @@ fn an_agent_is_seen_from_another_process_namespace() {
         command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.output().ok().map(Run::of)
     };
-    let scene = due();
+    let scene = Scene::due();
     if unshare(&scene, &["--version"]).is_none_or(|run| run.code != Some(0)) {
         return skip("an_agent_is_seen_from_another_process_namespace", "unshare(1) needs root");
     }

@@ -62,6 +62,16 @@ impl Scene {
         Self { vault, dir, env }
     }
 
+    /// A set that stands, that an agent before has left, and that is due.
+    pub fn due() -> Self {
+        let mut scene = Self::new();
+        scene.set("SEGURA_RENEW_INTERVAL", "1s");
+        scene.init().ended(0);
+        scene.wait_until_due();
+        scene.vault.clear_requests();
+        scene
+    }
+
     /// Another pod of the same workload, with a directory of its own and the same vault.
     pub fn beside(&self, pod: &str) -> Self {
         let dir = memory_dir();

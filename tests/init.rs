@@ -36,16 +36,6 @@ fn expected(files: &[(&str, &str)]) -> BTreeMap<String, String> {
     files.iter().map(pair).collect()
 }
 
-/// A set that stands and is due, with whose second start the test goes on.
-fn due() -> Scene {
-    let mut scene = Scene::new();
-    scene.set("SEGURA_RENEW_INTERVAL", "1s");
-    scene.init().ended(0);
-    scene.wait_until_due();
-    scene.vault.clear_requests();
-    scene
-}
-
 /// Puts other bytes where a published file is, as whoever may write to the volume can.
 fn tamper(scene: &Scene, path: &str, bytes: &[u8]) {
     fs::remove_file(scene.path(path)).expect("it is published");
@@ -410,7 +400,7 @@ fn a_set_is_adopted_by_what_its_generation_remembers_where_the_state_is_lost() {
 
 #[test]
 fn a_due_set_is_read_and_never_provisioned_again() {
-    let scene = due();
+    let scene = Scene::due();
     let before = scene.state();
     scene.init().ended(0);
     assert_eq!(scene.asked(), [LOGIN, READ]);
@@ -436,7 +426,7 @@ fn a_due_set_is_read_the_way_that_renewal_is_set_to_ask() {
         ("post", None),
     ];
     side_by_side(cases, |(refresh, read)| {
-        let mut scene = due();
+        let mut scene = Scene::due();
         scene.set("SEGURA_REFRESH", refresh);
         scene.init().ended(0);
         let expected: Vec<&str> = read.into_iter().flat_map(|read| [LOGIN, read]).collect();
@@ -458,7 +448,7 @@ fn a_set_is_never_due_where_renewal_is_off() {
 
 #[test]
 fn a_changed_secret_is_the_next_generation_and_the_old_one_is_swept() {
-    let scene = due();
+    let scene = Scene::due();
     let old = account(&scene).password;
     scene.vault.rotate();
     scene.init().ended(0);
@@ -487,7 +477,7 @@ fn what_may_pass_does_not_stop_a_start_where_a_set_stands() {
     ];
     side_by_side(cases, |(fault, class)| {
         let told = format!("{fault:?}");
-        let mut scene = due();
+        let mut scene = Scene::due();
         let files = scene.published();
         scene.set("SEGURA_TIMEOUT", "400ms");
         scene.vault.fault(fault);
@@ -502,7 +492,7 @@ fn what_may_pass_does_not_stop_a_start_where_a_set_stands() {
 
 #[test]
 fn failures_are_counted_until_the_vault_is_back() {
-    let scene = due();
+    let scene = Scene::due();
     let files = scene.published();
     scene.vault.go_down();
     for failures in 1..=3 {
@@ -525,7 +515,7 @@ fn a_due_set_does_not_hide_that_the_client_is_refused() {
         ("inactive", |scene| scene.vault.set_enabled(false)),
     ];
     side_by_side(refusals, |(name, refuse)| {
-        let scene = due();
+        let scene = Scene::due();
         let files = scene.published();
         refuse(&scene);
         assert!(scene.init().ended(77).hint().is_some(), "{name}");
@@ -536,7 +526,7 @@ fn a_due_set_does_not_hide_that_the_client_is_refused() {
 
 #[test]
 fn a_secret_that_vanished_from_the_vault_stays_published() {
-    let scene = due();
+    let scene = Scene::due();
     let files = scene.published();
     scene.vault.remove_secret(SEED);
     scene.init().ended(0);

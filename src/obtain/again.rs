@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::asking::List;
 use super::{Asking, opens_something};
 use crate::model::{Bundle, Fault, SecretName, SecretSet};
 use crate::settings::{Source as Way, Wanted};
@@ -28,17 +29,15 @@ pub async fn again(
     names: &[SecretName],
     asking: &mut Asking,
 ) -> Renewed {
-    let lists = match wanted.source {
-        Way::Application => true,
-        Way::Provision => asking.lists(wanted.refresh),
-        Way::Secret => false,
-    };
-    if lists {
-        let answer = source.read_application().await;
-        return listed(answer, Attempt::ReadApplication, wanted, names);
-    }
-    if wanted.source == Way::Secret && wanted.identities.is_empty() {
-        return listed(source.read_secrets().await, Attempt::ReadSecrets, wanted, names);
+    match asking.list(wanted) {
+        Some(List::Application) => {
+            let answer = source.read_application().await;
+            return listed(answer, Attempt::ReadApplication, wanted, names);
+        }
+        Some(List::Secrets) => {
+            return listed(source.read_secrets().await, Attempt::ReadSecrets, wanted, names);
+        }
+        None => {}
     }
     let mut renewed = Renewed::default();
     for name in names {

@@ -6,10 +6,19 @@ use tokio::time::Instant;
 
 use super::{application, opens_something};
 use crate::model::{Bundle, Fault, SecretName, SecretSet};
-use crate::settings::{Refresh, Wanted};
+use crate::settings::{Refresh, Source as Way, Wanted};
 use crate::state::Settled;
 use crate::vault::Source;
 use crate::vault::error::{Attempt, Cause, FetchError};
+
+/// A request that brings more than one secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum List {
+    /// `GET` application.
+    Application,
+    /// `GET` secret, without an identity.
+    Secrets,
+}
 
 /// How reading asks.
 #[derive(Debug, Default)]
@@ -37,12 +46,17 @@ impl Asking {
         self.settled = Settled::Application;
     }
 
-    /// Whether one list brings all that is read.
-    pub fn lists(&self, refresh: Refresh) -> bool {
-        match refresh {
-            Refresh::Application => true,
-            Refresh::Auto => self.settled == Settled::Application,
-            Refresh::Get | Refresh::Secret | Refresh::Post => false,
+    /// The one list that brings all that is read, if there is one.
+    pub fn list(&self, wanted: &Wanted) -> Option<List> {
+        match (wanted.source, wanted.refresh) {
+            (Way::Application, _) | (Way::Provision, Refresh::Application) => {
+                Some(List::Application)
+            }
+            (Way::Provision, Refresh::Auto) => {
+                (self.settled == Settled::Application).then_some(List::Application)
+            }
+            (Way::Provision, Refresh::Get | Refresh::Secret | Refresh::Post) => None,
+            (Way::Secret, _) => wanted.identities.is_empty().then_some(List::Secrets),
         }
     }
 
@@ -53,7 +67,7 @@ impl Asking {
         name: &SecretName,
         wanted: &Wanted,
     ) -> Result<SecretSet, FetchError> {
-        if self.lists(wanted.refresh) {
+        if self.list(wanted).is_some() {
             return named(application(source, &wanted.identities).await?, name);
         }
         let read = match wanted.refresh {
