@@ -121,7 +121,8 @@ fn role(raw: Raw, mounted: Mounted) -> Result<Role, Failure> {
     let read = Reading::from_raw(&raw).map(Box::new).map(Role::Reader);
     let read = || read.map_err(|problems| invalid(&problems));
     let Whereabouts { dir, has_vault } = Whereabouts::from_raw(&raw);
-    if dir.is_some_and(|dir| Place::of(&dir).is_to_be_read(has_vault)) {
+    if let Some(why) = dir.and_then(|dir| Place::of(&dir).is_to_be_read(has_vault)) {
+        tracing::info!(why, "reading what another agent publishes in the output directory");
         return read();
     }
     let (config, keeping, running) =

@@ -115,6 +115,11 @@ impl Reading {
         reader.without_strangers(raw, &mut tell);
         reader.logging(raw);
         let running = reader.running(raw);
+        if raw.segura_listen.as_deref().is_some_and(|listen| listen != "off") {
+            let warning =
+                "SEGURA_LISTEN has no effect on a reader: the agent that publishes answers";
+            reader.warnings.push(warning.to_owned());
+        }
         let warnings = std::mem::take(&mut reader.warnings);
         match (dir, reader.problems.is_empty()) {
             (Some(dir), true) => Ok(Self { dir, give_up_after, follows, tell, running, warnings }),

@@ -317,7 +317,9 @@ fn open_dir(output: &Output) -> Result<OwnedFd, WriteError> {
     let missing = match open(&output.dir) {
         Ok(descriptor) => return Ok(descriptor),
         Err(error) if matches!(error.cause, WriteCause::System(Errno::NOENT)) => {
-            error.hinting("mount an emptyDir with medium: Memory there, or set SEGURA_OUTPUT_DIR")
+            error.hinting(
+                "mount an emptyDir with medium: Memory there, or set SEGURA_OUTPUT_DIR (exec alone can do without: SEGURA_OUTPUT=none)",
+            )
         }
         Err(error) => return Err(error),
     };

@@ -36,13 +36,14 @@ impl Place {
         }
     }
 
-    /// Whether who comes is a reader: where another agent publishes, or nobody could for want of a
-    /// vault and there is something to read.
-    pub fn is_to_be_read(self, has_vault: bool) -> bool {
+    /// Why who comes is a reader, if that is so: another agent publishes there, or nobody could for
+    /// want of a vault and there is something to read.
+    pub fn is_to_be_read(self, has_vault: bool) -> Option<&'static str> {
         match self {
-            Self::ReadOnly | Self::Held => true,
-            Self::Left => !has_vault,
-            Self::Free => false,
+            Self::ReadOnly => Some("it can't be written to"),
+            Self::Held => Some("a living agent holds it"),
+            Self::Left if !has_vault => Some("a set stands there, and no vault is configured"),
+            Self::Left | Self::Free => None,
         }
     }
 }
@@ -59,8 +60,8 @@ mod tests {
             (Place::Left, false, true),
             (Place::Free, false, false),
         ] {
-            assert_eq!(place.is_to_be_read(true), with_vault, "{place:?}");
-            assert_eq!(place.is_to_be_read(false), without, "{place:?}");
+            assert_eq!(place.is_to_be_read(true).is_some(), with_vault, "{place:?}");
+            assert_eq!(place.is_to_be_read(false).is_some(), without, "{place:?}");
         }
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Place::of(dir.path()), Place::Free);
