@@ -402,27 +402,27 @@ impl<'a> Start<'a> {
     }
 }
 
-/// Obtains and publishes a set that nobody keeps fresh. What `ended` waits for ends it early, unless
-/// the set is out.
+/// Obtains and publishes a set that nobody keeps fresh. What `ended` waits for ends it early; if the
+/// set is out by then, it is no failure, and the signal is given.
 pub async fn once(
     config: &Config,
     mut store: Store,
     mut ended: impl AsyncFnMut() -> Signal,
-) -> Result<(), Failure> {
+) -> Result<Option<Signal>, Failure> {
     let origin = origin(config).map_err(|error| error.failure())?;
     let adopted = adoptable(&store, &origin);
     let mut start = Start::new(config, &mut store, &origin, After::Nothing);
     let Obtained { outcome, .. } = start.first(adopted, &mut ended).await?;
-    if let Outcome::Published(generation) = outcome
-        && generation > Generation(1)
-    {
-        tokio::select! {
-            () = sleep(LINGER) => {}
-            _ = ended() => {}
-        }
-        store.sweep();
+    let replaced = matches!(outcome, Outcome::Published(generation) if generation > Generation(1));
+    if !replaced {
+        return Ok(None);
     }
-    Ok(())
+    let signal = tokio::select! {
+        () = sleep(LINGER) => None,
+        signal = ended() => Some(signal),
+    };
+    store.sweep();
+    Ok(signal)
 }
 
 /// A start that a signal ends.

@@ -29,19 +29,41 @@ const GOES: Duration = Duration::from_secs(5);
 pub async fn ended_before(signals: &mut Signals, reaper: &Reaper, stop: Signal) -> Signal {
     loop {
         let received = signals.recv().await;
-        let Received { signal, .. } = received;
-        if received.is_of_child() {
-            reaper.reap();
-        } else if signals.ignores(signal) {
-            tracing::debug!(%signal, "it is ignored, as it was when the agent was started");
-        } else if signal == TSTP {
-            stop_ourselves();
-        } else if [HUP, INT, QUIT, TERM, stop].contains(&signal) {
+        if let Some(signal) = ends_start(received, signals, reaper, stop) {
             return signal;
-        } else {
-            tracing::debug!(%signal, "no command runs that it could be forwarded to");
         }
     }
+}
+
+/// The same, if such a signal has come already.
+pub fn ended_already(signals: &mut Signals, reaper: &Reaper, stop: Signal) -> Option<Signal> {
+    while let Some(received) = signals.try_recv() {
+        if let Some(signal) = ends_start(received, signals, reaper, stop) {
+            return Some(signal);
+        }
+    }
+    None
+}
+
+fn ends_start(
+    received: Received,
+    signals: &Signals,
+    reaper: &Reaper,
+    stop: Signal,
+) -> Option<Signal> {
+    let Received { signal, .. } = received;
+    if received.is_of_child() {
+        reaper.reap();
+    } else if signals.ignores(signal) {
+        tracing::debug!(%signal, "it is ignored, as it was when the agent was started");
+    } else if signal == TSTP {
+        stop_ourselves();
+    } else if [HUP, INT, QUIT, TERM, stop].contains(&signal) {
+        return Some(signal);
+    } else {
+        tracing::debug!(%signal, "no command runs that it could be forwarded to");
+    }
+    None
 }
 
 /// What supervises the command.
@@ -255,7 +277,7 @@ impl<'a> Supervisor<'a> {
         self.command.give_up();
         if self.unready.as_ref() != Some(&failure.message) {
             let (error, hint) = (&failure.message, failure.hint);
-            tracing::warn!(error, hint, "the command can't be started anew and runs on");
+            tracing::warn!(error, hint, "the command runs on with what it has");
             self.unready = Some(failure.message);
         }
         Event::Unready

@@ -1,3 +1,7 @@
 //! `exec`: the command runs as if the wrapper had not been there, and with its secrets.
 
 mod basics;
+mod ends;
+mod environment;
+mod faithful;
+mod forward;

@@ -19,7 +19,7 @@ use crate::settings::Keeping;
 use crate::start::{After, Obtained, Start, adoptable, ended_by, once};
 use crate::status::Board;
 use crate::store::Store;
-use crate::supervise::{Launch, Supervisor, ended_before};
+use crate::supervise::{Launch, Supervisor, ended_already, ended_before};
 use crate::watch::Watch;
 
 /// A command that ends sooner than this needs nothing watched.
@@ -55,7 +55,11 @@ pub async fn run(
         let Command { program, running, mut signals } = command;
         let launch = Launch::new(program, store.published(), running);
         let ended = async || ended_before(&mut signals, &reaper, running.stop_signal).await;
-        once(config, store, ended).await?;
+        let signal = once(config, store, ended).await?;
+        let signal = signal.or_else(|| ended_already(&mut signals, &reaper, running.stop_signal));
+        if let Some(signal) = signal {
+            return Err(ended_by(signal));
+        }
         return Ok(Ended::Becomes(Box::new(launch)));
     }
     let board = Rc::new(RefCell::new(Board::default()));
@@ -115,6 +119,9 @@ pub async fn read(reading: &Reading, command: Command<'_>) -> Result<Ended, Fail
     let launch = Launch::new(program, follower.published(), running);
     if !reading.follows {
         follower.end();
+        if let Some(signal) = ended_already(&mut signals, &reaper, running.stop_signal) {
+            return Err(ended_by(signal));
+        }
         return Ok(Ended::Becomes(Box::new(launch)));
     }
     let supervised = Rc::new(Supervised::default());

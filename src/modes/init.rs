@@ -10,5 +10,5 @@ use crate::store::Store;
 pub async fn run(config: &Config, mut terminations: Terminations) -> Result<(), Failure> {
     let held = Store::hold(config.output.as_ref(), "init");
     let store = held.map_err(|error| error.failure())?;
-    once(config, store, async || terminations.recv().await).await
+    once(config, store, async || terminations.recv().await).await.map(drop)
 }

@@ -136,6 +136,8 @@ pub fn become_it(program: &Program, environment: &Environment, mask: Mask) -> io
 pub fn room() -> usize {
     const LEAST: u64 = 128 * 1024;
     const MOST: u64 = 6 * 1024 * 1024;
+    /// The program's path and, for a script, its interpreter's, are counted too.
+    const PATHS: u64 = 3 * 4096;
     let stack = getrlimit(Resource::Stack).current.unwrap_or(u64::MAX);
-    usize::try_from((stack / 4).clamp(LEAST, MOST)).unwrap_or(usize::MAX)
+    usize::try_from((stack / 4).clamp(LEAST, MOST) - PATHS).unwrap_or(usize::MAX)
 }

@@ -9,6 +9,7 @@ use crate::config::exec::{Naming, Running};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::model::Generation;
+use crate::pass::PublishError;
 use crate::process::{Mask, Program, become_it, room};
 use crate::render::environment::{is_withheld, variables};
 use crate::store::Published;
@@ -59,7 +60,7 @@ impl Launch {
         if let Some(naming) = &self.entries {
             let secrets = set.entries.iter().map(|(name, entries)| (name, entries.as_slice()));
             let named = variables(secrets, naming.of(set.identities))
-                .map_err(|error| Failure::new(Exit::Settings, &error).hint(Some(error.hint())))?;
+                .map_err(|error| PublishError::Render(error).failure())?;
             let (mut withheld, mut contested) = (Vec::new(), Vec::new());
             for (name, (_, _, value)) in &named {
                 if is_withheld(name) {
@@ -100,6 +101,9 @@ impl Launch {
     pub fn failed(&self, error: &io::Error, environment: &Environment) -> Failure {
         let asked = self.program.asked().to_string_lossy();
         let said = |exit, cause: &str| Failure::said(exit, format!("cannot run {asked}: {cause}"));
+        if error.kind() == io::ErrorKind::ArgumentListTooLong {
+            return too_long();
+        }
         if error.kind() == io::ErrorKind::PermissionDenied {
             return said(Exit::NotRunnable, "permission denied")
                 .hint(Some("the file must be executable for the user of the container"));
@@ -123,12 +127,7 @@ impl Launch {
         // Each has a pointer beside its bytes.
         let needed: usize =
             texts.map(|text| text.as_bytes_with_nul().len() + size_of::<usize>()).sum();
-        if needed <= room() {
-            return Ok(());
-        }
-        let message = "cannot put the entries into the environment: together they are longer than the kernel takes";
-        Err(Failure::said(Exit::Settings, message)
-            .hint(Some("set SEGURA_EXEC_ENV=false: files carry any length")))
+        if needed <= room() { Ok(()) } else { Err(too_long()) }
     }
 
     /// Says once what is not as one might think.
@@ -151,4 +150,10 @@ impl Launch {
         }
         *said = Said { withheld, contested };
     }
+}
+
+fn too_long() -> Failure {
+    let message = "cannot put the entries into the environment: with the rest of it they are longer than the kernel takes";
+    Failure::said(Exit::Settings, message)
+        .hint(Some("set SEGURA_EXEC_ENV=false: files carry any length"))
 }

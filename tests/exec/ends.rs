@@ -1,0 +1,301 @@
+//! How it all ends: as the command ends, or as a start does that never came to it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+
+use super::basics::{Held, SUPERVISED_AND_NOT, only, told};
+use crate::{
+    dev_vault::{Effect, Fault},
+    harness::{Run, Scene, side_by_side, sidecar::Sidecar, until},
+};
+
+/// Signals whose default action ends nobody: CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH.
+const HARMLESS: [i32; 8] = [17, 18, 19, 20, 21, 22, 23, 28];
+/// So many wrappers at once, each with a directory of its own.
+const AT_ONCE: usize = 3;
+
+/// Every signal that kills whoever does nothing about it.
+fn deadly() -> impl Iterator<Item = i32> {
+    (1..=31).chain(34..=64).filter(|signal| !HARMLESS.contains(signal))
+}
+
+/// Has each case run on one of a few scenes of the same vault, whose sets stand already.
+fn on_a_few<C: Send + Sync>(all: &[C], run: impl Fn(&Scene, &C) + Sync) {
+    let first = Scene::left();
+    let others = (1..AT_ONCE).map(|n| first.beside(&format!("web-{n}")));
+    let others: Vec<Scene> = others.collect();
+    for scene in &others {
+        scene.init().ended(0);
+    }
+    first.vault.clear_requests();
+    side_by_side(std::iter::once(&first).chain(&others).enumerate(), |(n, scene)| {
+        all.iter().skip(n).step_by(AT_ONCE).for_each(|case| run(scene, case));
+    });
+    assert_eq!(first.asked(), [""; 0], "all of them adopted the set");
+}
+
+#[test]
+fn every_exit_code_of_the_command_is_the_wrappers() {
+    let all: Vec<i32> = (0..256).collect();
+    on_a_few(&all, |scene, code| {
+        scene.exec_to_end(&["/bin/sh", "-c", &format!("exit {code}")]).ended(*code);
+    });
+}
+
+#[test]
+fn every_signal_that_kills_the_command_is_told_by_the_code() {
+    let all: Vec<i32> = deadly().collect();
+    assert_eq!(all.len(), 23 + 31);
+    on_a_few(&all, |scene, signal| {
+        let kill = format!("kill -{signal} $$; exit 3");
+        let wrapper = scene.wrapper_by("ulimit -c 0; exec \"$@\"", &["/bin/sh", "-c", &kill]);
+        let run = Sidecar::spawn(wrapper).ends();
+        assert_eq!(run.code, Some(128 + signal), "{}", run.stderr);
+    });
+}
+
+#[test]
+fn with_nothing_to_renew_the_end_of_the_command_is_the_end_of_the_process() {
+    let mut scene = Scene::left();
+    scene.set("SEGURA_RENEW_INTERVAL", "off");
+    scene.exec_to_end(&["/bin/sh", "-c", "exit 42"]).ended(42);
+    for signal in [15, 9, 40] {
+        let kill = format!("kill -{signal} $$; exit 3");
+        let status = scene.wrapper(&["/bin/sh", "-c", &kill]).output().unwrap().status;
+        assert_eq!(status.signal(), Some(signal));
+    }
+}
+
+#[test]
+fn with_nothing_to_renew_the_command_takes_the_agents_place() {
+    let mut scene = Scene::left();
+    scene.set("SEGURA_RENEW_INTERVAL", "off");
+    let wrapper = Held::spawn(scene.wrapper(&["/bin/cat"]));
+    let text = |file: &str| {
+        fs::read_to_string(format!("/proc/{}/{file}", wrapper.id())).unwrap_or_default()
+    };
+    until("the agent is its command", || text("comm") == "cat\n");
+    assert!(text("status").contains("\nThreads:\t1\n"), "{}", text("status"));
+    wrapper.release().ended(0);
+    let wrapper = scene.exec(&["/bin/sh", "-c", "echo $$"]);
+    let pid = format!("{}\n", wrapper.id());
+    assert_eq!(wrapper.ends().stdout, pid);
+}
+
+/// Programs that can't be run, and one that can after all, in a folder that goes with the vault.
+fn program(scene: &Scene, name: &str, text: &str, mode: u32) -> String {
+    let path = scene.vault.dir().join(name);
+    fs::write(&path, text).expect("the vault's directory is ours");
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("it is ours");
+    path.display().to_string()
+}
+
+#[test]
+fn a_command_that_cannot_be_run_is_126_or_127_with_its_remedy() {
+    let mut scene = Scene::left();
+    let program = |name: &str, text: &str, mode: u32| program(&scene, name, text, mode);
+    let closed = program("closed", "#!/bin/sh\n", 0o644);
+    let cases = [
+        (closed.clone(), 126, "permission denied", "executable"),
+        ("/etc".to_owned(), 126, "permission denied", "executable"),
+        (program("shut", &format!("#!{closed}\n"), 0o755), 126, "permission denied", "executable"),
+        ("/nonexistent/program".to_owned(), 127, "not found", "ENTRYPOINT"),
+        (format!("{closed}/below"), 127, "not found", "ENTRYPOINT"),
+        ("no-such-program".to_owned(), 127, "not found", "PATH"),
+        (String::new(), 127, "not found", "ENTRYPOINT"),
+        (
+            program("orphan", "#!/nonexistent/sh\n", 0o755),
+            127,
+            "what it is run by is not found",
+            "#!",
+        ),
+    ];
+    for interval in SUPERVISED_AND_NOT {
+        scene.set("SEGURA_RENEW_INTERVAL", interval);
+        for (asked, code, cause, hint) in &cases {
+            let run = scene.exec_to_end(&[asked.as_str(), "--canary"]);
+            run.ended(*code);
+            assert_eq!(only(&run, "segura-agent: "), format!("cannot run {asked}: {cause}"));
+            assert!(only(&run, "hint: ").contains(hint), "{}", run.stderr);
+            assert!(!run.stderr.contains("canary"), "{}", run.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_command_is_looked_for_as_shells_do() {
+    let mut scene = Scene::left();
+    let folders = ["one", "two"].map(|name| scene.vault.dir().join(name));
+    folders.iter().for_each(|folder| fs::create_dir(folder).unwrap());
+    program(&scene, "one/app", "#!/bin/sh\nexit 1\n", 0o644);
+    program(&scene, "two/app", "#!/bin/sh\nexit 5\n", 0o755);
+    program(&scene, "one/closed", "#!/bin/sh\nexit 1\n", 0o644);
+    let plain = program(&scene, "plain", "printf '%s.' \"$0\" \"$@\"; exit 6\n", 0o755);
+    let path = folders.map(|folder| folder.display().to_string()).join(":");
+    scene.set("PATH", &path);
+    for interval in SUPERVISED_AND_NOT {
+        scene.set("SEGURA_RENEW_INTERVAL", interval);
+        scene.exec_to_end(&["app"]).ended(5);
+        scene.exec_to_end(&["closed"]).ended(126);
+        scene.exec_to_end(&["sh"]).ended(127);
+        // It does not say what it is to be run by.
+        let run = scene.exec_to_end(&[&plain, "a b", ""]);
+        assert_eq!((run.code, run.stdout), (Some(6), format!("{plain}.a b..")), "{}", run.stderr);
+    }
+}
+
+/// Runs a command that leaves a trace, and says how the wrapper ended and whether the command ran.
+#[track_caller]
+fn traced(scene: &Scene) -> (Run, bool) {
+    let trace = trace(scene);
+    let run = scene.exec_to_end(&["touch", &trace.display().to_string()]);
+    (run, trace.exists())
+}
+
+fn trace(scene: &Scene) -> PathBuf {
+    scene.vault.dir().join("the-command-ran")
+}
+
+#[test]
+fn a_first_fetch_that_fails_ends_as_init_does_and_the_command_never_ran() {
+    type Spoil = fn(&mut Scene);
+    let cases: [(&str, i32, Spoil); 6] = [
+        ("nothing", 0, |_| {}),
+        ("refused", 77, |scene| scene.vault.set_client_secret("another")),
+        ("inactive", 77, |scene| scene.vault.set_enabled(false)),
+        ("down", 69, |scene| scene.vault.go_down()),
+        ("nonsense", 76, |scene| scene.vault.fault(Fault::body("oauth2/token", "<html>"))),
+        ("no directory", 73, |scene| {
+            let missing = scene.path("missing").display().to_string();
+            scene.set("SEGURA_OUTPUT_DIR", &missing);
+        }),
+    ];
+    for interval in SUPERVISED_AND_NOT {
+        side_by_side(cases, |(what, code, spoil)| {
+            let mut scene = Scene::new();
+            scene.set("SEGURA_STARTUP_TIMEOUT", "600ms").set("SEGURA_RENEW_INTERVAL", interval);
+            spoil(&mut scene);
+            let (run, ran) = traced(&scene);
+            assert_eq!((run.code, ran), (Some(code), code == 0), "{what}: {}", run.stderr);
+            if code != 0 {
+                assert!(only(&run, "segura-agent: ").starts_with("cannot "), "{}", run.stderr);
+            }
+        });
+    }
+}
+
+#[test]
+fn all_that_is_wrong_with_the_settings_is_told_at_once() {
+    let wrong = [
+        ("SEGURA_URL", "canary"),
+        ("SEGURA_RENEW_INTERVAL", "canary"),
+        ("SEGURA_ON_CHANGE", "canary"),
+        ("SEGURA_CHANGE_EXIT_CODE", "256"),
+        ("SEGURA_EXEC_ENV", "canary"),
+        ("SEGURA_ENV_OVERRIDE", "canary"),
+        ("SEGURA_RESTART_SPLAY", "canary"),
+        ("SEGURA_STOP_SIGNAL", "STOP"),
+        ("SEGURA_STOP_TIMEOUT", "canary"),
+    ];
+    let mut scene = Scene::new();
+    for (name, value) in wrong {
+        scene.set(name, value);
+    }
+    let (run, ran) = traced(&scene);
+    assert!(!ran && run.ended(78).error().ends_with("configuration is invalid"));
+    for (name, _) in wrong {
+        let told = run.stderr.lines().filter(|line| line.starts_with(&format!("  {name}: ")));
+        assert_eq!(told.count(), 1, "{name} in {}", run.stderr);
+    }
+    assert!(!run.stderr.contains("canary"), "{}", run.stderr);
+    assert_eq!(scene.asked(), [""; 0]);
+}
+
+#[test]
+fn a_name_that_may_be_the_apps_is_only_warned_of() {
+    let mut scene = Scene::left();
+    scene.set("SEGURA_OF_THE_APP", "canary");
+    for interval in SUPERVISED_AND_NOT {
+        scene.set("SEGURA_RENEW_INTERVAL", interval);
+        let run = scene.exec_to_end(&["/bin/sh", "-c", "exit 4"]);
+        let told = told(run.ended(4), "SEGURA_OF_THE_APP");
+        assert!(matches!(told[..], [("WARN", _)]), "{told:?}");
+        assert!(!run.stderr.contains("canary"), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_signal_before_the_first_set_ends_the_start_and_the_command_never_ran() {
+    let signals =
+        [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129), (Signal::QUIT, 131)];
+    for interval in SUPERVISED_AND_NOT {
+        side_by_side(signals, |(signal, code)| {
+            let mut scene = Scene::new();
+            scene.set("SEGURA_RENEW_INTERVAL", interval);
+            scene.vault.fault(Fault::new("", Effect::Hang));
+            let wrapper = scene.exec(&["touch", &trace(&scene).display().to_string()]);
+            until("the vault is asked", || !scene.vault.requests().is_empty());
+            wrapper.send(signal);
+            let run = wrapper.ends();
+            run.ended(code);
+            assert!(!run.stderr.contains("segura-agent: "), "{}", run.stderr);
+            assert!(!trace(&scene).exists(), "{signal:?}");
+        });
+    }
+}
+
+#[test]
+fn a_signal_between_the_set_and_the_command_is_not_lost() {
+    let mut scene = Scene::left_by(|scene| {
+        scene.set("SEGURA_RENEW_INTERVAL", "1s");
+    });
+    scene.wait_until_due();
+    scene.vault.set_data("application5", r#"{"value": "another"}"#);
+    // What stood before stays for a moment, for who still reads it, and the agent until then.
+    scene.set("SEGURA_RENEW_INTERVAL", "off");
+    let wrapper = scene.exec(&["touch", &trace(&scene).display().to_string()]);
+    until("the newer set is published", || scene.state()["generation"] == 2);
+    wrapper.send(Signal::TERM);
+    let run = wrapper.ends();
+    assert!(!trace(&scene).exists(), "{:?} {}", run.code, run.stderr);
+    run.ended(143);
+}
+
+#[test]
+fn a_signal_that_the_agent_was_started_to_ignore_does_not_end_the_start() {
+    for interval in SUPERVISED_AND_NOT {
+        let mut scene = Scene::new();
+        scene.set("SEGURA_RENEW_INTERVAL", interval).set("SEGURA_TIMEOUT", "300ms");
+        scene.vault.fault(Fault::new("oauth2/token", Effect::Hang));
+        let ignoring = "exec env --ignore-signal=HUP \"$@\"";
+        let wrapper = scene.wrapper_by(ignoring, &["touch", &trace(&scene).display().to_string()]);
+        let wrapper = Sidecar::spawn(wrapper);
+        until("the vault is asked", || !scene.vault.requests().is_empty());
+        wrapper.send(Signal::HUP);
+        let asked = scene.vault.requests().len();
+        until("the vault is asked again", || scene.vault.requests().len() > asked);
+        scene.vault.clear_faults();
+        wrapper.ends().ended(0);
+        assert!(trace(&scene).exists());
+    }
+}
+
+#[test]
+fn a_set_that_is_due_while_the_vault_is_down_serves_the_command() {
+    for interval in ["1s", "off"] {
+        let mut scene = Scene::left_by(|scene| {
+            scene.set("SEGURA_RENEW_INTERVAL", "1s");
+        });
+        scene.wait_until_due();
+        scene.vault.go_down();
+        scene.set("SEGURA_RENEW_INTERVAL", interval);
+        let run = scene.exec_to_end(&["/bin/sh", "-c", "echo \"$my_key_name\"; exit 7"]);
+        assert_eq!((run.code, run.stdout.as_str()), (Some(7), "my_key_value\n"), "{}", run.stderr);
+        let told = told(&run, "could not be renewed and serves on");
+        assert!(matches!(told[..], [("WARN", _)]), "{}", run.stderr);
+    }
+}

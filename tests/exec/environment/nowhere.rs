@@ -1,0 +1,73 @@
+//! `SEGURA_OUTPUT=none`: the entries are in the command's environment and nowhere else.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::super::basics::Held;
+use super::{asking, changing, expected, given, refused};
+use crate::harness::{Scene, side_by_side, sidecar::Sidecar};
+
+/// Changes where nothing is to be written, and names what is then in the scene's directory.
+type Place = fn(&mut Scene) -> &'static [&'static str];
+
+const PLACES: [Place; 3] = [
+    |scene| {
+        let dir = scene.path("there");
+        fs::create_dir(&dir).expect("the directory is ours");
+        scene.set("SEGURA_OUTPUT_DIR", &dir.display().to_string());
+        &["there"]
+    },
+    |scene| {
+        let missing = scene.path("missing").display().to_string();
+        scene.set("SEGURA_OUTPUT_DIR", &missing);
+        &[]
+    },
+    |scene| {
+        scene.unset("SEGURA_OUTPUT_DIR");
+        &[]
+    },
+];
+
+#[test]
+fn without_an_output_nothing_is_written_and_changes_reach_the_command() {
+    side_by_side(PLACES, |place| {
+        let mut scene = changing();
+        let entries = place(&mut scene);
+        scene.set("SEGURA_OUTPUT", "none");
+        let wrapper = Held::script(&scene, "echo \"has $app_k $other_k.\"");
+        wrapper.prints("has one one.\n");
+        for question in ["started", "ready", "live"] {
+            let (holds, line) = scene.check(question);
+            assert!(holds && line.ends_with("there is nothing to check"), "{line}");
+        }
+        scene.vault.set_data("app", json!({"k": "two"}));
+        wrapper.prints("has two one.\n");
+        let run = wrapper.release();
+        assert_eq!((run.code, run.stdout.as_str()), (Some(0), "has one one.\nhas two one.\n"));
+        scene.set("SEGURA_RENEW_INTERVAL", "off");
+        assert_eq!(given(&scene), expected(&[("app_k", "two"), ("other_k", "one")]));
+        assert_eq!(scene.entries(), entries);
+        let there = fs::read_dir(scene.path("there")).into_iter().flatten();
+        assert_eq!(there.count(), 0, "it is empty");
+    });
+}
+
+#[test]
+fn no_output_stands_alone_needs_the_environment_and_is_for_exec_alone() {
+    let cases = [("none,files", "true", "SEGURA_OUTPUT"), ("none", "false", "SEGURA_EXEC_ENV")];
+    for (output, entries, variable) in cases {
+        let mut scene = asking(&json!({"k": "v"}));
+        scene.set("SEGURA_OUTPUT", output).set("SEGURA_EXEC_ENV", entries);
+        let run = refused(&scene);
+        run.ended(78);
+        assert!(run.stderr.contains(&format!("\n  {variable}: ")), "{}", run.stderr);
+        assert_eq!(scene.asked(), [""; 0]);
+    }
+    for mode in ["init", "sidecar"] {
+        let mut scene = asking(&json!({"k": "v"}));
+        scene.set("SEGURA_OUTPUT", "none");
+        let run = Sidecar::spawn(scene.agent(&[mode])).ends();
+        assert!(run.ended(78).stderr.contains("\n  SEGURA_OUTPUT: "), "{}", run.stderr);
+    }
+}
