@@ -75,6 +75,11 @@ trait Target {
     /// Takes an order, in place of any before it.
     fn publish(&mut self, order: Order);
 
+    /// The same for an order that is about files alone.
+    fn restore(&mut self, order: Order) {
+        self.publish(order);
+    }
+
     /// Has what waits tried once more.
     fn pass(&mut self);
 
@@ -162,6 +167,16 @@ impl Deliver {
         self.order = Some(order);
         for target in &mut self.targets {
             target.publish(order);
+        }
+    }
+
+    /// The same where the values of `generation` are those of the one before, and only files had been
+    /// changed by something else: whoever reads no files is not told.
+    pub fn restore(&mut self, generation: Generation, published: Duration) {
+        let order = Order { generation, published };
+        self.order = Some(order);
+        for target in &mut self.targets {
+            target.restore(order);
         }
     }
 

@@ -149,9 +149,14 @@ impl Signals {
 fn received(descriptor: &SignalFd) -> Option<Received> {
     loop {
         let info = descriptor.read_signal().ok()??;
-        if let Some(signal) = i32::try_from(info.ssi_signo).ok().and_then(Signal::of) {
-            // Codes above zero are the kernel's (`sigaction(2)`).
-            return Some(Received { signal, by_kernel: info.ssi_code > 0 });
+        // Codes above zero are the kernel's (`sigaction(2)`).
+        let by_kernel = info.ssi_code > 0;
+        // A blocked signal is never ignored: a write of ours to a pipe that nobody reads brings us the
+        // SIGPIPE that is ours alone.
+        let is_our_own = !by_kernel && i64::from(info.ssi_pid) == i64::from(own());
+        let signal = i32::try_from(info.ssi_signo).ok().and_then(Signal::of);
+        if let Some(signal) = signal.filter(|_| !is_our_own) {
+            return Some(Received { signal, by_kernel });
         }
     }
 }

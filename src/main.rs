@@ -125,8 +125,10 @@ fn role(raw: Raw, mounted: Mounted) -> Result<Role, Failure> {
         tracing::info!(why, "reading what another agent publishes in the output directory");
         return read();
     }
-    let (config, keeping, running) =
-        Config::for_exec(raw, mounted).map_err(|problems| invalid(&problems))?;
+    let (config, keeping, running) = Config::for_exec(raw, mounted).map_err(|problems| {
+        let hint = "to read what another agent publishes, mount its directory readOnly: then exec waits for a set, and needs no vault";
+        invalid(&problems).hint((!has_vault).then_some(hint))
+    })?;
     match Store::hold(config.output.as_ref(), "exec") {
         Ok(store) => Ok(Role::Agent(config.into(), keeping.into(), running.into(), store)),
         // Another agent came first, in this very moment.

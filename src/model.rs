@@ -366,6 +366,19 @@ impl fmt::Display for End {
     }
 }
 
+/// Who has the terminal, as its foreground process group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// There is no terminal.
+    Nobody,
+    /// The command's group.
+    Command,
+    /// Our own.
+    Ourselves,
+    /// Another one.
+    Other,
+}
+
 /// What one pass achieved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {

@@ -3,7 +3,7 @@
 //! A command that ends by itself is never started anew. A signal from outside is forwarded and
 //! nothing more; one that terminates ends every plan of our own.
 
-use crate::model::End;
+use crate::model::{End, Holder};
 use crate::signal::{CONT, INT, QUIT, Signal, TERM, TSTP, TTIN, TTOU};
 
 /// What becomes of the command for a change's sake.
@@ -13,17 +13,6 @@ pub enum Change {
     Restart,
     /// It is ended, and so are we, with this code.
     Exit(u8),
-}
-
-/// Who has the terminal of a command that was stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holder {
-    /// There is no terminal.
-    Nobody,
-    /// The command has it.
-    Command,
-    /// Another process group has it.
-    Other,
 }
 
 /// What has happened.
@@ -39,8 +28,15 @@ pub enum Event {
     Ready,
     /// It is not.
     Unready,
-    /// The command was stopped, by this signal.
-    Stopped(Signal, Holder),
+    /// The command was stopped.
+    Stopped {
+        /// What stopped it.
+        by: Signal,
+        /// Who has the terminal.
+        holder: Holder,
+        /// Someone above us does job control, and could bring us back after we stopped.
+        has_shell: bool,
+    },
     /// The command has ended.
     Ended(End),
     /// Nobody of the command's group is left.
@@ -106,8 +102,6 @@ pub struct Policy {
     stop: Signal,
     /// The group is to be gone before the end.
     clears: bool,
-    /// Someone above us can bring us back after we stopped.
-    has_shell: bool,
     phase: Phase,
     /// The command was stopped, and not told by us to go on.
     stopped: bool,
@@ -117,17 +111,21 @@ pub struct Policy {
 
 impl Policy {
     /// `stop` is the signal that stops a command, which from outside terminates as well; `clears`
-    /// says that the command's group has to be gone before the end, `has_shell` that someone above
-    /// us does job control.
-    pub fn new(change: Change, stop: Signal, clears: bool, has_shell: bool) -> Self {
+    /// says that the command's group has to be gone before the end.
+    pub fn new(change: Change, stop: Signal, clears: bool) -> Self {
         let phase = Phase::Between(Next::Start);
-        Self { change, stop, clears, has_shell, phase, stopped: false, terminated: false }
+        Self { change, stop, clears, phase, stopped: false, terminated: false }
     }
 
     /// Whether a change is taken up now; otherwise it is no longer asked for, or it waits until what
     /// goes on has come to its end.
     pub fn takes_changes(&self) -> bool {
         self.phase == Phase::Running && !self.terminated
+    }
+
+    /// Whether nothing is planned any more, because we were told to end.
+    pub fn is_terminated(&self) -> bool {
+        self.terminated
     }
 
     /// Whether the wait that the last action began still counts.
@@ -152,7 +150,7 @@ impl Policy {
             Event::Unready if self.phase == Phase::Preparing => {
                 self.go(Phase::Running, Action::Nothing)
             }
-            Event::Stopped(by, holder) => self.on_stopped(by, holder),
+            Event::Stopped { by, holder, has_shell } => self.on_stopped(by, holder, has_shell),
             Event::Ended(end) => self.on_ended(end),
             Event::GroupGone => self.on_group_gone(),
             Event::Changed | Event::Ready | Event::Unready => Action::Nothing,
@@ -164,16 +162,18 @@ impl Policy {
         action
     }
 
-    /// Whether a signal asks for the end.
+    /// Whether a signal asks for the end: from then on nothing is planned any more.
     fn terminates(&self, signal: Signal) -> bool {
-        [TERM, INT, QUIT, self.stop].contains(&signal)
+        [TERM, INT, self.stop].contains(&signal)
     }
 
     fn on_signal(&mut self, signal: Signal) -> Action {
         let terminates = self.terminates(signal);
+        // It asks some programs for their end, and others for a report, after which they go on.
+        let pre_empts = terminates || signal == QUIT;
         match self.phase {
             Phase::Over => Action::Nothing,
-            Phase::Between(Next::Start) if terminates => {
+            Phase::Between(Next::Start) if pre_empts => {
                 let code = End::Signal(signal).code();
                 self.go(Phase::Between(Next::Exit(code)), Action::Nothing)
             }
@@ -184,8 +184,8 @@ impl Policy {
             | Phase::Preparing
             | Phase::Stopping
             | Phase::Killing => {
-                if terminates {
-                    self.terminated = true;
+                self.terminated |= terminates;
+                if pre_empts {
                     self.phase = Phase::Running;
                 }
                 if signal == CONT && self.stopped {
@@ -209,17 +209,21 @@ impl Policy {
         }
     }
 
-    fn on_stopped(&mut self, by: Signal, holder: Holder) -> Action {
-        self.stopped = true;
+    fn on_stopped(&mut self, by: Signal, holder: Holder, has_shell: bool) -> Action {
         let for_the_terminal = by == TTIN || by == TTOU;
+        self.stopped = holder != Holder::Nobody;
         match holder {
             Holder::Nobody => Action::Nothing,
-            // It asked for the terminal in the moment before it was given to it.
-            Holder::Command if for_the_terminal => self.have_it_go_on(),
-            _ if self.has_shell => Action::StopOurselves,
+            // It asked for the terminal in the moment before it was given to it, or while it was ours.
+            Holder::Command | Holder::Ourselves if for_the_terminal => self.have_it_go_on(),
+            // Somebody has stopped it in the background, and knows why.
+            Holder::Other if !for_the_terminal && by != TSTP => Action::Nothing,
+            _ if has_shell => Action::StopOurselves,
             // Nobody could bring it back.
-            Holder::Command | Holder::Other if by == TSTP => self.have_it_go_on(),
-            Holder::Command | Holder::Other => Action::Nothing,
+            Holder::Command | Holder::Ourselves | Holder::Other if by == TSTP => {
+                self.have_it_go_on()
+            }
+            Holder::Command | Holder::Ourselves | Holder::Other => Action::Nothing,
         }
     }
 

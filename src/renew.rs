@@ -76,6 +76,8 @@ pub enum News {
     Changed(Generation),
     /// No other bytes than those of `TTL`, which nobody is told of.
     Lifetimes(Generation),
+    /// The same values: what is told of are files that something else had changed.
+    Restored(Generation),
 }
 
 /// What a pass asks for.

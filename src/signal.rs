@@ -51,10 +51,9 @@ impl Signal {
         self.0
     }
 
-    /// The signal of this number, if there is one.
+    /// The signal of this number, those included that the C library keeps to itself.
     pub fn of(number: i32) -> Option<Self> {
-        let known = (1..=31).contains(&number) || (REAL_TIME.0..=REAL_TIME.1).contains(&number);
-        known.then_some(Self(number))
+        (1..=REAL_TIME.1).contains(&number).then_some(Self(number))
     }
 
     /// Whether a process may catch or ignore it: not `SIGKILL`, not `SIGSTOP` (`signal(7)`).
@@ -76,7 +75,8 @@ impl Signal {
             let index = NAMES.iter().position(|known| *known == name)?;
             i32::try_from(index).ok()? + 1
         };
-        Self::of(number)
+        let known = (1..=31).contains(&number) || (REAL_TIME.0..=REAL_TIME.1).contains(&number);
+        known.then_some(Self(number))
     }
 }
 
@@ -92,6 +92,7 @@ impl fmt::Display for Signal {
         let named = usize::try_from(self.0 - 1).ok().and_then(|index| NAMES.get(index));
         match named {
             Some(name) => write!(f, "SIG{name}"),
+            None if self.0 < REAL_TIME.0 => write!(f, "signal {}", self.0),
             None => write!(f, "SIGRTMIN+{}", self.0 - REAL_TIME.0),
         }
     }
@@ -127,5 +128,6 @@ mod tests {
     fn signals_are_shown_by_their_names() {
         assert_eq!(TERM.to_string(), "SIGTERM");
         assert_eq!(Signal::parse("RTMIN+2").unwrap().to_string(), "SIGRTMIN+2");
+        assert_eq!(Signal::of(33).unwrap().to_string(), "signal 33");
     }
 }

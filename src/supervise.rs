@@ -13,12 +13,12 @@ use crate::deliver::Supervised;
 use crate::events::{Received, Signals};
 use crate::exit::Failure;
 use crate::harden;
-use crate::model::End;
-use crate::policy::{Action, Change, Event, Holder, Policy};
-use crate::process::terminal::{Terminal, leads_session, stop_ourselves};
+use crate::model::{End, Holder};
+use crate::policy::{Action, Change, Event, Policy};
+use crate::process::terminal::{Terminal, has_shell, stop_ourselves};
 use crate::process::{Child, Reaper, Streams};
 use crate::settings::OnChange;
-use crate::signal::{CONT, HUP, INT, KILL, QUIT, Signal, TERM, TSTP, TTIN, TTOU};
+use crate::signal::{CHLD, CONT, HUP, INT, KILL, QUIT, Signal, TERM, TSTP, TTIN, TTOU};
 pub use launch::Launch;
 
 /// How long a killed group may take to be gone, before it is left to the kernel.
@@ -57,7 +57,9 @@ fn ends_start(
     } else if signals.ignores(signal) {
         tracing::debug!(%signal, "it is ignored, as it was when the agent was started");
     } else if signal == TSTP {
-        stop_ourselves();
+        if has_shell() {
+            stop_ourselves();
+        }
     } else if [HUP, INT, QUIT, TERM, stop].contains(&signal) {
         return Some(signal);
     } else {
@@ -83,6 +85,8 @@ pub struct Supervisor<'a> {
     over: Option<Duration>,
     /// Why the command could not be started anew when that was last proven; it has been said.
     unready: Option<String>,
+    /// It was said that nothing is started any more.
+    told_to_end: bool,
     random: fastrand::Rng,
 }
 
@@ -106,8 +110,7 @@ impl<'a> Supervisor<'a> {
             OnChange::Exit(code) => Change::Exit(code),
             OnChange::Restart | OnChange::Signal | OnChange::Nothing => Change::Restart,
         };
-        let has_shell = terminal.is_some() && !leads_session();
-        let policy = Policy::new(change, running.stop_signal, clears, has_shell);
+        let policy = Policy::new(change, running.stop_signal, clears);
         Self {
             signals,
             reaper,
@@ -121,6 +124,7 @@ impl<'a> Supervisor<'a> {
             stop_timeout: running.stop_timeout,
             over: None,
             unready: None,
+            told_to_end: false,
             random: fastrand::Rng::new(),
         }
     }
@@ -132,20 +136,22 @@ impl<'a> Supervisor<'a> {
         }
         loop {
             let over = self.over.filter(|_| self.policy.waits());
-            let event = tokio::select! {
+            let events = tokio::select! {
                 // A signal pre-empts all else.
                 biased;
                 received = self.signals.recv() => self.heard(received),
                 () = until(over) => {
                     self.over = None;
-                    Some(Event::TimeOver)
+                    [Some(self.unless_ended(Event::TimeOver)), None]
                 }
-                () = self.command.wanted(), if self.policy.takes_changes() => Some(Event::Changed),
+                () = self.command.wanted(), if self.policy.takes_changes() => {
+                    [Some(Event::Changed), None]
+                }
             };
-            if let Some(event) = event
-                && let Some(code) = self.handle(event)?
-            {
-                return Ok(code);
+            for event in events.into_iter().flatten() {
+                if let Some(code) = self.handle(event)? {
+                    return Ok(code);
+                }
             }
         }
     }
@@ -162,6 +168,9 @@ impl<'a> Supervisor<'a> {
                 Done::Over(code) => return Ok(Some(code)),
                 Done::Then(event) => event,
             };
+            if next.is_none() && self.policy.is_between() && self.is_group_gone() {
+                next = Some(Event::GroupGone);
+            }
         }
         Ok(None)
     }
@@ -188,32 +197,56 @@ impl<'a> Supervisor<'a> {
     }
 
     /// What a signal means.
-    fn heard(&mut self, received: Received) -> Option<Event> {
-        if !received.is_of_child() {
-            // A terminal tells a group so for the sake of others in it.
-            let for_others = received.by_kernel && [TTIN, TTOU].contains(&received.signal);
-            return (!for_others).then_some(Event::Signal(received.signal));
+    fn heard(&mut self, received: Received) -> [Option<Event>; 2] {
+        let Received { signal, by_kernel } = received;
+        // A terminal tells a group so for the sake of others in it.
+        let for_others = by_kernel && [CHLD, TTIN, TTOU].contains(&signal);
+        let forwarded = (!for_others).then_some(Event::Signal(signal));
+        // The kernel may have merged its own with one from outside.
+        let of_child = if signal == CHLD { self.of_child() } else { None };
+        [forwarded, of_child]
+    }
+
+    /// What has become of children.
+    fn of_child(&mut self) -> Option<Event> {
+        self.reaper.reap();
+        if self.policy.is_between() {
+            return self.is_group_gone().then_some(Event::GroupGone);
+        }
+        let ended = self.ended();
+        if ended.is_some() {
+            return ended;
+        }
+        let child = self.child.as_ref()?;
+        let by = child.take_stop()?;
+        let holder = self.terminal.as_ref().map(|terminal| terminal.holder(child.pid()));
+        let holder = holder.unwrap_or(Holder::Nobody);
+        Some(Event::Stopped { by, holder, has_shell: has_shell() })
+    }
+
+    /// The end of the command, if it was waited for.
+    fn ended(&mut self) -> Option<Event> {
+        let child = self.child.as_ref()?;
+        let end = child.ended()?;
+        self.command.ended();
+        tracing::info!(pid = child.pid(), "the command has ended: {end}");
+        if let (End::Signal(_), Some(terminal)) = (end, &self.terminal) {
+            terminal.reset();
+        }
+        Some(Event::Ended(end))
+    }
+
+    /// `event`, unless the command has ended meanwhile by itself.
+    fn unless_ended(&mut self, event: Event) -> Event {
+        if self.policy.is_between() {
+            return event;
         }
         self.reaper.reap();
-        let child = self.child.as_ref()?;
-        if self.policy.is_between() {
-            return child.is_group_gone().then_some(Event::GroupGone);
-        }
-        if let Some(end) = child.ended() {
-            self.command.ended();
-            tracing::info!(pid = child.pid(), "the command has ended: {end}");
-            if let (End::Signal(_), Some(terminal)) = (end, &self.terminal) {
-                terminal.reset();
-            }
-            return Some(Event::Ended(end));
-        }
-        let stopped_by = child.take_stop()?;
-        let holder = match &self.terminal {
-            None => Holder::Nobody,
-            Some(terminal) if terminal.is_given_to(child.pid()) => Holder::Command,
-            Some(_) => Holder::Other,
-        };
-        Some(Event::Stopped(stopped_by, holder))
+        self.ended().unwrap_or(event)
+    }
+
+    fn is_group_gone(&self) -> bool {
+        self.child.as_ref().is_none_or(Child::is_group_gone)
     }
 
     /// Does what the policy says.
@@ -221,7 +254,12 @@ impl<'a> Supervisor<'a> {
         let mut then = None;
         match action {
             Action::Nothing => {}
-            Action::Forward(signal) => self.send(signal),
+            Action::Forward(signal) => {
+                self.send(signal);
+                if self.policy.is_terminated() && !std::mem::replace(&mut self.told_to_end, true) {
+                    tracing::info!(%signal, "told to end: from now on the command is not started anew");
+                }
+            }
             Action::Continue => {
                 if let (Some(terminal), Some(child)) = (&mut self.terminal, &self.child) {
                     terminal.give(child.pid());
@@ -239,7 +277,8 @@ impl<'a> Supervisor<'a> {
                 self.wait(wait);
             }
             Action::Prepare => {
-                then = Some(self.prepare());
+                let prepared = self.prepare();
+                then = Some(self.unless_ended(prepared));
             }
             Action::Stop => {
                 tracing::info!(signal = %self.stop_signal, "stopping the command");
@@ -252,13 +291,13 @@ impl<'a> Supervisor<'a> {
                     "the command did not stop in time and is killed (SEGURA_STOP_TIMEOUT)"
                 );
                 self.send_to_group(KILL);
+                // It may have left its group.
+                self.send(KILL);
             }
             Action::Clear => {
                 // Its end was waited for just now, so that its number is its group's, or nobody's.
                 self.send_to_group(KILL);
                 self.wait(GOES);
-                let gone = self.child.as_ref().is_none_or(Child::is_group_gone);
-                then = gone.then_some(Event::GroupGone);
             }
             Action::Start => {
                 self.child = Some(self.start()?);

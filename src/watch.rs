@@ -43,6 +43,8 @@ pub struct Watch {
     rested: Instant,
     /// When watching begins; none once it has.
     begins: Option<Instant>,
+    /// The output directory could not be watched.
+    deaf: bool,
     /// None where the system has no watch left.
     watcher: Option<RecommendedWatcher>,
 }
@@ -75,6 +77,7 @@ impl Watch {
             signs: Arc::new(Signs::default()),
             rested,
             begins: Some(rested + after),
+            deaf: false,
             watcher: None,
         };
         watch.seen = watch.read();
@@ -84,7 +87,7 @@ impl Watch {
     fn begin(&mut self) {
         self.begins = None;
         match self.start() {
-            Ok(watcher) => self.watcher = Some(watcher),
+            Ok((watcher, deaf)) => (self.watcher, self.deaf) = (Some(watcher), deaf),
             Err(error) => tracing::warn!(
                 error = reason(&error),
                 "files can't be watched (inotify instances and watches are limited by user): a changed file is taken up at the next pass"
@@ -92,7 +95,8 @@ impl Watch {
         }
     }
 
-    fn start(&self) -> notify::Result<RecommendedWatcher> {
+    /// The watcher, and whether it is deaf to the output directory.
+    fn start(&self) -> notify::Result<(RecommendedWatcher, bool)> {
         let (signs, top) = (Arc::clone(&self.signs), self.output.clone());
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             if event.as_ref().is_ok_and(is_reading) {
@@ -109,13 +113,15 @@ impl Watch {
             }
             signs.any.notify_one();
         })?;
+        let mut deaf = false;
         for folder in self.folders() {
             if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
+                deaf |= self.output.as_deref() == Some(folder);
                 let (folder, error) = (folder.display(), reason(&error));
                 tracing::warn!(%folder, error, "can't be watched: a file that changes there is taken up at the next pass");
             }
         }
-        Ok(watcher)
+        Ok((watcher, deaf))
     }
 
     /// Waits for a change. Cancel-safe: what it has heard of is not forgotten.
@@ -142,9 +148,9 @@ impl Watch {
         }
     }
 
-    /// Whether changes are heard of at all.
+    /// Whether changes of the output directory are heard of, as far as is known.
     pub fn hears(&self) -> bool {
-        self.begins.is_some() || self.watcher.is_some()
+        self.begins.is_some() || (self.watcher.is_some() && !self.deaf)
     }
 
     /// Stops watching, so that the process can end at once.

@@ -118,7 +118,11 @@ impl Signalled {
     fn held(&mut self) -> Result<Vec<(Handle, Process)>, Finding> {
         let name = match &mut self.whom {
             Whom::PidFile(file) => return Ok(vec![file.hold()?]),
-            Whom::Command(command) => return Ok(hold(command.pid()).into_iter().collect()),
+            Whom::Command(command) => {
+                return hold(command.pid())
+                    .map(|held| held.into_iter().collect())
+                    .map_err(unlisted);
+            }
             Whom::Name(name) => name,
         };
         for _ in 0..MOST_LOOKS {
@@ -247,10 +251,13 @@ impl Signalled {
 }
 
 /// Holds a child of our own, unless it has ended.
-fn hold(pid: Option<i32>) -> Option<(Handle, Process)> {
-    let handle = Handle::open(pid?).ok()?;
-    let process = handle.process().ok()?;
-    Some((handle, process))
+fn hold(pid: Option<i32>) -> io::Result<Option<(Handle, Process)>> {
+    let Some(pid) = pid else { return Ok(None) };
+    match Handle::open(pid).and_then(|handle| Ok((handle.process()?, handle))) {
+        Ok((process, handle)) => Ok(Some((handle, process))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Holds everyone of this name; none if someone was gone before being held: who heads the family
@@ -269,7 +276,7 @@ fn hold_named(name: &str) -> io::Result<Option<Vec<(Handle, Process)>>> {
 }
 
 fn unlisted(error: io::Error) -> Finding {
-    let text = format!("cannot list processes: {error}");
+    let text = format!("cannot look at processes: {error}");
     Finding::warning(text, "see that /proc is mounted; it is tried again at the next pass")
 }
 

@@ -93,6 +93,9 @@ impl Target for Anew {
         self.want();
     }
 
+    /// Its environment is as it was.
+    fn restore(&mut self, _order: Order) {}
+
     fn pass(&mut self) {
         self.want();
     }

@@ -54,6 +54,7 @@ pub async fn run(
     if config.renew == RenewInterval::Off && !keeping.give_back {
         let Command { program, running, mut signals } = command;
         let launch = Launch::new(program, store.published(), running);
+        launch.prove()?;
         let ended = async || ended_before(&mut signals, &reaper, running.stop_signal).await;
         let signal = once(config, store, ended).await?;
         let signal = signal.or_else(|| ended_already(&mut signals, &reaper, running.stop_signal));
@@ -79,6 +80,7 @@ async fn supervise(
     let Command { program, running, mut signals } = command;
     let origin = origin(config).map_err(|error| error.failure())?;
     let launch = Launch::new(program, store.published(), running);
+    launch.prove()?;
     let adopted = adoptable(&store, &origin);
     let mut start = Start::new(config, &mut store, &origin, After::Renewal);
     let ended = async || ended_before(&mut signals, &reaper, running.stop_signal).await;
@@ -110,13 +112,14 @@ pub async fn read(reading: &Reading, command: Command<'_>) -> Result<Ended, Fail
     let Command { program, running, mut signals } = command;
     let reaper = Reaper::told(signals.mask());
     let mut follower = Follower::new(&reading.dir, WATCHES_AFTER);
+    let launch = Launch::new(program, follower.published(), running);
+    launch.prove()?;
     tokio::select! {
         stands = follower.first(reading.give_up_after) => stands?,
         signal = ended_before(&mut signals, &reaper, running.stop_signal) => {
             return Err(ended_by(signal));
         }
     }
-    let launch = Launch::new(program, follower.published(), running);
     if !reading.follows {
         follower.end();
         if let Some(signal) = ended_already(&mut signals, &reaper, running.stop_signal) {

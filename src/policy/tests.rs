@@ -4,7 +4,7 @@ use super::*;
 use crate::signal::{HUP, KILL, STOP, USR1};
 
 fn policy(change: Change) -> Policy {
-    running(Policy::new(change, TERM, false, false))
+    running(Policy::new(change, TERM, false))
 }
 
 /// With the first command started.
@@ -58,7 +58,7 @@ fn a_command_that_ends_by_itself_ends_us_as_it_did() {
 #[test]
 fn who_is_told_to_end_before_the_first_command_starts_none() {
     for (signal, code) in [(TERM, 143), (INT, 130), (QUIT, 131)] {
-        let before = Policy::new(Change::Restart, TERM, false, false);
+        let before = Policy::new(Change::Restart, TERM, false);
         let rows = [
             (Event::Signal(HUP), Action::Nothing),
             (Event::Signal(signal), Action::Nothing),
@@ -163,7 +163,7 @@ fn every_signal_is_forwarded_every_time() {
 
 #[test]
 fn a_terminating_signal_ends_every_plan_and_escalates_nothing() {
-    for signal in [TERM, INT, QUIT] {
+    for signal in [TERM, INT] {
         let forward = (Event::Signal(signal), Action::Forward(signal));
         for at in 0..=TO_STOPPING.len() {
             let before = TO_STOPPING.split_at(at).0;
@@ -204,7 +204,7 @@ fn a_terminating_signal_ends_every_plan_and_escalates_nothing() {
 #[test]
 fn the_stop_signal_terminates_too_and_others_do_not() {
     let winch = Signal::of(28).unwrap();
-    let policy = |stop| running(Policy::new(Change::Restart, stop, false, false));
+    let policy = |stop| running(Policy::new(Change::Restart, stop, false));
     let forward = (Event::Signal(winch), Action::Forward(winch));
     check(policy(winch), &[forward, (Event::Changed, Action::Nothing)]);
     check(policy(TERM), &[forward, (Event::Changed, Action::Splay)]);
@@ -214,7 +214,7 @@ fn the_stop_signal_terminates_too_and_others_do_not() {
 
 #[test]
 fn what_is_given_back_waits_for_the_group() {
-    let policy = running(Policy::new(Change::Restart, TERM, true, false));
+    let policy = running(Policy::new(Change::Restart, TERM, true));
     let rows = [
         (CODE, Action::Clear),
         (Event::Signal(TERM), Action::Nothing),
@@ -225,28 +225,50 @@ fn what_is_given_back_waits_for_the_group() {
 }
 
 #[test]
+fn what_asks_some_for_a_report_ends_what_is_under_way_and_no_later_plan() {
+    let forward = (Event::Signal(QUIT), Action::Forward(QUIT));
+    for at in 0..=TO_STOPPING.len() {
+        let before = TO_STOPPING.split_at(at).0;
+        let policy = check(check(policy(Change::Restart), before), &[forward]);
+        assert!(policy.takes_changes() && !policy.is_terminated());
+        check(policy.clone(), &[(Event::TimeOver, Action::Nothing), (CODE, Action::Exit(3))]);
+        check(policy, &TO_STOPPING);
+    }
+    let rows = [
+        (TERMINATED, Action::Clear),
+        (Event::Signal(QUIT), Action::Nothing),
+        (Event::GroupGone, Action::Exit(131)),
+    ];
+    check(stopping(Change::Restart), &rows);
+}
+
+#[test]
 fn a_stop_of_the_terminal_is_ours_where_someone_can_bring_us_back() {
-    let alone = policy(Change::Restart);
-    let below_a_shell = running(Policy::new(Change::Restart, TERM, false, true));
-    for (by, holder, above, expected) in [
-        (TSTP, Holder::Command, true, Action::StopOurselves),
-        (TSTP, Holder::Command, false, Action::Continue),
-        (TSTP, Holder::Nobody, true, Action::Nothing),
-        (TTIN, Holder::Command, true, Action::Continue),
-        (TTIN, Holder::Command, false, Action::Continue),
-        (TTIN, Holder::Other, true, Action::StopOurselves),
-        (TTIN, Holder::Other, false, Action::Nothing),
-        (TTOU, Holder::Command, false, Action::Continue),
-        (STOP, Holder::Command, true, Action::StopOurselves),
-        (STOP, Holder::Command, false, Action::Nothing),
-        (STOP, Holder::Nobody, false, Action::Nothing),
+    use Action::{Continue, Nothing, StopOurselves};
+    use Holder::{Command, Nobody, Other, Ourselves};
+    for (by, holder, has_shell, expected) in [
+        (TSTP, Command, true, StopOurselves),
+        (TSTP, Command, false, Continue),
+        (TSTP, Nobody, true, Nothing),
+        (TSTP, Other, true, StopOurselves),
+        (TTIN, Command, true, Continue),
+        (TTIN, Command, false, Continue),
+        (TTIN, Ourselves, true, Continue),
+        (TTIN, Ourselves, false, Continue),
+        (TTIN, Other, true, StopOurselves),
+        (TTIN, Other, false, Nothing),
+        (TTOU, Command, false, Continue),
+        (STOP, Command, true, StopOurselves),
+        (STOP, Command, false, Nothing),
+        (STOP, Other, true, Nothing),
+        (STOP, Nobody, false, Nothing),
     ] {
-        let policy = if above { &below_a_shell } else { &alone };
-        let mut policy = policy.clone();
-        assert_eq!(policy.on(Event::Stopped(by, holder)), expected, "{by} {holder:?} {above}");
+        let mut policy = policy(Change::Restart);
+        let stopped = Event::Stopped { by, holder, has_shell };
+        assert_eq!(policy.on(stopped), expected, "{by} {holder:?} {has_shell}");
         let first = policy.on(Event::Signal(CONT));
-        let gone_on = expected == Action::Continue;
-        assert_eq!(first, if gone_on { Action::Forward(CONT) } else { Action::Continue });
+        let alone = expected == Continue || holder == Nobody;
+        assert_eq!(first, if alone { Action::Forward(CONT) } else { Continue }, "{by} {holder:?}");
         assert_eq!(policy.on(Event::Signal(CONT)), Action::Forward(CONT));
     }
 }

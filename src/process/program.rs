@@ -77,7 +77,7 @@ fn runnable(file: &Path) -> io::Result<()> {
     }
     match accessat(CWD, file, Access::EXEC_OK, AtFlags::EACCESS) {
         // Where a sandbox does not know the flag, running it will tell.
-        Ok(()) | Err(Errno::INVAL | Errno::NOSYS) => Ok(()),
+        Ok(()) | Err(Errno::INVAL | Errno::NOSYS | Errno::PERM) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }

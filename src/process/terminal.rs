@@ -3,8 +3,18 @@
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags, open};
-use rustix::process::{Pid, getpgrp, getpid, getsid, kill_process};
+use rustix::io::Errno;
+use rustix::process::{
+    self as kernel, Pid, getpgid, getpgrp, getpid, getsid, kill_process_group,
+    test_kill_process_group,
+};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr, tcsetpgrp};
+
+use super::{Stat, own};
+use crate::model::Holder;
+
+/// The way up to a shell is shorter.
+const MOST_ANCESTORS: usize = 64;
 
 /// Our controlling terminal, if we have one.
 ///
@@ -53,24 +63,55 @@ impl Terminal {
         }
     }
 
-    /// Whether the group of this number has it.
-    pub fn is_given_to(&self, group: i32) -> bool {
-        tcgetpgrp(&self.descriptor).is_ok_and(|has| has.as_raw_pid() == group)
+    /// Who has it, of the group of this number, our own, and any other.
+    pub fn holder(&self, group: i32) -> Holder {
+        match tcgetpgrp(&self.descriptor) {
+            Ok(has) if has.as_raw_pid() == group => Holder::Command,
+            Ok(has) if has == getpgrp() => Holder::Ourselves,
+            Ok(_) | Err(_) => Holder::Other,
+        }
     }
 
+    /// Whether it is ours to give: we, or who we gave it to, have it, or nobody that is left, or we
+    /// lead the session, so that nobody above us does job control.
     fn is_ours(&self) -> bool {
-        let has = tcgetpgrp(&self.descriptor).ok();
-        has.is_some() && (has == Some(getpgrp()) || has == self.given)
+        tcgetpgrp(&self.descriptor).is_ok_and(|has| {
+            has == getpgrp()
+                || Some(has) == self.given
+                || leads_session()
+                || test_kill_process_group(has) == Err(Errno::SRCH)
+        })
     }
 }
 
-/// Whether nobody above us could bring us back if we stopped: we lead the session.
-pub fn leads_session() -> bool {
+fn leads_session() -> bool {
     getsid(None) == Ok(getpid())
 }
 
-/// Stops ourselves, as the default action of a terminal's stop signal would; returns once someone
-/// has us go on.
+/// Whether someone above us does job control and could bring us back if we stopped: our process
+/// group is not orphaned (POSIX, "Orphaned Process Group"), as far as our ancestors show.
+pub fn has_shell() -> bool {
+    let (group, session) = (getpgrp(), getsid(None));
+    if own() == 1 {
+        // The kernel does not stop it.
+        return false;
+    }
+    let mut above = Stat::read(own()).map(|stat| stat.parent);
+    for _ in 0..MOST_ANCESTORS {
+        let Some(parent) = above.ok().and_then(Pid::from_raw) else { return false };
+        if getsid(Some(parent)) != session {
+            return false;
+        }
+        if getpgid(Some(parent)) != Ok(group) {
+            return true;
+        }
+        above = Stat::read(parent.as_raw_pid()).map(|stat| stat.parent);
+    }
+    false
+}
+
+/// Stops our process group, as the default action of a terminal's stop signal would; returns once
+/// someone has us go on.
 pub fn stop_ourselves() {
-    kill_process(getpid(), rustix::process::Signal::STOP).ok();
+    kill_process_group(getpgrp(), kernel::Signal::STOP).ok();
 }

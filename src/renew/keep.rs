@@ -70,10 +70,12 @@ async fn pass(
 
 fn tell(renewer: &mut Renewer<'_>, deliver: &mut Deliver, news: News) {
     let (generation, left) = match news {
-        News::Changed(generation) => {
-            if deliver.has_targets() {
-                let published = Duration::from_millis(renewer.state().boot_ms.changed);
-                deliver.publish(generation, published);
+        News::Changed(generation) | News::Restored(generation) => {
+            let published = Duration::from_millis(renewer.state().boot_ms.changed);
+            match news {
+                _ if !deliver.has_targets() => {}
+                News::Restored(_) => deliver.restore(generation, published),
+                News::Changed(_) | News::Lifetimes(_) => deliver.publish(generation, published),
             }
             (generation, deliver.has_targets())
         }

@@ -164,8 +164,7 @@ impl Renewer<'_> {
             return Ok(None);
         };
         self.count(|counters| counters.publishes += 1);
-        let lifetimes_alone =
-            self.store.replaced().is_some_and(|old| differs_by_lifetimes(&old, bundle));
+        let difference = self.store.replaced().map(|old| difference(&old, bundle));
         if fewer {
             // What is gone from the vault must be gone from here.
             self.store.sweep();
@@ -173,7 +172,11 @@ impl Renewer<'_> {
             self.published = at;
             self.sweep = self.sweep.or(Some(at + LINGER));
         }
-        let news = if lifetimes_alone { News::Lifetimes } else { News::Changed };
+        let news = match difference {
+            Some(Difference::None) => News::Restored,
+            Some(Difference::Lifetimes) => News::Lifetimes,
+            Some(Difference::Values) | None => News::Changed,
+        };
         Ok(Some(news(generation)))
     }
 
@@ -191,9 +194,9 @@ impl Renewer<'_> {
         let bundle = self.state.bundle(standing.entries);
         match self.write(at, &bundle, &mut self.state.clone()) {
             Ok(None) => None,
-            Ok(Some(News::Changed(generation) | News::Lifetimes(generation))) => {
+            Ok(news) => {
                 tracing::warn!("put back published files that something else had altered");
-                Some(News::Changed(generation))
+                news
             }
             Err(error) => {
                 let Told { text, hint, .. } = unwritten(&error);
@@ -268,8 +271,18 @@ fn admit(
     admit(good, second, layout, held);
 }
 
-/// Whether values of `TTL` differ, and nothing else.
-fn differs_by_lifetimes(old: &Entries, new: &Bundle) -> bool {
+/// How two sets differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Difference {
+    /// Not at all.
+    None,
+    /// By values of `TTL`, and nothing else.
+    Lifetimes,
+    /// By more than that.
+    Values,
+}
+
+fn difference(old: &Entries, new: &Bundle) -> Difference {
     let mut lifetimes = false;
     let mut same = |old: &Item, new: &Item| {
         let equal = old.value.expose() == new.value.expose();
@@ -286,7 +299,11 @@ fn differs_by_lifetimes(old: &Entries, new: &Bundle) -> bool {
                     && old.iter().zip(&set.entries).all(|(old, new)| alike(old, new))
             })
         });
-    all && lifetimes
+    match (all, lifetimes) {
+        (true, false) => Difference::None,
+        (true, true) => Difference::Lifetimes,
+        (false, _) => Difference::Values,
+    }
 }
 
 #[cfg(test)]
@@ -338,20 +355,21 @@ mod tests {
 
     #[test]
     fn a_change_of_lifetimes_alone_is_told_from_any_other() {
+        use Difference::{Lifetimes, None as Same, Values};
         let entries = |bundle: Bundle| -> Entries {
             bundle.secrets.into_iter().map(|(name, set)| (name, set.entries)).collect()
         };
         let old = || entries(bundle(&[("a", &[&[("password", "x"), ("TTL", "60")]])]));
-        for (new, alone) in [
-            (bundle(&[("a", &[&[("password", "x"), ("TTL", "30")]])]), true),
-            (bundle(&[("a", &[&[("password", "x"), ("TTL", "60")]])]), false),
-            (bundle(&[("a", &[&[("password", "y"), ("TTL", "30")]])]), false),
-            (bundle(&[("a", &[&[("password", "x")]])]), false),
-            (bundle(&[("a", &[&[("password", "x"), ("TTL", "60")], &[("k", "v")]])]), false),
-            (bundle(&[("b", &[&[("password", "x"), ("TTL", "60")]])]), false),
-            (bundle(&[]), false),
+        for (new, expected) in [
+            (bundle(&[("a", &[&[("password", "x"), ("TTL", "30")]])]), Lifetimes),
+            (bundle(&[("a", &[&[("password", "x"), ("TTL", "60")]])]), Same),
+            (bundle(&[("a", &[&[("password", "y"), ("TTL", "30")]])]), Values),
+            (bundle(&[("a", &[&[("password", "x")]])]), Values),
+            (bundle(&[("a", &[&[("password", "x"), ("TTL", "60")], &[("k", "v")]])]), Values),
+            (bundle(&[("b", &[&[("password", "x"), ("TTL", "60")]])]), Values),
+            (bundle(&[]), Values),
         ] {
-            assert_eq!(differs_by_lifetimes(&old(), &new), alone, "{new:?}");
+            assert_eq!(difference(&old(), &new), expected, "{new:?}");
         }
     }
 }

@@ -25,7 +25,11 @@ impl Place {
     /// Looks at `dir`. Nothing is locked; an agent that comes in the same moment is not seen.
     pub fn of(dir: &Path) -> Self {
         let right = Access::WRITE_OK | Access::EXEC_OK;
-        let allowed = accessat(CWD, dir, right, AtFlags::EACCESS);
+        let mut allowed = accessat(CWD, dir, right, AtFlags::EACCESS);
+        if allowed == Err(Errno::PERM) {
+            // Some sandboxes say so of a call that they don't know.
+            allowed = accessat(CWD, dir, right, AtFlags::empty());
+        }
         if let Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) = allowed {
             return Self::ReadOnly;
         }

@@ -50,8 +50,16 @@ impl Launch {
         &self.program
     }
 
+    /// Proves that there is such a command, before anything is done for it.
+    pub fn prove(&self) -> Result<(), Failure> {
+        // No entry has a say in where programs are looked for.
+        let found = self.program.find(self.base.get("PATH"));
+        found.map(drop).map_err(|error| self.failed(&error, &self.base))
+    }
+
     /// The environment of a command that were started now, and which generation is in it.
     pub fn prepare(&self) -> Result<(Generation, Environment), Failure> {
+        self.prove()?;
         let set = self.published.set().map_err(|error| error.failure())?;
         let set = set.ok_or_else(|| {
             Failure::said(Exit::CannotWrite, "cannot read the set: it was taken away")

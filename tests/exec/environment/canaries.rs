@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
@@ -155,12 +156,19 @@ fn nothing_is_shown_however_a_start_fails() {
         }),
         ("refused", 77, |scene| scene.vault.set_client_secret("another")),
     ];
+    // One whose absence shows only when it is run.
+    let folder = tempfile::tempdir().unwrap();
+    let orphan = folder.path().join("orphan");
+    fs::write(&orphan, "#!/nonexistent/interpreter\n").unwrap();
+    fs::set_permissions(&orphan, fs::Permissions::from_mode(0o755)).unwrap();
+    let orphan = orphan.display().to_string();
     for interval in SUPERVISED_AND_NOT {
         side_by_side(cases, |(what, code, spoil)| {
             let mut scene = scene();
             scene.set("SEGURA_RENEW_INTERVAL", interval);
             spoil(&mut scene);
-            let run = Sidecar::spawn(scene.wrapper_by(LITTLE_ROOM, &["no-such-program"])).ends();
+            let program = if code == 127 { orphan.as_str() } else { "/bin/true" };
+            let run = Sidecar::spawn(scene.wrapper_by(LITTLE_ROOM, &[program])).ends();
             assert_eq!(run.code, Some(code), "{what}: {}", run.stderr);
             assert_none(&values(&scene), run.stderr.as_bytes(), what);
             let secret = disguised(SECRET);
