@@ -5,3 +5,4 @@ mod ends;
 mod environment;
 mod faithful;
 mod forward;
+mod odd;

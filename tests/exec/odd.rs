@@ -1,0 +1,79 @@
+//! What seldom happens to a wrapper, and must not cost its command: a log that nobody reads, signals
+//! that the kernel merges, files that the command itself changes.
+
+use std::fs;
+use std::io::pipe;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::basics::{HOLD, Held, WAIT};
+use crate::harness::{Scene, sidecar::for_a_while, until};
+use crate::tell::agent::{after_passes, change, scene as changing, until_published};
+
+/// The state of a process, as the third field of its `stat` has it.
+fn state(pid: &str) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
+}
+
+#[test]
+fn a_log_that_nobody_reads_costs_no_command() {
+    let mut scene = changing();
+    scene.set("SEGURA_ON_CHANGE", "none").set("SEGURA_LOG", "debug");
+    let (reader, writer) = pipe().expect("a pipe");
+    let mut command = scene.wrapper(&["/bin/sh", "-c", &format!("{HOLD}\necho ready\n{WAIT}")]);
+    command.stderr(writer);
+    let wrapper = Held::spawn(command);
+    wrapper.prints("ready\n");
+    drop(reader);
+    for value in ["two", "three", "four"] {
+        change(&scene, value);
+        until_published(&scene, value);
+    }
+    assert!(!wrapper.has_ended());
+    assert_eq!(wrapper.release().code, Some(0));
+}
+
+#[test]
+fn an_end_is_noticed_although_its_signal_was_merged_with_one_from_outside() {
+    let scene = Scene::left();
+    let wrapper = scene.exec(&["/bin/sh", "-c", "echo \"pid $$.\"; exec sleep 300"]);
+    wrapper.prints(".\n");
+    let printed = wrapper.stdout();
+    let command = printed.trim().trim_start_matches("pid ").trim_end_matches('.').to_owned();
+    let agent = wrapper.id().to_string();
+    wrapper.send(Signal::STOP);
+    until("the agent is stopped", || state(&agent) == Some('T'));
+    wrapper.send(Signal::CHILD);
+    let pid = command.parse().ok().and_then(Pid::from_raw).expect("a number");
+    kill_process(pid, Signal::KILL).expect("it is ours");
+    until("the command is dead", || state(&command) == Some('Z'));
+    wrapper.send(Signal::CONT);
+    assert_eq!(wrapper.ends().code, Some(128 + 9));
+}
+
+#[test]
+fn a_command_that_changes_its_files_is_not_started_anew_for_that() {
+    let mut scene = changing();
+    scene.set("SEGURA_RESTART_SPLAY", "0s");
+    let file = scene.path("app/password").display().to_string();
+    let script = format!("{HOLD}\nchmod 0600 {file}\necho started\n{WAIT}");
+    let wrapper = Held::spawn(scene.wrapper(&["/bin/sh", "-c", &script]));
+    wrapper.says("put back published files");
+    after_passes(&scene, 2);
+    for_a_while("it is not started anew", || wrapper.stdout() == "started\n");
+    change(&scene, "two");
+    until("another value is a reason", || wrapper.stdout() == "started\nstarted\n");
+    drop(wrapper);
+}
+
+#[test]
+fn a_command_that_is_not_there_costs_no_provisioning() {
+    let mut scene = Scene::new();
+    for output in ["files", "none"] {
+        scene.set("SEGURA_OUTPUT", output);
+        let run = scene.exec_to_end(&["no-such-program"]);
+        assert_eq!(run.code, Some(127), "{}", run.stderr);
+        assert_eq!(scene.vault.requests().len(), 0, "the vault was asked for nothing");
+    }
+}
