@@ -27,9 +27,11 @@ pub fn install(dir: &Path) -> Result<(), Failure> {
 }
 
 fn remedy(kind: io::ErrorKind) -> Option<&'static str> {
-    use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem, StorageFull};
+    use io::ErrorKind::{
+        NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem, StorageFull,
+    };
     let is = |kinds: &[io::ErrorKind]| kinds.contains(&kind);
-    if is(&[NotFound]) {
+    if is(&[NotFound, NotADirectory]) {
         Some("mount a volume there, such as a plain emptyDir")
     } else if is(&[PermissionDenied, ReadOnlyFilesystem]) {
         Some("this container's user must be able to write there: its mount must not be readOnly")

@@ -94,6 +94,11 @@ impl WriteError {
         matches!(self.cause, WriteCause::Held(_))
     }
 
+    /// Whether it is that we may not.
+    fn is_denied(&self) -> bool {
+        matches!(self.cause, WriteCause::System(Errno::ACCESS | Errno::PERM))
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<&'static str> {
         self.hint.or(match self.cause {

@@ -1,8 +1,12 @@
 //! `exec`: the command runs as if the wrapper had not been there, and with its secrets.
 
+mod adopt;
 mod basics;
 mod ends;
 mod environment;
 mod faithful;
 mod forward;
+mod install;
 mod odd;
+mod pod;
+mod reader;

@@ -2,6 +2,7 @@
 //! everything is broken in turn and the log says all it can.
 
 mod canaries;
+mod exec;
 mod memory;
 mod process;
 mod sidecar;

@@ -32,8 +32,12 @@ fn is_name(name: &str) -> bool {
 
 /// The folder that `..data` leads to, if it is a generation.
 pub(super) fn standing(dir: &Dir) -> Option<String> {
-    let name = dir.link_target(DATA).filter(|name| is_name(name))?;
-    dir.open(&name).ok().map(|_| name)
+    named(dir).filter(|name| dir.open(name).is_ok())
+}
+
+/// What `..data` says that the folder is called, there or not.
+pub(super) fn named(dir: &Dir) -> Option<String> {
+    dir.link_target(DATA).filter(|name| is_name(name))
 }
 
 /// Among `names`, generations other than the one that stands.

@@ -17,6 +17,8 @@ pub enum Place {
     Held,
     /// Nobody holds it, and a whole set stands there.
     Left,
+    /// An agent of another user has been there, and may be alive.
+    Hidden,
     /// None of these: what is wrong with it shows when it is used.
     Free,
 }
@@ -36,6 +38,7 @@ impl Place {
         match look(dir) {
             Ok(Look { agent: Agent::Starting | Agent::Running, .. }) => Self::Held,
             Ok(Look { whole: true, state: Some(state), .. }) if !state.given_back => Self::Left,
+            Err(error) if error.is_denied() => Self::Hidden,
             Ok(_) | Err(_) => Self::Free,
         }
     }
@@ -47,7 +50,10 @@ impl Place {
             Self::ReadOnly => Some("it can't be written to"),
             Self::Held => Some("a living agent holds it"),
             Self::Left if !has_vault => Some("a set stands there, and no vault is configured"),
-            Self::Left | Self::Free => None,
+            Self::Hidden if !has_vault => {
+                Some("it is of an agent of another user, and no vault is configured")
+            }
+            Self::Left | Self::Hidden | Self::Free => None,
         }
     }
 }
@@ -62,6 +68,7 @@ mod tests {
             (Place::ReadOnly, true, true),
             (Place::Held, true, true),
             (Place::Left, false, true),
+            (Place::Hidden, false, true),
             (Place::Free, false, false),
         ] {
             assert_eq!(place.is_to_be_read(true).is_some(), with_vault, "{place:?}");

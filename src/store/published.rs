@@ -86,7 +86,7 @@ fn read(path: &Path) -> Result<Option<(String, Set)>, WriteError> {
         .map_err(|error| WriteError::new("open the output directory", path, error))?;
     let dir = Dir::new(descriptor, path.to_owned());
     let mut tries = TRIES;
-    while let Some(folder) = generation::standing(&dir) {
+    while let Some(folder) = generation::named(&dir) {
         tries -= 1;
         match once(&dir, &folder) {
             Ok(set) => return Ok(set.map(|set| (folder, set))),

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Everything that a process may write to, as root reads it.
-fn writable(pid: u32) -> Vec<(String, Vec<u8>)> {
+pub(super) fn writable(pid: u32) -> Vec<(String, Vec<u8>)> {
     let memory = File::open(format!("/proc/{pid}/mem")).expect("root may read it");
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("root may read it");
     let writable = maps

@@ -1,0 +1,225 @@
+//! `exec` on a set that stands already: taken over, kept fresh, and never provisioned again.
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use super::reader::{SHOWS, has, shown, values, words, wraps};
+use crate::{
+    dev_vault::{Effect, Fault},
+    harness::{
+        SEED, Scene, side_by_side,
+        sidecar::{Sidecar, for_a_while},
+        until,
+    },
+};
+
+const LOGIN: &str = "POST /iso/oauth2/token";
+const POST: &str = "POST /iso/coe/dapp/provision";
+const READ: &str = "GET /iso/coe/dapp/provision";
+const ADOPTED: &str = "adopted the set that stands";
+
+/// A way to be refused for good.
+type Refusal = (&'static str, fn(&Scene));
+
+/// A set that `init` has left to be renewed every so often; the vault's requests start anew.
+fn left_by_init(interval: &str) -> Scene {
+    let mut scene = Scene::new();
+    scene.set("SEGURA_RENEW_INTERVAL", interval).set("SEGURA_RESTART_SPLAY", "0s");
+    scene.init().ended(0);
+    scene.vault.clear_requests();
+    scene
+}
+
+/// The password of the account that the pod holds.
+fn password(scene: &Scene) -> String {
+    scene.vault.provisioned(SEED).pop().expect("the pod has an account").password
+}
+
+/// Waits until the agent has seen that reading alone changes nothing.
+#[track_caller]
+fn until_trusted(scene: &Scene) {
+    let reads = scene.count(READ);
+    until("it has read twice", || scene.count(READ) >= reads + 2);
+}
+
+/// Kills the agent where it is, and waits until its command is gone as well.
+#[track_caller]
+fn killed_with_its_command(agent: Sidecar) {
+    let command = shown(&agent).last().expect("it runs").0;
+    agent.kill();
+    let process = format!("/proc/{command}");
+    until("the command is gone", || fs::metadata(&process).is_err());
+}
+
+#[test]
+fn what_init_has_left_is_adopted_and_the_command_starts_at_once() {
+    let scene = left_by_init("1h");
+    let (files, connections) = (scene.published(), scene.vault.connections());
+    let agent = wraps(&scene, SHOWS);
+    has(&agent, &[&password(&scene)]);
+    agent.says(ADOPTED);
+    for_a_while("nothing is asked", || scene.asked().is_empty());
+    agent.send(Signal::TERM);
+    assert_eq!(agent.ends().code, Some(143));
+    assert_eq!(scene.vault.connections(), connections);
+    assert_eq!((scene.published(), scene.vault.provision_count()), (files, 1));
+}
+
+#[test]
+fn what_init_has_left_is_adopted_by_a_command_that_takes_our_place() {
+    let scene = left_by_init("1h");
+    let mut agent = scene.agent(&words("echo \"<$password>\"; exit 5"));
+    agent.env("SEGURA_RENEW_INTERVAL", "off");
+    let run = Sidecar::spawn(agent).ends();
+    assert_eq!(run.code, Some(5), "{}", run.stderr);
+    assert_eq!(run.stdout, format!("<{}>\n", password(&scene)));
+    assert!(run.stderr.contains(ADOPTED), "{}", run.stderr);
+    assert!(scene.asked().is_empty());
+}
+
+#[test]
+fn a_command_that_has_taken_our_place_holds_nothing() {
+    let mut scene = Scene::new();
+    scene.set("SEGURA_RENEW_INTERVAL", "off");
+    let command = wraps(&scene, SHOWS);
+    until("it has begun", || values(&command).len() == 1);
+    assert_eq!(shown(&command), [(command.id(), password(&scene))]);
+    let (ready, line) = scene.check("ready");
+    assert!(!ready && line.contains("nothing renews"), "{line}");
+    scene.init().ended(0);
+    // Nothing of the first one's kind is in the way of another.
+    let second = wraps(&scene, SHOWS);
+    has(&second, &[&password(&scene)]);
+    second.says(ADOPTED);
+    assert_eq!(scene.vault.provision_count(), 1);
+}
+
+#[test]
+fn a_wrapper_that_was_killed_adopts_what_it_had_published() {
+    let mut scene = Scene::new();
+    scene.set("SEGURA_RENEW_INTERVAL", "1h");
+    let first = wraps(&scene, SHOWS);
+    until("it has begun", || values(&first).len() == 1);
+    has(&first, &[&password(&scene)]);
+    assert_eq!(scene.asked(), [LOGIN, POST]);
+    let (files, generations) = (scene.published(), scene.generations());
+    killed_with_its_command(first);
+    let second = wraps(&scene, SHOWS);
+    has(&second, &[&password(&scene)]);
+    second.says(ADOPTED);
+    for_a_while("nothing is asked after a crash", || scene.asked() == [LOGIN, POST]);
+    assert_eq!((scene.published(), scene.generations()), (files, generations));
+    assert_eq!(scene.vault.provision_count(), 1);
+}
+
+#[test]
+fn a_set_that_is_due_is_read_before_the_command_starts() {
+    let scene = left_by_init("1s");
+    let before = password(&scene);
+    scene.wait_until_due();
+    scene.vault.rotate();
+    let agent = wraps(&scene, SHOWS);
+    has(&agent, &[&password(&scene)]);
+    assert_ne!(before, password(&scene));
+    assert_eq!((scene.count(POST), scene.vault.provision_count()), (0, 1));
+}
+
+#[test]
+fn a_due_set_serves_though_the_vault_is_away_and_is_renewed_once_it_is_back() {
+    let scene = left_by_init("1s");
+    let before = password(&scene);
+    scene.wait_until_due();
+    scene.vault.go_down();
+    let agent = wraps(&scene, SHOWS);
+    has(&agent, &[&before]);
+    let said = agent.says("could not be renewed and serves on");
+    assert!(said.contains("\"WARN\""), "{said}");
+    until("it fails on", || scene.failures() > 1);
+    for_a_while("the command runs on", || values(&agent) == [before.as_str()]);
+    scene.vault.come_back();
+    until("it recovers", || scene.failures() == 0);
+    until_trusted(&scene);
+    scene.vault.rotate();
+    has(&agent, &[&before, &password(&scene)]);
+    assert_eq!((scene.count(POST), scene.vault.provision_count()), (0, 1));
+}
+
+#[test]
+fn a_due_set_is_no_way_around_a_vault_that_refuses_for_good() {
+    let cases: [Refusal; 2] = [
+        ("another client secret", |scene| scene.vault.set_client_secret("another")),
+        ("an inactive authorization", |scene| scene.vault.set_enabled(false)),
+    ];
+    side_by_side(cases, |(what, refuse)| {
+        let scene = left_by_init("1s");
+        let files = scene.published();
+        scene.wait_until_due();
+        refuse(&scene);
+        let run = wraps(&scene, SHOWS).ends();
+        assert_eq!((run.code, run.stdout.as_str()), (Some(77), ""), "{what}: {}", run.stderr);
+        assert!(run.hint().is_some(), "{what}: {}", run.stderr);
+        assert!(run.error().starts_with("segura-agent: cannot "), "{what}: {}", run.stderr);
+        assert_eq!(scene.published(), files, "{what}: what stands is left as it was");
+    });
+}
+
+#[test]
+fn a_signal_while_a_due_set_is_read_ends_it_without_a_command() {
+    let scene = left_by_init("1s");
+    scene.wait_until_due();
+    scene.vault.fault(Fault::new("", Effect::Hang));
+    let agent = wraps(&scene, SHOWS);
+    until("it asks", || !scene.asked().is_empty());
+    agent.send(Signal::TERM);
+    agent.ends().ended(143);
+}
+
+#[test]
+fn the_set_of_another_pod_is_replaced_and_not_adopted() {
+    let mut scene = left_by_init("1h");
+    scene.set("SEGURA_POD_NAME", "web-7d4b9c6f5-bcdfg");
+    let agent = wraps(&scene, SHOWS);
+    until("it has provisioned", || scene.vault.provision_count() == 2);
+    has(&agent, &[&password(&scene)]);
+    assert_eq!(scene.count(POST), 1);
+    agent.says("started the command");
+    assert_eq!(agent.said(ADOPTED), 0);
+}
+
+#[test]
+fn the_state_is_kept_as_a_sidecar_keeps_it() {
+    let kept = |start: fn(&Scene) -> Sidecar| {
+        let scene = left_by_init("1s");
+        let agent = start(&scene);
+        until_trusted(&scene);
+        let fetched = || scene.state()["boot_ms"]["fetched"].as_u64();
+        let before = fetched();
+        until("a pass is remembered", || fetched() > before);
+        assert_eq!(scene.state()["generation"], 1);
+        scene.vault.go_down();
+        until("failures are counted", || scene.failures() > 0);
+        let state = scene.state();
+        assert_eq!(state["last_error"], "unreachable");
+        scene.vault.come_back();
+        until("a success is remembered", || scene.failures() == 0);
+        scene.vault.rotate();
+        until("the next is published and told of", || {
+            let state = scene.state();
+            state["generation"] == 2 && state["notified"] == 2
+        });
+        let state = scene.state();
+        assert_eq!(state["secrets"][0]["version"].as_str(), scene.vault.version(SEED).as_deref());
+        let (live, line) = scene.check("live");
+        assert!(live, "{line}");
+        until("what was replaced is swept", || scene.generations().len() == 1);
+        agent.kill();
+        let names = |state: &serde_json::Value| {
+            let fields = state.as_object().expect("an object").keys();
+            fields.cloned().collect::<Vec<_>>()
+        };
+        names(&scene.state())
+    };
+    let by_exec = kept(|scene| wraps(scene, SHOWS));
+    assert_eq!(by_exec, kept(Scene::kept));
+}

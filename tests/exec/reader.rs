@@ -1,0 +1,120 @@
+//! A reader: `exec` on the set of another agent, without a vault, a credential or a right to write.
+
+mod becoming;
+mod beside;
+mod deaf;
+mod following;
+mod waiting;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use tempfile::TempDir;
+
+use crate::harness::{Scene, host::User, sidecar::Sidecar, until};
+
+/// What every reader says of itself.
+const READS: &str = "reading the set that another agent publishes";
+/// An app's container: another user than the agent's, in the group that the pod's volumes have.
+const APP: User = User { uid: 65532, gid: FS_GROUP, groups: &[] };
+const FS_GROUP: u32 = 2000;
+/// Shows the entry, and lives until the test lets go of its standard input.
+pub(super) const SHOWS: &str = "echo \"$$ <$password>\"; read -r _";
+
+/// A scene whose one secret is `app`, published by whoever keeps it every second.
+fn scene() -> Scene {
+    let mut scene = Scene::new();
+    scene.set("SEGURA_SOURCE", "secret").set("SEGURA_IDENTITY", "app");
+    scene.set("SEGURA_RENEW_INTERVAL", "1s").set("SEGURA_RESTART_SPLAY", "0s");
+    change(&scene, "one");
+    scene
+}
+
+/// Gives the secret another value.
+fn change(scene: &Scene, password: &str) {
+    scene.vault.set_data("app", serde_json::json!({"password": password, "TTL": "3600"}));
+}
+
+/// The words of a command in a shell.
+pub(super) fn words(script: &str) -> [&str; 5] {
+    ["exec", "--", "/bin/sh", "-c", script]
+}
+
+/// Has the command read what the test holds on to.
+fn held(mut command: Command) -> Command {
+    command.stdin(Stdio::piped());
+    command
+}
+
+/// The same, and takes every setting away but where the set is.
+fn bare(scene: &Scene, mut command: Command) -> Command {
+    command.env_clear().env("SEGURA_OUTPUT_DIR", scene.dir.path());
+    held(command)
+}
+
+/// Starts a reader that knows where the set is, and with these settings besides.
+fn reads(scene: &Scene, script: &str, settings: &[(&str, &str)]) -> Sidecar {
+    let mut reader = bare(scene, scene.agent(&words(script)));
+    reader.env("SEGURA_RESTART_SPLAY", "0s").envs(settings.iter().copied());
+    Sidecar::spawn(reader)
+}
+
+/// Starts a wrapper with all the settings of the pod.
+pub(super) fn wraps(scene: &Scene, script: &str) -> Sidecar {
+    Sidecar::spawn(held(scene.agent(&words(script))))
+}
+
+/// What the command has shown, run by run: its number, and its entry.
+pub(super) fn shown(reader: &Sidecar) -> Vec<(u32, String)> {
+    let stdout = reader.stdout();
+    let line = |line: &str| {
+        let (pid, value) = line.strip_suffix('>')?.split_once(" <")?;
+        Some((pid.parse().ok()?, value.to_owned()))
+    };
+    stdout.lines().filter_map(line).collect()
+}
+
+/// The entries alone.
+pub(super) fn values(reader: &Sidecar) -> Vec<String> {
+    shown(reader).into_iter().map(|(_, value)| value).collect()
+}
+
+/// Waits until the runs of the command have had just these.
+#[track_caller]
+pub(super) fn has(reader: &Sidecar, expected: &[&str]) {
+    until(&format!("its command has had {expected:?}"), || values(reader).len() >= expected.len());
+    assert_eq!(values(reader), expected);
+}
+
+/// Has the directory belong to the agent's user, and be read by the group of the pod.
+fn for_the_group_to_read(dir: &Path) {
+    chown(dir, Some(0), Some(FS_GROUP)).expect("root may");
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o2755)).expect("root may");
+}
+
+/// The same directory, where nobody can write; only on a thread with mounts of its own.
+struct ReadOnly(TempDir);
+
+impl ReadOnly {
+    fn view_of(dir: &Path) -> Self {
+        let view = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+        let bind = MsFlags::MS_BIND;
+        let bound = |flags| mount(Some(dir), view.path(), None::<&str>, flags, None::<&str>);
+        bound(bind).expect("root may");
+        bound(bind | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY).expect("root may");
+        Self(view)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for ReadOnly {
+    fn drop(&mut self) {
+        umount2(self.path(), MntFlags::MNT_DETACH).ok();
+    }
+}

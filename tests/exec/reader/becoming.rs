@@ -1,0 +1,162 @@
+//! The ways of becoming a reader: where one may not write, where another agent lives, and where a set
+//! was left and no vault is known.
+
+use std::process::Command;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::{APP, READS, ReadOnly, bare, for_the_group_to_read, held, scene, words};
+use crate::harness::{
+    Run, Scene,
+    host::{can_be_others, with_own_mounts},
+    side_by_side,
+    sidecar::Sidecar,
+};
+
+/// Shows the entries by both kinds of names, and what is left of the settings.
+const SCRIPT: &str =
+    "echo \"<$password|$app_password|$db_password|$SEGURA_OUTPUT_DIR$SEGURA_URL>\"; read -r _";
+
+/// Asserts that it reads, and that the vault hears nothing of it from its start to its end.
+#[track_caller]
+fn assert_reads(scene: &Scene, reader: Command, shown: &str) {
+    let heard = || (scene.vault.requests().len(), scene.vault.connections());
+    let before = heard();
+    let reader = Sidecar::spawn(reader);
+    reader.prints(shown);
+    let said = reader.says(READS);
+    assert!(said.contains("\"INFO\""), "{said}");
+    reader.send(Signal::TERM);
+    let run = reader.ends();
+    assert_eq!(run.code, Some(143), "{}", run.stderr);
+    assert_eq!(run.stdout, format!("{shown}\n"), "{}", run.stderr);
+    assert_eq!(heard(), before, "the vault is asked nothing: {:?}", scene.asked());
+}
+
+/// A scene that renews so seldom that nothing but a reader could ask.
+fn calm() -> Scene {
+    let mut scene = scene();
+    scene.set("SEGURA_RENEW_INTERVAL", "1h");
+    scene
+}
+
+/// A reader that knows where the set is and nothing else.
+fn knows_the_place(scene: &Scene) -> Command {
+    bare(scene, scene.agent(&words(SCRIPT)))
+}
+
+#[test]
+fn where_a_living_sidecar_publishes() {
+    let scene = calm();
+    let sidecar = scene.kept();
+    assert_reads(&scene, knows_the_place(&scene), "<one|||>");
+    // Whoever has a vault, too, as `kubectl exec` in the sidecar's own container.
+    assert_reads(&scene, held(scene.agent(&words(SCRIPT))), "<one|||>");
+    sidecar.stop();
+}
+
+#[test]
+fn where_a_set_was_left_and_no_vault_is_known() {
+    let scene = calm();
+    scene.init().ended(0);
+    assert_reads(&scene, knows_the_place(&scene), "<one|||>");
+}
+
+#[test]
+fn where_another_user_may_write_alone() {
+    if !can_be_others("where_another_user_may_write_alone") {
+        return;
+    }
+    let scene = calm();
+    for_the_group_to_read(scene.dir.path());
+    let sidecar = scene.kept();
+    assert_reads(&scene, bare(&scene, scene.agent_as(APP, &words(SCRIPT))), "<one|||>");
+    // Neither a living agent nor the want of a vault makes this one a reader.
+    sidecar.stop();
+    assert_reads(&scene, held(scene.agent_as(APP, &words(SCRIPT))), "<one|||>");
+}
+
+#[test]
+fn where_the_volume_is_mounted_read_only() {
+    with_own_mounts("where_the_volume_is_mounted_read_only", || {
+        let scene = calm();
+        let view = ReadOnly::view_of(scene.dir.path());
+        let at_the_view = |mut reader: Command| {
+            reader.env("SEGURA_OUTPUT_DIR", view.path());
+            reader
+        };
+        let sidecar = scene.kept();
+        assert_reads(&scene, at_the_view(knows_the_place(&scene)), "<one|||>");
+        sidecar.stop();
+        let with_a_vault = held(scene.agent(&words(SCRIPT)));
+        assert_reads(&scene, at_the_view(with_a_vault), "<one|||>");
+    });
+}
+
+#[test]
+fn entries_are_named_as_their_publisher_names_them() {
+    let cases = [
+        (Some("app,db"), "<|one|of the db|>"),
+        (Some("app"), "<one|||>"),
+        (Some("db"), "<of the db|||>"),
+        // Of all that there is, as with several.
+        (None, "<|one|of the db|>"),
+    ];
+    side_by_side(cases, |(identities, shown)| {
+        let mut scene = calm();
+        scene.vault.set_data("db", json!({"password": "of the db"}));
+        match identities {
+            Some(identities) => scene.set("SEGURA_IDENTITY", identities),
+            None => scene.unset("SEGURA_IDENTITY"),
+        };
+        scene.init().ended(0);
+        assert_reads(&scene, knows_the_place(&scene), shown);
+        let sidecar = scene.kept();
+        assert_reads(&scene, knows_the_place(&scene), shown);
+        sidecar.stop();
+        // And as a wrapper with the publisher's settings names them.
+        let run = scene.exec_to_end(&words(SCRIPT)[2..]);
+        assert_eq!(run.stdout, format!("{shown}\n"), "{}", run.stderr);
+    });
+}
+
+#[test]
+fn a_reader_has_a_say_of_its_own_in_names() {
+    let scene = calm();
+    scene.init().ended(0);
+    let script = "echo \"<$password|$THE_PASSWORD|$THE_APP_PASSWORD>\"";
+    for (settings, shown) in [
+        (&[("SEGURA_ENV_NAME", "the_{key}")][..], "<||>"),
+        (&[("SEGURA_ENV_NAME", "the_{key}"), ("SEGURA_ENV_CASE", "upper")], "<|one|>"),
+        (&[("SEGURA_ENV_NAME", "the_{identity}_{key}"), ("SEGURA_ENV_CASE", "upper")], "<||one>"),
+        (&[("SEGURA_EXEC_ENV", "false")], "<||>"),
+    ] {
+        let mut reader = bare(&scene, scene.agent(&words(script)));
+        reader.envs(settings.iter().copied());
+        let run = Sidecar::spawn(reader).ends();
+        assert_eq!(run.stdout, format!("{shown}\n"), "{settings:?}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn a_directory_to_write_without_a_set_and_without_a_vault_is_told_what_to_set() {
+    let scene = calm();
+    let reader = knows_the_place(&scene).output().expect("the agent runs");
+    let run = Run::of(reader);
+    run.ended(78);
+    for part in ["SEGURA_URL", "SEGURA_CLIENT_ID", "SEGURA_CLIENT_SECRET"] {
+        assert!(run.stderr.contains(&format!("{part}: must be set")), "{}", run.stderr);
+    }
+    assert!(scene.entries().is_empty(), "nothing is left behind: {:?}", scene.entries());
+}
+
+#[test]
+fn a_set_that_was_given_back_is_not_read_but_what_to_set_is_told() {
+    let mut scene = calm();
+    scene.set("SEGURA_SOURCE", "provision").set("SEGURA_DEPROVISION", "true");
+    scene.kept().stop();
+    assert_eq!(scene.state()["given_back"], true);
+    let run = Run::of(knows_the_place(&scene).output().expect("the agent runs"));
+    assert!(run.ended(78).stderr.contains("SEGURA_URL: must be set"), "{}", run.stderr);
+}

@@ -1,0 +1,259 @@
+//! A reader while others publish: what its command is told, and what it is not.
+
+use std::fs;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::{READS, SHOWS, change, has, reads, scene, shown, values};
+use crate::harness::{
+    Scene,
+    sidecar::{Sidecar, for_a_while},
+    until,
+};
+
+const CHANGED: &str = "the set has changed\"";
+/// Says what the entry is, in its environment and on disk, and both again at each signal.
+const LISTENS: &str = r#"
+tell() { read -r file <"$FILE"; echo "$$ <$1 $password $file>"; }
+trap 'tell HUP' HUP
+trap 'tell USR1' USR1
+tell start
+exec 3<&0
+cat <&3 >/dev/null 2>&1 &
+until wait $!; do :; done
+"#;
+
+/// Waits until this is published.
+#[track_caller]
+fn until_published(scene: &Scene, password: &str) {
+    let read = || fs::read_to_string(scene.path("app/password"));
+    until("it is published", || read().is_ok_and(|found| found == password));
+}
+
+/// Asserts that the command has had just this, and goes on to have no more.
+#[track_caller]
+fn assert_undisturbed(reader: &Sidecar, expected: &[&str]) {
+    for_a_while("the command is left alone", || !reader.has_ended() && values(reader) == expected);
+}
+
+#[test]
+fn a_change_restarts_the_command_with_the_new_entries() {
+    let scene = scene();
+    let sidecar = scene.kept();
+    let reader = reads(&scene, SHOWS, &[]);
+    has(&reader, &["one"]);
+    change(&scene, "two");
+    has(&reader, &["one", "two"]);
+    change(&scene, "three");
+    has(&reader, &["one", "two", "three"]);
+    let shown = shown(&reader);
+    assert!(shown[0].0 != shown[1].0 && shown[1].0 != shown[2].0, "each is another: {shown:?}");
+    assert_undisturbed(&reader, &["one", "two", "three"]);
+    sidecar.stop();
+}
+
+#[test]
+fn a_change_signals_the_command_where_that_is_asked_for() {
+    for (settings, name) in [
+        (&[("SEGURA_ON_CHANGE", "signal")][..], "HUP"),
+        (&[("SEGURA_ON_CHANGE", "signal"), ("SEGURA_SIGNAL", "USR1")], "USR1"),
+    ] {
+        let scene = scene();
+        let sidecar = scene.kept();
+        let file = scene.path("app/password").display().to_string();
+        let settings = [settings, &[("FILE", &file)]].concat();
+        let reader = reads(&scene, LISTENS, &settings);
+        has(&reader, &["start one one"]);
+        change(&scene, "two");
+        let told = format!("{name} one two");
+        has(&reader, &["start one one", &told]);
+        let shown = shown(&reader);
+        assert_eq!(shown[0].0, shown[1].0, "it is the same that runs on");
+        assert_undisturbed(&reader, &["start one one", &told]);
+        sidecar.stop();
+    }
+}
+
+#[test]
+fn a_change_ends_the_reader_where_that_is_asked_for() {
+    for (settings, code) in [
+        (&[("SEGURA_ON_CHANGE", "exit")][..], 75),
+        (&[("SEGURA_ON_CHANGE", "exit"), ("SEGURA_CHANGE_EXIT_CODE", "9")], 9),
+    ] {
+        let scene = scene();
+        let sidecar = scene.kept();
+        let reader = reads(&scene, SHOWS, settings);
+        has(&reader, &["one"]);
+        change(&scene, "two");
+        let run = reader.ends();
+        assert_eq!(run.code, Some(code), "{}", run.stderr);
+        assert_eq!(run.stdout.lines().count(), 1, "no other was started: {}", run.stdout);
+        sidecar.stop();
+    }
+}
+
+#[test]
+fn a_change_does_nothing_where_that_is_asked_for() {
+    let scene = scene();
+    let sidecar = scene.kept();
+    let file = scene.path("app/password").display().to_string();
+    let settings = [("SEGURA_ON_CHANGE", "none"), ("FILE", file.as_str())];
+    let reader = reads(&scene, LISTENS, &settings);
+    has(&reader, &["start one one"]);
+    change(&scene, "two");
+    reader.says(CHANGED);
+    assert_undisturbed(&reader, &["start one one"]);
+    sidecar.stop();
+}
+
+#[test]
+fn a_lifetime_that_changes_alone_is_not_told() {
+    let scene = scene();
+    let sidecar = scene.kept();
+    let reader = reads(&scene, SHOWS, &[]);
+    has(&reader, &["one"]);
+    scene.vault.set_data("app", json!({"password": "one", "TTL": "1800"}));
+    until("it is published", || scene.read("app/TTL") == "1800");
+    assert_undisturbed(&reader, &["one"]);
+    change(&scene, "two");
+    has(&reader, &["one", "two"]);
+    reader.assert_said(CHANGED, 1, "only what is told of is a change");
+    sidecar.stop();
+}
+
+#[test]
+fn a_sidecar_that_is_killed_and_comes_back_disturbs_nobody() {
+    let scene = scene();
+    let sidecar = scene.kept();
+    let reader = reads(&scene, SHOWS, &[]);
+    has(&reader, &["one"]);
+    sidecar.kill();
+    let sidecar = scene.kept();
+    sidecar.says("adopted the set that stands");
+    assert_undisturbed(&reader, &["one"]);
+    assert_eq!(reader.warnings(), Vec::<String>::new());
+    change(&scene, "two");
+    has(&reader, &["one", "two"]);
+    sidecar.stop();
+}
+
+#[test]
+fn a_sidecar_that_comes_later_is_followed_by_who_reads_what_init_has_left() {
+    let scene = scene();
+    scene.init().ended(0);
+    let reader = reads(&scene, SHOWS, &[]);
+    has(&reader, &["one"]);
+    let sidecar = scene.kept();
+    assert_undisturbed(&reader, &["one"]);
+    change(&scene, "two");
+    has(&reader, &["one", "two"]);
+    sidecar.stop();
+}
+
+#[test]
+fn a_set_that_no_environment_can_hold_leaves_the_command_as_it_is() {
+    let scene = scene();
+    let sidecar = scene.kept();
+    let reader = reads(&scene, SHOWS, &[]);
+    has(&reader, &["one"]);
+    change(&scene, &"x".repeat(200_000));
+    let said = reader.says("the command runs on with what it has");
+    assert!(said.contains("\"WARN\"") && said.contains("password"), "{said}");
+    assert_undisturbed(&reader, &["one"]);
+    change(&scene, "three");
+    has(&reader, &["one", "three"]);
+    sidecar.stop();
+}
+
+/// A pod that gives back what it was provisioned, and its first set.
+fn to_be_given_back() -> (Scene, Sidecar) {
+    let mut scene = scene();
+    scene.unset("SEGURA_SOURCE").set("SEGURA_DEPROVISION", "true");
+    let sidecar = scene.kept();
+    (scene, sidecar)
+}
+
+/// The entry of the account that the pod holds now.
+fn account(scene: &Scene) -> String {
+    scene.vault.provisioned("app").pop().expect("the pod has an account").password
+}
+
+#[test]
+fn a_set_that_is_given_back_is_kept_until_another_is_published() {
+    let (scene, sidecar) = to_be_given_back();
+    let first = account(&scene);
+    let reader = reads(&scene, SHOWS, &[]);
+    has(&reader, &[&first]);
+    sidecar.stop();
+    assert!(scene.published().is_empty(), "{:?}", scene.entries());
+    assert_undisturbed(&reader, &[&first]);
+    assert_eq!(reader.complaints(), Vec::<String>::new());
+    let sidecar = scene.kept();
+    let second = account(&scene);
+    assert_ne!(first, second);
+    has(&reader, &[&first, &second]);
+    sidecar.stop();
+}
+
+#[test]
+fn a_set_whose_numbers_begin_anew_is_followed() {
+    let scene = scene();
+    let sidecar = scene.kept();
+    for value in ["two", "three"] {
+        change(&scene, value);
+        until_published(&scene, value);
+    }
+    let reader = reads(&scene, SHOWS, &[]);
+    has(&reader, &["three"]);
+    assert_eq!(scene.state()["generation"], 3);
+    sidecar.stop();
+    for entry in scene.entries() {
+        let path = scene.path(&entry);
+        let is_folder = fs::symlink_metadata(&path).unwrap().is_dir();
+        if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
+    }
+    assert_undisturbed(&reader, &["three"]);
+    change(&scene, "four");
+    let sidecar = scene.kept();
+    assert_eq!(scene.state()["generation"], 1);
+    has(&reader, &["three", "four"]);
+    change(&scene, "five");
+    has(&reader, &["three", "four", "five"]);
+    sidecar.stop();
+}
+
+#[test]
+fn a_reader_that_follows_nothing_leaves_its_place_to_the_command() {
+    let scene = scene();
+    let sidecar = scene.kept();
+    let reader = reads(&scene, SHOWS, &[("SEGURA_RENEW_INTERVAL", "off")]);
+    has(&reader, &["one"]);
+    reader.says(READS);
+    assert_eq!(shown(&reader)[0].0, reader.id(), "the command has our number");
+    let program = fs::read_link(format!("/proc/{}/exe", reader.id())).unwrap();
+    assert_eq!(program, fs::canonicalize("/bin/sh").unwrap(), "nothing of the agent remains");
+    change(&scene, "two");
+    until_published(&scene, "two");
+    assert_undisturbed(&reader, &["one"]);
+    reader.send(Signal::TERM);
+    // No code but the signal itself.
+    assert_eq!(reader.ends().code, None);
+    sidecar.stop();
+}
+
+#[test]
+fn two_readers_of_one_set_are_each_told() {
+    let scene = scene();
+    let sidecar = scene.kept();
+    let readers = [reads(&scene, SHOWS, &[]), reads(&scene, SHOWS, &[])];
+    readers.iter().for_each(|reader| has(reader, &["one"]));
+    change(&scene, "two");
+    readers.iter().for_each(|reader| has(reader, &["one", "two"]));
+    let [first, second] = readers;
+    first.send(Signal::TERM);
+    assert_eq!(first.ends().code, Some(143));
+    change(&scene, "three");
+    has(&second, &["one", "two", "three"]);
+    sidecar.stop();
+}

@@ -1,0 +1,247 @@
+//! `exec`, as agent and as reader, at its most talkative: the entries are its command's, and nobody
+//! else is shown one.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+
+use super::canaries::{assert_silent, disguises, watched};
+use super::memory::writable;
+use super::{Case, LOGIN, PROVISION, SECRET, TOKEN, VALUE, scene};
+use crate::{
+    dev_vault::{Effect, Fault},
+    harness::{
+        SEED, Scene,
+        host::{NOBODY, can_be_others, is_root, skip},
+        side_by_side,
+        sidecar::Sidecar,
+        until,
+    },
+};
+
+/// Shows its number, and lives until the test lets go of its standard input.
+const WORDS: [&str; 5] = ["exec", "--", "/bin/sh", "-c", "echo $$; read -r _"];
+
+/// A pod of canaries whose command is soon started anew.
+fn wrapped() -> Scene {
+    let mut scene = scene();
+    scene.set("SEGURA_RESTART_SPLAY", "0s").set("SEGURA_STOP_TIMEOUT", "300ms");
+    scene
+}
+
+/// Has a wrapper's command read what the test holds on to.
+fn held(mut agent: Command) -> Command {
+    agent.stdin(Stdio::piped());
+    agent
+}
+
+fn agent(scene: &Scene) -> Sidecar {
+    Sidecar::spawn(held(scene.agent(&WORDS)))
+}
+
+/// The settings of a reader: none of a vault.
+fn bare(scene: &Scene, mut reader: Command) -> Command {
+    let log = scene.vault.dir().join("termination-log");
+    reader.env_clear().env("SEGURA_OUTPUT_DIR", scene.dir.path()).env("SEGURA_LOG", "trace");
+    reader.env("SEGURA_TERMINATION_LOG", log).env("SEGURA_RESTART_SPLAY", "0s");
+    held(reader)
+}
+
+/// How many commands have been started.
+fn starts(wrapper: &Sidecar) -> usize {
+    wrapper.stdout().lines().count()
+}
+
+fn password(scene: &Scene) -> String {
+    scene.vault.provisioned(SEED).remove(0).password
+}
+
+/// Ends it, and asserts that neither its log nor a file has shown anything, of now or before.
+#[track_caller]
+fn end_silent(scene: &Scene, wrapper: Sidecar, what: &str, former: &[String]) {
+    let arguments = fs::read(format!("/proc/{}/cmdline", wrapper.id())).expect("it lives");
+    wrapper.send(Signal::TERM);
+    let run = wrapper.ends();
+    assert_eq!(run.code, Some(143), "{what}: {}", run.stderr);
+    for canary in former.iter().flat_map(|value| disguises(value)) {
+        assert!(!run.stderr.contains(&canary), "{what}: {canary} in {}", run.stderr);
+    }
+    assert_silent(scene, what, &(run, arguments));
+}
+
+#[test]
+fn a_life_with_a_command_shows_nothing() {
+    let mut scene = wrapped();
+    scene.set("SEGURA_DEPROVISION", "true").set("SEGURA_STARTUP_TIMEOUT", "1m");
+    let agent = agent(&scene);
+    until("the command runs", || starts(&agent) == 1);
+    let mut former = vec![password(&scene)];
+    scene.vault.rotate();
+    until("the command is started anew", || starts(&agent) == 2);
+    scene.vault.go_down();
+    until("it fails", || scene.failures() > 0);
+    scene.vault.come_back();
+    until("it recovers", || scene.failures() == 0);
+    // What would be longer than an environment can be, and what has one name twice.
+    for data in [
+        format!(r#"{{"key": "{VALUE}-{}"}}"#, "x".repeat(200_000)),
+        format!(r#"{{"a-b": "{VALUE}-1", "a.b": "{VALUE}-2"}}"#),
+        format!(r#"{{"key": "{VALUE}\u0000{VALUE}"}}"#),
+    ] {
+        scene.vault.set_data(SEED, data);
+        until("it is held back", || scene.held_back(SEED).is_some());
+        scene.vault.set_data(SEED, format!(r#"{{"key": "{VALUE}-4"}}"#));
+        until("it is fresh again", || scene.held_back(SEED).is_none());
+    }
+    former.push(password(&scene));
+    agent.says("TRACE");
+    end_silent(&scene, agent, "a life", &former);
+    assert!(scene.vault.provisioned(SEED).is_empty(), "it was given back");
+}
+
+#[test]
+fn failures_under_a_command_show_nothing() {
+    let said = format!("{SECRET} {VALUE} {TOKEN}");
+    let message = serde_json::json!({"message": SECRET}).to_string();
+    let faults = [
+        ("HTML", Fault::body(PROVISION, &format!("<html>{said}</html>"))),
+        ("half an answer", Fault::new(PROVISION, Effect::Cut).after()),
+        ("no answer", Fault::new(PROVISION, Effect::Hang).after()),
+        ("a failure", Fault::answer(PROVISION, 500, &message)),
+        ("a login that fails", Fault::answer(LOGIN, 500, &message)),
+    ];
+    side_by_side(faults, |(what, fault)| {
+        let scene = wrapped();
+        scene.init().ended(0);
+        let agent = agent(&scene);
+        until("the command runs", || starts(&agent) == 1);
+        scene.vault.revoke_tokens();
+        scene.vault.fault(fault);
+        until("it fails", || scene.failures() > 0);
+        scene.vault.clear_faults();
+        end_silent(&scene, agent, what, &[]);
+    });
+}
+
+#[test]
+fn a_start_that_fails_shows_nothing_and_runs_no_command() {
+    let cases: [Case; 7] = [
+        ("a wrong client secret", 77, |scene| scene.vault.set_client_secret("another")),
+        ("HTML", 76, |scene| {
+            scene.vault.fault(Fault::body(PROVISION, &format!("<html>{SECRET} {VALUE}</html>")));
+        }),
+        ("a value with NUL", 76, |scene| {
+            let data = format!(r#"{{"key": "{VALUE}\u0000{VALUE}"}}"#);
+            scene.vault.set_data(SEED, data);
+        }),
+        ("keys that become one variable", 78, |scene| {
+            let data = format!(r#"{{"a-b": "{VALUE}-1", "a.b": "{VALUE}-2"}}"#);
+            scene.vault.set_data(SEED, data);
+        }),
+        ("a value longer than variables", 78, |scene| {
+            let data = format!(r#"{{"key": "{VALUE}-{}"}}"#, "x".repeat(200_000));
+            scene.vault.set_data(SEED, data);
+        }),
+        ("no vault", 69, |scene| scene.vault.go_down()),
+        ("settings that are wrong", 78, |scene| {
+            scene.set("SEGURA_STOP_SIGNAL", VALUE).set("SEGURA_CLIENT_ID_FILE", SECRET);
+        }),
+    ];
+    side_by_side(cases, |(what, code, spoil)| {
+        let mut scene = wrapped();
+        // The command's environment alone is what can't be made.
+        scene.set("SEGURA_OUTPUT", "files");
+        spoil(&mut scene);
+        let seen = watched(scene.agent(&WORDS).spawn().expect("the agent starts"));
+        assert_eq!((seen.0.code, seen.0.stdout.as_str()), (Some(code), ""), "{what}: {seen:?}");
+        assert_silent(&scene, what, &seen);
+    });
+}
+
+#[test]
+fn a_reader_shows_nothing_of_what_it_reads() {
+    let mut scene = wrapped();
+    scene.set("SEGURA_OUTPUT", "files");
+    let sidecar = scene.kept();
+    let reader = Sidecar::spawn(bare(&scene, scene.agent(&WORDS)));
+    until("the command runs", || starts(&reader) == 1);
+    let former = password(&scene);
+    scene.vault.rotate();
+    until("the command is started anew", || starts(&reader) == 2);
+    // What no environment can hold.
+    scene.vault.set_data(SEED, format!(r#"{{"key": "{VALUE}\u0000{VALUE}"}}"#));
+    let said = reader.says("the command runs on with what it has");
+    assert!(said.contains("WARN"), "{said}");
+    let failed = watched(bare(&scene, scene.agent(&WORDS)).spawn().expect("it starts"));
+    assert_eq!((failed.0.code, failed.0.stdout.as_str()), (Some(76), ""), "{failed:?}");
+    until("what was replaced is swept", || scene.generations().len() == 1);
+    sidecar.stop();
+    assert_silent(&scene, "a reader that can't start", &failed);
+    fs::write(scene.vault.dir().join("termination-log"), "").unwrap();
+    end_silent(&scene, reader, "a reader", &[former]);
+}
+
+/// What a process may write to and that holds a value.
+fn holding(pid: u32) -> Vec<String> {
+    let writable = writable(pid);
+    assert!(!writable.is_empty());
+    let holds = |bytes: &[u8]| bytes.windows(VALUE.len()).any(|part| part == VALUE.as_bytes());
+    writable.into_iter().filter(|(_, bytes)| holds(bytes)).map(|(map, _)| map).collect()
+}
+
+#[test]
+fn a_waiting_wrapper_holds_no_value_and_its_command_does() {
+    if !is_root() {
+        return skip("a_waiting_wrapper_holds_no_value", "only root reads another's memory");
+    }
+    let mut scene = wrapped();
+    scene.set("SEGURA_LOG", "info");
+    let agent = agent(&scene);
+    until("the command runs", || starts(&agent) == 1);
+    let reader = Sidecar::spawn(bare(&scene, scene.agent(&WORDS)));
+    until("the reader's command runs", || starts(&reader) == 1);
+    scene.vault.set_data(SEED, format!(r#"{{"key": "{VALUE}-4"}}"#));
+    for wrapper in [&agent, &reader] {
+        until("the command is started anew", || starts(wrapper) == 2);
+        let command = wrapper.stdout().lines().last().unwrap().parse().unwrap();
+        until("what is looked for is found", || !holding(command).is_empty());
+        until("no page of the wrapper holds a value", || holding(wrapper.id()).is_empty());
+    }
+}
+
+#[test]
+fn a_process_of_the_same_user_reads_the_command_and_nothing_of_the_wrapper() {
+    // Root reads everything, so root's tests need a user for both sides.
+    let root = is_root();
+    if root && !can_be_others("a_process_of_the_same_user_reads_the_command") {
+        return;
+    }
+    let scene = wrapped();
+    let command = |words: &[&str]| {
+        if root { scene.agent_as(NOBODY, words) } else { scene.agent(words) }
+    };
+    if root {
+        chown(scene.dir.path(), Some(NOBODY.uid), Some(NOBODY.gid)).unwrap();
+    }
+    let agent = Sidecar::spawn(held(command(&WORDS)));
+    until("the command runs", || starts(&agent) == 1);
+    let reader = Sidecar::spawn(bare(&scene, command(&WORDS)));
+    let reads = |process: u32, part: &str| {
+        let path = format!("/proc/{process}/{part}");
+        if root { NOBODY.reads(Path::new(&path)) } else { fs::read(path).ok() }
+    };
+    for wrapper in [&agent, &reader] {
+        until("its command runs", || starts(wrapper) == 1);
+        for part in ["environ", "maps", "auxv"] {
+            assert_eq!(reads(wrapper.id(), part), None, "{part}");
+        }
+        let command = wrapper.stdout().trim().parse().unwrap();
+        let environ = reads(command, "environ").expect("the command is not hidden");
+        let environ = String::from_utf8(environ).unwrap();
+        assert!(environ.contains(VALUE), "{environ}");
+        assert!(!environ.contains(SECRET) && !environ.contains("SEGURA_"), "{environ}");
+    }
+}
