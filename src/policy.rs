@@ -51,8 +51,10 @@ pub enum Action {
     Nothing,
     /// Send the signal to the command, alone.
     Forward(Signal),
-    /// Give the command the terminal if it is ours to give, and have its group go on.
+    /// Have the command's group go on, with the terminal if it had it before.
     Continue,
+    /// Give the command the terminal if it is ours to give, and have its group go on.
+    Give,
     /// Stop ourselves, as the command was.
     StopOurselves,
     /// Begin to wait for a random part of the splay.
@@ -215,21 +217,20 @@ impl Policy {
         match holder {
             Holder::Nobody => Action::Nothing,
             // It asked for the terminal in the moment before it was given to it, or while it was ours.
-            Holder::Command | Holder::Ourselves if for_the_terminal => self.have_it_go_on(),
+            Holder::Command | Holder::Ourselves if for_the_terminal => {
+                self.stopped = false;
+                Action::Give
+            }
             // Somebody has stopped it in the background, and knows why.
             Holder::Other if !for_the_terminal && by != TSTP => Action::Nothing,
             _ if has_shell => Action::StopOurselves,
             // Nobody could bring it back.
             Holder::Command | Holder::Ourselves | Holder::Other if by == TSTP => {
-                self.have_it_go_on()
+                self.stopped = false;
+                Action::Continue
             }
             Holder::Command | Holder::Ourselves | Holder::Other => Action::Nothing,
         }
-    }
-
-    fn have_it_go_on(&mut self) -> Action {
-        self.stopped = false;
-        Action::Continue
     }
 
     fn on_ended(&mut self, end: End) -> Action {

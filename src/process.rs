@@ -103,6 +103,9 @@ impl fmt::Display for Process {
 struct Stat {
     comm: String,
     parent: i32,
+    /// Its process group and session; 0 if they are outside of our PID namespace.
+    group: i32,
+    session: i32,
     start: Start,
 }
 
@@ -123,10 +126,11 @@ impl Stat {
         let (_, comm) = before.split_once('(')?;
         let mut fields = after.split_ascii_whitespace();
         let state = fields.next()?;
-        let parent = fields.next()?.parse().ok()?;
-        // Field 22 of proc_pid_stat(5); state and parent are the third and fourth.
-        let start = Start(fields.nth(17)?.parse().ok()?);
-        Some((state, Self { comm: comm.to_owned(), parent, start }))
+        let mut number = || fields.next()?.parse().ok();
+        let (parent, group, session) = (number()?, number()?, number()?);
+        // Field 22 of proc_pid_stat(5); the state is the third, the session the sixth.
+        let start = Start(fields.nth(15)?.parse().ok()?);
+        Some((state, Self { comm: comm.to_owned(), parent, group, session, start }))
     }
 }
 

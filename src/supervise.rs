@@ -260,9 +260,13 @@ impl<'a> Supervisor<'a> {
                     tracing::info!(%signal, "told to end: from now on the command is not started anew");
                 }
             }
-            Action::Continue => {
+            Action::Continue | Action::Give => {
                 if let (Some(terminal), Some(child)) = (&mut self.terminal, &self.child) {
-                    terminal.give(child.pid());
+                    if action == Action::Give {
+                        terminal.give(child.pid());
+                    } else {
+                        terminal.offer(child.pid());
+                    }
                 }
                 // Its whole group was stopped, so all of it goes on.
                 self.send_to_group(CONT);
@@ -272,7 +276,7 @@ impl<'a> Supervisor<'a> {
                 let wait = self.splay.mul_f64(self.random.f64());
                 if self.unready.is_none() {
                     let wait = humantime::format_duration(whole_millis(wait));
-                    tracing::info!(%wait, "the set has changed; the command will be stopped for it");
+                    tracing::info!(within = %wait, "the set has changed; the command is to be ended for it");
                 }
                 self.wait(wait);
             }
@@ -297,6 +301,10 @@ impl<'a> Supervisor<'a> {
             Action::Clear => {
                 // Its end was waited for just now, so that its number is its group's, or nobody's.
                 self.send_to_group(KILL);
+                if let Some(terminal) = &mut self.terminal {
+                    // An interrupt that is typed now is for us.
+                    terminal.lend_back();
+                }
                 self.wait(GOES);
             }
             Action::Start => {
@@ -331,7 +339,7 @@ impl<'a> Supervisor<'a> {
             .spawn(program, &environment, Streams::Ours)
             .map_err(|error| self.launch.failed(&error, &environment))?;
         if let Some(terminal) = &mut self.terminal {
-            terminal.give(child.pid());
+            terminal.offer(child.pid());
         }
         self.command.started(child.pid(), generation);
         tracing::info!(%generation, command = program.name(), pid = child.pid(), "started the command");

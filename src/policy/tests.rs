@@ -244,20 +244,20 @@ fn what_asks_some_for_a_report_ends_what_is_under_way_and_no_later_plan() {
 
 #[test]
 fn a_stop_of_the_terminal_is_ours_where_someone_can_bring_us_back() {
-    use Action::{Continue, Nothing, StopOurselves};
+    use Action::{Continue, Give, Nothing, StopOurselves};
     use Holder::{Command, Nobody, Other, Ourselves};
     for (by, holder, has_shell, expected) in [
         (TSTP, Command, true, StopOurselves),
         (TSTP, Command, false, Continue),
         (TSTP, Nobody, true, Nothing),
         (TSTP, Other, true, StopOurselves),
-        (TTIN, Command, true, Continue),
-        (TTIN, Command, false, Continue),
-        (TTIN, Ourselves, true, Continue),
-        (TTIN, Ourselves, false, Continue),
+        (TTIN, Command, true, Give),
+        (TTIN, Command, false, Give),
+        (TTIN, Ourselves, true, Give),
+        (TTIN, Ourselves, false, Give),
         (TTIN, Other, true, StopOurselves),
         (TTIN, Other, false, Nothing),
-        (TTOU, Command, false, Continue),
+        (TTOU, Command, false, Give),
         (STOP, Command, true, StopOurselves),
         (STOP, Command, false, Nothing),
         (STOP, Other, true, Nothing),
@@ -267,7 +267,7 @@ fn a_stop_of_the_terminal_is_ours_where_someone_can_bring_us_back() {
         let stopped = Event::Stopped { by, holder, has_shell };
         assert_eq!(policy.on(stopped), expected, "{by} {holder:?} {has_shell}");
         let first = policy.on(Event::Signal(CONT));
-        let alone = expected == Continue || holder == Nobody;
+        let alone = [Continue, Give].contains(&expected) || holder == Nobody;
         assert_eq!(first, if alone { Action::Forward(CONT) } else { Continue }, "{by} {holder:?}");
         assert_eq!(policy.on(Event::Signal(CONT)), Action::Forward(CONT));
     }

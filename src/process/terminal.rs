@@ -1,16 +1,14 @@
 //! The controlling terminal, and which process group has it.
 
+use std::fs;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
-use rustix::process::{
-    self as kernel, Pid, getpgid, getpgrp, getpid, getsid, kill_process_group,
-    test_kill_process_group,
-};
+use rustix::process::{self as kernel, Pid, kill_current_process_group, test_kill_process_group};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr, tcsetpgrp};
 
-use super::{Stat, own};
+use super::{Stat, number, own};
 use crate::model::Holder;
 
 /// The way up to a shell is shorter.
@@ -26,6 +24,8 @@ pub struct Terminal {
     given: Option<Pid>,
     /// How it was set when we came.
     modes: Option<Termios>,
+    /// Nobody else is in our process group who might need it.
+    alone: bool,
 }
 
 impl Terminal {
@@ -34,11 +34,18 @@ impl Terminal {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let descriptor = open("/dev/tty", flags, Mode::empty()).ok()?;
         let modes = tcgetattr(&descriptor).ok();
-        Some(Self { descriptor, given: None, modes })
+        Some(Self { descriptor, given: None, modes, alone: is_alone() })
     }
 
-    /// Gives it to the group of this number, if it is ours to give: it has our own group in the
-    /// foreground, or the one it was given to before.
+    /// Gives it to the group of this number if nobody else in our own may need it, such as the others
+    /// of a pipeline, or a script that runs us; a command that asks for it is given it then.
+    pub fn offer(&mut self, group: i32) {
+        if self.alone || self.given.is_some() {
+            self.give(group);
+        }
+    }
+
+    /// Gives it to the group of this number, if it is ours to give.
     pub fn give(&mut self, group: i32) {
         let Some(group) = Pid::from_raw(group) else { return };
         if self.is_ours() && tcsetpgrp(&self.descriptor, group).is_ok() {
@@ -56,10 +63,15 @@ impl Terminal {
 
     /// Takes it back from the group that it was given to, for whoever comes after us.
     pub fn take_back(&mut self) {
+        self.lend_back();
+        self.given = None;
+    }
+
+    /// The same until the next command is offered it.
+    pub fn lend_back(&mut self) {
         if self.given.is_some() && self.is_ours() {
             // A terminal that is gone is nobody's.
-            tcsetpgrp(&self.descriptor, getpgrp()).ok();
-            self.given = None;
+            own_group().map(|group| tcsetpgrp(&self.descriptor, group).ok());
         }
     }
 
@@ -67,7 +79,7 @@ impl Terminal {
     pub fn holder(&self, group: i32) -> Holder {
         match tcgetpgrp(&self.descriptor) {
             Ok(has) if has.as_raw_pid() == group => Holder::Command,
-            Ok(has) if has == getpgrp() => Holder::Ourselves,
+            Ok(has) if Some(has) == own_group() => Holder::Ourselves,
             Ok(_) | Err(_) => Holder::Other,
         }
     }
@@ -76,7 +88,7 @@ impl Terminal {
     /// lead the session, so that nobody above us does job control.
     fn is_ours(&self) -> bool {
         tcgetpgrp(&self.descriptor).is_ok_and(|has| {
-            has == getpgrp()
+            Some(has) == own_group()
                 || Some(has) == self.given
                 || leads_session()
                 || test_kill_process_group(has) == Err(Errno::SRCH)
@@ -84,28 +96,41 @@ impl Terminal {
     }
 }
 
+/// Our process group; none if it is outside of our PID namespace.
+fn own_group() -> Option<Pid> {
+    Pid::from_raw(Stat::read(own()).ok()?.group)
+}
+
+/// Whether our process group has no other member. Where that can't be seen, it has none.
+fn is_alone() -> bool {
+    let (Ok(us), Ok(entries)) = (Stat::read(own()), fs::read_dir("/proc")) else { return true };
+    let pids = entries.filter_map(|entry| number(&entry.ok()?.file_name()));
+    let mut others = pids.filter(|pid| *pid != own());
+    !others.any(|pid| Stat::read(pid).is_ok_and(|other| other.group == us.group))
+}
+
 fn leads_session() -> bool {
-    getsid(None) == Ok(getpid())
+    Stat::read(own()).is_ok_and(|us| us.session == own())
 }
 
 /// Whether someone above us does job control and could bring us back if we stopped: our process
 /// group is not orphaned (POSIX, "Orphaned Process Group"), as far as our ancestors show.
 pub fn has_shell() -> bool {
-    let (group, session) = (getpgrp(), getsid(None));
     if own() == 1 {
         // The kernel does not stop it.
         return false;
     }
-    let mut above = Stat::read(own()).map(|stat| stat.parent);
+    let Ok(us) = Stat::read(own()) else { return false };
+    let mut above = us.parent;
     for _ in 0..MOST_ANCESTORS {
-        let Some(parent) = above.ok().and_then(Pid::from_raw) else { return false };
-        if getsid(Some(parent)) != session {
+        let Ok(ancestor) = Stat::read(above) else { return false };
+        if ancestor.session != us.session {
             return false;
         }
-        if getpgid(Some(parent)) != Ok(group) {
+        if ancestor.group != us.group {
             return true;
         }
-        above = Stat::read(parent.as_raw_pid()).map(|stat| stat.parent);
+        above = ancestor.parent;
     }
     false
 }
@@ -113,5 +138,5 @@ pub fn has_shell() -> bool {
 /// Stops our process group, as the default action of a terminal's stop signal would; returns once
 /// someone has us go on.
 pub fn stop_ourselves() {
-    kill_process_group(getpgrp(), kernel::Signal::STOP).ok();
+    kill_current_process_group(kernel::Signal::STOP).ok();
 }

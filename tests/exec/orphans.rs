@@ -1,0 +1,311 @@
+//! Orphans: all who come to the agent are waited for, as process 1 and as subreaper.
+
+pub mod processes;
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use self::processes::{
+    LISTENS, Wrapped, children, is_stopped, living, only_child, send_to, zombies,
+};
+use crate::dev_vault::{Effect, Fault};
+use crate::harness::{Scene, host::skip, sidecar::for_a_while, until};
+use crate::tell::agent::{change, generations, settle, until_told};
+
+/// A thousand processes whose parents are gone before them, by four shells at once.
+const BOMB: &str = "for n in 1 2 3 4; do sh -c 'i=0; while [ $i -lt 250 ]; do (: &); i=$((i+1)); done' & done; wait; echo bombed";
+
+/// A scene whose one secret is `app`, asked for every second.
+fn scene() -> Scene {
+    let mut scene = Scene::new();
+    settle(&mut scene);
+    scene.set("PATH", "/usr/bin:/bin").set("SEGURA_ON_CHANGE", "none");
+    scene
+}
+
+/// The same agent as process 1 of a PID namespace of its own, below unshare(1).
+fn as_init(agent: &Command) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]).arg(agent.get_program());
+    command.args(agent.get_args()).env_clear();
+    command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Whether tests can have PID namespaces; says so if not.
+pub fn can_be_init(test: &str) -> bool {
+    let can = as_init(&Command::new("true")).status().is_ok_and(|status| status.success());
+    if !can {
+        skip(test, "only root with unshare(1) can have a PID namespace");
+    }
+    can
+}
+
+/// A command of process 1 that does what it is told, and its agent's number outside.
+#[track_caller]
+fn init_listens(scene: &Scene, first: &str) -> (Wrapped, i32) {
+    let script = format!("{first}\n{LISTENS}");
+    let wrapped = Wrapped::spawn(as_init(&scene.agent(&["exec", "--", "sh", "-c", &script])));
+    let agent = only_child(wrapped.agent_pid());
+    (wrapped, agent)
+}
+
+/// Runs a shell in the PID namespace of a process, to its end.
+#[track_caller]
+fn enter(pid: i32, script: &str) {
+    let pid = pid.to_string();
+    let mut command = Command::new("nsenter");
+    command.args(["--target", &pid, "--pid", "--mount", "sh", "-c", script]);
+    assert!(command.stdin(Stdio::null()).status().expect("nsenter(1)").success());
+}
+
+/// Ends the children of an agent, but for its command.
+fn kill_all_but(agent: i32, command: i32) {
+    let others = children(agent).into_iter().filter(|stat| stat.pid != command);
+    others.for_each(|stat| send_to(stat.pid, Signal::KILL));
+}
+
+/// Throws the bomb; asserts that nothing of it stays, and that the agent and its command go on.
+#[track_caller]
+fn assert_survives(wrapped: &Wrapped, agent: i32) {
+    wrapped.told(BOMB);
+    wrapped.agent.prints("bombed");
+    until("no zombie is left", || zombies(agent) == 0);
+    until("only the command is left", || children(agent).len() == 1);
+    wrapped.told("echo unhurt");
+    wrapped.agent.prints("unhurt");
+}
+
+#[test]
+fn a_thousand_orphans_leave_no_zombie_beside_a_subreaper() {
+    let scene = scene();
+    let wrapped = Wrapped::listens(&scene, "");
+    let (command, agent) = (wrapped.started(1), wrapped.agent_pid());
+    wrapped.told("(sleep 600 &)");
+    until("the orphan comes to the agent", || children(agent).len() == 2);
+    kill_all_but(agent, command);
+    assert_survives(&wrapped, agent);
+    wrapped.told("exit 3");
+    assert_eq!(wrapped.agent.ends().code, Some(3));
+}
+
+#[test]
+fn a_thousand_orphans_leave_no_zombie_beside_process_1() {
+    if !can_be_init("a_thousand_orphans_leave_no_zombie_beside_process_1") {
+        return;
+    }
+    let scene = scene();
+    let (wrapped, agent) = init_listens(&scene, "");
+    wrapped.started(1);
+    assert_survives(&wrapped, agent);
+    wrapped.told("exit 42");
+    assert_eq!(wrapped.agent.ends().code, Some(42));
+}
+
+#[test]
+fn process_1_ends_as_its_command_and_all_others_with_it() {
+    if !can_be_init("process_1_ends_as_its_command_and_all_others_with_it") {
+        return;
+    }
+    let scene = scene();
+    let ends: [(&str, i32); 4] =
+        [("exit 0", 0), ("exit 255", 255), ("kill -KILL $$", 137), ("kill -SEGV $$", 139)];
+    for (end, code) in ends {
+        let (wrapped, agent) = init_listens(&scene, "ulimit -c 0");
+        let command = wrapped.started(1);
+        assert_ne!(command, 1, "the agent is process 1, not the command");
+        wrapped.told("(setsid sh -c 'trap \"\" TERM HUP; sleep 600 & wait' &)");
+        until("an orphan comes to process 1", || children(agent).len() == 2);
+        let all: Vec<i32> = children(agent).iter().map(|stat| stat.pid).collect();
+        wrapped.told(end);
+        assert_eq!(wrapped.agent.ends().code, Some(code), "{end}");
+        until("nobody of the namespace is left", || all.iter().all(|pid| living(*pid).is_none()));
+    }
+}
+
+#[test]
+fn process_1_forwards_what_would_not_end_it_by_itself() {
+    if !can_be_init("process_1_forwards_what_would_not_end_it_by_itself") {
+        return;
+    }
+    let scene = scene();
+    let (wrapped, agent) = init_listens(&scene, "trap 'echo told; exit 5' TERM");
+    wrapped.started(1);
+    send_to(agent, Signal::TERM);
+    let run = wrapped.agent.ends();
+    assert_eq!(run.code, Some(5), "{}", run.stderr);
+    assert!(run.stdout.contains("told"), "{}", run.stdout);
+    let (wrapped, agent) = init_listens(&scene, "");
+    wrapped.started(1);
+    send_to(agent, Signal::TERM);
+    assert_eq!(wrapped.agent.ends().code, Some(143));
+}
+
+#[test]
+fn who_is_left_by_somebody_that_entered_the_namespace_is_waited_for() {
+    if !can_be_init("who_is_left_by_somebody_that_entered_the_namespace_is_waited_for") {
+        return;
+    }
+    let scene = scene();
+    let (wrapped, agent) = init_listens(&scene, "");
+    wrapped.started(1);
+    let command = only_child(agent);
+    enter(agent, "(sleep 600 &)");
+    until("it comes to process 1", || children(agent).len() == 2);
+    kill_all_but(agent, command);
+    enter(agent, "i=0; while [ $i -lt 100 ]; do (: &); i=$((i+1)); done");
+    until("only the command is left", || children(agent).len() == 1);
+    wrapped.told("exit 0");
+    assert_eq!(wrapped.agent.ends().code, Some(0));
+}
+
+#[test]
+fn orphans_are_waited_for_before_the_command_starts() {
+    if !can_be_init("orphans_are_waited_for_before_the_command_starts") {
+        return;
+    }
+    let mut scene = scene();
+    scene.set("SEGURA_TIMEOUT", "1h").set("SEGURA_STARTUP_TIMEOUT", "1h");
+    scene.vault.fault(Fault::new("sctm", Effect::Hang));
+    let (wrapped, agent) = init_listens(&scene, "");
+    until("it asks for the secret", || scene.count("GET /iso/sctm/secret/app") > 0);
+    enter(agent, "(sleep 600 &)");
+    until("an orphan comes to process 1", || children(agent).len() == 1);
+    kill_all_but(agent, 0);
+    enter(agent, "i=0; while [ $i -lt 100 ]; do (: &); i=$((i+1)); done");
+    until("nobody is left", || children(agent).is_empty());
+    assert!(wrapped.starts().is_empty(), "nothing runs without its secrets");
+    send_to(agent, Signal::TERM);
+    assert_eq!(wrapped.agent.ends().code, Some(143));
+}
+
+#[test]
+fn children_that_it_was_started_with_are_waited_for() {
+    let scene = scene();
+    let agent = scene.agent(&["exec", "--", "sh", "-c", LISTENS]);
+    let mut command = Command::new("sh");
+    let script = "sleep 600 & for n in 1 2 3 4 5 6 7 8; do : & done; read -r line; exec \"$@\"";
+    command.args(["-c", script, "sh"]).arg(agent.get_program()).args(agent.get_args()).env_clear();
+    command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let wrapped = Wrapped::spawn(command);
+    let agent = wrapped.agent_pid();
+    until("all but one have ended", || zombies(agent) == 8);
+    wrapped.told("");
+    let command = wrapped.started(1);
+    until("those that have ended are waited for", || children(agent).len() == 2);
+    kill_all_but(agent, command);
+    until("only the command is left", || children(agent).len() == 1);
+    wrapped.told("exit 0");
+    assert_eq!(wrapped.agent.ends().code, Some(0));
+}
+
+#[test]
+fn an_orphan_that_is_stopped_stops_nobody_else() {
+    let scene = scene();
+    let wrapped = Wrapped::listens(&scene, "");
+    let (command, agent) = (wrapped.started(1), wrapped.agent_pid());
+    wrapped.told("(sh -c 'kill -STOP $$; kill -STOP $$' &)");
+    let orphan = || {
+        let others = children(agent).into_iter().filter(|stat| stat.pid != command);
+        others.map(|stat| stat.pid).collect::<Vec<_>>()
+    };
+    until("it comes to the agent", || orphan().len() == 1);
+    let pid = orphan()[0];
+    for _ in 0..2 {
+        until("it is stopped", || is_stopped(pid));
+        for_a_while("nobody else is", || !is_stopped(agent) && !is_stopped(command));
+        send_to(pid, Signal::CONT);
+    }
+    until("it is waited for", || orphan().is_empty());
+    wrapped.told("exit 4");
+    assert_eq!(wrapped.agent.ends().code, Some(4));
+}
+
+#[test]
+fn a_command_that_takes_the_agents_place_is_sent_no_orphans() {
+    let mut scene = scene();
+    scene.set("SEGURA_RENEW_INTERVAL", "off");
+    let wrapped = Wrapped::listens(&scene, "");
+    let command = wrapped.started(1);
+    assert_eq!(command, wrapped.agent_pid(), "it is the agent's process");
+    wrapped.told("sh -c 'sleep 600 & echo \"orphan $! $$\"'");
+    let orphan = || {
+        let stdout = wrapped.agent.stdout();
+        let (_, line) = stdout.split_once("orphan ")?;
+        let (orphan, parent) = line.split_once('\n')?.0.split_once(' ')?;
+        Some((orphan.parse().ok()?, parent.parse().ok()?))
+    };
+    until("it has an orphan", || orphan().is_some());
+    let (orphan, parent): (i32, i32) = orphan().unwrap();
+    until("its parent is gone", || living(parent).is_none());
+    let comes_to = living(orphan).unwrap().parent;
+    send_to(orphan, Signal::KILL);
+    wrapped.told("exit 0");
+    assert_eq!(wrapped.agent.ends().code, Some(0));
+    assert_ne!(comes_to, command, "nothing of the agent remains");
+}
+
+fn dir_name(dir: &TempDir) -> String {
+    dir.path().display().to_string()
+}
+
+/// A scene that runs a script on each change, which ends as the file `code` says.
+fn told_by_a_script() -> (Scene, TempDir) {
+    let mut scene = scene();
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let script =
+        "cd \"$FOLDER\"; env >environment; cat /proc/self/status >status; exit $(cat code)";
+    let words = serde_json::json!(["/bin/sh", "-c", script]).to_string();
+    scene.set("SEGURA_NOTIFY_COMMAND", &words);
+    scene.set("FOLDER", &dir.path().display().to_string());
+    fs::write(dir.path().join("code"), "0").expect("it is ours");
+    (scene, dir)
+}
+
+#[test]
+fn the_end_of_a_command_that_tells_is_seen_among_a_thousand_others() {
+    let (scene, dir) = told_by_a_script();
+    let wrapped = Wrapped::listens(&scene, "");
+    wrapped.started(1);
+    until_told(&scene);
+    wrapped.agent.assert_said("told by the command sh", 1, "the first set");
+    fs::write(dir.path().join("code"), "3").unwrap();
+    wrapped.told(&format!("{BOMB}; {BOMB}"));
+    change(&scene, "two");
+    wrapped.agent.says("the command sh failed with exit code 3");
+    until("the state says what is not told", || generations(&scene) == (2, 1));
+    fs::write(dir.path().join("code"), "0").unwrap();
+    until_told(&scene);
+    wrapped.agent.says("can be told again");
+    assert_eq!(wrapped.agent.complaints().len(), 1, "{:?}", wrapped.agent.complaints());
+    until("no zombie is left", || zombies(wrapped.agent_pid()) == 0);
+    wrapped.told("exit 0");
+    assert_eq!(wrapped.agent.ends().code, Some(0));
+}
+
+#[test]
+fn a_command_that_tells_blocks_no_signal_and_knows_no_credential() {
+    let mut scene = scene();
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    // No shell in between: dash(1) begins with blocking nothing.
+    let words = ["/bin/cp", "/proc/self/status", "/proc/self/environ", &dir_name(&dir)];
+    scene.set("SEGURA_NOTIFY_COMMAND", &serde_json::json!(words).to_string());
+    scene.set("OF_THE_APP", "x");
+    let wrapped = Wrapped::listens(&scene, "");
+    until_told(&scene);
+    wrapped.agent.says("told by the command cp");
+    let status = fs::read_to_string(dir.path().join("status")).unwrap();
+    let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+    assert_eq!(blocked.trim(), "0".repeat(16));
+    let environment = fs::read_to_string(dir.path().join("environ")).unwrap();
+    assert!(environment.split('\0').any(|pair| pair == "OF_THE_APP=x"), "{environment}");
+    assert!(!environment.contains("SEGURA_"), "{environment}");
+    assert!(!environment.contains(scene.vault.client_secret()), "{environment}");
+    wrapped.told("exit 0");
+    assert_eq!(wrapped.agent.ends().code, Some(0));
+}

@@ -1,0 +1,263 @@
+//! Changes: the command is started anew, or whatever else it is to have for them.
+
+mod given_back;
+mod kept;
+mod otherwise;
+mod terminated;
+
+use std::fs;
+
+use crate::exec::orphans::processes::{Wrapped, living};
+use crate::harness::{Scene, side_by_side, sidecar::for_a_while, until};
+use crate::tell::agent::{
+    change, change_with_ttl, eventually, generations, settle, until_published, until_told,
+};
+
+const STOPPING: &str = "stopping the command";
+const SPLAYING: &str = "the command is to be ended for it";
+/// A splay of which no random part is over soon.
+const LONG: &str = "1000h";
+
+/// Leaves a process in its group that nobody waits for: it is gone for the group, yet not for the
+/// kernel, so that the next command is not started for a while.
+pub const LINGERS: &str = "trap 'exit 0' TERM; sh -c 'sleep 600 & exec setsid sleep 600' & \
+                       echo \"keeper $!\"";
+
+/// A scene whose one secret is `app`, and is read again when it is looked at; a change has the
+/// command started anew at once.
+pub fn looked_at() -> Scene {
+    let mut scene = Scene::new();
+    settle(&mut scene);
+    scene.set("SEGURA_RENEW_INTERVAL", "10m").set("SEGURA_RESTART_SPLAY", "0s");
+    scene.set("PATH", "/usr/bin:/bin");
+    scene
+}
+
+/// Changes the bytes of the authority's file, and nothing else: the agent looks again.
+pub fn look_again(scene: &Scene) {
+    let file = scene.vault.ca_file();
+    let mut pem = fs::read(&file).expect("it is there");
+    pem.push(b'\n');
+    let next = file.with_extension("next");
+    fs::write(&next, pem).expect("the vault's directory is ours");
+    fs::rename(next, file).expect("the vault's directory is ours");
+}
+
+/// Gives the secret another value, which the agent soon reads.
+pub fn change_now(scene: &Scene, password: &str) {
+    change(scene, password);
+    look_again(scene);
+}
+
+/// Waits until the watch stands that a change is heard by: it is begun after the command.
+#[track_caller]
+fn until_watched(scene: &Scene) {
+    until("the first set is told", || generations(scene) == (1, 1));
+}
+
+#[test]
+fn a_change_starts_the_command_anew_with_the_new_entries() {
+    let signals = [("TERM", "SIGTERM", 15), ("QUIT", "SIGQUIT", 3), ("RTMIN+3", "RTMIN+3", 37)];
+    side_by_side(signals, |(name, shown, number)| {
+        let mut scene = looked_at();
+        scene.set("SEGURA_STOP_SIGNAL", name);
+        let wrapped = Wrapped::listens(&scene, &format!("trap 'echo stopped; exit 7' {number}"));
+        let first = wrapped.started(1);
+        until_watched(&scene);
+        change_now(&scene, "two");
+        let second = wrapped.started(2);
+        assert_ne!(first, second);
+        assert_eq!(wrapped.given(), ["one", "two"]);
+        assert_eq!(wrapped.agent.stdout().matches("stopped\n").count(), 1, "{name}");
+        until_told(&scene);
+        assert_eq!(generations(&scene), (2, 2));
+        assert!(wrapped.agent.says(STOPPING).contains(shown), "{:?}", wrapped.agent.log());
+        assert_eq!(wrapped.agent.complaints(), Vec::<String>::new());
+        wrapped.told("exit 5");
+        assert_eq!(wrapped.agent.ends().code, Some(5));
+    });
+}
+
+/// The members of its group that commands have named so far.
+fn members(wrapped: &Wrapped) -> Vec<i32> {
+    let stdout = wrapped.agent.stdout();
+    stdout.lines().filter_map(|line| line.strip_prefix("member ")?.parse().ok()).collect()
+}
+
+#[test]
+fn a_command_that_ignores_its_stop_is_killed_with_its_group_and_started_anew() {
+    let mut scene = looked_at();
+    scene.set("SEGURA_STOP_TIMEOUT", "300ms");
+    let first = "trap '' TERM; sleep 600 & echo \"member $!\"";
+    let wrapped = Wrapped::listens(&scene, first);
+    let command = wrapped.started(1);
+    until_watched(&scene);
+    change_now(&scene, "two");
+    wrapped.started(2);
+    assert_eq!((living(command), living(members(&wrapped)[0])), (None, None));
+    assert_eq!(wrapped.given(), ["one", "two"]);
+    let complaints = wrapped.agent.complaints();
+    assert_eq!(complaints.len(), 1, "{complaints:?}");
+    assert!(complaints[0].contains("SEGURA_STOP_TIMEOUT"), "{complaints:?}");
+    wrapped.told("kill -KILL $!; exit 0");
+    assert_eq!(wrapped.agent.ends().code, Some(0));
+}
+
+#[test]
+fn who_is_left_of_a_group_is_gone_before_the_next_start() {
+    let scene = looked_at();
+    let first = "trap 'exit 0' TERM; (trap '' TERM HUP; exec sleep 600) & echo \"member $!\"";
+    let wrapped = Wrapped::listens(&scene, first);
+    for (times, value) in [(2, "two"), (3, "three"), (4, "four")] {
+        wrapped.started(times - 1);
+        until_told(&scene);
+        change_now(&scene, value);
+        wrapped.started(times);
+        assert_eq!(living(members(&wrapped)[times - 2]), None, "{value}");
+    }
+    assert_eq!(wrapped.given(), ["one", "two", "three", "four"]);
+    assert_eq!(wrapped.agent.complaints(), Vec::<String>::new());
+    wrapped.told("kill -KILL $!; exit 0");
+    assert_eq!(wrapped.agent.ends().code, Some(0));
+}
+
+#[test]
+fn a_command_that_ends_by_itself_is_never_started_anew() {
+    let ends = [("exit 0", 0), ("exit 9", 9), ("kill -TERM $$", 143), ("kill -KILL $$", 137)];
+    side_by_side(ends, |(end, code)| {
+        for splaying in [false, true] {
+            let mut scene = looked_at();
+            scene.set("SEGURA_RESTART_SPLAY", LONG);
+            let wrapped = Wrapped::listens(&scene, "");
+            wrapped.started(1);
+            until_watched(&scene);
+            if splaying {
+                change_now(&scene, "two");
+                wrapped.agent.says(SPLAYING);
+            }
+            wrapped.told(end);
+            let run = wrapped.agent.ends();
+            assert_eq!(run.code, Some(code), "{end}: {}", run.stderr);
+            assert_eq!(run.stdout.matches("start ").count(), 1, "{end}");
+        }
+    });
+}
+
+#[test]
+fn a_command_that_dies_while_it_is_stopped_is_started_anew() {
+    side_by_side(["exit 3", "exit 0", "kill -KILL $$", "kill -SEGV $$"], |end| {
+        let scene = looked_at();
+        let first = format!("ulimit -c 0; trap '{end}' TERM");
+        let wrapped = Wrapped::listens(&scene, &first);
+        wrapped.started(1);
+        until_watched(&scene);
+        change_now(&scene, "two");
+        wrapped.started(2);
+        assert_eq!(wrapped.given(), ["one", "two"], "{end}");
+        wrapped.told("exit 8");
+        assert_eq!(wrapped.agent.ends().code, Some(8), "{end}");
+    });
+}
+
+#[test]
+fn lifetimes_that_change_restart_nothing() {
+    let scene = looked_at();
+    let wrapped = Wrapped::listens(&scene, "");
+    wrapped.started(1);
+    until_watched(&scene);
+    change_with_ttl(&scene, "one", "1800");
+    look_again(&scene);
+    until("the lifetime is published", || scene.read("app/TTL") == "1800");
+    until("it counts as told", || generations(&scene) == (2, 2));
+    for_a_while("the command runs", || wrapped.starts().len() == 1);
+    assert_eq!(wrapped.agent.said(SPLAYING), 0);
+    change_with_ttl(&scene, "two", "1800");
+    look_again(&scene);
+    wrapped.started(2);
+    wrapped.told("exit 0");
+    assert_eq!(wrapped.agent.ends().code, Some(0));
+}
+
+#[test]
+fn changes_during_a_restart_are_one_with_it() {
+    let mut scene = looked_at();
+    scene.set("SEGURA_STOP_TIMEOUT", "10m");
+    let wrapped = Wrapped::listens(&scene, "trap 'echo held; read -r line; exit 0' TERM");
+    wrapped.started(1);
+    until_watched(&scene);
+    change_now(&scene, "two");
+    wrapped.agent.prints("held");
+    for value in ["three", "four", "five", "six", "seven"] {
+        change_now(&scene, value);
+        until_published(&scene, value);
+    }
+    wrapped.told("");
+    wrapped.started(2);
+    until_told(&scene);
+    for_a_while("there is no third", || wrapped.starts().len() == 2);
+    assert_eq!(wrapped.given(), ["one", "seven"]);
+    wrapped.told("exit 0");
+    assert_eq!(wrapped.agent.ends().code, Some(0));
+}
+
+/// The seconds that a line of the log names after `within=`.
+fn within(line: &str) -> u64 {
+    let (_, rest) = line.split_once("within=").expect("the line says it");
+    let text = rest.split(" segura").next().unwrap_or_default().trim_matches('"');
+    let text = text.split('"').next().unwrap_or_default();
+    humantime::parse_duration(text).expect("a duration").as_secs()
+}
+
+#[test]
+fn where_nothing_is_written_the_new_entries_are_in_the_new_environment() {
+    let mut scene = looked_at();
+    scene.set("SEGURA_OUTPUT", "none").set("SEGURA_RENEW_INTERVAL", "1s");
+    let wrapped = Wrapped::listens(&scene, "");
+    wrapped.started(1);
+    for (times, value) in [(2, "two"), (3, "three")] {
+        change(&scene, value);
+        wrapped.started(times);
+    }
+    assert_eq!(wrapped.given(), ["one", "two", "three"]);
+    assert!(scene.entries().is_empty(), "{:?}", scene.entries());
+    wrapped.told("exit 0");
+    assert_eq!(wrapped.agent.ends().code, Some(0));
+}
+
+#[test]
+fn a_restart_waits_for_a_random_part_of_the_splay() {
+    let waits = std::sync::Mutex::new(Vec::new());
+    side_by_side(0..6, |_| {
+        let mut scene = looked_at();
+        scene.set("SEGURA_RESTART_SPLAY", LONG);
+        let wrapped = Wrapped::listens(&scene, "");
+        wrapped.started(1);
+        until_watched(&scene);
+        change_now(&scene, "two");
+        let wait = within(&wrapped.agent.says(SPLAYING));
+        waits.lock().unwrap().push(wait);
+        wrapped.told("exit 0");
+        assert_eq!(wrapped.agent.ends().code, Some(0));
+    });
+    let mut waits = waits.into_inner().unwrap();
+    assert!(waits.iter().all(|wait| *wait <= 1_000 * 3_600), "{waits:?}");
+    waits.sort_unstable();
+    waits.dedup();
+    assert_eq!(waits.len(), 6, "each has its own: {waits:?}");
+}
+
+#[test]
+fn a_splay_that_is_over_has_the_command_started_anew() {
+    let mut scene = looked_at();
+    scene.set("SEGURA_RESTART_SPLAY", "2s");
+    let wrapped = Wrapped::listens(&scene, "");
+    wrapped.started(1);
+    until_watched(&scene);
+    change_now(&scene, "two");
+    wrapped.agent.says(SPLAYING);
+    eventually("the command is started", || wrapped.starts().len() == 2);
+    assert_eq!(wrapped.given(), ["one", "two"]);
+    until_told(&scene);
+    wrapped.told("exit 0");
+    assert_eq!(wrapped.agent.ends().code, Some(0));
+}

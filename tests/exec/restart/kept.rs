@@ -1,0 +1,141 @@
+//! A command that is kept: through an outage of the vault, and where the next can't be had.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+
+use super::{SPLAYING, change_now, look_again, looked_at, until_watched};
+use crate::exec::orphans::processes::{LISTENS, Wrapped, living};
+use crate::harness::{Scene, side_by_side, sidecar::for_a_while, until};
+use crate::tell::agent::{
+    after_passes, change, eventually, generations, until_published, until_told,
+};
+
+#[test]
+fn an_outage_of_the_vault_touches_no_command() {
+    let mut scene = looked_at();
+    scene.set("SEGURA_RENEW_INTERVAL", "1s");
+    let traps = "for s in HUP INT USR1; do trap 'again=1; echo told' $s; done";
+    let wrapped = Wrapped::listens(&scene, traps);
+    let command = wrapped.started(1);
+    until_watched(&scene);
+    scene.vault.go_down();
+    change(&scene, "two");
+    until("renewal has failed", || scene.failures() > 0);
+    for_a_while("the command runs", || living(command).is_some());
+    scene.vault.come_back();
+    eventually("the command is started anew", || wrapped.starts().len() == 2);
+    assert_eq!(wrapped.given(), ["one", "two"]);
+    until_told(&scene);
+    wrapped.told("exit 0");
+    let run = wrapped.agent.ends();
+    assert_eq!((run.code, run.stdout.contains("told")), (Some(0), false), "{}", run.stdout);
+}
+
+/// An agent with a small stack, by which the kernel measures what it takes for an environment.
+fn with_a_small_stack(scene: &Scene) -> Wrapped {
+    let agent = scene.agent(&["exec", "--", "sh", "-c", LISTENS]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -s 2048; exec \"$@\"", "sh"]);
+    command.arg(agent.get_program()).args(agent.get_args()).env_clear();
+    command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    Wrapped::spawn(command)
+}
+
+/// A set of which no environment that [`with_a_small_stack`] has can hold all.
+fn too_much(password: &str) -> serde_json::Value {
+    let part = "x".repeat(100_000);
+    let [a, b, c, d, e, f] = std::array::from_fn(|_| &part);
+    json!({ "password": password, "a": a, "b": b, "c": c, "d": d, "e": e, "f": f })
+}
+
+#[test]
+fn a_set_that_no_environment_holds_leaves_the_command_running_and_is_told_once() {
+    let mut scene = looked_at();
+    scene.set("SEGURA_RENEW_INTERVAL", "1s");
+    let wrapped = with_a_small_stack(&scene);
+    let command = wrapped.started(1);
+    until_watched(&scene);
+    scene.vault.set_data("app", too_much("two"));
+    until_published(&scene, "two");
+    wrapped.agent.says("the command runs on with what it has");
+    after_passes(&scene, 4);
+    assert!(living(command).is_some());
+    let complaints = wrapped.agent.complaints();
+    assert_eq!(complaints.len(), 1, "{complaints:#?}");
+    assert!(complaints[0].contains("SEGURA_EXEC_ENV=false"), "{complaints:?}");
+    assert_eq!(generations(&scene), (2, 1), "it is not told");
+    change(&scene, "three");
+    eventually("the command is started anew", || wrapped.starts().len() == 2);
+    assert_eq!(wrapped.given(), ["one", "three"]);
+    until_told(&scene);
+    wrapped.told("exit 0");
+    assert_eq!(wrapped.agent.ends().code, Some(0));
+}
+
+#[test]
+fn a_value_that_no_variable_holds_is_held_back_and_restarts_nothing() {
+    side_by_side(["x".repeat(200_000), "a\0b".to_owned()], |value| {
+        let scene = looked_at();
+        let wrapped = Wrapped::listens(&scene, "");
+        let command = wrapped.started(1);
+        until_watched(&scene);
+        change_now(&scene, &value);
+        until("it is held back", || scene.held_back("app").is_some());
+        for_a_while("the command runs", || living(command).is_some());
+        assert_eq!((wrapped.agent.said(SPLAYING), generations(&scene)), (0, (1, 1)));
+        change_now(&scene, "two");
+        wrapped.started(2);
+        assert_eq!(wrapped.given(), ["one", "two"]);
+        wrapped.told("exit 0");
+        assert_eq!(wrapped.agent.ends().code, Some(0));
+    });
+}
+
+#[test]
+fn a_program_that_has_vanished_or_lost_its_right_keeps_the_one_that_runs() {
+    let vanish = |path: &std::path::Path| fs::remove_file(path).unwrap();
+    let forbid = |path: &std::path::Path| {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap()
+    };
+    type Case<'a> = (&'a (dyn Fn(&std::path::Path) + Sync), &'a str);
+    let cases: [Case<'_>; 2] = [(&vanish, "not found"), (&forbid, "permission denied")];
+    for (harm, cause) in cases {
+        let scene = looked_at();
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let program = dir.path().join("app");
+        // Not copied by this process, whose open descriptor a child might hold at the wrong moment.
+        assert!(Command::new("cp").arg("/bin/sh").arg(&program).status().unwrap().success());
+        let words = program.display().to_string();
+        let agent = scene.agent(&["exec", "--", &words, "-c", LISTENS]);
+        let wrapped = Wrapped::spawn(agent);
+        let command = wrapped.started(1);
+        until_watched(&scene);
+        harm(&program);
+        change_now(&scene, "two");
+        let said = wrapped.agent.says("the command runs on with what it has");
+        assert!(said.contains(&words) && said.contains(cause), "{said}");
+        for_a_while("the command runs", || living(command).is_some());
+        wrapped.told("exit 0");
+        assert_eq!(wrapped.agent.ends().code, Some(0));
+    }
+}
+
+#[test]
+fn a_set_that_is_put_back_as_it_was_is_the_same_set() {
+    let scene = looked_at();
+    let wrapped = Wrapped::listens(&scene, "");
+    let command = wrapped.started(1);
+    until_watched(&scene);
+    let asked = scene.asked().len();
+    look_again(&scene);
+    until("it is read again", || scene.asked().len() > asked);
+    change_now(&scene, "one");
+    for_a_while("the command runs", || living(command).is_some());
+    assert_eq!((wrapped.starts().len(), generations(&scene)), (1, (1, 1)));
+    wrapped.told("exit 0");
+    assert_eq!(wrapped.agent.ends().code, Some(0));
+}

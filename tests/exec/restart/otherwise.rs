@@ -1,0 +1,174 @@
+//! Where a change has other consequences than a restart, or none.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::{LONG, SPLAYING, change_now, looked_at, members, until_watched};
+use crate::exec::orphans::processes::{Wrapped, living};
+use crate::harness::{
+    Scene, side_by_side,
+    sidecar::{for_a_while, free_port},
+    until,
+};
+use crate::tell::agent::{generations, until_told};
+
+#[test]
+fn an_exit_for_a_change_stops_the_command_first() {
+    side_by_side([(None, 75), (Some("42"), 42)], |(code, expected)| {
+        let mut scene = looked_at();
+        scene.set("SEGURA_ON_CHANGE", "exit");
+        if let Some(code) = code {
+            scene.set("SEGURA_CHANGE_EXIT_CODE", code);
+        }
+        let first =
+            "trap 'echo stopped; exit 3' TERM; (trap '' TERM; exec sleep 600) & echo \"member $!\"";
+        let wrapped = Wrapped::listens(&scene, first);
+        wrapped.started(1);
+        let member = members(&wrapped)[0];
+        until_watched(&scene);
+        change_now(&scene, "two");
+        let run = wrapped.agent.ends();
+        assert_eq!(run.code, Some(expected), "{}", run.stderr);
+        assert!(run.stdout.contains("stopped\n"), "{}", run.stdout);
+        assert_eq!(living(member), None, "its group has gone with it");
+        assert_eq!(scene.read("app/password"), "two");
+    });
+}
+
+#[test]
+fn an_exit_for_a_change_kills_a_command_that_ignores_its_stop() {
+    let mut scene = looked_at();
+    scene.set("SEGURA_ON_CHANGE", "exit").set("SEGURA_STOP_TIMEOUT", "300ms");
+    let wrapped = Wrapped::listens(&scene, "trap '' TERM");
+    wrapped.started(1);
+    until_watched(&scene);
+    change_now(&scene, "two");
+    let run = wrapped.agent.ends();
+    assert_eq!(run.code, Some(75), "{}", run.stderr);
+    assert_eq!(run.stderr.matches("SEGURA_STOP_TIMEOUT").count(), 1, "{}", run.stderr);
+}
+
+#[test]
+fn an_end_before_the_exit_for_a_change_is_the_commands_own() {
+    let mut scene = looked_at();
+    scene.set("SEGURA_ON_CHANGE", "exit").set("SEGURA_RESTART_SPLAY", LONG);
+    for (end, code) in [(None, 143), (Some("exit 9"), 9)] {
+        let wrapped = Wrapped::listens(&scene, "");
+        wrapped.started(1);
+        until_told(&scene);
+        change_now(&scene, &format!("for {code}"));
+        wrapped.agent.says(SPLAYING);
+        match end {
+            Some(end) => wrapped.told(end),
+            None => wrapped.agent.send(Signal::TERM),
+        }
+        assert_eq!(wrapped.agent.ends().code, Some(code));
+    }
+}
+
+#[test]
+fn where_nothing_is_to_be_done_nothing_is_done() {
+    let mut scene = looked_at();
+    scene.set("SEGURA_ON_CHANGE", "none");
+    let traps = "for s in HUP TERM INT USR1; do trap 'again=1; echo told' $s; done";
+    let wrapped = Wrapped::listens(&scene, traps);
+    let command = wrapped.started(1);
+    until_watched(&scene);
+    change_now(&scene, "two");
+    until("it counts as told", || generations(&scene) == (2, 2));
+    for_a_while("the command runs", || living(command).is_some());
+    wrapped.told("exit 0");
+    let run = wrapped.agent.ends();
+    assert_eq!((run.code, run.stdout.contains("told")), (Some(0), false), "{}", run.stdout);
+}
+
+#[test]
+fn where_a_signal_is_to_be_sent_it_is_sent_once_for_each_change() {
+    type Setting = (&'static str, &'static str);
+    let cases: [(&[Setting], &str); 3] = [
+        (&[("SEGURA_EXEC_ENV", "false")], "HUP"),
+        (&[("SEGURA_ON_CHANGE", "signal")], "HUP"),
+        (&[("SEGURA_ON_CHANGE", "signal"), ("SEGURA_SIGNAL", "USR1")], "USR1"),
+    ];
+    side_by_side(cases, |(settings, signal)| {
+        let mut scene = looked_at();
+        for (name, value) in settings {
+            scene.set(name, value);
+        }
+        let traps = "for s in HUP USR1; do trap \"again=1; echo 'told $s'\" $s; done";
+        let wrapped = Wrapped::listens(&scene, traps);
+        let command = wrapped.started(1);
+        until_watched(&scene);
+        for (times, value) in [(1, "two"), (2, "three")] {
+            change_now(&scene, value);
+            let told = format!("told {signal}\n");
+            until("it is told", || wrapped.agent.stdout().matches(&told).count() == times);
+            until_told(&scene);
+        }
+        assert_eq!(wrapped.agent.stdout().matches("told").count(), 2);
+        assert_eq!((wrapped.starts().len(), living(command).is_some()), (1, true));
+        wrapped.told("exit 0");
+        assert_eq!(wrapped.agent.ends().code, Some(0));
+    });
+}
+
+/// What is answered at a path: status and body.
+#[track_caller]
+fn answer(port: u16, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n")
+        .expect("it listens");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("it answers");
+    let (head, body) = text.split_once("\r\n\r\n").expect("an answer");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.expect("a status"), body.to_owned())
+}
+
+fn listening() -> (Scene, u16) {
+    let (mut scene, port) = (looked_at(), free_port());
+    scene.set("SEGURA_LISTEN", &format!("127.0.0.1:{port}"));
+    (scene, port)
+}
+
+#[test]
+fn who_asks_is_answered_while_the_command_runs_and_is_started_anew() {
+    let (scene, port) = listening();
+    let wrapped = Wrapped::listens(&scene, "");
+    wrapped.started(1);
+    until_watched(&scene);
+    for (times, value) in [(1, "two"), (2, "three")] {
+        let (status, body) = answer(port, "/readyz");
+        assert!(status == 200 && body.starts_with("ready: generation "), "{body}");
+        assert_eq!(answer(port, "/livez").0, 200);
+        change_now(&scene, value);
+        wrapped.started(times + 1);
+        until_told(&scene);
+    }
+    let (status, metrics) = answer(port, "/metrics");
+    assert_eq!(status, 200);
+    assert!(metrics.contains("segura_agent_generation 3\n"), "{metrics}");
+    assert_eq!(answer(port, "/").0, 404);
+    wrapped.told("exit 0");
+    assert_eq!(wrapped.agent.ends().code, Some(0));
+}
+
+#[test]
+fn who_asks_before_the_command_starts_hears_that_it_is_not_ready() {
+    let (mut scene, port) = listening();
+    scene.set("SEGURA_STARTUP_TIMEOUT", "1m");
+    scene.vault.go_down();
+    let wrapped = Wrapped::listens(&scene, "");
+    wrapped.agent.says("not yet; trying again");
+    assert_eq!((answer(port, "/livez").0, answer(port, "/readyz").0), (200, 503));
+    assert!(wrapped.starts().is_empty());
+    scene.vault.come_back();
+    wrapped.started(1);
+    assert_eq!(answer(port, "/readyz").0, 200);
+    wrapped.told("exit 0");
+    assert_eq!(wrapped.agent.ends().code, Some(0));
+}

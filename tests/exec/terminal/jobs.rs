@@ -1,0 +1,184 @@
+//! Job control: the agent and its command are one job of the shell above them.
+
+use super::super::orphans::processes::{is_stopped, living, send_to};
+use super::seat::{CTRL_C, CTRL_Z, END, Seat};
+use super::{REPEATS, scene};
+use crate::dev_vault::Fault;
+use crate::exec::restart::looked_at;
+use crate::harness::{Scene, side_by_side, sidecar::for_a_while, until};
+use rustix::process::Signal;
+
+const SHELLS: [&str; 2] = ["dash", "bash"];
+
+/// Runs a case below each shell, which knows `script` as `$SCRIPT`.
+fn below_shells(script: &str, case: impl Fn(&Scene, &Seat) + Sync) {
+    side_by_side(SHELLS, |shell| {
+        let mut scene = scene();
+        scene.set("SCRIPT", script);
+        let seat = Seat::of_shell(&scene, shell);
+        case(&scene, &seat);
+        seat.types("exit 0\n");
+        until("the shell ends", || living(seat.leader_pid()).is_none());
+    });
+}
+
+/// Asserts that the shell has the terminal, and listens.
+#[track_caller]
+fn assert_shell_listens(seat: &Seat, number: u32) {
+    until("the shell has the terminal", || seat.foreground() == seat.leader_pid());
+    seat.types(&format!("echo shell $(({number} + 0))\n"));
+    seat.shows(&format!("shell {number}\n"));
+}
+
+#[test]
+fn a_job_that_is_stopped_comes_back_to_the_foreground_and_reads_on() {
+    below_shells(REPEATS, |_, seat| {
+        seat.types("\"$AGENT\" exec -- sh -c \"$SCRIPT\"\n");
+        let (command, agent) = seat.pids(1);
+        for n in 0..3 {
+            until("the command has the terminal", || seat.foreground() == command);
+            seat.types(&format!("line {n}\n"));
+            seat.shows(&format!("got line {n}\n"));
+            seat.types(CTRL_Z);
+            until("both are stopped", || is_stopped(command) && is_stopped(agent));
+            assert_shell_listens(seat, n);
+            seat.types("fg\n");
+            until("both go on", || !is_stopped(command) && !is_stopped(agent));
+        }
+        until("the command has the terminal", || seat.foreground() == command);
+        seat.types(END);
+        assert_shell_listens(seat, 10);
+    });
+}
+
+#[test]
+fn a_job_that_is_stopped_goes_on_in_the_background_without_the_terminal() {
+    below_shells("echo \"pid $$ $PPID\"; exec sleep 600", |_, seat| {
+        seat.types("\"$AGENT\" exec -- sh -c \"$SCRIPT\"\n");
+        let (command, agent) = seat.pids(1);
+        until("the command has the terminal", || seat.foreground() == command);
+        seat.types(CTRL_Z);
+        until("both are stopped", || is_stopped(command) && is_stopped(agent));
+        assert_shell_listens(seat, 1);
+        seat.types("bg\n");
+        until("both go on", || !is_stopped(command) && !is_stopped(agent));
+        for_a_while("the shell has the terminal", || seat.foreground() == seat.leader_pid());
+        assert_shell_listens(seat, 2);
+        seat.types("fg\n");
+        until("the shell has given it away", || seat.foreground() != seat.leader_pid());
+        seat.types(CTRL_C);
+        assert_shell_listens(seat, 3);
+        until("both have ended", || living(command).is_none() && living(agent).is_none());
+    });
+}
+
+#[test]
+fn a_job_that_starts_in_the_background_takes_no_terminal() {
+    below_shells("echo \"pid $$ $PPID\"; exec sleep 600", |_, seat| {
+        seat.types("\"$AGENT\" exec -- sh -c \"$SCRIPT\" &\n");
+        let (command, agent) = seat.pids(1);
+        for_a_while("the shell has the terminal", || seat.foreground() == seat.leader_pid());
+        assert_shell_listens(seat, 1);
+        assert!(!is_stopped(command) && !is_stopped(agent));
+        seat.types("kill %1\n");
+        until("both have ended", || living(command).is_none() && living(agent).is_none());
+    });
+}
+
+#[test]
+fn a_job_that_reads_in_the_background_is_stopped_until_it_is_brought_back() {
+    below_shells(REPEATS, |_, seat| {
+        seat.types("\"$AGENT\" exec -- sh -c \"$SCRIPT\" &\n");
+        let (command, agent) = seat.pids(1);
+        until("both are stopped", || is_stopped(command) && is_stopped(agent));
+        assert_shell_listens(seat, 1);
+        seat.types("fg\n");
+        until("the command has the terminal", || seat.foreground() == command);
+        seat.types("one\n");
+        seat.shows("got one\n");
+        seat.types(END);
+        assert_shell_listens(seat, 2);
+    });
+}
+
+/// Reads once it was sent a signal.
+const READS_LATER: &str = "trap go=1 USR1; echo \"pid $$ $PPID\"; while [ -z \"$go\" ]; do sleep 0.05; done; read -r line; echo \"got $line\"";
+
+#[test]
+fn a_job_that_runs_in_the_background_has_the_terminal_once_it_is_brought_back() {
+    below_shells(READS_LATER, |_, seat| {
+        seat.types("\"$AGENT\" exec -- sh -c \"$SCRIPT\" &\n");
+        let (command, agent) = seat.pids(1);
+        assert_shell_listens(seat, 1);
+        seat.types("fg\n");
+        until("the shell has given it away", || seat.foreground() != seat.leader_pid());
+        send_to(command, Signal::USR1);
+        seat.types("one\n");
+        seat.shows("got one\n");
+        assert_shell_listens(seat, 2);
+        until("both have ended", || living(command).is_none() && living(agent).is_none());
+    });
+}
+
+#[test]
+fn a_job_that_is_stopped_before_its_command_starts_goes_on_with_it() {
+    side_by_side(SHELLS, |shell| {
+        let mut scene = looked_at();
+        scene.set("SEGURA_LOG", "warn").set("SCRIPT", REPEATS);
+        scene.vault.fault(Fault::delay("sctm", 1_000).once());
+        let seat = Seat::of_shell(&scene, shell);
+        seat.types("\"$AGENT\" exec -- sh -c \"$SCRIPT\"\n");
+        until("the secret is asked for", || scene.count("GET /iso/sctm/secret/app") > 0);
+        seat.types(CTRL_Z);
+        assert_shell_listens(&seat, 1);
+        seat.types("fg\n");
+        let (command, _) = seat.pids(1);
+        until("the command has the terminal", || seat.foreground() == command);
+        seat.types("one\n");
+        seat.shows("got one\n");
+        seat.types(END);
+        assert_shell_listens(&seat, 2);
+    });
+}
+
+#[test]
+fn the_others_of_a_pipeline_can_read_from_the_terminal() {
+    below_shells("echo \"pid $$ $PPID\" >&2; exec sleep 600", |_, seat| {
+        let reader = "sh -c 'read -r line </dev/tty; echo \"got $line\"'";
+        seat.types(&format!("\"$AGENT\" exec -- sh -c \"$SCRIPT\" | {reader}\n"));
+        let (command, agent) = seat.pids(1);
+        seat.types("one\n");
+        seat.shows("got one\n");
+        seat.types(CTRL_C);
+        until("both have ended", || living(command).is_none() && living(agent).is_none());
+        assert_shell_listens(seat, 1);
+    });
+}
+
+#[test]
+fn a_pipeline_is_stopped_and_brought_back_as_one_job() {
+    below_shells("echo \"pid $$ $PPID\" >&2; exec sleep 600", |_, seat| {
+        seat.types("\"$AGENT\" exec -- sh -c \"$SCRIPT\" | cat\n");
+        let (command, agent) = seat.pids(1);
+        until("the shell has given it away", || seat.foreground() != seat.leader_pid());
+        seat.types(CTRL_Z);
+        until("both are stopped", || is_stopped(command) && is_stopped(agent));
+        assert_shell_listens(seat, 1);
+        seat.types("fg\n");
+        until("both go on", || !is_stopped(command) && !is_stopped(agent));
+        seat.types(CTRL_C);
+        assert_shell_listens(seat, 2);
+        until("both have ended", || living(command).is_none() && living(agent).is_none());
+    });
+}
+
+#[test]
+fn beside_a_job_of_a_shell_without_job_control_the_shell_reads_on() {
+    let scene = scene();
+    let script = "\"$AGENT\" exec -- sh -c 'echo \"pid $$ $PPID\"; exec sleep 600' & read -r line; echo \"got $line\"; kill $!; wait $!";
+    let seat = Seat::of(&scene, &["sh", "-c", script]);
+    seat.pids(1);
+    seat.types("one\n");
+    seat.shows("got one\n");
+    assert_eq!(seat.leader.ends().code, Some(143));
+}
