@@ -255,10 +255,7 @@ impl<'a> Supervisor<'a> {
         match action {
             Action::Nothing => {}
             Action::Forward(signal) => {
-                self.send(signal);
-                if self.policy.is_terminated() && !std::mem::replace(&mut self.told_to_end, true) {
-                    tracing::info!(%signal, "told to end: from now on the command is not started anew");
-                }
+                self.forward(signal);
             }
             Action::Continue | Action::Give => {
                 if let (Some(terminal), Some(child)) = (&mut self.terminal, &self.child) {
@@ -344,6 +341,17 @@ impl<'a> Supervisor<'a> {
         self.command.started(child.pid(), generation);
         tracing::info!(%generation, command = program.name(), pid = child.pid(), "started the command");
         Ok(child)
+    }
+
+    fn forward(&mut self, signal: Signal) {
+        self.send(signal);
+        if signal == QUIT {
+            // What was under way is over; it is asked for again at the next pass.
+            self.command.give_up();
+        }
+        if self.policy.is_terminated() && !std::mem::replace(&mut self.told_to_end, true) {
+            tracing::info!(%signal, "told to end: from now on the command is not started anew");
+        }
     }
 
     fn send(&self, signal: Signal) {

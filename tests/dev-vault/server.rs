@@ -122,14 +122,21 @@ async fn reserve(address: SocketAddr) -> Option<TcpSocket> {
 
 async fn up(
     listener: &mut Option<TcpListener>,
-    reserved: Option<TcpSocket>,
+    mut reserved: Option<TcpSocket>,
     address: SocketAddr,
 ) -> io::Result<()> {
-    if listener.is_none() {
-        *listener = Some(match reserved {
-            Some(socket) => socket.listen(1_024)?,
-            None => TcpListener::bind(address).await?,
-        });
+    let mut tries = 0..100;
+    while listener.is_none() {
+        let listening = match reserved.take() {
+            Some(socket) => socket.listen(1_024),
+            None => TcpListener::bind(address).await,
+        };
+        match listening {
+            Ok(listening) => *listener = Some(listening),
+            Err(error) if tries.next().is_none() => return Err(error),
+            // A process that is just being started may hold what listened there meanwhile.
+            Err(_) => sleep(Duration::from_millis(5)).await,
+        }
     }
     Ok(())
 }
