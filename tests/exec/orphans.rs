@@ -5,6 +5,7 @@ pub mod processes;
 use std::fs;
 use std::process::{Command, Stdio};
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -185,17 +186,26 @@ fn orphans_are_waited_for_before_the_command_starts() {
 
 #[test]
 fn children_that_it_was_started_with_are_waited_for() {
-    let scene = scene();
+    let mut scene = scene();
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let lock = fs::File::create(dir.path().join("lock")).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    scene.set("FOLDER", &dir_name(&dir));
     let agent = scene.agent(&["exec", "--", "sh", "-c", LISTENS]);
     let mut command = Command::new("sh");
-    let script = "sleep 600 & for n in 1 2 3 4 5 6 7 8; do : & done; read -r line; exec \"$@\"";
+    // flock(1) waits for its lock, not for children, and becomes the agent then.
+    let script = "for n in 1 2 3 4 5 6 7 8 9; do sleep 600 & done; \
+                  exec flock --no-fork \"$FOLDER/lock\" \"$@\"";
     command.args(["-c", script, "sh"]).arg(agent.get_program()).args(agent.get_args()).env_clear();
     command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let wrapped = Wrapped::spawn(command);
     let agent = wrapped.agent_pid();
+    let program = || fs::read_link(format!("/proc/{agent}/exe")).expect("it runs");
+    until("it waits for the lock", || program().ends_with("flock"));
+    kill_all_but(agent, children(agent)[0].pid);
     until("all but one have ended", || zombies(agent) == 8);
-    wrapped.told("");
+    flock(&lock, FlockOperation::Unlock).unwrap();
     let command = wrapped.started(1);
     until("those that have ended are waited for", || children(agent).len() == 2);
     kill_all_but(agent, command);

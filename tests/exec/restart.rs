@@ -7,6 +7,8 @@ mod terminated;
 
 use std::fs;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::exec::orphans::processes::{Wrapped, living};
 use crate::harness::{Scene, side_by_side, sidecar::for_a_while, until};
 use crate::tell::agent::{
@@ -19,9 +21,17 @@ const SPLAYING: &str = "the command is to be ended for it";
 const LONG: &str = "1000h";
 
 /// Leaves a process in its group that nobody waits for: it is gone for the group, yet not for the
-/// kernel, so that the next command is not started for a while.
-pub const LINGERS: &str = "trap 'exit 0' TERM; sh -c 'sleep 600 & exec setsid sleep 600' & \
-                       echo \"keeper $!\"";
+/// kernel, so that the next command is not started for a while. [`end_keepers`] ends the reason.
+pub const LINGERS: &str = "trap 'exit 0' TERM; sh -c 'sleep 60 & exec setsid sleep 60' & \
+                           echo \"keeper $!\"";
+
+/// Ends those that wait for nobody, by what their commands have said.
+pub fn end_keepers(said: &str) {
+    let keepers = said.lines().filter_map(|line| line.strip_prefix("keeper ")?.parse().ok());
+    for keeper in keepers.filter_map(Pid::from_raw) {
+        kill_process(keeper, Signal::KILL).ok();
+    }
+}
 
 /// A scene whose one secret is `app`, and is read again when it is looked at; a change has the
 /// command started anew at once.

@@ -8,7 +8,7 @@ use std::fs;
 use self::seat::{CTRL_C, CTRL_Z, END, Seat};
 use super::orphans::can_be_init;
 use super::orphans::processes::{is_gone, living};
-use super::restart::{LINGERS, change_now, looked_at};
+use super::restart::{LINGERS, change_now, end_keepers, looked_at};
 use crate::dev_vault::Fault;
 use crate::harness::{Scene, sidecar::for_a_while, until};
 use crate::tell::agent::until_told;
@@ -176,6 +176,7 @@ fn an_interrupt_between_the_halves_of_a_restart_is_the_end() {
     seat.types(CTRL_C);
     let shown = || seat.count("pid ");
     until("the agent ends, or starts another", || living(agent).is_none() || shown() == 2);
+    end_keepers(&seat.shown());
     assert_eq!(shown(), 1, "an interrupt is not lost");
     assert_eq!(seat.leader.ends().code, Some(130));
 }

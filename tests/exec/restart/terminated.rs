@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use rustix::process::Signal;
 
-use super::{LINGERS, LONG, SPLAYING, STOPPING, change_now, looked_at, until_watched};
+use super::{LINGERS, LONG, SPLAYING, STOPPING, change_now, end_keepers, looked_at, until_watched};
 use crate::exec::orphans::processes::{Wrapped, is_gone, living};
 use crate::harness::{Run, Scene, side_by_side, sidecar::for_a_while, until};
 use crate::tell::agent::generations;
@@ -105,7 +105,7 @@ fn a_termination_between_the_halves_of_a_restart_is_the_end() {
         until("the command is waited for", || is_gone(command));
         assert_eq!(wrapped.starts().len(), 1, "its group is not gone");
         wrapped.agent.send(signal);
-        assert_ends(wrapped, code, 1);
+        end_keepers(&assert_ends(wrapped, code, 1).stdout);
     });
 }
 
@@ -117,8 +117,9 @@ fn a_group_that_does_not_go_is_left_to_the_kernel_after_a_while() {
     until_watched(&scene);
     change_now(&scene, "two");
     wrapped.started(2);
-    wrapped.told("kill -KILL $!; exit 0");
-    assert_ends(wrapped, 0, 2);
+    // All of its group, so that nobody of it stays.
+    wrapped.told("kill -KILL 0");
+    end_keepers(&assert_ends(wrapped, 137, 2).stdout);
 }
 
 #[test]

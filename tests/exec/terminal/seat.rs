@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::{ffi::OsStr, thread};
+use std::{ffi::OsStr, io, thread};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
@@ -31,7 +31,26 @@ pub struct Seat {
     /// Who leads the session.
     pub leader: Sidecar,
     master: Arc<File>,
-    shown: Arc<Mutex<Vec<u8>>>,
+    screen: Arc<Screen>,
+}
+
+/// All that a terminal has shown; a test that fails has it shown once more.
+#[derive(Default)]
+struct Screen(Mutex<Vec<u8>>);
+
+impl Screen {
+    fn text(&self) -> String {
+        let shown = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        String::from_utf8_lossy(&shown).into_owned()
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            writeln!(io::stderr(), "the terminal has shown {:?}", self.text()).ok();
+        }
+    }
 }
 
 impl Seat {
@@ -50,15 +69,16 @@ impl Seat {
         }
         drop(slave);
         let leader = Sidecar::spawn(command);
-        let shown = Arc::new(Mutex::new(Vec::new()));
-        let (source, screen) = (Arc::downgrade(&master), Arc::clone(&shown));
+        let screen = Arc::<Screen>::default();
+        let (source, shown) = (Arc::downgrade(&master), Arc::downgrade(&screen));
         // It ends with the seat, or once nobody has the terminal open any more.
         thread::spawn(move || {
             while let Some(read) = source.upgrade().and_then(|master| read(&master)) {
-                screen.lock().unwrap_or_else(PoisonError::into_inner).extend(read);
+                let Some(screen) = shown.upgrade() else { break };
+                screen.0.lock().unwrap_or_else(PoisonError::into_inner).extend(read);
             }
         });
-        Self { _litter: Litter(number(&leader)), leader, master, shown }
+        Self { _litter: Litter(number(&leader)), leader, master, screen }
     }
 
     /// An agent that leads the session, around a shell that runs `script`.
@@ -92,16 +112,13 @@ impl Seat {
 
     /// All that the screen has shown.
     pub fn shown(&self) -> String {
-        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        String::from_utf8_lossy(&shown).into_owned()
+        self.screen.text()
     }
 
     /// Waits until this is shown.
     #[track_caller]
     pub fn shows(&self, part: &str) {
-        until(&format!("{part:?} is shown; see {:?}", self.shown()), || {
-            self.shown().contains(part)
-        });
+        until(&format!("{part:?} is shown"), || self.shown().contains(part));
     }
 
     /// How often a line begins like this.
