@@ -99,13 +99,6 @@ pub struct Received {
     pub by_kernel: bool,
 }
 
-impl Received {
-    /// A child has ended, stopped or gone on.
-    pub fn is_of_child(self) -> bool {
-        self.signal == CHLD && self.by_kernel
-    }
-}
-
 /// Signals, one by one, in place of their actions.
 #[derive(Debug)]
 pub struct Signals {
@@ -158,19 +151,5 @@ fn received(descriptor: &SignalFd) -> Option<Received> {
         if let Some(signal) = signal.filter(|_| !is_our_own) {
             return Some(Received { signal, by_kernel });
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::signal::CONT;
-
-    #[test]
-    fn only_the_kernels_own_tell_of_a_child() {
-        let received = |signal, by_kernel| Received { signal, by_kernel };
-        assert!(received(CHLD, true).is_of_child());
-        assert!(!received(CHLD, false).is_of_child());
-        assert!(!received(CONT, true).is_of_child());
     }
 }

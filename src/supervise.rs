@@ -52,7 +52,8 @@ fn ends_start(
     stop: Signal,
 ) -> Option<Signal> {
     let Received { signal, .. } = received;
-    if received.is_of_child() {
+    if signal == CHLD {
+        // Whoever sent it, the kernel may have merged its own with it.
         reaper.reap();
     } else if signals.ignores(signal) {
         tracing::debug!(%signal, "it is ignored, as it was when the agent was started");
@@ -177,11 +178,11 @@ impl<'a> Supervisor<'a> {
 
     /// Takes the signals that have come already: whoever was told to end must start nothing more.
     fn catch_up(&mut self) -> Result<(), Failure> {
-        while let Some(received) = self.signals.try_recv() {
-            if received.is_of_child() {
+        while let Some(Received { signal, .. }) = self.signals.try_recv() {
+            if signal == CHLD {
                 self.reaper.reap();
             } else {
-                let action = self.policy.on(Event::Signal(received.signal));
+                let action = self.policy.on(Event::Signal(signal));
                 self.act(action)?;
             }
         }
@@ -254,9 +255,7 @@ impl<'a> Supervisor<'a> {
         let mut then = None;
         match action {
             Action::Nothing => {}
-            Action::Forward(signal) => {
-                self.forward(signal);
-            }
+            Action::Forward(signal) => self.forward(signal),
             Action::Continue | Action::Give => {
                 if let (Some(terminal), Some(child)) = (&mut self.terminal, &self.child) {
                     if action == Action::Give {
