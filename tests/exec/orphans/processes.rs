@@ -73,6 +73,11 @@ pub struct Litter(pub i32);
 impl Drop for Litter {
     fn drop(&mut self) {
         let all = all();
+        // Its number may have passed to a process of another test, which is no child of ours.
+        let us = i32::try_from(std::process::id()).unwrap_or_default();
+        if all.iter().any(|stat| stat.pid == self.0 && stat.parent != us) {
+            return;
+        }
         let mut found: Vec<i32> = Vec::new();
         let mut next = vec![self.0];
         while let Some(pid) = next.pop() {
