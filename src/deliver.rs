@@ -64,7 +64,9 @@ type Working<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 /// One way to tell.
 trait Target {
     /// What can't work, or not yet, as things stand.
-    fn look(&mut self) -> Vec<Finding>;
+    fn look(&mut self) -> Vec<Finding> {
+        Vec::new()
+    }
 
     /// What has been said of it.
     fn health(&mut self) -> &mut Health;

@@ -12,7 +12,7 @@ use segura_agent::config::check::Checked;
 use segura_agent::config::exec::{Reading, Running, Whereabouts};
 use segura_agent::config::raw::Raw;
 use segura_agent::config::{self, Config, TERMINATION_LOG};
-use segura_agent::events::{Blocked, Terminations};
+use segura_agent::events::{Blocked, Signals, Terminations};
 use segura_agent::exit::{Exit, Failure};
 use segura_agent::modes::exec::Ended;
 use segura_agent::pod::{Mounted, SERVICE_ACCOUNT};
@@ -91,7 +91,7 @@ fn exec(raw: Raw, words: Vec<OsString>) -> Result<Exit, Failure> {
         Role::Reader(reading) => {
             warn(&reading.warnings);
             run(async || {
-                let signals = blocked.listen().map_err(|error| bug("listen to signals", &error))?;
+                let signals = take(blocked)?;
                 let command = modes::exec::Command { program, running: &reading.running, signals };
                 modes::exec::read(&reading, command).await
             })
@@ -99,7 +99,7 @@ fn exec(raw: Raw, words: Vec<OsString>) -> Result<Exit, Failure> {
         Role::Agent(config, keeping, running, store) => {
             warn(&config.warnings);
             run(async || {
-                let signals = blocked.listen().map_err(|error| bug("listen to signals", &error))?;
+                let signals = take(blocked)?;
                 let command = modes::exec::Command { program, running: &running, signals };
                 modes::exec::run(&config, &keeping, store, command).await
             })
@@ -162,6 +162,10 @@ fn run<T>(mode: impl AsyncFnOnce() -> Result<T, Failure>) -> Result<T, Failure> 
 
 fn listen() -> Result<Terminations, Failure> {
     Terminations::listen().map_err(|error| bug("listen to signals", &error))
+}
+
+fn take(blocked: Blocked) -> Result<Signals, Failure> {
+    blocked.listen().map_err(|error| bug("listen to signals", &error))
 }
 
 fn invalid(problems: &config::Problems) -> Failure {

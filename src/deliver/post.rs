@@ -80,10 +80,6 @@ impl Post {
 }
 
 impl Target for Post {
-    fn look(&mut self) -> Vec<Finding> {
-        Vec::new()
-    }
-
     fn health(&mut self) -> &mut Health {
         &mut self.health
     }

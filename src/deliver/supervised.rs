@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use tokio::sync::Notify;
 
-use super::{Finding, Health, Order, Target, Working};
+use super::{Health, Order, Target, Working};
 use crate::model::Generation;
 
 /// The command under supervision: what telling asks of supervision, and what that has done.
@@ -77,10 +77,6 @@ impl Anew {
 }
 
 impl Target for Anew {
-    fn look(&mut self) -> Vec<Finding> {
-        Vec::new()
-    }
-
     fn health(&mut self) -> &mut Health {
         &mut self.health
     }

@@ -51,8 +51,6 @@ pub async fn run(
     command: Command<'_>,
 ) -> Result<Ended, Failure> {
     let reaper = Reaper::told(command.signals.mask());
-    // Whoever became the agent may have left children that have ended.
-    reaper.reap();
     if config.renew == RenewInterval::Off && !keeping.give_back {
         let Command { program, running, mut signals } = command;
         let launch = Launch::new(program, store.published(), running);
@@ -113,7 +111,6 @@ async fn supervise(
 pub async fn read(reading: &Reading, command: Command<'_>) -> Result<Ended, Failure> {
     let Command { program, running, mut signals } = command;
     let reaper = Reaper::told(signals.mask());
-    reaper.reap();
     let mut follower = Follower::new(&reading.dir, WATCHES_AFTER);
     let launch = Launch::new(program, follower.published(), running);
     launch.prove()?;

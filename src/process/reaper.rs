@@ -58,7 +58,10 @@ impl Reaper {
 
     /// One whose [`Reaper::reap`] is called at each `SIGCHLD`; children block what `mask` holds.
     pub fn told(mask: Mask) -> Self {
-        Self::new(Kind::Told, mask)
+        let reaper = Self::new(Kind::Told, mask);
+        // Whoever became this process may have left children that have ended.
+        reaper.reap();
+        reaper
     }
 
     fn new(kind: Kind, mask: Mask) -> Self {
