@@ -67,8 +67,8 @@ fn wait_until_trusted(scene: &Scene) {
     until("it has read twice", || scene.count(READ) >= reads + 2);
 }
 
-/// Changes the bytes of the authority's file, and nothing else: the sidecar looks again.
-fn poke(scene: &Scene) {
+/// Changes the bytes of the authority's file, and nothing else: the agent looks again.
+pub fn poke(scene: &Scene) {
     let file = scene.vault.ca_file();
     let mut pem = fs::read(&file).expect("it is there");
     pem.push(b'\n');

@@ -5,12 +5,11 @@ mod kept;
 mod otherwise;
 mod terminated;
 
-use std::fs;
-
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::exec::orphans::processes::{Wrapped, living};
 use crate::harness::{Scene, side_by_side, sidecar::for_a_while, until};
+pub use crate::sidecar::poke as look_again;
 use crate::tell::agent::{
     change, change_with_ttl, eventually, generations, settle, until_published, until_told,
 };
@@ -41,16 +40,6 @@ pub fn looked_at() -> Scene {
     scene.set("SEGURA_RENEW_INTERVAL", "10m").set("SEGURA_RESTART_SPLAY", "0s");
     scene.set("PATH", "/usr/bin:/bin");
     scene
-}
-
-/// Changes the bytes of the authority's file, and nothing else: the agent looks again.
-pub fn look_again(scene: &Scene) {
-    let file = scene.vault.ca_file();
-    let mut pem = fs::read(&file).expect("it is there");
-    pem.push(b'\n');
-    let next = file.with_extension("next");
-    fs::write(&next, pem).expect("the vault's directory is ours");
-    fs::rename(next, file).expect("the vault's directory is ours");
 }
 
 /// Gives the secret another value, which the agent soon reads.
