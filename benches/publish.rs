@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use segura_agent::model::{Bundle, Item, SecretName, SecretSet};
 use segura_agent::pass::{Publisher, Remarked};
+use segura_agent::render::env::Dialect;
 use segura_agent::render::name::{Case, Variables};
 use segura_agent::render::{Collision, Layout};
 use segura_agent::schedule::RenewInterval;
@@ -74,7 +75,10 @@ fn layout() -> Outcome<Layout> {
     Ok(Layout {
         files: true,
         env: None,
+        dialect: Dialect::Shell,
         json: None,
+        yaml: None,
+        properties: None,
         environment: false,
         variables,
         collision: Collision::Last,

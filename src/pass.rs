@@ -44,6 +44,8 @@ impl PublishError {
                 let exit = match error {
                     RenderError::Variable { .. }
                     | RenderError::Disagreement { .. }
+                    | RenderError::Env { .. }
+                    | RenderError::Property { .. }
                     | RenderError::TooLong { .. } => Exit::Settings,
                     RenderError::Clash { .. } | RenderError::Nul { .. } => Exit::Nonsense,
                 };
@@ -99,7 +101,12 @@ impl Remarked {
                 "entries of {identity} disagree about {keys}: the last one's value stands under the key, each under its number"
             )
         });
-        for remark in bundle.remarks.iter().cloned().chain(disagree) {
+        let left_out = rendering.left_out.iter().map(|name| {
+            format!(
+                "{name} is empty, which the kubelet takes for missing: the env file leaves it out"
+            )
+        });
+        for remark in bundle.remarks.iter().cloned().chain(disagree).chain(left_out) {
             if self.0.len() < MOST_REMARKS && self.0.insert(remark.clone()) {
                 tracing::warn!("{remark}");
             }

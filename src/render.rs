@@ -9,6 +9,8 @@ pub mod environment;
 mod files;
 mod json;
 pub mod name;
+mod properties;
+mod yaml;
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,14 +35,42 @@ pub struct Layout {
     pub files: bool,
     /// An env file of this name.
     pub env: Option<String>,
+    /// In which dialect.
+    pub dialect: env::Dialect,
     /// A JSON file of this name.
     pub json: Option<String>,
+    /// A YAML file of this name.
+    pub yaml: Option<String>,
+    /// A `.properties` file of this name.
+    pub properties: Option<String>,
     /// A command's environment, which has to be able to hold everything.
     pub environment: bool,
     /// How variables are named.
     pub variables: name::Variables,
     /// When entries disagree.
     pub collision: Collision,
+}
+
+impl Layout {
+    /// The files that hold more than one value, by name.
+    pub fn documents(&self) -> impl Iterator<Item = &str> {
+        let all = [&self.env, &self.json, &self.yaml, &self.properties];
+        all.into_iter().flatten().map(String::as_str)
+    }
+
+    /// The same without any output, for a set that holds nothing.
+    #[must_use]
+    pub fn without_outputs(&self) -> Self {
+        Self {
+            files: false,
+            env: None,
+            json: None,
+            yaml: None,
+            properties: None,
+            environment: false,
+            ..self.clone()
+        }
+    }
 }
 
 /// The path of a published file inside the output directory, ordered folder by folder.
@@ -125,6 +155,8 @@ pub struct Rendering<'a> {
     pub files: FileSet<'a>,
     /// Keys on which entries disagree, by secret.
     pub collisions: Vec<(SecretName, String)>,
+    /// Variables that the env file leaves out, because its reader takes empty ones for missing.
+    pub left_out: Vec<String>,
 }
 
 /// Why secrets can't be rendered. Never holds a value.
@@ -166,6 +198,30 @@ pub enum RenderError {
         /// The key in question.
         key: String,
     },
+    /// A value that the env file's dialect can't carry.
+    #[error(
+        "the value of {key:?} of {identity} can't stand in an env file of the dialect {dialect}: {reason}"
+    )]
+    Env {
+        /// The secret it belongs to.
+        identity: SecretName,
+        /// The key in question.
+        key: String,
+        /// `SEGURA_ENV_DIALECT`.
+        dialect: env::Dialect,
+        /// What is against it.
+        reason: &'static str,
+    },
+    /// Two keys become one property.
+    #[error("{first} and {second} both become the property {property}")]
+    Property {
+        /// The property's name.
+        property: String,
+        /// Who has it.
+        first: String,
+        /// Who wants it too.
+        second: String,
+    },
     /// A value that no environment has room for.
     #[error("the value of {key:?} of {identity} is longer than a variable may be (128 KiB)")]
     TooLong {
@@ -192,6 +248,10 @@ impl RenderError {
             Self::Nul { .. } => {
                 "leave `env` out of SEGURA_OUTPUT, and set SEGURA_EXEC_ENV=false: files carry every byte"
             }
+            Self::Env { .. } => {
+                "publish it as a file (SEGURA_OUTPUT=files), keep it as base64 in the vault, or use SEGURA_ENV_DIALECT=shell"
+            }
+            Self::Property { .. } => "rename one of them in the vault, or publish them as files",
             Self::TooLong { .. } => "set SEGURA_EXEC_ENV=false: files carry any length",
         }
     }
@@ -254,20 +314,30 @@ pub fn render<'a>(bundle: &'a Bundle, layout: &Layout) -> Result<Rendering<'a>, 
     if layout.files {
         files::render(bundle, &mut claims)?;
     }
+    let mut left_out = Vec::new();
     if let Some(file) = &layout.env {
-        let content = env::render(bundle, &layout.variables)?;
-        claims.add(file.clone(), "the env file".to_owned(), Content::Made(content))?;
+        let rendered = env::render(bundle, &layout.variables, layout.dialect)?;
+        left_out = rendered.left_out;
+        claims.add(file.clone(), "the env file".to_owned(), Content::Made(rendered.bytes))?;
     }
     if let Some(file) = &layout.json {
         let content = json::render(bundle);
         claims.add(file.clone(), "the JSON file".to_owned(), Content::Made(content))?;
+    }
+    if let Some(file) = &layout.yaml {
+        let content = yaml::render(bundle);
+        claims.add(file.clone(), "the YAML file".to_owned(), Content::Made(content))?;
+    }
+    if let Some(file) = &layout.properties {
+        let content = properties::render(bundle)?;
+        claims.add(file.clone(), "the properties file".to_owned(), Content::Made(content))?;
     }
     if layout.environment {
         environment::prove(bundle, &layout.variables)?;
     }
     let own = Content::Made(bundle::write(bundle));
     claims.add(bundle::FILE.to_owned(), "the agent".to_owned(), own)?;
-    Ok(Rendering { files: claims.finish()?, collisions })
+    Ok(Rendering { files: claims.finish()?, collisions, left_out })
 }
 
 fn disagreements(
@@ -328,7 +398,10 @@ pub(crate) mod tests {
         Layout {
             files: has("files"),
             env: has("env").then(|| "secrets.env".to_owned()),
+            dialect: env::Dialect::Shell,
             json: has("json").then(|| "secrets.json".to_owned()),
+            yaml: has("yaml").then(|| "secrets.yaml".to_owned()),
+            properties: has("properties").then(|| "secrets.properties".to_owned()),
             environment: has("environment"),
             variables: name::Variables::new("{key}", name::Case::Keep).unwrap(),
             collision: Collision::Last,

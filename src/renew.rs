@@ -174,13 +174,7 @@ impl<'a> Renewer<'a> {
             remarked,
             notified,
             behind: false,
-            nothing: Layout {
-                files: false,
-                env: None,
-                json: None,
-                environment: false,
-                ..config.layout.clone()
-            },
+            nothing: config.layout.without_outputs(),
         };
         for name in unsettled {
             renewer.memory.entry(name).or_default().unsure = true;

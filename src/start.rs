@@ -220,8 +220,7 @@ impl<'a> Start<'a> {
     fn prove(&self) -> Result<(), Failure> {
         let identities = self.config.wanted.identities.iter().map(SecretName::top);
         let identities = identities.filter(|_| self.config.layout.files);
-        let outputs = [&self.config.layout.env, &self.config.layout.json];
-        let outputs = outputs.into_iter().flatten().map(String::as_str);
+        let outputs = self.config.layout.documents();
         self.store.prove(identities.chain(outputs)).map_err(|error| error.failure())
     }
 

@@ -61,14 +61,6 @@ impl Reader {
 
     /// What is understood elsewhere or later: here only typos are told.
     pub(super) fn elsewhere(&mut self, raw: &Raw) {
-        let dialect = self.text(
-            "SEGURA_ENV_DIALECT",
-            raw.segura_env_dialect.as_deref(),
-            one_of(&["shell", "dotenv", "docker", "k8s"], "`shell`, `dotenv`, `docker` or `k8s`"),
-        );
-        if dialect.is_some_and(|dialect| dialect != "shell") {
-            self.problem("SEGURA_ENV_DIALECT", "only `shell` is in this version");
-        }
         if !self.runs_command {
             self.running(raw);
         }
@@ -93,13 +85,6 @@ impl Reader {
             }
         }
     }
-}
-
-fn one_of<'a>(
-    words: &'a [&'a str],
-    shape: parse::Shape,
-) -> impl Fn(&str) -> Result<&'a str, parse::Shape> {
-    move |text| words.iter().copied().find(|word| *word == text).ok_or(shape)
 }
 
 /// What a command that is run on a change is given: nothing that leads to the vault.

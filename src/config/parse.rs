@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
+use crate::render::env::Dialect;
 use crate::render::name::Case;
 use crate::signal::Signal;
 
@@ -94,6 +95,14 @@ pub fn case(text: &str) -> Result<Case, Shape> {
         "upper" => Ok(Case::Upper),
         _ => Err("`keep` or `upper`"),
     }
+}
+
+/// Reads the dialect of the env file.
+pub fn dialect(text: &str) -> Result<Dialect, Shape> {
+    [Dialect::Shell, Dialect::Dotenv, Dialect::Docker, Dialect::Kubernetes]
+        .into_iter()
+        .find(|dialect| dialect.as_str() == text)
+        .ok_or("`shell`, `dotenv`, `docker` or `k8s`")
 }
 
 /// Reads a command: a JSON array of strings, the first of which is not empty.

@@ -10,6 +10,8 @@ use crate::render::name::{Case, Variables};
 use crate::render::{Collision, Layout};
 use crate::settings::{Access, Disk, Output, Wanted};
 
+const OUTPUTS: Shape = "a comma list of `files`, `env`, `json`, `yaml` and `properties`";
+
 /// What a pattern for the names of variables must be.
 pub(super) const PATTERN: Shape = "a pattern that holds {key}, and {identity} if you like";
 
@@ -17,28 +19,37 @@ impl Reader {
     pub(super) fn layout(&mut self, raw: &Raw, wanted: Option<&Wanted>) -> Option<Layout> {
         let env_file = self.name("SEGURA_ENV_FILE", raw.segura_env_file.as_deref());
         let json_file = self.name("SEGURA_JSON_FILE", raw.segura_json_file.as_deref());
-        self.name("SEGURA_YAML_FILE", raw.segura_yaml_file.as_deref());
-        self.name("SEGURA_PROPERTIES_FILE", raw.segura_properties_file.as_deref());
-        let (mut files, mut env, mut json) = (false, None, None);
+        let yaml_file = self.name("SEGURA_YAML_FILE", raw.segura_yaml_file.as_deref());
+        let properties_file =
+            self.name("SEGURA_PROPERTIES_FILE", raw.segura_properties_file.as_deref());
+        let named = |file: &Option<String>, default: &str| {
+            Some(file.clone().unwrap_or_else(|| default.to_owned()))
+        };
+        let mut files = false;
+        let (mut env, mut json, mut yaml, mut properties) = (None, None, None, None);
         for output in raw.segura_output.as_deref().unwrap_or("files").split(',').map(str::trim) {
             match output {
                 "files" => files = true,
-                "env" => env = Some(env_file.clone().unwrap_or_else(|| "secrets.env".into())),
-                "json" => json = Some(json_file.clone().unwrap_or_else(|| "secrets.json".into())),
-                "yaml" | "properties" => {
-                    self.problem("SEGURA_OUTPUT", format!("`{output}` is not in this version"));
-                }
+                "env" => env = named(&env_file, "secrets.env"),
+                "json" => json = named(&json_file, "secrets.json"),
+                "yaml" => yaml = named(&yaml_file, "secrets.yaml"),
+                "properties" => properties = named(&properties_file, "secrets.properties"),
                 "none" if self.runs_command && self.writes_nothing(raw) => {}
                 "none" if self.runs_command => {
                     self.problem("SEGURA_OUTPUT", "`none` must stand alone");
                 }
                 "none" => self.problem("SEGURA_OUTPUT", "`none` is for exec alone"),
-                _ => self.wrong("SEGURA_OUTPUT", "a comma list of `files`, `env` and `json`"),
+                _ => self.wrong("SEGURA_OUTPUT", OUTPUTS),
             }
         }
-        if env.is_some() && env == json {
-            self.problem("SEGURA_JSON_FILE", "must not be the name that SEGURA_ENV_FILE has");
-        }
+        self.names_apart(&[
+            ("SEGURA_ENV_FILE", &env),
+            ("SEGURA_JSON_FILE", &json),
+            ("SEGURA_YAML_FILE", &yaml),
+            ("SEGURA_PROPERTIES_FILE", &properties),
+        ]);
+        let dialect = raw.segura_env_dialect.as_deref();
+        let dialect = self.text("SEGURA_ENV_DIALECT", dialect, parse::dialect).unwrap_or_default();
         let variables = self.variables(raw, wanted);
         let collision =
             self.text("SEGURA_COLLISION", raw.segura_collision.as_deref(), |text| match text {
@@ -49,7 +60,32 @@ impl Reader {
         let collision = collision.unwrap_or(Collision::Last);
         // A typo in it is told where it is read.
         let environment = self.runs_command && raw.segura_exec_env.as_deref() != Some("false");
-        Some(Layout { files, env, json, environment, variables: variables?, collision })
+        let variables = variables?;
+        Some(Layout {
+            files,
+            env,
+            dialect,
+            json,
+            yaml,
+            properties,
+            environment,
+            variables,
+            collision,
+        })
+    }
+
+    /// Two outputs must not want one file.
+    fn names_apart(&mut self, outputs: &[(&str, &Option<String>)]) {
+        let mut taken: Vec<(&str, &str)> = Vec::new();
+        for (variable, file) in outputs {
+            let Some(file) = file else { continue };
+            match taken.iter().find(|(_, other)| other == file) {
+                Some((other, _)) => {
+                    self.problem(variable, format!("must not be the name that {other} has"));
+                }
+                None => taken.push((variable, file)),
+            }
+        }
     }
 
     fn name(&mut self, variable: &str, value: Option<&str>) -> Option<String> {

@@ -1,7 +1,6 @@
-//! The env file, in the dialect that POSIX shells and systemd's `EnvironmentFile` read alike.
-//!
-//! A value stands in single quotes, in which both take every byte as it is; a single quote itself
-//! stands in double quotes between them (`'"'"'`), because systemd reads `'\''` otherwise.
+//! The env file, in the dialect of who reads it: exact to the byte, or refused by name.
+
+use std::fmt;
 
 use super::RenderError;
 use super::json::size;
@@ -9,87 +8,254 @@ use super::name::Variables;
 use crate::model::Bundle;
 use crate::secret::{Secret, SecretBuf};
 
+/// Who reads the env file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// POSIX shells (`.`) and systemd's `EnvironmentFile`, alike.
+    #[default]
+    Shell,
+    /// What shells, systemd and the dotenv parsers of node, Python and Ruby read alike.
+    Dotenv,
+    /// `--env-file` of docker and podman: names and values as they are, one a line.
+    Docker,
+    /// The kubelet's `fileKeyRef`.
+    Kubernetes,
+}
+
+impl Dialect {
+    /// The word of the setting.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Shell => "shell",
+            Self::Dotenv => "dotenv",
+            Self::Docker => "docker",
+            Self::Kubernetes => "k8s",
+        }
+    }
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Docker reads lines into a buffer of this size (`bufio.MaxScanTokenSize`), the newline included.
+const DOCKER_LINE: usize = 64 * 1024 - 1;
+/// The kubelet's limits for a name, a value and a file (KEP-3721).
+const KUBELET: (usize, usize, usize) = (128, 32 * 1024, 64 * 1024);
+
+/// A rendered env file.
+#[derive(Debug)]
+pub(super) struct Rendered {
+    /// One assignment a variable, in the order of their names.
+    pub(super) bytes: Secret<Vec<u8>>,
+    /// Variables that the reader could not tell from missing ones, and that are left out.
+    pub(super) left_out: Vec<String>,
+}
+
 /// Writes one assignment a variable, in the order of their names.
 pub(super) fn render(
     bundle: &Bundle,
     variables: &Variables,
-) -> Result<Secret<Vec<u8>>, RenderError> {
+    dialect: Dialect,
+) -> Result<Rendered, RenderError> {
     let mut bytes = SecretBuf::with_capacity(size(bundle));
-    for (name, (identity, key, value)) in
-        variables.assign(bundle.secrets.iter().map(|(name, set)| (name, set.flat())))?
-    {
-        let value = value.expose().as_bytes();
-        if value.contains(&0) {
+    let mut left_out = Vec::new();
+    let secrets = bundle.secrets.iter().map(|(name, set)| (name, set.flat()));
+    for (name, (identity, key, value)) in variables.assign(secrets)? {
+        let value = value.expose().as_str();
+        let refused = |reason| RenderError::Env {
+            identity: identity.clone(),
+            key: key.to_owned(),
+            dialect,
+            reason,
+        };
+        if value.contains('\0') {
             return Err(RenderError::Nul { identity: identity.clone(), key: key.to_owned() });
         }
-        bytes.push(name.as_bytes());
-        bytes.push(b"='");
-        for (n, piece) in value.split(|byte| *byte == b'\'').enumerate() {
-            if n > 0 {
-                bytes.push(br#"'"'"'"#);
-            }
-            bytes.push(piece);
+        if dialect == Dialect::Kubernetes && value.is_empty() {
+            left_out.push(name);
+            continue;
         }
-        bytes.push(b"'\n");
+        bytes.push(name.as_bytes());
+        bytes.push(b"=");
+        match dialect {
+            Dialect::Shell => shell(&mut bytes, value),
+            Dialect::Dotenv => dotenv(&mut bytes, value).map_err(refused)?,
+            Dialect::Docker => docker(&mut bytes, &name, value).map_err(refused)?,
+            Dialect::Kubernetes => kubelet(&mut bytes, &name, value).map_err(refused)?,
+        }
+        bytes.push(b"\n");
+        if dialect == Dialect::Kubernetes && bytes.len() > KUBELET.2 {
+            return Err(refused("with it the file is longer than 64 KiB"));
+        }
     }
-    Ok(bytes.into_secret())
+    Ok(Rendered { bytes: bytes.into_secret(), left_out })
+}
+
+/// A value stands in single quotes, in which shells and systemd take every byte as it is; a single
+/// quote itself stands in double quotes between them, because systemd reads `'\''` otherwise.
+fn shell(bytes: &mut SecretBuf, value: &str) {
+    bytes.push(b"'");
+    for (n, piece) in value.split('\'').enumerate() {
+        if n > 0 {
+            bytes.push(br#"'"'"'"#);
+        }
+        bytes.push(piece.as_bytes());
+    }
+    bytes.push(b"'");
+}
+
+/// In single quotes, but for what one reader or another takes otherwise there; a value with a single
+/// quote in double quotes, which take even less alike.
+fn dotenv(bytes: &mut SecretBuf, value: &str) -> Result<(), &'static str> {
+    if value.contains('\r') {
+        return Err("it holds a carriage return, which some readers take for a newline");
+    }
+    if value.contains('\'') {
+        if value.contains(['"', '\\', '$', '`']) {
+            return Err(
+                "it holds a single quote and one of \" \\ $ `, which no quoting carries everywhere",
+            );
+        }
+        quoted(bytes, "\"", value);
+        return Ok(());
+    }
+    if value.contains("\\\\") || value.ends_with('\\') {
+        return Err(
+            "it holds two backslashes in a row or ends with one, which some readers take for one or none",
+        );
+    }
+    if value.contains("${") {
+        return Err("it holds ${, which some readers take for a variable");
+    }
+    quoted(bytes, "'", value);
+    Ok(())
+}
+
+/// As it is: quotes would be part of the value.
+fn docker(bytes: &mut SecretBuf, name: &str, value: &str) -> Result<(), &'static str> {
+    if value.contains(['\n', '\r']) {
+        return Err("it holds a line break, at which the value would end");
+    }
+    if name.len() + 1 + value.len() > DOCKER_LINE {
+        return Err("its line is longer than 64 KiB");
+    }
+    bytes.push(value.as_bytes());
+    Ok(())
+}
+
+/// In single quotes, which it has no way to write inside of them.
+fn kubelet(bytes: &mut SecretBuf, name: &str, value: &str) -> Result<(), &'static str> {
+    if value.contains('\'') {
+        return Err("it holds a single quote, which can't be written");
+    }
+    if name.len() > KUBELET.0 {
+        return Err("its variable's name is longer than 128 bytes");
+    }
+    if value.len() > KUBELET.1 {
+        return Err("it is longer than 32 KiB");
+    }
+    quoted(bytes, "'", value);
+    Ok(())
+}
+
+fn quoted(bytes: &mut SecretBuf, quote: &str, value: &str) {
+    for piece in [quote, value, quote] {
+        bytes.push(piece.as_bytes());
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
     use super::super::name::Case;
     use super::super::tests::bundle;
     use super::*;
 
-    fn rendered(value: &str) -> Result<Vec<u8>, RenderError> {
-        let bundle = bundle(&[("s", &[&[("K", value)]])]);
-        let variables = Variables::new("{key}", Case::Keep).unwrap();
-        render(&bundle, &variables).map(|bytes| bytes.expose().clone())
+    fn render_one(key: &str, value: &str, dialect: Dialect) -> Result<Rendered, RenderError> {
+        let bundle = bundle(&[("s", &[&[(key, value)]])]);
+        render(&bundle, &Variables::new("{key}", Case::Keep).unwrap(), dialect)
+    }
+
+    fn rendered(value: &str, dialect: Dialect) -> Option<String> {
+        let rendered = render_one("K", value, dialect).ok()?;
+        Some(String::from_utf8(rendered.bytes.expose().clone()).unwrap())
     }
 
     #[test]
-    fn quotes_are_written_so_that_systemd_reads_them_too() {
-        assert_eq!(rendered("a'b").unwrap(), b"K='a'\"'\"'b'\n");
-        assert_eq!(rendered("").unwrap(), b"K=''\n");
-    }
-
-    #[test]
-    fn nul_is_refused_by_name() {
-        let error = rendered("a\0b").unwrap_err();
-        assert!(error.to_string().contains("\"K\" of s"), "{error}");
-    }
-
-    #[test]
-    fn a_shell_reads_back_every_value() {
-        for value in [
-            "plain",
-            "",
-            " lead trail ",
-            "it's",
-            "''",
-            "\"double\"",
-            "my$ecretP@ss!",
-            "`id`",
-            "$(id)",
-            "back\\slash\\",
-            "line\nbreak",
-            "tab\tcr\r",
-            "\u{1}\u{7f}",
-            "çã \u{1f511}",
-            "#hash",
-            "a=b;c",
+    fn each_dialect_writes_as_its_readers_read() {
+        use Dialect::{Docker, Dotenv, Kubernetes, Shell};
+        for (value, dialect, expected) in [
+            ("a'b", Shell, Some("K='a'\"'\"'b'\n")),
+            ("", Shell, Some("K=''\n")),
+            ("a\r\n$\\", Shell, Some("K='a\r\n$\\'\n")),
+            ("plain #1 $x `y`", Dotenv, Some("K='plain #1 $x `y`'\n")),
+            ("it's", Dotenv, Some("K=\"it's\"\n")),
+            ("it's $5", Dotenv, None),
+            ("a\\b", Dotenv, Some("K='a\\b'\n")),
+            ("a\\\\b", Dotenv, None),
+            ("a\\", Dotenv, None),
+            ("a\r", Dotenv, None),
+            ("${a}", Dotenv, None),
+            ("", Dotenv, Some("K=''\n")),
+            ("'\"$`\\", Docker, Some("K='\"$`\\\n")),
+            ("a\nb", Docker, None),
+            ("a\rb", Docker, None),
+            ("", Docker, Some("K=\n")),
+            ("a\nb\"\\$", Kubernetes, Some("K='a\nb\"\\$'\n")),
+            ("it's", Kubernetes, None),
+            ("", Kubernetes, Some("")),
         ] {
-            let dir = tempfile::tempdir().unwrap();
-            let file = dir.path().join("secrets.env");
-            std::fs::write(&file, rendered(value).unwrap()).unwrap();
-            let output = Command::new("sh")
-                .args(["-c", ". \"$1\"; printf %s \"$K\"", "sh"])
-                .arg(&file)
-                .output()
-                .unwrap();
-            assert_eq!(output.stdout, value.as_bytes(), "{value:?}");
+            assert_eq!(rendered(value, dialect).as_deref(), expected, "{dialect} {value:?}");
         }
+    }
+
+    #[test]
+    fn a_refusal_names_the_key_and_the_reason_and_never_the_value() {
+        for (value, dialect, reason) in [
+            ("canary\r", Dialect::Dotenv, "carriage return"),
+            ("canary\n", Dialect::Docker, "line break"),
+            ("canary'", Dialect::Kubernetes, "single quote"),
+        ] {
+            let error = render_one("the-key", value, dialect).unwrap_err();
+            let told = error.to_string();
+            assert!(told.contains("\"the-key\" of s") && told.contains(reason), "{told}");
+            assert!(told.contains(dialect.as_str()) && !told.contains("canary"), "{told}");
+            assert!(error.hint().contains("base64") && error.hint().contains("files"));
+        }
+        for dialect in [Dialect::Shell, Dialect::Dotenv, Dialect::Docker, Dialect::Kubernetes] {
+            let error = render_one("K", "a\0b", dialect).unwrap_err();
+            assert!(matches!(error, RenderError::Nul { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn limits_are_those_of_the_reader() {
+        let fits = |key: &str, length: usize, dialect| {
+            render_one(key, &"x".repeat(length), dialect).is_ok()
+        };
+        assert!(fits("K", DOCKER_LINE - 2, Dialect::Docker));
+        assert!(!fits("K", DOCKER_LINE - 1, Dialect::Docker));
+        assert!(fits("K", KUBELET.1, Dialect::Kubernetes));
+        assert!(!fits("K", KUBELET.1 + 1, Dialect::Kubernetes));
+        assert!(fits(&"k".repeat(KUBELET.0), 1, Dialect::Kubernetes));
+        assert!(!fits(&"k".repeat(KUBELET.0 + 1), 1, Dialect::Kubernetes));
+        assert!(fits("K", 1_000_000, Dialect::Dotenv));
+        let value = "x".repeat(30_000);
+        let entry = [("A", value.as_str()), ("B", &value), ("C", &value)];
+        let bundle = bundle(&[("s", &[&entry])]);
+        let variables = Variables::new("{key}", Case::Keep).unwrap();
+        let error = render(&bundle, &variables, Dialect::Kubernetes).unwrap_err();
+        assert!(error.to_string().contains("\"C\" of s"), "{error}");
+    }
+
+    #[test]
+    fn what_the_kubelet_takes_for_missing_is_left_out_and_named() {
+        let bundle = bundle(&[("s", &[&[("A", ""), ("B", "x"), ("C", "")]])]);
+        let variables = Variables::new("{key}", Case::Keep).unwrap();
+        let rendered = render(&bundle, &variables, Dialect::Kubernetes).unwrap();
+        assert_eq!(rendered.left_out, ["A", "C"]);
+        assert_eq!(rendered.bytes.expose(), b"B='x'\n");
     }
 }

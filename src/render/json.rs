@@ -18,18 +18,22 @@ impl Serialize for Exposed<'_> {
 
 /// Writes the document, keys in order, with a final newline.
 pub(super) fn render(bundle: &Bundle) -> Secret<Vec<u8>> {
-    let document: BTreeMap<&str, BTreeMap<&str, Exposed<'_>>> = bundle
-        .secrets
-        .iter()
-        .map(|(identity, set)| {
-            let flat = set.flat().into_iter().map(|(key, value)| (key, Exposed(value)));
-            (identity.as_str(), flat.collect())
-        })
-        .collect();
     let mut bytes = SecretBuf::with_capacity(size(bundle));
-    serde_json::to_writer(&mut bytes, &document).expect("strings by strings, into memory");
+    serde_json::to_writer(&mut bytes, &document(bundle)).expect("strings by strings, into memory");
     bytes.push(b"\n");
     bytes.into_secret()
+}
+
+/// Values by identity and key.
+pub(super) type Document<'a> = BTreeMap<&'a str, BTreeMap<&'a str, Exposed<'a>>>;
+
+/// What the document says, in the order in which it says it.
+pub(super) fn document(bundle: &Bundle) -> Document<'_> {
+    let secrets = bundle.secrets.iter().map(|(identity, set)| {
+        let flat = set.flat().into_iter().map(|(key, value)| (key, Exposed(value)));
+        (identity.as_str(), flat.collect())
+    });
+    secrets.collect()
 }
 
 /// Roughly what a document of this bundle takes, so that its buffer rarely moves.

@@ -1,0 +1,97 @@
+//! One `.properties` file, as `java.util.Properties` reads it: keys `identity.key`, flattened.
+//!
+//! All of it is ASCII, because readers disagree about the file's encoding; everything else is
+//! escaped as UTF-16, as Java writes it.
+
+use std::collections::BTreeMap;
+
+use super::RenderError;
+use super::json::size;
+use crate::model::Bundle;
+use crate::secret::{Secret, SecretBuf};
+
+/// Writes one line a key, in order; two keys that become one are an error.
+pub(super) fn render(bundle: &Bundle) -> Result<Secret<Vec<u8>>, RenderError> {
+    let mut properties = BTreeMap::new();
+    for (identity, set) in &bundle.secrets {
+        for (key, value) in set.flat() {
+            let name = format!("{identity}.{key}");
+            if let Some((other, other_key, _)) = properties.get(&name) {
+                return Err(RenderError::Property {
+                    first: format!("{other_key:?} of {other}"),
+                    second: format!("{key:?} of {identity}"),
+                    property: name,
+                });
+            }
+            properties.insert(name, (identity, key, value));
+        }
+    }
+    let mut bytes = SecretBuf::with_capacity(size(bundle));
+    for (name, (_, _, value)) in &properties {
+        name.chars().for_each(|character| escape(&mut bytes, character, true));
+        bytes.push(b"=");
+        let mut leading = true;
+        for character in value.expose().chars() {
+            // Blanks before a value are not of it.
+            escape(&mut bytes, character, leading);
+            leading = false;
+        }
+        bytes.push(b"\n");
+    }
+    Ok(bytes.into_secret())
+}
+
+/// Writes one character of a key or a value; `blank` says that a space, too, is escaped.
+fn escape(bytes: &mut SecretBuf, character: char, blank: bool) {
+    match character {
+        ' ' if blank => bytes.push(b"\\ "),
+        '\t' => bytes.push(b"\\t"),
+        '\n' => bytes.push(b"\\n"),
+        '\r' => bytes.push(b"\\r"),
+        '\u{c}' => bytes.push(b"\\f"),
+        '\\' | '=' | ':' | '#' | '!' => {
+            let mut pair = [b'\\', 0];
+            if let Some(place) = pair.last_mut() {
+                *place = u8::try_from(character).unwrap_or(b'?');
+            }
+            bytes.push(&pair);
+        }
+        ' '..='~' => bytes.push(character.encode_utf8(&mut [0; 4]).as_bytes()),
+        _ => {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                bytes.push(format!("\\u{unit:04X}").as_bytes());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Written, bundle};
+    use super::*;
+
+    fn shown(secrets: &[Written<'_>]) -> Result<String, RenderError> {
+        let bytes = render(&bundle(secrets))?;
+        Ok(String::from_utf8(bytes.expose().clone()).unwrap())
+    }
+
+    #[test]
+    fn whatever_means_something_is_escaped() {
+        let text =
+            shown(&[("a b", &[&[("k:=#!", "  x =\\\n\t\r\u{c}é\u{1f511}\u{1}"), ("e", "")]])]);
+        assert_eq!(
+            text.unwrap(),
+            "a\\ b.e=\na\\ b.k\\:\\=\\#\\!=\\  x \\=\\\\\\n\\t\\r\\f\\u00E9\\uD83D\\uDD11\\u0001\n"
+        );
+        assert_eq!(shown(&[]).unwrap(), "");
+    }
+
+    #[test]
+    fn two_keys_for_one_property_are_named() {
+        let error = shown(&[("a", &[&[("b.c", "1")]]), ("a.b", &[&[("c", "2")]])]).unwrap_err();
+        let told = error.to_string();
+        for part in ["\"b.c\" of a", "\"c\" of a.b", "a.b.c"] {
+            assert!(told.contains(part), "{told}");
+        }
+    }
+}
