@@ -46,6 +46,7 @@ impl PublishError {
                     | RenderError::Disagreement { .. }
                     | RenderError::Env { .. }
                     | RenderError::Property { .. }
+                    | RenderError::Template { .. }
                     | RenderError::TooLong { .. } => Exit::Settings,
                     RenderError::Clash { .. } | RenderError::Nul { .. } => Exit::Nonsense,
                 };

@@ -10,6 +10,7 @@ mod files;
 mod json;
 pub mod name;
 mod properties;
+pub mod template;
 mod yaml;
 
 use std::cmp::Ordering;
@@ -222,6 +223,12 @@ pub enum RenderError {
         /// Who wants it too.
         second: String,
     },
+    /// A template can't be rendered.
+    #[error("the template {flaw}")]
+    Template {
+        /// What is wrong, and where.
+        flaw: template::Flaw,
+    },
     /// A value that no environment has room for.
     #[error("the value of {key:?} of {identity} is longer than a variable may be (128 KiB)")]
     TooLong {
@@ -252,6 +259,7 @@ impl RenderError {
                 "publish it as a file (SEGURA_OUTPUT=files), keep it as base64 in the vault, or use SEGURA_ENV_DIALECT=shell"
             }
             Self::Property { .. } => "rename one of them in the vault, or publish them as files",
+            Self::Template { .. } => "mend the template in SEGURA_TEMPLATE_DIR",
             Self::TooLong { .. } => "set SEGURA_EXEC_ENV=false: files carry any length",
         }
     }

@@ -30,15 +30,26 @@ pub(super) fn render(bundle: &Bundle) -> Result<Secret<Vec<u8>>, RenderError> {
     for (name, (_, _, value)) in &properties {
         name.chars().for_each(|character| escape(&mut bytes, character, true));
         bytes.push(b"=");
-        let mut leading = true;
-        for character in value.expose().chars() {
-            // Blanks before a value are not of it.
-            escape(&mut bytes, character, leading);
-            leading = false;
-        }
+        write_value(&mut bytes, value.expose());
         bytes.push(b"\n");
     }
     Ok(bytes.into_secret())
+}
+
+/// A value as it stands behind the `=`.
+pub(super) fn value(text: &str) -> String {
+    let mut bytes = SecretBuf::with_capacity(text.len() + 8);
+    write_value(&mut bytes, text);
+    String::from_utf8_lossy(bytes.into_secret().expose()).into_owned()
+}
+
+fn write_value(bytes: &mut SecretBuf, text: &str) {
+    let mut leading = true;
+    for character in text.chars() {
+        // Blanks before a value are not of it; one that is escaped ends them.
+        escape(bytes, character, leading);
+        leading = false;
+    }
 }
 
 /// Writes one character of a key or a value; `blank` says that a space, too, is escaped.

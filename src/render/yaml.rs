@@ -30,6 +30,26 @@ pub(super) fn render(bundle: &Bundle) -> Secret<Vec<u8>> {
     bytes.into_secret()
 }
 
+/// One value as JSON that YAML reads alike, on one line.
+pub(super) fn flow(value: &impl Serialize) -> serde_json::Result<String> {
+    let mut bytes = Vec::new();
+    value.serialize(&mut Serializer::with_formatter(&mut bytes, Flow))?;
+    Ok(String::from_utf8(bytes).expect("JSON is text"))
+}
+
+/// JSON, as compact as it gets.
+struct Flow;
+
+impl Formatter for Flow {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        printable(writer, fragment)
+    }
+}
+
 /// Mappings, one key a line.
 #[derive(Default)]
 struct Block {
@@ -90,23 +110,27 @@ impl Formatter for Block {
         writer.write_all(b"\"")
     }
 
-    /// What JSON leaves as it is and YAML does not print, or takes for a line break.
     fn write_string_fragment<W: ?Sized + Write>(
         &mut self,
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        let mut rest = fragment;
-        while let Some(at) = rest.find(is_unprintable) {
-            let (before, from) = rest.split_at(at);
-            writer.write_all(before.as_bytes())?;
-            let mut characters = from.chars();
-            let code = characters.next().map_or(0, u32::from);
-            write!(writer, "\\u{code:04x}")?;
-            rest = characters.as_str();
-        }
-        writer.write_all(rest.as_bytes())
+        printable(writer, fragment)
     }
+}
+
+/// Escapes what JSON leaves as it is and YAML does not print, or takes for a line break.
+fn printable<W: ?Sized + Write>(writer: &mut W, fragment: &str) -> io::Result<()> {
+    let mut rest = fragment;
+    while let Some(at) = rest.find(is_unprintable) {
+        let (before, from) = rest.split_at(at);
+        writer.write_all(before.as_bytes())?;
+        let mut characters = from.chars();
+        let code = characters.next().map_or(0, u32::from);
+        write!(writer, "\\u{code:04x}")?;
+        rest = characters.as_str();
+    }
+    writer.write_all(rest.as_bytes())
 }
 
 fn is_unprintable(character: char) -> bool {

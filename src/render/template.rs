@@ -1,0 +1,211 @@
+//! Templates (minijinja): each makes one file out of everything that is known of the secrets.
+//!
+//! A template can read no file, no environment and no network, its steps and its output are
+//! bounded, and a name that is not there is an error with file and line. Errors are told in words of
+//! the template, never of a value.
+
+mod filters;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value};
+
+use super::RenderError;
+use crate::model::{Bundle, Entry, PodIdentity, SecretSet, flat};
+use crate::secret::{Secret, SecretBuf};
+use filters::Unfit;
+
+/// Steps that one rendering may take; ten thousand secrets of ten keys take a million.
+const STEPS: u64 = 10_000_000;
+/// How long one output may be, in bytes.
+const LONGEST: usize = 4 * 1024 * 1024;
+/// How deep blocks and macros may nest.
+const DEPTH: usize = 100;
+
+/// What ends the name of a template's file; the rest is its output's.
+pub const SUFFIX: &str = ".j2";
+
+/// Templates, proven to be understood.
+#[derive(Clone)]
+pub struct Templates {
+    environment: Arc<Environment<'static>>,
+    /// Files of templates, in order.
+    files: Vec<String>,
+}
+
+/// What is wrong with a template, where; it quotes the template at most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flaw {
+    file: String,
+    line: Option<usize>,
+    what: String,
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ", line {line}")?;
+        }
+        write!(f, ": {}", self.what)
+    }
+}
+
+impl Flaw {
+    fn of(file: &str, error: &Error) -> Self {
+        Self { file: file.to_owned(), line: error.line(), what: described(error) }
+    }
+}
+
+/// An error in words that come from the template or from us. Details of others may hold values.
+fn described(error: &Error) -> String {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(unfit) = cause.downcast_ref::<Unfit>() {
+            return unfit.to_string();
+        }
+        source = cause.source();
+    }
+    match error.kind() {
+        ErrorKind::SyntaxError
+        | ErrorKind::UnknownFilter
+        | ErrorKind::UnknownTest
+        | ErrorKind::UnknownFunction => match error.detail() {
+            Some(detail) => format!("{}: {detail}", error.kind()),
+            None => error.kind().to_string(),
+        },
+        ErrorKind::UndefinedError => {
+            "it names something that is not there (`secrets[\"a/b\"]` reaches an identity that is no plain word)".to_owned()
+        }
+        // What it is written to refuses nothing else.
+        ErrorKind::WriteFailure => "its output is longer than 4 MiB".to_owned(),
+        ErrorKind::OutOfFuel => "it takes too many steps".to_owned(),
+        kind => kind.to_string(),
+    }
+}
+
+impl fmt::Debug for Templates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Templates").field(&self.files).finish()
+    }
+}
+
+impl Default for Templates {
+    fn default() -> Self {
+        Self { environment: Arc::new(Environment::empty()), files: Vec::new() }
+    }
+}
+
+impl Templates {
+    /// Understands templates, given by file and text; all that is wrong with them is told.
+    pub fn new(sources: impl IntoIterator<Item = (String, String)>) -> Result<Self, Vec<Flaw>> {
+        let mut environment = Environment::new();
+        environment.set_auto_escape_callback(|_| AutoEscape::None);
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_fuel(Some(STEPS));
+        environment.set_recursion_limit(DEPTH);
+        let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build();
+        environment.set_syntax(syntax.expect("the usual delimiters"));
+        filters::add(&mut environment);
+        let (mut files, mut flaws) = (Vec::new(), Vec::new());
+        for (file, source) in sources {
+            match environment.add_template_owned(file.clone(), source) {
+                Ok(()) => files.push(file),
+                Err(error) => flaws.push(Flaw::of(&file, &error)),
+            }
+        }
+        files.sort_unstable();
+        let environment = Arc::new(environment);
+        if flaws.is_empty() { Ok(Self { environment, files }) } else { Err(flaws) }
+    }
+
+    /// What the templates make, by name.
+    pub fn outputs(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|file| output(file))
+    }
+
+    /// Renders all, and gives file, output and content of each.
+    pub(super) fn render(
+        &self,
+        bundle: &Bundle,
+        pod: &PodIdentity,
+    ) -> Result<Vec<(&str, &str, Secret<Vec<u8>>)>, RenderError> {
+        if self.files.is_empty() {
+            return Ok(Vec::new());
+        }
+        let context = context(bundle, pod);
+        let rendered = self.files.iter().map(|file| {
+            let flawed = |error| RenderError::Template { flaw: Flaw::of(file, &error) };
+            let template = self.environment.get_template(file).map_err(flawed)?;
+            let mut output = Bounded(SecretBuf::with_capacity(4096));
+            template.render_captured_to(context.clone(), &mut output).map_err(flawed)?;
+            Ok((file.as_str(), self::output(file), output.0.into_secret()))
+        });
+        rendered.collect()
+    }
+}
+
+fn output(file: &str) -> &str {
+    file.strip_suffix(SUFFIX).unwrap_or(file)
+}
+
+/// What a template sees.
+fn context(bundle: &Bundle, pod: &PodIdentity) -> Value {
+    let by_identity = |of: &dyn Fn(&SecretSet) -> Value| -> BTreeMap<String, Value> {
+        bundle.secrets.iter().map(|(name, set)| (name.to_string(), of(set))).collect()
+    };
+    let map = |entries: &[Entry]| -> Value {
+        let items = flat(entries).into_iter();
+        Value::from_pairs(items.map(|(key, value)| (key, Value::from(value.expose().as_str()))))
+    };
+    let secrets = by_identity(&|set| map(&set.entries));
+    let entries = by_identity(&|set| {
+        set.entries.iter().map(|entry| map(std::slice::from_ref(entry))).collect()
+    });
+    let meta = by_identity(&|set| {
+        Value::from_pairs([
+            ("secret_id", Value::from(&set.id)),
+            ("name", Value::from(&set.name)),
+            ("version", Value::from(&set.version)),
+            ("engine", Value::from(&set.engine)),
+            ("expiration_date", Value::from(&set.expiration)),
+        ])
+    });
+    let known = [
+        ("name", Some(&pod.name)),
+        ("uid", pod.uid.as_ref()),
+        ("namespace", pod.namespace.as_ref()),
+        ("deploy", Some(&pod.deploy)),
+    ];
+    let known = known.into_iter().filter_map(|(key, value)| Some((key, Value::from(value?))));
+    Value::from_pairs([
+        ("secrets", Value::from(secrets)),
+        ("entries", Value::from(entries)),
+        ("meta", Value::from(meta)),
+        ("pod", Value::from_pairs(known)),
+    ])
+}
+
+/// An output, up to [`LONGEST`].
+struct Bounded(SecretBuf);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len().saturating_add(bytes.len()) > LONGEST {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.push(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

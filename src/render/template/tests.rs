@@ -1,0 +1,112 @@
+//! What templates see, what they can't, and what is told of their flaws.
+
+use super::super::tests::{Written, bundle};
+use super::*;
+
+const SECRETS: &[Written<'_>] = &[
+    ("cart/db", &[&[("user", "u"), ("password", "p:\\'\"<&>\n")]]),
+    ("two", &[&[("user", "first"), ("n", "1")], &[("user", "second")]]),
+];
+
+fn pod() -> PodIdentity {
+    PodIdentity {
+        name: "web-0".to_owned(),
+        uid: None,
+        namespace: Some("shop".to_owned()),
+        deploy: "web".to_owned(),
+    }
+}
+
+fn templates(text: &str) -> Result<Templates, Vec<Flaw>> {
+    Templates::new([("out.j2".to_owned(), text.to_owned())])
+}
+
+fn shown(text: &str) -> Result<String, String> {
+    let templates = templates(text).map_err(|flaws| flaws[0].to_string())?;
+    let bundle = bundle(SECRETS);
+    let rendered = templates.render(&bundle, &pod()).map_err(|error| error.to_string())?;
+    assert_eq!((rendered[0].0, rendered[0].1), ("out.j2", "out"));
+    Ok(String::from_utf8(rendered[0].2.expose().clone()).unwrap())
+}
+
+#[test]
+fn a_template_sees_secrets_entries_meta_and_pod() {
+    for (text, expected) in [
+        ("{{ secrets.two.user }}", "second"),
+        ("{{ secrets[\"cart/db\"].user }}\n", "u\n"),
+        ("{{ secrets.two.n }}{{ entries.two[0].user }}{{ entries.two[1].user }}", "1firstsecond"),
+        ("{{ meta.two.version }} {{ meta.two.engine }} {{ meta.two.secret_id }}", "1 Generic 1"),
+        ("{{ pod.name }} {{ pod.namespace }} {{ pod.deploy }}", "web-0 shop web"),
+        ("{% for name in secrets %}{{ name }};{% endfor %}", "cart/db;two;"),
+        ("{% for e in entries.two %}{{ e.user }} {% endfor %}", "first second "),
+        ("{% if pod.uid is defined %}{{ pod.uid }}{% else %}none{% endif %}", "none"),
+        ("{% macro m(x) %}[{{ x }}]{% endmacro %}{{ m(secrets.two.n) }}", "[1]"),
+        ("no newline", "no newline"),
+        ("", ""),
+    ] {
+        assert_eq!(shown(text).as_deref(), Ok(expected), "{text}");
+    }
+}
+
+#[test]
+fn values_are_quoted_as_the_reader_needs_them_and_never_for_html() {
+    let password =
+        |filter: &str| shown(&format!("{{{{ secrets[\"cart/db\"].password{filter} }}}}"));
+    assert_eq!(password("").unwrap(), "p:\\'\"<&>\n");
+    assert_eq!(password("|tojson").unwrap(), r#""p:\\'\"<&>\n""#);
+    assert_eq!(password("|toyaml").unwrap(), r#""p:\\'\"<&>\n""#);
+    assert_eq!(password("|shell").unwrap(), "'p:\\'\"'\"'\"<&>\n'");
+    assert_eq!(password("|properties").unwrap(), "p\\:\\\\'\"<&>\\n");
+    assert_eq!(password("|trim|pgpass").unwrap(), "p\\:\\\\'\"<&>");
+    assert_eq!(password("|urlencode").unwrap(), "p%3A%5C%27%22%3C%26%3E%0A");
+    assert_eq!(password("|b64encode").unwrap(), "cDpcJyI8Jj4K");
+    assert_eq!(password("|b64encode|b64decode").unwrap(), password("").unwrap());
+    assert_eq!(shown("{{ secrets.two|tojson }}").unwrap(), r#"{"n":"1","user":"second"}"#);
+    assert_eq!(
+        shown("{{ entries.two|toyaml }}").unwrap(),
+        r#"[{"n":"1","user":"first"},{"user":"second"}]"#
+    );
+    assert_eq!(shown("{{ \"a/b c~é\"|urlencode }}").unwrap(), "a%2Fb%20c~%C3%A9");
+}
+
+#[test]
+fn flaws_are_told_by_file_and_line_and_never_by_value() {
+    for (text, part) in [
+        ("\n{{ secrets.nobody.user }}", "out.j2, line 2: it names something that is not there"),
+        ("{{ secrets.two.nothing }}", "line 1: it names something"),
+        ("{{ nothing }}", "line 1: it names something"),
+        ("{{ pod.uid }}", "line 1: it names something"),
+        ("{% if %}", "out.j2, line 1: syntax error"),
+        ("{{ secrets.two.user|frobnicate }}", "frobnicate"),
+        ("{{ env(\"PATH\") }}", "env"),
+        ("{% include \"/etc/passwd\" %}", "line 1"),
+        ("{% import \"x\" as x %}", "line 1"),
+        ("{{ secrets[\"cart/db\"].password|b64decode }}", "not base64"),
+        ("{{ \"/w==\"|b64decode }}", "no text"),
+        ("{{ secrets[\"cart/db\"].password|pgpass }}", "line break"),
+        ("{{ secrets[\"cart/db\"].password + 1 }}", "line 1"),
+        ("{{ secrets[\"cart/db\"].password|int }}", "line 1"),
+        (
+            "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
+            "line 1",
+        ),
+        ("{% for a in range(99999) %}{{ \"x\" * 1000 }}{% endfor %}", "longer than 4 MiB"),
+        ("{% macro m(x) %}{{ m(x) }}{% endmacro %}{{ m(1) }}", "line 1"),
+    ] {
+        let told = shown(text).unwrap_err();
+        assert!(told.contains(part), "{text}: {told}");
+        assert!(!told.contains("<&>"), "{text}: {told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+}
+
+#[test]
+fn every_flaw_is_told_and_outputs_are_known_by_name() {
+    let source = |file: &str, text: &str| (file.to_owned(), text.to_owned());
+    let flaws = Templates::new([source("a.j2", "{%"), source("b.j2", "x"), source("c.j2", "{{")]);
+    assert_eq!(flaws.unwrap_err().len(), 2);
+    let templates = Templates::new([source("b.j2", "x"), source("a.conf.j2", "y")]).unwrap();
+    assert_eq!(templates.outputs().collect::<Vec<_>>(), ["a.conf", "b"]);
+    assert_eq!(format!("{templates:?}"), "Templates([\"a.conf.j2\", \"b.j2\"])");
+    assert!(Templates::default().render(&bundle(SECRETS), &pod()).unwrap().is_empty());
+}
