@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use segura_agent::model::{Bundle, Item, SecretName, SecretSet};
+use segura_agent::model::{Bundle, Item, PodIdentity, SecretName, SecretSet};
 use segura_agent::pass::{Publisher, Remarked};
 use segura_agent::render::env::Dialect;
 use segura_agent::render::name::{Case, Variables};
+use segura_agent::render::template::Templates;
 use segura_agent::render::{Collision, Layout};
 use segura_agent::schedule::RenewInterval;
 use segura_agent::secret::Secret;
@@ -71,6 +72,12 @@ fn published(bundle: &Bundle) -> Outcome<Duration> {
 }
 
 fn layout() -> Outcome<Layout> {
+    let pod = PodIdentity {
+        name: "bench".to_owned(),
+        uid: None,
+        namespace: None,
+        deploy: "bench".to_owned(),
+    };
     let variables = Variables::new("{key}", Case::Keep).ok_or("{key} is a good name")?;
     Ok(Layout {
         files: true,
@@ -79,6 +86,8 @@ fn layout() -> Outcome<Layout> {
         json: None,
         yaml: None,
         properties: None,
+        templates: Templates::default(),
+        pod,
         environment: false,
         variables,
         collision: Collision::Last,

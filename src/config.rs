@@ -23,6 +23,7 @@ use crate::pod::Mounted;
 use crate::render::Layout;
 use crate::schedule::RenewInterval;
 use crate::settings::{Keeping, Output, Vault, Wanted};
+use crate::templates::Found;
 use parse::Shape;
 use raw::Raw;
 
@@ -59,6 +60,15 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+/// What files say that settings lead to or Kubernetes mounts.
+#[derive(Debug, Default)]
+pub struct Mounts {
+    /// The pod's service account.
+    pub account: Mounted,
+    /// `SEGURA_TEMPLATE_DIR`.
+    pub templates: Found,
+}
+
 /// What every mode that fetches needs, proven.
 #[derive(Debug)]
 pub struct Config {
@@ -85,21 +95,21 @@ pub const TERMINATION_LOG: &str = "/dev/termination-log";
 
 impl Config {
     /// Proves what `raw` says for `init`.
-    pub fn for_init(raw: Raw, mounted: Mounted) -> Result<Self, Problems> {
+    pub fn for_init(raw: Raw, mounts: Mounts) -> Result<Self, Problems> {
         let mut reader = Reader::of(&raw);
         if reader.keeping(&raw).give_back {
             let remedy = "must not be set for init, which ends before the app starts";
             reader.problem("SEGURA_DEPROVISION", remedy);
         }
-        Self::proven(reader, raw, mounted)
+        Self::proven(reader, raw, mounts)
     }
 
     /// Proves what `raw` says for `sidecar`.
-    pub fn for_sidecar(raw: Raw, mounted: Mounted) -> Result<(Self, Keeping), Problems> {
+    pub fn for_sidecar(raw: Raw, mounts: Mounts) -> Result<(Self, Keeping), Problems> {
         let mut reader = Reader::of(&raw);
         let keeping = reader.keeping(&raw);
         reader.gives_back = keeping.give_back;
-        Self::proven(reader, raw, mounted).map(|config| (config, keeping))
+        Self::proven(reader, raw, mounts).map(|config| (config, keeping))
     }
 
     /// The output directory; none where nothing is written.
@@ -107,10 +117,10 @@ impl Config {
         self.output.as_ref().map(|output| output.dir.as_path())
     }
 
-    fn proven(mut reader: Reader, raw: Raw, mounted: Mounted) -> Result<Self, Problems> {
+    fn proven(mut reader: Reader, raw: Raw, mounts: Mounts) -> Result<Self, Problems> {
         let wanted = reader.wanted(&raw);
-        let pod = reader.pod(&raw, mounted);
-        let layout = reader.layout(&raw, wanted.as_ref());
+        let pod = reader.pod(&raw, mounts.account);
+        let layout = reader.layout(&raw, wanted.as_ref(), pod.as_ref(), mounts.templates);
         let output = if reader.runs_command && reader.writes_nothing(&raw) {
             Some(None)
         } else {

@@ -16,6 +16,7 @@ pub mod environment;
 pub mod model;
 pub mod pod;
 pub mod settings;
+pub mod templates;
 
 pub mod policy;
 pub mod process;

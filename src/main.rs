@@ -11,7 +11,7 @@ use segura_agent::cli::{self, Command, Typed};
 use segura_agent::config::check::Checked;
 use segura_agent::config::exec::{Reading, Running, Whereabouts};
 use segura_agent::config::raw::Raw;
-use segura_agent::config::{self, Config, TERMINATION_LOG};
+use segura_agent::config::{self, Config, Mounts, TERMINATION_LOG};
 use segura_agent::events::{Blocked, Signals, Terminations};
 use segura_agent::exit::{Exit, Failure};
 use segura_agent::modes::exec::Ended;
@@ -20,6 +20,7 @@ use segura_agent::process::Program;
 use segura_agent::settings::Keeping;
 use segura_agent::status::Question;
 use segura_agent::store::{Place, Store};
+use segura_agent::templates::Found;
 use segura_agent::{harden, install, logging, modes};
 use zeroizing_alloc::ZeroAlloc;
 
@@ -65,17 +66,17 @@ fn check(raw: &Raw, question: Question) -> Result<Exit, Failure> {
 
 fn init(raw: Raw) -> Result<Exit, Failure> {
     harden::limit();
-    let mounted = begin(&raw);
-    let config = Config::for_init(raw, mounted).map_err(|problems| invalid(&problems))?;
+    let mounts = begin(&raw);
+    let config = Config::for_init(raw, mounts).map_err(|problems| invalid(&problems))?;
     warn(&config.warnings);
     run(async || modes::init::run(&config, listen()?).await.map(|()| Exit::Done))
 }
 
 fn sidecar(raw: Raw) -> Result<Exit, Failure> {
     harden::limit();
-    let mounted = begin(&raw);
+    let mounts = begin(&raw);
     let (config, keeping) =
-        Config::for_sidecar(raw, mounted).map_err(|problems| invalid(&problems))?;
+        Config::for_sidecar(raw, mounts).map_err(|problems| invalid(&problems))?;
     warn(&config.warnings);
     run(async || modes::sidecar::run(&config, &keeping, listen()?).await.map(|()| Exit::Done))
 }
@@ -86,8 +87,8 @@ fn exec(raw: Raw, words: Vec<OsString>) -> Result<Exit, Failure> {
     let mask = blocked.mask();
     let program = Program::new(words)
         .ok_or_else(|| Failure::said(Exit::Usage, "cannot understand the command"))?;
-    let mounted = begin(&raw);
-    let ended = match role(raw, mounted)? {
+    let mounts = begin(&raw);
+    let ended = match role(raw, mounts)? {
         Role::Reader(reading) => {
             warn(&reading.warnings);
             run(async || {
@@ -117,7 +118,7 @@ enum Role {
     Agent(Box<Config>, Box<Keeping>, Box<Running>, Store),
 }
 
-fn role(raw: Raw, mounted: Mounted) -> Result<Role, Failure> {
+fn role(raw: Raw, mounts: Mounts) -> Result<Role, Failure> {
     let read = Reading::from_raw(&raw).map(Box::new).map(Role::Reader);
     let read = || read.map_err(|problems| invalid(&problems));
     let Whereabouts { dir, has_vault } = Whereabouts::from_raw(&raw);
@@ -125,7 +126,7 @@ fn role(raw: Raw, mounted: Mounted) -> Result<Role, Failure> {
         tracing::info!(why, "reading what another agent publishes in the output directory");
         return read();
     }
-    let (config, keeping, running) = Config::for_exec(raw, mounted).map_err(|problems| {
+    let (config, keeping, running) = Config::for_exec(raw, mounts).map_err(|problems| {
         let hint = "to read what another agent publishes, mount its directory readOnly: then exec waits for a set, and needs no vault";
         invalid(&problems).hint((!has_vault).then_some(hint))
     })?;
@@ -138,10 +139,14 @@ fn role(raw: Raw, mounted: Mounted) -> Result<Role, Failure> {
 }
 
 /// Starts the log, and reads what Kubernetes mounts.
-fn begin(raw: &Raw) -> Mounted {
+fn begin(raw: &Raw) -> Mounts {
     let (log, _) = config::log_settings(raw, std::io::stderr().is_terminal());
     logging::start(log);
-    Mounted::read(Path::new(SERVICE_ACCOUNT))
+    let templates = raw.segura_template_dir.as_deref().map(|dir| Found::read(Path::new(dir)));
+    Mounts {
+        account: Mounted::read(Path::new(SERVICE_ACCOUNT)),
+        templates: templates.unwrap_or_default(),
+    }
 }
 
 fn warn(warnings: &[String]) {

@@ -17,7 +17,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::model::{Bundle, SecretName};
+use crate::model::{Bundle, PodIdentity, SecretName};
 use crate::secret::Secret;
 
 /// What to do when entries of one secret disagree about a key.
@@ -44,6 +44,10 @@ pub struct Layout {
     pub yaml: Option<String>,
     /// A `.properties` file of this name.
     pub properties: Option<String>,
+    /// Templates, each of which makes a file.
+    pub templates: template::Templates,
+    /// What they are told of the pod.
+    pub pod: PodIdentity,
     /// A command's environment, which has to be able to hold everything.
     pub environment: bool,
     /// How variables are named.
@@ -56,7 +60,7 @@ impl Layout {
     /// The files that hold more than one value, by name.
     pub fn documents(&self) -> impl Iterator<Item = &str> {
         let all = [&self.env, &self.json, &self.yaml, &self.properties];
-        all.into_iter().flatten().map(String::as_str)
+        all.into_iter().flatten().map(String::as_str).chain(self.templates.outputs())
     }
 
     /// The same without any output, for a set that holds nothing.
@@ -68,6 +72,7 @@ impl Layout {
             json: None,
             yaml: None,
             properties: None,
+            templates: template::Templates::default(),
             environment: false,
             ..self.clone()
         }
@@ -340,6 +345,9 @@ pub fn render<'a>(bundle: &'a Bundle, layout: &Layout) -> Result<Rendering<'a>, 
         let content = properties::render(bundle)?;
         claims.add(file.clone(), "the properties file".to_owned(), Content::Made(content))?;
     }
+    for (file, output, content) in layout.templates.render(bundle, &layout.pod)? {
+        claims.add(output.to_owned(), format!("the template {file}"), Content::Made(content))?;
+    }
     if layout.environment {
         environment::prove(bundle, &layout.variables)?;
     }
@@ -401,6 +409,15 @@ pub(crate) mod tests {
         Bundle { secrets: secrets.collect(), ..Bundle::default() }
     }
 
+    pub(crate) fn pod() -> PodIdentity {
+        PodIdentity {
+            name: "web-0".to_owned(),
+            uid: None,
+            namespace: Some("shop".to_owned()),
+            deploy: "web".to_owned(),
+        }
+    }
+
     pub(crate) fn layout(outputs: &str) -> Layout {
         let has = |output: &str| outputs.split(',').any(|o| o == output);
         Layout {
@@ -410,6 +427,8 @@ pub(crate) mod tests {
             json: has("json").then(|| "secrets.json".to_owned()),
             yaml: has("yaml").then(|| "secrets.yaml".to_owned()),
             properties: has("properties").then(|| "secrets.properties".to_owned()),
+            templates: template::Templates::default(),
+            pod: pod(),
             environment: has("environment"),
             variables: name::Variables::new("{key}", name::Case::Keep).unwrap(),
             collision: Collision::Last,

@@ -6,9 +6,8 @@ use std::time::Duration;
 use super::parse::{self, Shape};
 use super::raw::Raw;
 use super::variables::{ALIASES, VARIABLES};
-use super::{Config, Problems, Reader};
+use super::{Config, Mounts, Problems, Reader};
 use crate::environment::Environment;
-use crate::pod::Mounted;
 use crate::render::name::{Case, Variables};
 use crate::schedule::RenewInterval;
 use crate::settings::{Keeping, OnChange, Tell};
@@ -75,7 +74,7 @@ pub struct Reading {
 
 impl Config {
     /// Proves what `raw` says for `exec`.
-    pub fn for_exec(raw: Raw, mounted: Mounted) -> Result<(Self, Keeping, Running), Problems> {
+    pub fn for_exec(raw: Raw, mounts: Mounts) -> Result<(Self, Keeping, Running), Problems> {
         let mut reader = Reader::of_exec(&raw);
         let mut keeping = reader.keeping(&raw);
         reader.gives_back = keeping.give_back;
@@ -91,7 +90,7 @@ impl Config {
                     .to_owned(),
             );
         }
-        Self::proven(reader, raw, mounted).map(|config| (config, keeping, running))
+        Self::proven(reader, raw, mounts).map(|config| (config, keeping, running))
     }
 }
 
@@ -306,7 +305,7 @@ mod tests {
     #[test]
     fn without_an_output_the_environment_must_have_the_entries() {
         let none = [("SEGURA_OUTPUT", "none"), ("SEGURA_EXEC_ENV", "false")];
-        let told = told(Config::for_exec(raw(&none), Mounted::default()));
+        let told = told(Config::for_exec(raw(&none), Mounts::default()));
         assert!(told.iter().any(|line| line.contains("would go nowhere")), "{told:?}");
         let place = Whereabouts::from_raw(&raw(&none));
         assert!(place.dir.is_none() && !place.has_vault);

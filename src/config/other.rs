@@ -75,11 +75,9 @@ impl Reader {
 
     /// Outputs of later versions are refused rather than silently left out.
     pub(super) fn not_yet(&mut self, raw: &Raw) {
-        for (variable, value) in [
-            ("SEGURA_TEMPLATE_DIR", &raw.segura_template_dir),
-            ("SEGURA_FILE_RULES", &raw.segura_file_rules),
-            ("SEGURA_DECODE", &raw.segura_decode),
-        ] {
+        for (variable, value) in
+            [("SEGURA_FILE_RULES", &raw.segura_file_rules), ("SEGURA_DECODE", &raw.segura_decode)]
+        {
             if value.is_some() {
                 self.problem(variable, "is not in this version");
             }

@@ -14,7 +14,7 @@ const REQUIRED: [(&str, &str); 4] = [
 fn read(pairs: &[(&str, &str)]) -> Result<Config, Vec<String>> {
     let environment = pairs.iter().map(|(k, v)| (OsString::from(*k), OsString::from(*v)));
     let raw = Raw::from_environment(environment);
-    Config::for_init(raw, Mounted::default())
+    Config::for_init(raw, Mounts::default())
         .map_err(|problems| problems.0.iter().map(ToString::to_string).collect())
 }
 
@@ -249,7 +249,7 @@ fn sidecar(pairs: &[(&str, &str)]) -> Result<(Config, Keeping), Vec<String>> {
     let all = REQUIRED.into_iter().chain(pairs.iter().copied());
     let environment = all.map(|(k, v)| (OsString::from(k), OsString::from(v)));
     let raw = Raw::from_environment(environment);
-    Config::for_sidecar(raw, Mounted::default())
+    Config::for_sidecar(raw, Mounts::default())
         .map_err(|problems| problems.0.iter().map(ToString::to_string).collect())
 }
 
@@ -285,6 +285,6 @@ fn a_sidecar_is_told_what_it_cannot_do() {
         .map(|(name, value)| (name.into(), value.into()))
         .collect();
     let raw = Raw::from_environment(hosted);
-    let refused = Config::for_sidecar(raw, Mounted::default()).unwrap_err();
+    let refused = Config::for_sidecar(raw, Mounts::default()).unwrap_err();
     assert!(refused.to_string().contains("SEGURA_POD_NAME: must be set for SEGURA_DEPROVISION"));
 }

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use super::Reader;
 use super::parse::{self, Shape};
 use super::raw::Raw;
-use crate::model::{STATE_LINK, check_part};
+use crate::model::{PodIdentity, STATE_LINK, check_part};
 use crate::render::name::{Case, Variables};
+use crate::render::template::Templates;
 use crate::render::{Collision, Layout};
 use crate::settings::{Access, Disk, Output, Wanted};
+use crate::templates::{Found, SUFFIX};
 
 const OUTPUTS: Shape = "a comma list of `files`, `env`, `json`, `yaml` and `properties`";
 
@@ -16,7 +18,13 @@ const OUTPUTS: Shape = "a comma list of `files`, `env`, `json`, `yaml` and `prop
 pub(super) const PATTERN: Shape = "a pattern that holds {key}, and {identity} if you like";
 
 impl Reader {
-    pub(super) fn layout(&mut self, raw: &Raw, wanted: Option<&Wanted>) -> Option<Layout> {
+    pub(super) fn layout(
+        &mut self,
+        raw: &Raw,
+        wanted: Option<&Wanted>,
+        pod: Option<&PodIdentity>,
+        found: Found,
+    ) -> Option<Layout> {
         let env_file = self.name("SEGURA_ENV_FILE", raw.segura_env_file.as_deref());
         let json_file = self.name("SEGURA_JSON_FILE", raw.segura_json_file.as_deref());
         let yaml_file = self.name("SEGURA_YAML_FILE", raw.segura_yaml_file.as_deref());
@@ -42,12 +50,15 @@ impl Reader {
                 _ => self.wrong("SEGURA_OUTPUT", OUTPUTS),
             }
         }
-        self.names_apart(&[
-            ("SEGURA_ENV_FILE", &env),
-            ("SEGURA_JSON_FILE", &json),
-            ("SEGURA_YAML_FILE", &yaml),
-            ("SEGURA_PROPERTIES_FILE", &properties),
-        ]);
+        let templates = self.templates(found);
+        let documents = [
+            ("SEGURA_ENV_FILE", env.as_deref()),
+            ("SEGURA_JSON_FILE", json.as_deref()),
+            ("SEGURA_YAML_FILE", yaml.as_deref()),
+            ("SEGURA_PROPERTIES_FILE", properties.as_deref()),
+        ];
+        let outputs = templates.outputs().map(|output| ("SEGURA_TEMPLATE_DIR", Some(output)));
+        self.names_apart(documents.into_iter().chain(outputs));
         let dialect = raw.segura_env_dialect.as_deref();
         let dialect = self.text("SEGURA_ENV_DIALECT", dialect, parse::dialect).unwrap_or_default();
         let variables = self.variables(raw, wanted);
@@ -68,6 +79,8 @@ impl Reader {
             json,
             yaml,
             properties,
+            templates,
+            pod: pod?.clone(),
             environment,
             variables,
             collision,
@@ -75,17 +88,39 @@ impl Reader {
     }
 
     /// Two outputs must not want one file.
-    fn names_apart(&mut self, outputs: &[(&str, &Option<String>)]) {
+    fn names_apart<'a>(&mut self, outputs: impl Iterator<Item = (&'a str, Option<&'a str>)>) {
         let mut taken: Vec<(&str, &str)> = Vec::new();
         for (variable, file) in outputs {
             let Some(file) = file else { continue };
-            match taken.iter().find(|(_, other)| other == file) {
+            match taken.iter().find(|(_, other)| *other == file) {
                 Some((other, _)) => {
-                    self.problem(variable, format!("must not be the name that {other} has"));
+                    let remedy = format!("must not make a file of the name that {other} has");
+                    self.problem(variable, remedy);
                 }
                 None => taken.push((variable, file)),
             }
         }
+    }
+
+    fn templates(&mut self, found: Found) -> Templates {
+        for problem in found.problems {
+            self.problem("SEGURA_TEMPLATE_DIR", problem);
+        }
+        for (file, _) in &found.sources {
+            let output = file.strip_suffix(SUFFIX).unwrap_or(file);
+            if let Err(problem) = check_part(output) {
+                let remedy = format!("the template {file} makes a file whose name {problem}");
+                self.problem("SEGURA_TEMPLATE_DIR", remedy);
+            } else if output == STATE_LINK {
+                self.problem("SEGURA_TEMPLATE_DIR", format!("the agent keeps {output} for itself"));
+            }
+        }
+        Templates::new(found.sources).unwrap_or_else(|flaws| {
+            for flaw in flaws {
+                self.problem("SEGURA_TEMPLATE_DIR", format!("the template {flaw}"));
+            }
+            Templates::default()
+        })
     }
 
     fn name(&mut self, variable: &str, value: Option<&str>) -> Option<String> {

@@ -17,6 +17,7 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Va
 use super::RenderError;
 use crate::model::{Bundle, Entry, PodIdentity, SecretSet, flat};
 use crate::secret::{Secret, SecretBuf};
+use crate::templates::SUFFIX;
 use filters::Unfit;
 
 /// Steps that one rendering may take; ten thousand secrets of ten keys take a million.
@@ -25,9 +26,6 @@ const STEPS: u64 = 10_000_000;
 const LONGEST: usize = 4 * 1024 * 1024;
 /// How deep blocks and macros may nest.
 const DEPTH: usize = 100;
-
-/// What ends the name of a template's file; the rest is its output's.
-pub const SUFFIX: &str = ".j2";
 
 /// Templates, proven to be understood.
 #[derive(Clone)]

@@ -1,21 +1,12 @@
 //! What templates see, what they can't, and what is told of their flaws.
 
-use super::super::tests::{Written, bundle};
+use super::super::tests::{Written, bundle, pod};
 use super::*;
 
 const SECRETS: &[Written<'_>] = &[
     ("cart/db", &[&[("user", "u"), ("password", "p:\\'\"<&>\n")]]),
     ("two", &[&[("user", "first"), ("n", "1")], &[("user", "second")]]),
 ];
-
-fn pod() -> PodIdentity {
-    PodIdentity {
-        name: "web-0".to_owned(),
-        uid: None,
-        namespace: Some("shop".to_owned()),
-        deploy: "web".to_owned(),
-    }
-}
 
 fn templates(text: &str) -> Result<Templates, Vec<Flaw>> {
     Templates::new([("out.j2".to_owned(), text.to_owned())])
