@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use segura_agent::model::{Bundle, Item, PodIdentity, SecretName, SecretSet};
 use segura_agent::pass::{Publisher, Remarked};
+use segura_agent::render::decode::Decode;
 use segura_agent::render::env::Dialect;
 use segura_agent::render::name::{Case, Variables};
 use segura_agent::render::template::Templates;
@@ -91,6 +92,7 @@ fn layout() -> Outcome<Layout> {
         environment: false,
         variables,
         collision: Collision::Last,
+        decode: Decode::default(),
     })
 }
 

@@ -167,6 +167,19 @@ impl SecretSet {
         flat(&self.entries)
     }
 
+    /// The same secret with other data.
+    pub fn with(&self, entries: Vec<Entry>) -> Self {
+        Self {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            version: self.version.clone(),
+            engine: self.engine.clone(),
+            expiration: self.expiration.clone(),
+            renew: self.renew,
+            entries,
+        }
+    }
+
     /// Keys that stand in several entries with values that differ.
     pub fn collisions(&self) -> Vec<&str> {
         let mut seen: BTreeMap<&str, &str> = BTreeMap::new();

@@ -48,7 +48,9 @@ impl PublishError {
                     | RenderError::Property { .. }
                     | RenderError::Template { .. }
                     | RenderError::TooLong { .. } => Exit::Settings,
-                    RenderError::Clash { .. } | RenderError::Nul { .. } => Exit::Nonsense,
+                    RenderError::Clash { .. }
+                    | RenderError::Nul { .. }
+                    | RenderError::NotBase64 { .. } => Exit::Nonsense,
                 };
                 Failure::new(exit, self).hint(Some(error.hint()))
             }

@@ -4,6 +4,7 @@
 //! a failed rendering has touched nothing.
 
 pub mod bundle;
+pub mod decode;
 pub mod env;
 pub mod environment;
 mod files;
@@ -54,6 +55,8 @@ pub struct Layout {
     pub variables: name::Variables,
     /// When entries disagree.
     pub collision: Collision,
+    /// Values that are base64.
+    pub decode: decode::Decode,
 }
 
 impl Layout {
@@ -228,6 +231,14 @@ pub enum RenderError {
         /// Who wants it too.
         second: String,
     },
+    /// A value that should be base64 and is not.
+    #[error("the value of {key:?} of {identity} is not base64")]
+    NotBase64 {
+        /// The secret it belongs to.
+        identity: SecretName,
+        /// The key in question.
+        key: String,
+    },
     /// A template can't be rendered.
     #[error("the template {flaw}")]
     Template {
@@ -264,6 +275,9 @@ impl RenderError {
                 "publish it as a file (SEGURA_OUTPUT=files), keep it as base64 in the vault, or use SEGURA_ENV_DIALECT=shell"
             }
             Self::Property { .. } => "rename one of them in the vault, or publish them as files",
+            Self::NotBase64 { .. } => {
+                "mend the value in the vault, or let no glob of SEGURA_DECODE match it"
+            }
             Self::Template { .. } => "mend the template in SEGURA_TEMPLATE_DIR",
             Self::TooLong { .. } => "set SEGURA_EXEC_ENV=false: files carry any length",
         }
@@ -325,35 +339,51 @@ pub fn render<'a>(bundle: &'a Bundle, layout: &Layout) -> Result<Rendering<'a>, 
     let collisions = disagreements(bundle, layout.collision)?;
     let mut claims = Claims { files: FileSet::new(), owners: BTreeMap::new() };
     if layout.files {
-        files::render(bundle, &mut claims)?;
+        files::render(bundle, &layout.decode, &mut claims)?;
     }
+    // Text outputs see what the base64 stands for.
+    let decoded = decoded(bundle, &layout.decode)?;
+    let texts = decoded.as_ref().unwrap_or(bundle);
     let mut left_out = Vec::new();
     if let Some(file) = &layout.env {
-        let rendered = env::render(bundle, &layout.variables, layout.dialect)?;
+        let rendered = env::render(texts, &layout.variables, layout.dialect)?;
         left_out = rendered.left_out;
         claims.add(file.clone(), "the env file".to_owned(), Content::Made(rendered.bytes))?;
     }
     if let Some(file) = &layout.json {
-        let content = json::render(bundle);
+        let content = json::render(texts);
         claims.add(file.clone(), "the JSON file".to_owned(), Content::Made(content))?;
     }
     if let Some(file) = &layout.yaml {
-        let content = yaml::render(bundle);
+        let content = yaml::render(texts);
         claims.add(file.clone(), "the YAML file".to_owned(), Content::Made(content))?;
     }
     if let Some(file) = &layout.properties {
-        let content = properties::render(bundle)?;
+        let content = properties::render(texts)?;
         claims.add(file.clone(), "the properties file".to_owned(), Content::Made(content))?;
     }
-    for (file, output, content) in layout.templates.render(bundle, &layout.pod)? {
-        claims.add(output.to_owned(), format!("the template {file}"), Content::Made(content))?;
+    for made in layout.templates.render(texts, &layout.pod)? {
+        let owner = format!("the template {}", made.file);
+        claims.add(made.output.to_owned(), owner, Content::Made(made.content))?;
     }
     if layout.environment {
-        environment::prove(bundle, &layout.variables)?;
+        environment::prove(texts, &layout.variables)?;
     }
     let own = Content::Made(bundle::write(bundle));
     claims.add(bundle::FILE.to_owned(), "the agent".to_owned(), own)?;
     Ok(Rendering { files: claims.finish()?, collisions, left_out })
+}
+
+/// A copy in which base64 is decoded; none where nothing is.
+fn decoded(bundle: &Bundle, decode: &decode::Decode) -> Result<Option<Bundle>, RenderError> {
+    if decode.is_empty() {
+        return Ok(None);
+    }
+    let secrets = bundle.secrets.iter().map(|(name, set)| {
+        let entries = decode.entries(name, &set.entries)?;
+        Ok((name.clone(), set.with(entries)))
+    });
+    Ok(Some(Bundle { secrets: secrets.collect::<Result<_, _>>()?, ..Bundle::default() }))
 }
 
 fn disagreements(
@@ -432,6 +462,7 @@ pub(crate) mod tests {
             environment: has("environment"),
             variables: name::Variables::new("{key}", name::Case::Keep).unwrap(),
             collision: Collision::Last,
+            decode: decode::Decode::default(),
         }
     }
 

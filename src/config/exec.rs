@@ -8,6 +8,7 @@ use super::raw::Raw;
 use super::variables::{ALIASES, VARIABLES};
 use super::{Config, Mounts, Problems, Reader};
 use crate::environment::Environment;
+use crate::render::decode::Decode;
 use crate::render::name::{Case, Variables};
 use crate::schedule::RenewInterval;
 use crate::settings::{Keeping, OnChange, Tell};
@@ -34,6 +35,8 @@ pub struct Running {
     pub environment: Environment,
     /// How the entries are named that are put into it, if any are.
     pub entries: Option<Naming>,
+    /// Entries that are base64.
+    pub decode: Decode,
     /// An entry wins over a variable that the container sets.
     pub entries_win: bool,
     /// What becomes of the command when published bytes have changed.
@@ -187,6 +190,10 @@ impl Reader {
         Running {
             environment: raw.environment.clone(),
             entries: naming.filter(|_| wants_entries),
+            decode: self
+                .text("SEGURA_DECODE", raw.segura_decode.as_deref(), parse::globs)
+                .map(Decode::new)
+                .unwrap_or_default(),
             entries_win: self.flag("SEGURA_ENV_OVERRIDE", raw.segura_env_override.as_deref(), true),
             on_change: on_change.unwrap_or(by_default),
             splay: self

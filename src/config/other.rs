@@ -75,12 +75,8 @@ impl Reader {
 
     /// Outputs of later versions are refused rather than silently left out.
     pub(super) fn not_yet(&mut self, raw: &Raw) {
-        for (variable, value) in
-            [("SEGURA_FILE_RULES", &raw.segura_file_rules), ("SEGURA_DECODE", &raw.segura_decode)]
-        {
-            if value.is_some() {
-                self.problem(variable, "is not in this version");
-            }
+        if raw.segura_file_rules.is_some() {
+            self.problem("SEGURA_FILE_RULES", "is not in this version");
         }
     }
 }

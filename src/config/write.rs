@@ -6,6 +6,7 @@ use super::Reader;
 use super::parse::{self, Shape};
 use super::raw::Raw;
 use crate::model::{PodIdentity, STATE_LINK, check_part};
+use crate::render::decode::Decode;
 use crate::render::name::{Case, Variables};
 use crate::render::template::Templates;
 use crate::render::{Collision, Layout};
@@ -62,15 +63,10 @@ impl Reader {
         let dialect = raw.segura_env_dialect.as_deref();
         let dialect = self.text("SEGURA_ENV_DIALECT", dialect, parse::dialect).unwrap_or_default();
         let variables = self.variables(raw, wanted);
-        let collision =
-            self.text("SEGURA_COLLISION", raw.segura_collision.as_deref(), |text| match text {
-                "last" => Ok(Collision::Last),
-                "error" => Ok(Collision::Refuse),
-                _ => Err("`last` or `error`"),
-            });
-        let collision = collision.unwrap_or(Collision::Last);
+        let collision = self.collision(raw);
         // A typo in it is told where it is read.
         let environment = self.runs_command && raw.segura_exec_env.as_deref() != Some("false");
+        let decode = self.text("SEGURA_DECODE", raw.segura_decode.as_deref(), parse::globs);
         let variables = variables?;
         Some(Layout {
             files,
@@ -84,7 +80,18 @@ impl Reader {
             environment,
             variables,
             collision,
+            decode: Decode::new(decode.unwrap_or_default()),
         })
+    }
+
+    fn collision(&mut self, raw: &Raw) -> Collision {
+        let read =
+            self.text("SEGURA_COLLISION", raw.segura_collision.as_deref(), |text| match text {
+                "last" => Ok(Collision::Last),
+                "error" => Ok(Collision::Refuse),
+                _ => Err("`last` or `error`"),
+            });
+        read.unwrap_or(Collision::Last)
     }
 
     /// Two outputs must not want one file.

@@ -35,6 +35,16 @@ pub struct Templates {
     files: Vec<String>,
 }
 
+/// What a template has made.
+#[derive(Debug)]
+pub(super) struct Made<'a> {
+    /// The template's file.
+    pub(super) file: &'a str,
+    /// The name of what it makes.
+    pub(super) output: &'a str,
+    pub(super) content: Secret<Vec<u8>>,
+}
+
 /// What is wrong with a template, where; it quotes the template at most.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flaw {
@@ -68,21 +78,23 @@ fn described(error: &Error) -> String {
         }
         source = cause.source();
     }
-    match error.kind() {
-        ErrorKind::SyntaxError
-        | ErrorKind::UnknownFilter
-        | ErrorKind::UnknownTest
-        | ErrorKind::UnknownFunction => match error.detail() {
-            Some(detail) => format!("{}: {detail}", error.kind()),
-            None => error.kind().to_string(),
-        },
-        ErrorKind::UndefinedError => {
-            "it names something that is not there (`secrets[\"a/b\"]` reaches an identity that is no plain word)".to_owned()
-        }
+    let kind = error.kind();
+    let quotes_the_template = [
+        ErrorKind::SyntaxError,
+        ErrorKind::UnknownFilter,
+        ErrorKind::UnknownTest,
+        ErrorKind::UnknownFunction,
+    ];
+    if kind == ErrorKind::UndefinedError {
+        "it names something that is not there (`secrets[\"a/b\"]` reaches an identity that is no plain word)".to_owned()
+    } else if kind == ErrorKind::WriteFailure {
         // What it is written to refuses nothing else.
-        ErrorKind::WriteFailure => "its output is longer than 4 MiB".to_owned(),
-        ErrorKind::OutOfFuel => "it takes too many steps".to_owned(),
-        kind => kind.to_string(),
+        "its output is longer than 4 MiB".to_owned()
+    } else if kind == ErrorKind::OutOfFuel {
+        "it takes too many steps".to_owned()
+    } else {
+        let detail = error.detail().filter(|_| quotes_the_template.contains(&kind));
+        detail.map_or_else(|| kind.to_string(), |detail| format!("{kind}: {detail}"))
     }
 }
 
@@ -126,12 +138,12 @@ impl Templates {
         self.files.iter().map(|file| output(file))
     }
 
-    /// Renders all, and gives file, output and content of each.
+    /// Renders all.
     pub(super) fn render(
         &self,
         bundle: &Bundle,
         pod: &PodIdentity,
-    ) -> Result<Vec<(&str, &str, Secret<Vec<u8>>)>, RenderError> {
+    ) -> Result<Vec<Made<'_>>, RenderError> {
         if self.files.is_empty() {
             return Ok(Vec::new());
         }
@@ -141,7 +153,7 @@ impl Templates {
             let template = self.environment.get_template(file).map_err(flawed)?;
             let mut output = Bounded(SecretBuf::with_capacity(4096));
             template.render_captured_to(context.clone(), &mut output).map_err(flawed)?;
-            Ok((file.as_str(), self::output(file), output.0.into_secret()))
+            Ok(Made { file, output: self::output(file), content: output.0.into_secret() })
         });
         rendered.collect()
     }

@@ -11,6 +11,7 @@ use crate::exit::{Exit, Failure};
 use crate::model::Generation;
 use crate::pass::PublishError;
 use crate::process::{Mask, Program, become_it, room};
+use crate::render::decode::Decode;
 use crate::render::environment::{is_withheld, variables};
 use crate::store::Published;
 
@@ -21,6 +22,7 @@ pub struct Launch {
     published: Published,
     base: Environment,
     entries: Option<Naming>,
+    decode: Decode,
     entries_win: bool,
     said: RefCell<Said>,
 }
@@ -40,6 +42,7 @@ impl Launch {
             published,
             base: running.environment.clone(),
             entries: running.entries.clone(),
+            decode: running.decode.clone(),
             entries_win: running.entries_win,
             said: RefCell::default(),
         }
@@ -66,9 +69,13 @@ impl Launch {
         })?;
         let mut environment = self.base.clone();
         if let Some(naming) = &self.entries {
-            let secrets = set.entries.iter().map(|(name, entries)| (name, entries.as_slice()));
-            let named = variables(secrets, naming.of(set.identities))
-                .map_err(|error| PublishError::Render(error).failure())?;
+            let refused = |error| PublishError::Render(error).failure();
+            let decoded = set.entries.iter().map(|(name, entries)| {
+                Ok((name, self.decode.entries(name, entries).map_err(refused)?))
+            });
+            let decoded = decoded.collect::<Result<Vec<_>, Failure>>()?;
+            let secrets = decoded.iter().map(|(name, entries)| (*name, entries.as_slice()));
+            let named = variables(secrets, naming.of(set.identities)).map_err(refused)?;
             let (mut withheld, mut contested) = (Vec::new(), Vec::new());
             for (name, (_, _, value)) in &named {
                 if is_withheld(name) {

@@ -16,8 +16,8 @@ fn shown(text: &str) -> Result<String, String> {
     let templates = templates(text).map_err(|flaws| flaws[0].to_string())?;
     let bundle = bundle(SECRETS);
     let rendered = templates.render(&bundle, &pod()).map_err(|error| error.to_string())?;
-    assert_eq!((rendered[0].0, rendered[0].1), ("out.j2", "out"));
-    Ok(String::from_utf8(rendered[0].2.expose().clone()).unwrap())
+    assert_eq!((rendered[0].file, rendered[0].output), ("out.j2", "out"));
+    Ok(String::from_utf8(rendered[0].content.expose().clone()).unwrap())
 }
 
 #[test]
