@@ -45,6 +45,7 @@ impl PublishError {
                     RenderError::Variable { .. }
                     | RenderError::Disagreement { .. }
                     | RenderError::Env { .. }
+                    | RenderError::ShellsOwn { .. }
                     | RenderError::Property { .. }
                     | RenderError::Template { .. }
                     | RenderError::TooLong { .. } => Exit::Settings,

@@ -221,6 +221,16 @@ pub enum RenderError {
         /// What is against it.
         reason: &'static str,
     },
+    /// A variable that no file can give to a shell.
+    #[error("{key:?} of {identity} becomes the variable {variable}, which shells keep for themselves")]
+    ShellsOwn {
+        /// The secret it belongs to.
+        identity: SecretName,
+        /// The key in question.
+        key: String,
+        /// What it becomes.
+        variable: String,
+    },
     /// Two keys become one property.
     #[error("{first} and {second} both become the property {property}")]
     Property {
@@ -274,6 +284,7 @@ impl RenderError {
             Self::Env { .. } => {
                 "publish it as a file (SEGURA_OUTPUT=files), keep it as base64 in the vault, or use SEGURA_ENV_DIALECT=shell"
             }
+            Self::ShellsOwn { .. } => "give it another name with SEGURA_ENV_NAME, such as APP_{key}",
             Self::Property { .. } => "rename one of them in the vault, or publish them as files",
             Self::NotBase64 { .. } => {
                 "mend the value in the vault, or let no glob of SEGURA_DECODE match it"

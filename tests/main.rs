@@ -16,6 +16,7 @@ mod faults;
 mod herd;
 mod init;
 mod leaks;
+mod outputs;
 mod provision;
 mod resolve;
 mod rotation;

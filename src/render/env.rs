@@ -74,6 +74,14 @@ pub(super) fn render(
         if value.contains('\0') {
             return Err(RenderError::Nul { identity: identity.clone(), key: key.to_owned() });
         }
+        let for_shells = matches!(dialect, Dialect::Shell | Dialect::Dotenv);
+        if for_shells && is_shells_own(&name) {
+            let (identity, key) = (identity.clone(), key.to_owned());
+            return Err(RenderError::ShellsOwn { identity, key, variable: name });
+        }
+        if for_shells && value.contains(is_noncharacter) {
+            return Err(refused("it holds a noncharacter of Unicode, at which systemd refuses the whole file"));
+        }
         if dialect == Dialect::Kubernetes && value.is_empty() {
             left_out.push(name);
             continue;
@@ -151,6 +159,9 @@ fn kubelet(bytes: &mut SecretBuf, name: &str, value: &str) -> Result<(), &'stati
     if value.contains('\'') {
         return Err("it holds a single quote, which can't be written");
     }
+    if value.contains("\r\n") {
+        return Err("it holds a carriage return before a newline, which the kubelet drops");
+    }
     if name.len() > KUBELET.0 {
         return Err("its variable's name is longer than 128 bytes");
     }
@@ -159,6 +170,39 @@ fn kubelet(bytes: &mut SecretBuf, name: &str, value: &str) -> Result<(), &'stati
     }
     quoted(bytes, "'", value);
     Ok(())
+}
+
+/// Variables that a shell sets by itself, does not let be set, or gives a meaning of its own
+/// (bash(1), dash(1)).
+const SHELLS_OWN: [&str; 18] = [
+    "_",
+    "DIRSTACK",
+    "EPOCHREALTIME",
+    "EPOCHSECONDS",
+    "EUID",
+    "FUNCNAME",
+    "GROUPS",
+    "HISTCMD",
+    "LINENO",
+    "OPTIND",
+    "PIPESTATUS",
+    "PPID",
+    "RANDOM",
+    "SECONDS",
+    "SHELLOPTS",
+    "SRANDOM",
+    "UID",
+    "IFS",
+];
+
+fn is_shells_own(name: &str) -> bool {
+    SHELLS_OWN.contains(&name) || name.starts_with("BASH")
+}
+
+/// Code points that Unicode promises never to use.
+fn is_noncharacter(character: char) -> bool {
+    let code = u32::from(character);
+    code & 0xfffe == 0xfffe || (0xfdd0..=0xfdef).contains(&code)
 }
 
 fn quoted(bytes: &mut SecretBuf, quote: &str, value: &str) {
