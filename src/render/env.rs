@@ -80,7 +80,9 @@ pub(super) fn render(
             return Err(RenderError::ShellsOwn { identity, key, variable: name });
         }
         if for_shells && value.contains(is_noncharacter) {
-            return Err(refused("it holds a noncharacter of Unicode, at which systemd refuses the whole file"));
+            return Err(refused(
+                "it holds a noncharacter of Unicode, at which systemd refuses the whole file",
+            ));
         }
         if dialect == Dialect::Kubernetes && value.is_empty() {
             left_out.push(name);

@@ -12,7 +12,10 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value};
+
+use serde::Serialize;
 
 use super::RenderError;
 use crate::model::{Bundle, Entry, PodIdentity, SecretSet, flat};
@@ -163,6 +166,16 @@ fn output(file: &str) -> &str {
     file.strip_suffix(SUFFIX).unwrap_or(file)
 }
 
+/// What a template sees of a secret besides its values, each as the vault spells it.
+#[derive(Serialize)]
+struct Meta<'a> {
+    id: &'a str,
+    name: &'a str,
+    version: &'a str,
+    engine: &'a str,
+    expiration_date: &'a str,
+}
+
 /// What a template sees.
 fn context(bundle: &Bundle, pod: &PodIdentity) -> Value {
     let by_identity = |of: &dyn Fn(&SecretSet) -> Value| -> BTreeMap<String, Value> {
@@ -177,13 +190,13 @@ fn context(bundle: &Bundle, pod: &PodIdentity) -> Value {
         set.entries.iter().map(|entry| map(std::slice::from_ref(entry))).collect()
     });
     let meta = by_identity(&|set| {
-        Value::from_pairs([
-            ("secret_id", Value::from(&set.id)),
-            ("name", Value::from(&set.name)),
-            ("version", Value::from(&set.version)),
-            ("engine", Value::from(&set.engine)),
-            ("expiration_date", Value::from(&set.expiration)),
-        ])
+        Value::from(Serde(Meta {
+            id: &set.id,
+            name: &set.name,
+            version: &set.version,
+            engine: &set.engine,
+            expiration_date: &set.expiration,
+        }))
     });
     let known = [
         ("name", Some(&pod.name)),

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
-use segura_agent::model::{Bundle, Item, SecretName, SecretSet};
+use segura_agent::model::{Bundle, Item, PodIdentity, SecretName, SecretSet};
+use segura_agent::render::decode::Decode;
 use segura_agent::render::name::{Case, Variables};
+use segura_agent::render::template::Templates;
 use segura_agent::render::{Collision, Layout, RenderError, env::Dialect, render};
 use segura_agent::secret::Secret;
 use serde_json::json;
@@ -264,9 +266,17 @@ pub fn env(dialect: Dialect) -> Layout {
         json: None,
         yaml: None,
         properties: None,
+        templates: Templates::default(),
+        pod: PodIdentity {
+            name: "web-0".to_owned(),
+            uid: None,
+            namespace: None,
+            deploy: "web".to_owned(),
+        },
         environment: false,
         variables: Variables::new("{key}", Case::Keep).expect("it is a pattern"),
         collision: Collision::Last,
+        decode: Decode::default(),
     }
 }
 

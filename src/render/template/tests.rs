@@ -26,7 +26,7 @@ fn a_template_sees_secrets_entries_meta_and_pod() {
         ("{{ secrets.two.user }}", "second"),
         ("{{ secrets[\"cart/db\"].user }}\n", "u\n"),
         ("{{ secrets.two.n }}{{ entries.two[0].user }}{{ entries.two[1].user }}", "1firstsecond"),
-        ("{{ meta.two.version }} {{ meta.two.engine }} {{ meta.two.secret_id }}", "1 Generic 1"),
+        ("{{ meta.two.version }} {{ meta.two.engine }} {{ meta.two.id }}", "1 Generic 1"),
         ("{{ pod.name }} {{ pod.namespace }} {{ pod.deploy }}", "web-0 shop web"),
         ("{% for name in secrets %}{{ name }};{% endfor %}", "cart/db;two;"),
         ("{% for e in entries.two %}{{ e.user }} {% endfor %}", "first second "),

@@ -1,0 +1,135 @@
+//! Why secrets can't be rendered, and what to do about it.
+
+use super::{env, template};
+use crate::model::SecretName;
+
+/// Why secrets can't be rendered. Never holds a value.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RenderError {
+    /// Two things want one path.
+    #[error("{first} and {second} both want the path {path:?}")]
+    Clash {
+        /// The path in question.
+        path: String,
+        /// Who has it.
+        first: String,
+        /// Who wants it too.
+        second: String,
+    },
+    /// Entries of a secret disagree, and that was to be refused.
+    #[error("entries of {identity} disagree about {keys}")]
+    Disagreement {
+        /// The secret in question.
+        identity: SecretName,
+        /// The keys, joined by commas.
+        keys: String,
+    },
+    /// Two keys become one variable.
+    #[error("{first} and {second} both become the variable {variable}")]
+    Variable {
+        /// The variable's name.
+        variable: String,
+        /// Who has it.
+        first: String,
+        /// Who wants it too.
+        second: String,
+    },
+    /// A value that no environment can hold.
+    #[error("the value of {key:?} of {identity} holds a NUL byte, which no environment can carry")]
+    Nul {
+        /// The secret it belongs to.
+        identity: SecretName,
+        /// The key in question.
+        key: String,
+    },
+    /// A value that the env file's dialect can't carry.
+    #[error(
+        "the value of {key:?} of {identity} can't stand in an env file of the dialect {dialect}: {reason}"
+    )]
+    Env {
+        /// The secret it belongs to.
+        identity: SecretName,
+        /// The key in question.
+        key: String,
+        /// `SEGURA_ENV_DIALECT`.
+        dialect: env::Dialect,
+        /// What is against it.
+        reason: &'static str,
+    },
+    /// A variable that no file can give to a shell.
+    #[error(
+        "{key:?} of {identity} becomes the variable {variable}, which shells keep for themselves"
+    )]
+    ShellsOwn {
+        /// The secret it belongs to.
+        identity: SecretName,
+        /// The key in question.
+        key: String,
+        /// What it becomes.
+        variable: String,
+    },
+    /// Two keys become one property.
+    #[error("{first} and {second} both become the property {property}")]
+    Property {
+        /// The property's name.
+        property: String,
+        /// Who has it.
+        first: String,
+        /// Who wants it too.
+        second: String,
+    },
+    /// A value that should be base64 and is not.
+    #[error("the value of {key:?} of {identity} is not base64")]
+    NotBase64 {
+        /// The secret it belongs to.
+        identity: SecretName,
+        /// The key in question.
+        key: String,
+    },
+    /// A template can't be rendered.
+    #[error("the template {flaw}")]
+    Template {
+        /// What is wrong, and where.
+        flaw: template::Flaw,
+    },
+    /// A value that no environment has room for.
+    #[error("the value of {key:?} of {identity} is longer than a variable may be (128 KiB)")]
+    TooLong {
+        /// The secret it belongs to.
+        identity: SecretName,
+        /// The key in question.
+        key: String,
+    },
+}
+
+impl RenderError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Clash { .. } => {
+                "rename one of them in the vault, or choose other outputs with SEGURA_OUTPUT"
+            }
+            Self::Disagreement { .. } => {
+                "give the entries labels of their own in the vault, or set SEGURA_COLLISION=last"
+            }
+            Self::Variable { .. } => {
+                "set SEGURA_ENV_NAME={identity}_{key}, or rename a key in the vault"
+            }
+            Self::Nul { .. } => {
+                "leave `env` out of SEGURA_OUTPUT, and set SEGURA_EXEC_ENV=false: files carry every byte"
+            }
+            Self::Env { .. } => {
+                "publish it as a file (SEGURA_OUTPUT=files), keep it as base64 in the vault, or use SEGURA_ENV_DIALECT=shell"
+            }
+            Self::ShellsOwn { .. } => {
+                "give it another name with SEGURA_ENV_NAME, such as APP_{key}"
+            }
+            Self::Property { .. } => "rename one of them in the vault, or publish them as files",
+            Self::NotBase64 { .. } => {
+                "mend the value in the vault, or let no glob of SEGURA_DECODE match it"
+            }
+            Self::Template { .. } => "mend the template in SEGURA_TEMPLATE_DIR",
+            Self::TooLong { .. } => "set SEGURA_EXEC_ENV=false: files carry any length",
+        }
+    }
+}
