@@ -54,7 +54,8 @@ pub fn measure(report: &mut Report) -> Outcome<()> {
 /// Publishes to an empty directory, and says how long rendering and publishing took.
 fn published(bundle: &Bundle) -> Outcome<Duration> {
     let dir = memory_dir()?;
-    let access = Access { file_mode: 0o440, dir_mode: 0o750, uid: None, gid: None };
+    let access =
+        Access { file_mode: 0o440, dir_mode: 0o750, uid: None, gid: None, rules: Vec::new() };
     let output =
         Output { dir: dir.path().to_owned(), create_last: false, access, disk: Disk::Refuse };
     let mut store = Store::hold(Some(&output), "bench")?;

@@ -25,7 +25,14 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Obtain the secrets once, publish them, exit 0 when everything is readable on disk.
-    Init,
+    Init {
+        /// Show each file that would be written, and what is new, changed or gone; write nothing.
+        ///
+        /// Nothing is provisioned: a set of ours that stands is read as a renewal would, else what the
+        /// authorization lists. One line a file: what becomes of it, mode, owner, bytes, path.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// The same, then keep them fresh until SIGTERM or SIGINT, telling the main process of changes.
     Sidecar,
     /// The same, then run a command as the container's main process, and exit as it exits.
@@ -167,7 +174,12 @@ mod tests {
         assert!(CHECKED.iter().all(|name| help.contains(name)) && !help.contains("SEGURA_URL"));
         let Ok(Typed::Print(version)) = typed(&["--version"]) else { panic!() };
         assert_eq!(version.trim(), concat!("segura-agent ", env!("CARGO_PKG_VERSION")));
-        assert!(matches!(typed(&["init"]), Ok(Typed::Run(_))));
+        for (args, expected) in [(&["init"][..], false), (&["init", "--dry-run"], true)] {
+            let Ok(Typed::Run(Args { command: Command::Init { dry_run } })) = typed(args) else {
+                panic!("{args:?}")
+            };
+            assert_eq!(dry_run, expected);
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod other;
 pub mod parse;
 pub mod raw;
 mod reach;
+mod rules;
 pub mod variables;
 mod write;
 
@@ -104,6 +105,13 @@ impl Config {
         Self::proven(reader, raw, mounts)
     }
 
+    /// Proves what `raw` says for a plan of what would be written, in a pod of whatever mode.
+    pub fn for_plan(raw: Raw, mounts: Mounts) -> Result<Self, Problems> {
+        let mut reader = Reader::of(&raw);
+        reader.keeping(&raw);
+        Self::proven(reader, raw, mounts)
+    }
+
     /// Proves what `raw` says for `sidecar`.
     pub fn for_sidecar(raw: Raw, mounts: Mounts) -> Result<(Self, Keeping), Problems> {
         let mut reader = Reader::of(&raw);
@@ -129,7 +137,6 @@ impl Config {
         let renew = reader.renew(&raw);
         let give_up_after = reader.give_up_after(&raw);
         reader.elsewhere(&raw);
-        reader.not_yet(&raw);
         let vault = reader.vault(raw);
         match (vault, pod, wanted, layout, output, reader.problems.is_empty()) {
             (Some(vault), Some(pod), Some(wanted), Some(layout), Some(output), true) => Ok(Self {

@@ -39,6 +39,7 @@ pub mod obtain;
 pub mod pass;
 
 pub mod follow;
+pub mod plan;
 pub mod renew;
 pub mod start;
 pub mod supervise;

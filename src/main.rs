@@ -39,7 +39,11 @@ fn main() -> ExitCode {
             let ended =
                 |failure: Failure| end(&failure, Some(log.as_deref().unwrap_or(TERMINATION_LOG)));
             match args.command {
-                Command::Init => init(raw).unwrap_or_else(ended),
+                Command::Init { dry_run: false } => init(raw).unwrap_or_else(ended),
+                // The container's termination message is the agent's that publishes.
+                Command::Init { dry_run: true } => {
+                    plan(raw).unwrap_or_else(|failure| end(&failure, None))
+                }
                 Command::Sidecar => sidecar(raw).unwrap_or_else(ended),
                 Command::Exec { words } => exec(raw, words).unwrap_or_else(ended),
                 Command::Install { dir } => {
@@ -70,6 +74,16 @@ fn init(raw: Raw) -> Result<Exit, Failure> {
     let config = Config::for_init(raw, mounts).map_err(|problems| invalid(&problems))?;
     warn(&config.warnings);
     run(async || modes::init::run(&config, listen()?).await.map(|()| Exit::Done))
+}
+
+fn plan(raw: Raw) -> Result<Exit, Failure> {
+    harden::limit();
+    let mounts = begin(&raw);
+    let config = Config::for_plan(raw, mounts).map_err(|problems| invalid(&problems))?;
+    warn(&config.warnings);
+    let plan = run(async || modes::init::dry_run(&config, listen()?).await)?;
+    tracing::info!("{}", plan.summary());
+    Ok(print(&plan.to_string()))
 }
 
 fn sidecar(raw: Raw) -> Result<Exit, Failure> {

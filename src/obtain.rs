@@ -134,6 +134,25 @@ impl Obtaining {
     }
 }
 
+/// What can be read of what may never have been provisioned, and is not now: all of it, or an error.
+pub async fn unprovisioned(
+    source: &mut impl Source,
+    wanted: &Wanted,
+) -> Result<Bundle, FetchError> {
+    if wanted.source == Way::Secret {
+        return secrets(source, &wanted.identities).await;
+    }
+    let mut bundle = application(source, &wanted.identities).await?;
+    if wanted.source == Way::Provision {
+        let bare = bundle.secrets.iter().filter(|(_, set)| !opens_something(set));
+        let remarks = bare.map(|(name, _)| {
+            format!("{name} holds nothing to log in with yet: what provisioning adds is not known")
+        });
+        bundle.remarks.extend(remarks);
+    }
+    Ok(bundle)
+}
+
 /// Whether a set holds more than descriptions: before a provisioning, an identity that waits for
 /// one has host and user names at most, and nothing to log in with.
 ///

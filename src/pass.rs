@@ -7,7 +7,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::exit::{Exit, Failure, chain};
 use crate::model::{Bundle, Generation, Outcome, SecretName, SecretSet};
-use crate::render::{Layout, RenderError, Rendering, render};
+use crate::render::{Layout, RenderError, render};
 use crate::schedule::{RenewInterval, due_in, first_due};
 use crate::state::{BootMillis, Origin, SecretState, Settled, State, millis};
 use crate::store::{Store, WriteError};
@@ -98,19 +98,9 @@ pub struct Publisher<'a> {
 pub struct Remarked(BTreeSet<String>);
 
 impl Remarked {
-    /// Tells, once, what looks wrong and is published all the same.
-    fn tell(&mut self, bundle: &Bundle, rendering: &Rendering<'_>) {
-        let disagree = rendering.collisions.iter().map(|(identity, keys)| {
-            format!(
-                "entries of {identity} disagree about {keys}: the last one's value stands under the key, each under its number"
-            )
-        });
-        let left_out = rendering.left_out.iter().map(|name| {
-            format!(
-                "{name} is empty, which the kubelet takes for missing: the env file leaves it out"
-            )
-        });
-        for remark in bundle.remarks.iter().cloned().chain(disagree).chain(left_out) {
+    /// Tells what looks wrong and is published all the same, each once.
+    pub fn tell<'a>(&mut self, remarks: impl IntoIterator<Item = &'a String>) {
+        for remark in remarks {
             if self.0.len() < MOST_REMARKS && self.0.insert(remark.clone()) {
                 tracing::warn!("{remark}");
             }
@@ -173,7 +163,8 @@ impl Publisher<'_> {
         let files = rendering.files.keys().filter(|name| !name.is_hidden()).count();
         match outcome {
             Outcome::Published(_) => {
-                self.remarked.tell(bundle, &rendering);
+                self.remarked.tell(bundle.remarks.iter().chain(&rendering.remarks));
+                self.remarked.tell(&self.store.idle_rules(&rendering.files));
                 tracing::info!(%generation, files, "published");
             }
             Outcome::Unchanged(_) => tracing::debug!(%generation, files, "unchanged"),

@@ -19,7 +19,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::model::{Bundle, PodIdentity, SecretName};
+use crate::model::{Bundle, PodIdentity};
 use crate::secret::Secret;
 pub use error::RenderError;
 
@@ -164,10 +164,8 @@ pub type FileSet<'a> = BTreeMap<FileName, Content<'a>>;
 pub struct Rendering<'a> {
     /// The files of the generation.
     pub files: FileSet<'a>,
-    /// Keys on which entries disagree, by secret.
-    pub collisions: Vec<(SecretName, String)>,
-    /// Variables that the env file leaves out, because its reader takes empty ones for missing.
-    pub left_out: Vec<String>,
+    /// What looks wrong and is published all the same, each in a line.
+    pub remarks: Vec<String>,
 }
 
 /// Who wants which path, so that a clash can name both.
@@ -222,7 +220,10 @@ impl<'a> Claims<'a> {
 
 /// Renders `bundle` as `layout` says, with the agent's own copy beside it.
 pub fn render<'a>(bundle: &'a Bundle, layout: &Layout) -> Result<Rendering<'a>, RenderError> {
-    let collisions = disagreements(bundle, layout.collision)?;
+    let mut remarks = disagreements(bundle, layout.collision)?;
+    remarks.extend(layout.decode.idle(bundle).map(|glob| {
+        format!("no key of the set matches {glob} of SEGURA_DECODE: nothing is decoded by it")
+    }));
     let mut claims = Claims { files: FileSet::new(), owners: BTreeMap::new() };
     if layout.files {
         files::render(bundle, &layout.decode, &mut claims)?;
@@ -230,10 +231,14 @@ pub fn render<'a>(bundle: &'a Bundle, layout: &Layout) -> Result<Rendering<'a>, 
     // Text outputs see what the base64 stands for.
     let decoded = decoded(bundle, &layout.decode)?;
     let texts = decoded.as_ref().unwrap_or(bundle);
-    let mut left_out = Vec::new();
     if let Some(file) = &layout.env {
         let rendered = env::render(texts, &layout.variables, layout.dialect)?;
-        left_out = rendered.left_out;
+        if !rendered.left_out.is_empty() {
+            let names = rendered.left_out.join(", ");
+            remarks.push(format!(
+                "the env file leaves out what is empty, which the kubelet takes for missing: {names}"
+            ));
+        }
         claims.add(file.clone(), "the env file".to_owned(), Content::Made(rendered.bytes))?;
     }
     if let Some(file) = &layout.json {
@@ -257,7 +262,7 @@ pub fn render<'a>(bundle: &'a Bundle, layout: &Layout) -> Result<Rendering<'a>, 
     }
     let own = Content::Made(bundle::write(bundle));
     claims.add(bundle::FILE.to_owned(), "the agent".to_owned(), own)?;
-    Ok(Rendering { files: claims.finish()?, collisions, left_out })
+    Ok(Rendering { files: claims.finish()?, remarks })
 }
 
 /// A copy in which base64 is decoded; none where nothing is.
@@ -272,11 +277,8 @@ fn decoded(bundle: &Bundle, decode: &decode::Decode) -> Result<Option<Bundle>, R
     Ok(Some(Bundle { secrets: secrets.collect::<Result<_, _>>()?, ..Bundle::default() }))
 }
 
-fn disagreements(
-    bundle: &Bundle,
-    collision: Collision,
-) -> Result<Vec<(SecretName, String)>, RenderError> {
-    let mut found = Vec::new();
+fn disagreements(bundle: &Bundle, collision: Collision) -> Result<Vec<String>, RenderError> {
+    let mut remarks = Vec::new();
     for (identity, set) in &bundle.secrets {
         let keys = set.collisions();
         if keys.is_empty() {
@@ -284,19 +286,21 @@ fn disagreements(
         }
         let keys = keys.join(", ");
         match collision {
-            Collision::Last => found.push((identity.clone(), keys)),
+            Collision::Last => remarks.push(format!(
+                "entries of {identity} disagree about {keys}: the last one's value stands under the key, each under its number"
+            )),
             Collision::Refuse => {
                 return Err(RenderError::Disagreement { identity: identity.clone(), keys });
             }
         }
     }
-    Ok(found)
+    Ok(remarks)
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::model::{Item, SecretSet};
+    use crate::model::{Item, SecretName, SecretSet};
 
     /// Identity, entries, and the key and value of each item.
     pub(crate) type Written<'a> = (&'a str, &'a [&'a [(&'a str, &'a str)]]);
@@ -408,7 +412,8 @@ pub(crate) mod tests {
         let two = bundle(&[("db", &[&[("u", "a"), ("h", "x")], &[("u", "b"), ("h", "x")]])]);
         let rendering = render(&two, &layout("files")).unwrap();
         let db = SecretName::new("db").unwrap();
-        assert_eq!(rendering.collisions, [(db.clone(), "u".to_owned())]);
+        assert_eq!(rendering.remarks.len(), 1);
+        assert!(rendering.remarks[0].starts_with("entries of db disagree about u: "));
         let strict = Layout { collision: Collision::Refuse, ..layout("files") };
         let refused = RenderError::Disagreement { identity: db, keys: "u".to_owned() };
         assert_eq!(render(&two, &strict).unwrap_err(), refused);

@@ -134,7 +134,7 @@ pub struct Wanted {
 }
 
 /// Modes and owners of what the agent creates.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Access {
     /// Of files.
     pub file_mode: u32,
@@ -143,6 +143,22 @@ pub struct Access {
     /// Of both; the agent's own if none.
     pub uid: Option<u32>,
     /// Of both; the directory's if it is set-gid, else the agent's own, if none.
+    pub gid: Option<u32>,
+    /// Files that are to have others; the first rule that matches counts.
+    pub rules: Vec<FileRule>,
+}
+
+/// What files are to have whose path inside the output directory matches; what is not said is as
+/// for all files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileRule {
+    /// `*` stands for any part of a name, `**` for any number of folders.
+    pub glob: String,
+    /// The files' mode.
+    pub mode: Option<u32>,
+    /// Whose they are.
+    pub uid: Option<u32>,
+    /// Their group.
     pub gid: Option<u32>,
 }
 

@@ -13,7 +13,10 @@ mod generation;
 mod links;
 pub mod look;
 mod memory;
+mod mount;
+mod owner;
 mod place;
+mod plan;
 mod published;
 
 use std::path::PathBuf;
@@ -31,6 +34,7 @@ use crate::state::{Origin, State};
 pub use directory::Directory;
 pub use memory::Memory;
 pub use place::Place;
+pub use plan::{Plan, plan};
 pub use published::{Published, Set};
 
 /// How long a replaced generation stays for readers in the middle of it.
@@ -73,6 +77,8 @@ enum WriteCause {
     Held(String),
     #[error("something that the agent did not make is in the way")]
     InTheWay,
+    #[error("as SEGURA_FILE_RULES has it for {glob}: {cause}")]
+    Ruled { glob: String, cause: Errno },
 }
 
 impl WriteError {
@@ -82,6 +88,14 @@ impl WriteError {
 
     fn hinting(self, hint: &'static str) -> Self {
         Self { hint: Some(hint), ..self }
+    }
+
+    /// The same, where it is one rule of `SEGURA_FILE_RULES` that can't be had.
+    fn for_rule(self, glob: &str) -> Self {
+        let WriteCause::System(cause @ (Errno::ACCESS | Errno::PERM)) = self.cause else {
+            return self;
+        };
+        Self { cause: WriteCause::Ruled { glob: glob.to_owned(), cause }, hint: None, ..self }
     }
 
     /// How a start ends that gives up on it, ready to be shown.
@@ -114,6 +128,11 @@ impl WriteError {
             WriteCause::Held(_) => Some("give each agent an output directory of its own"),
             WriteCause::InTheWay => {
                 Some("let the output directory hold nothing but the agent's output")
+            }
+            WriteCause::Ruled { .. } => {
+                Some(
+                    "each rule must leave the agent itself able to read; without CAP_CHOWN it can name no uid but the agent's own, and only gids of the agent's",
+                )
             }
             WriteCause::System(_) | WriteCause::OnDisk => None,
         })
@@ -172,6 +191,14 @@ impl Store {
         match self {
             Self::Directory(directory) => directory.prove(names),
             Self::Memory(_) => Ok(()),
+        }
+    }
+
+    /// A line for each rule of `SEGURA_FILE_RULES` that is about none of the files.
+    pub fn idle_rules(&self, files: &FileSet<'_>) -> Vec<String> {
+        match self {
+            Self::Directory(directory) => directory.idle_rules(files),
+            Self::Memory(_) => Vec::new(),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::{
     dev_vault::{Effect, Fault, Options},
     harness::{
         Run, SEED, Scene,
-        host::{Memory, NOBODY, User, can_be_others, is_root, with_own_mounts},
+        host::{Memory, NOBODY, User, can_be_others, is_root, mode, owner, with_own_mounts},
         memory_dir, side_by_side, until,
     },
 };
@@ -27,14 +27,6 @@ fn assert_refused(scene: &Scene, run: &Run, reason: &str) {
     assert!(run.error().contains(reason), "{}", run.stderr);
     assert_eq!(scene.vault.requests().len(), 0, "nothing is asked: {}", run.stderr);
     assert!(run.hint().is_some(), "{}", run.stderr);
-}
-
-fn mode(path: impl AsRef<Path>) -> u32 {
-    fs::metadata(path).map_or(0, |found| found.mode() & 0o7777)
-}
-
-fn owner(path: impl AsRef<Path>) -> Option<(u32, u32)> {
-    fs::metadata(path).ok().map(|found| (found.uid(), found.gid()))
 }
 
 fn set_mode(path: &Path, mode: u32) {

@@ -1,5 +1,4 @@
-//! Settings of single modes: a typo in them is told by every mode that shares the pod spec, and
-//! what only later versions can do is refused rather than silently left out.
+//! Settings of single modes: a typo in them is told by every mode that shares the pod spec.
 
 use std::time::Duration;
 
@@ -59,7 +58,7 @@ impl Reader {
         }
     }
 
-    /// What is understood elsewhere or later: here only typos are told.
+    /// What is understood elsewhere: here only typos are told.
     pub(super) fn elsewhere(&mut self, raw: &Raw) {
         if !self.runs_command {
             self.running(raw);
@@ -71,13 +70,6 @@ impl Reader {
     pub(super) fn logging(&mut self, raw: &Raw) {
         self.problems.extend(log_settings(raw, false).1);
         self.text("SEGURA_TERMINATION_LOG", raw.segura_termination_log.as_deref(), parse::path);
-    }
-
-    /// Outputs of later versions are refused rather than silently left out.
-    pub(super) fn not_yet(&mut self, raw: &Raw) {
-        if raw.segura_file_rules.is_some() {
-            self.problem("SEGURA_FILE_RULES", "is not in this version");
-        }
     }
 }
 

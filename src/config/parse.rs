@@ -100,7 +100,9 @@ pub fn case(text: &str) -> Result<Case, Shape> {
 /// Reads a comma list of globs.
 pub fn globs(text: &str) -> Result<Vec<String>, Shape> {
     let globs: Vec<String> = text.split(',').map(|glob| glob.trim().to_owned()).collect();
-    let sound = globs.iter().all(|glob| !glob.is_empty() && !glob.starts_with('/'));
+    let sound = globs.iter().all(|glob| {
+        !glob.is_empty() && !glob.starts_with('/') && !glob.chars().any(char::is_control)
+    });
     sound.then_some(globs).ok_or("a comma list of identity/key globs such as db/cert,**/keystore")
 }
 

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use super::Reader;
 use super::parse::{self, Shape};
 use super::raw::Raw;
+use super::rules;
 use crate::model::{PodIdentity, STATE_LINK, check_part};
 use crate::render::decode::Decode;
 use crate::render::name::{Case, Variables};
 use crate::render::template::Templates;
 use crate::render::{Collision, Layout};
-use crate::settings::{Access, Disk, Output, Wanted};
+use crate::settings::{Access, Disk, FileRule, Output, Wanted};
 use crate::templates::{Found, SUFFIX};
 
 const OUTPUTS: Shape = "a comma list of `files`, `env`, `json`, `yaml` and `properties`";
@@ -51,7 +52,7 @@ impl Reader {
                 _ => self.wrong("SEGURA_OUTPUT", OUTPUTS),
             }
         }
-        let templates = self.templates(found);
+        let templates = self.templates(raw, found);
         let documents = [
             ("SEGURA_ENV_FILE", env.as_deref()),
             ("SEGURA_JSON_FILE", json.as_deref()),
@@ -109,7 +110,11 @@ impl Reader {
         }
     }
 
-    fn templates(&mut self, found: Found) -> Templates {
+    fn templates(&mut self, raw: &Raw, found: Found) -> Templates {
+        let dir = raw.segura_template_dir.as_deref();
+        if dir.is_some() && self.text("SEGURA_TEMPLATE_DIR", dir, parse::path).is_none() {
+            return Templates::default();
+        }
         for problem in found.problems {
             self.problem("SEGURA_TEMPLATE_DIR", problem);
         }
@@ -172,6 +177,7 @@ impl Reader {
             dir_mode: dir_mode.unwrap_or(modes.1),
             uid: self.text("SEGURA_FILE_UID", raw.segura_file_uid.as_deref(), parse::id),
             gid: self.text("SEGURA_FILE_GID", raw.segura_file_gid.as_deref(), parse::id),
+            rules: self.rules(raw),
         };
         let allow = raw.segura_allow_disk.as_deref();
         let disk = match self.text("SEGURA_ALLOW_DISK", allow, parse::boolean) {
@@ -181,6 +187,16 @@ impl Reader {
             None => Disk::Refuse,
         };
         Some(Output { dir: dir?, create_last: drop_in, access, disk })
+    }
+
+    fn rules(&mut self, raw: &Raw) -> Vec<FileRule> {
+        let read = raw.segura_file_rules.as_deref().map(rules::rules);
+        read.unwrap_or(Ok(Vec::new())).unwrap_or_else(|problems| {
+            for problem in problems {
+                self.problem("SEGURA_FILE_RULES", problem);
+            }
+            Vec::new()
+        })
     }
 }
 

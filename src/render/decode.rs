@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::RenderError;
-use crate::model::{Entry, Item, SecretName};
+use crate::model::{Bundle, Entry, Item, SecretName};
 use crate::secret::Secret;
 
 /// Which values are base64: globs of `identity/key`, in which `*` stands for any part and `**` for
@@ -29,8 +29,7 @@ impl Decode {
         identity: &SecretName,
         item: &Item,
     ) -> Result<Option<Secret<Vec<u8>>>, RenderError> {
-        let path = format!("{identity}/{}", item.key);
-        if !self.0.iter().any(|glob| fast_glob::glob_match(glob, &path)) {
+        if !self.0.iter().any(|glob| matches(glob, identity, item)) {
             return Ok(None);
         }
         let packed: Secret<String> =
@@ -41,6 +40,15 @@ impl Decode {
                 Err(RenderError::NotBase64 { identity: identity.clone(), key: item.key.clone() })
             }
         }
+    }
+
+    /// Globs that no key of the set matches, as those with a typo don't.
+    pub(super) fn idle(&self, bundle: &Bundle) -> impl Iterator<Item = &str> {
+        let is_idle = |glob: &&str| {
+            let mut secrets = bundle.secrets.iter();
+            !secrets.any(|(name, set)| set.items().any(|item| matches(glob, name, item)))
+        };
+        self.0.iter().map(String::as_str).filter(is_idle)
     }
 
     /// Entries as text outputs have them: decoded where that is text, and base64 as they were where
@@ -59,6 +67,10 @@ impl Decode {
         };
         entries.iter().map(|entry| entry.iter().map(item).collect()).collect()
     }
+}
+
+fn matches(glob: &str, identity: &SecretName, item: &Item) -> bool {
+    fast_glob::glob_match(glob, format!("{identity}/{}", item.key))
 }
 
 #[cfg(test)]
@@ -104,6 +116,13 @@ mod tests {
         let item = Item { key: "k".to_owned(), value: Secret::new("/wA=".to_owned()) };
         let bytes = decode.bytes(&SecretName::new("db").unwrap(), &item).unwrap().unwrap();
         assert_eq!(bytes.expose(), &[0xff, 0]);
+    }
+
+    #[test]
+    fn a_glob_that_matches_nothing_is_known() {
+        let decode = Decode::new(["db/*", "bd/*"].map(str::to_owned).to_vec());
+        let bundle = bundle(&[("db", &[&[("k", "")]])]);
+        assert_eq!(decode.idle(&bundle).collect::<Vec<_>>(), ["bd/*"]);
     }
 
     #[test]

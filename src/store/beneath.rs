@@ -6,14 +6,13 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, RawMode, Uid};
+use rustix::fs::{self, AtFlags, Mode, OFlags, RawMode};
 use rustix::io::Errno;
 
+use super::owner::Owner;
 use super::{UNFINISHED, WriteError};
 use crate::secret::{Secret, SecretBuf};
-use crate::settings::Access;
 
-const SET_GID: RawMode = 0o2000;
 /// Until all in it is what it should be, a folder is ours alone.
 const PRIVATE_DIR: RawMode = 0o700;
 
@@ -22,60 +21,6 @@ const PRIVATE_DIR: RawMode = 0o700;
 pub(super) struct Dir {
     descriptor: OwnedFd,
     path: PathBuf,
-}
-
-/// Whom created files belong to, and who may read them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Owner {
-    uid: u32,
-    gid: u32,
-    file_mode: RawMode,
-    dir_mode: RawMode,
-}
-
-impl Owner {
-    /// What `access` wants of things in `dir`; a set-gid directory hands its group down.
-    pub(super) fn of(dir: &Dir, access: &Access) -> Result<Self, WriteError> {
-        let stat = fs::fstat(&dir.descriptor)
-            .map_err(|error| WriteError::new("look at", &dir.path, error))?;
-        let set_gid = stat.st_mode & SET_GID;
-        let inherited =
-            if set_gid == 0 { rustix::process::getegid().as_raw() } else { stat.st_gid };
-        Ok(Self {
-            uid: access.uid.unwrap_or_else(|| rustix::process::geteuid().as_raw()),
-            gid: access.gid.unwrap_or(inherited),
-            file_mode: access.file_mode,
-            dir_mode: access.dir_mode | set_gid,
-        })
-    }
-
-    pub(super) fn readers(&self) -> String {
-        let may = |bits: RawMode| self.file_mode & bits != 0 && self.dir_mode & (bits >> 2) != 0;
-        if may(0o004) {
-            return "everyone".to_owned();
-        }
-        let user = may(0o400).then(|| format!("uid {}", self.uid));
-        let group = may(0o040).then(|| format!("gid {}", self.gid));
-        let both: Vec<String> = [user, group].into_iter().flatten().collect();
-        if both.is_empty() { "root alone".to_owned() } else { both.join(" and ") }
-    }
-
-    /// Gives a file what it should have and a umask may have kept from it; the owner first, since a
-    /// change of owner drops mode bits.
-    fn claim(self, descriptor: impl AsFd, mode: RawMode) -> Result<(), Errno> {
-        let stat = fs::fstat(&descriptor)?;
-        if self.has(&stat, mode) {
-            return Ok(());
-        }
-        if stat.st_uid != self.uid || stat.st_gid != self.gid {
-            fs::fchown(&descriptor, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)))?;
-        }
-        fs::fchmod(&descriptor, Mode::from_raw_mode(mode))
-    }
-
-    fn has(self, stat: &fs::Stat, mode: RawMode) -> bool {
-        stat.st_uid == self.uid && stat.st_gid == self.gid && stat.st_mode & 0o7777 == mode
-    }
 }
 
 /// When a directory last changed (`st_ctim`, `stat(3type)`).
@@ -98,10 +43,6 @@ impl Dir {
 
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
-    }
-
-    pub(super) fn into_descriptor(self) -> OwnedFd {
-        self.descriptor
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -290,10 +231,14 @@ impl Dir {
         fs::unlinkat(&self.descriptor, name, AtFlags::empty())
     }
 
+    /// What is known of what stands under `name` itself, not where it leads.
+    pub(super) fn stat(&self, name: &str) -> Result<fs::Stat, Errno> {
+        fs::statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
     /// What stands under `name` itself, not where it leads.
     pub(super) fn look(&self, name: &str) -> Result<Found, Errno> {
-        let stat = fs::statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        Ok(match fs::FileType::from_raw_mode(stat.st_mode) {
+        Ok(match fs::FileType::from_raw_mode(self.stat(name)?.st_mode) {
             fs::FileType::RegularFile => Found::File,
             fs::FileType::Directory => Found::Folder,
             fs::FileType::Symlink => Found::Link,

@@ -1,24 +1,25 @@
 //! The directory on tmpfs: a new generation beside the old one, and one rename that shows it.
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::SystemTime;
 
-use rustix::fs::{self, Access as Right, AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{self, Access as Right, AtFlags, FlockOperation};
 use rustix::io::Errno;
 
-use super::beneath::{Changed, Dir, Owner};
+use super::beneath::{Changed, Dir};
+use super::mount::{self, Mount};
+use super::owner::{Owner, Owners};
 use super::{
-    DATA, DATA_NEXT, HOLDER, IN_MEMORY, OWN, PENDING, PROBE, Pending, STATE, STATE_TARGET,
-    Standing, UNFINISHED, WriteCause, WriteError, generation, links, look,
+    DATA, DATA_NEXT, HOLDER, OWN, PENDING, PROBE, Pending, STATE, STATE_TARGET, Standing,
+    UNFINISHED, WriteCause, WriteError, generation, links, look,
 };
 use crate::clock;
 use crate::exit::chain;
 use crate::model::{Generation, Outcome, STATE_LINK};
 use crate::render::FileSet;
 use crate::render::bundle::{self, Entries};
-use crate::settings::{Disk, Output};
+use crate::settings::Output;
 use crate::state::State;
 
 /// The output directory, held against any other agent as long as this lives.
@@ -26,7 +27,7 @@ use crate::state::State;
 pub struct Directory {
     dir: Dir,
     own: Dir,
-    owner: Owner,
+    owners: Owners,
     /// The folder of the generation that stands.
     current: Option<String>,
     /// The same, open.
@@ -48,7 +49,7 @@ impl Directory {
         let pid = std::process::id();
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let store = Self::open(output, &format!("{mode}, pid {pid}, in {host}"))?;
-        let readers = store.owner.readers();
+        let readers = store.owners.readers();
         tracing::info!(dir = %store.path().display(), "published files will be readable by {readers}");
         Ok(store)
     }
@@ -56,13 +57,17 @@ impl Directory {
     /// Opens and locks the directory, and clears what a crash has left; `holder` names this agent
     /// to the next one that comes too early.
     pub fn open(output: &Output, holder: &str) -> Result<Self, WriteError> {
-        let descriptor = open_dir(output)?;
-        let dir = Dir::new(descriptor, output.dir.clone());
-        require_memory(&dir, output.disk)?;
+        let dir = match mount::find(output)? {
+            Mount::There(dir) => dir,
+            Mount::Within { parent, name } => {
+                let owners = Owners::of(&parent, &output.access)?;
+                parent.open_or_make(&name, owners.all())?
+            }
+        };
         lock(&dir)?;
-        let owner = Owner::of(&dir, &output.access)?;
-        let own = dir.open_or_make(OWN, &owner)?;
-        let alive = own.write(HOLDER, holder.as_bytes(), &owner)?;
+        let owners = Owners::of(&dir, &output.access)?;
+        let own = dir.open_or_make(OWN, owners.all())?;
+        let alive = own.write(HOLDER, holder.as_bytes(), owners.all())?;
         // Where a file system knows no such locks, only `check` is the poorer for it.
         fs::fcntl_lock(&alive, FlockOperation::NonBlockingLockExclusive).ok();
         let current = generation::standing(&dir);
@@ -73,7 +78,7 @@ impl Directory {
         let store = Self {
             dir,
             own,
-            owner,
+            owners,
             current,
             root: None,
             listed: None,
@@ -98,13 +103,27 @@ impl Directory {
         links::free_or(&self.dir, DATA, |_| true)?;
         links::free_or(&self.dir, DATA_NEXT, |_| true)?;
         links::free_or(&self.dir, STATE_LINK, |target| target == STATE_TARGET)?;
-        self.own.write(PROBE, &[0; 64], &self.owner).map(drop)?;
+        self.probe(self.owners.all())?;
+        for (glob, owner) in self.owners.rules() {
+            self.probe(owner).map_err(|error| error.for_rule(glob))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a file as it is wanted, reads it back, and removes it.
+    fn probe(&self, owner: &Owner) -> Result<(), WriteError> {
+        self.own.write(PROBE, &[0; 64], owner).map(drop)?;
         let readable = self.own.read(PROBE).map_err(|error| {
             WriteError::new("read back what it writes to", self.path(), error)
                 .hinting("SEGURA_FILE_MODE, SEGURA_FILE_UID and SEGURA_FILE_GID must let the agent itself read")
         });
         self.own.remove_file(PROBE).ok();
         readable.map(|_| ())
+    }
+
+    /// A line for each rule of `SEGURA_FILE_RULES` that is about none of the files.
+    pub fn idle_rules(&self, files: &FileSet<'_>) -> Vec<String> {
+        self.owners.idle(files)
     }
 
     /// The directory.
@@ -189,8 +208,8 @@ impl Directory {
             self.listed = None;
         }
         self.root = held.or_else(|| self.dir.open(name).ok());
-        let Self { root, owner, listed, .. } = self;
-        root.as_ref().is_some_and(|root| generation::equals(root, files, owner, listed))
+        let Self { root, owners, listed, .. } = self;
+        root.as_ref().is_some_and(|root| generation::equals(root, files, owners, listed))
     }
 
     /// Something else may have touched the directory: the next publish looks at all of it.
@@ -220,7 +239,7 @@ impl Directory {
     }
 
     fn build(&self, name: &str, files: &FileSet<'_>, state: &State) -> Result<(), WriteError> {
-        generation::write(&self.dir, name, files, state, &self.owner)
+        generation::write(&self.dir, name, files, state, &self.owners)
     }
 
     /// The commit point.
@@ -242,7 +261,7 @@ impl Directory {
     pub fn save(&self, state: &State) -> Result<(), WriteError> {
         let mut json = serde_json::to_vec(state).unwrap_or_default();
         json.push(b'\n');
-        self.own.replace(STATE, &json, &self.owner)?;
+        self.own.replace(STATE, &json, self.owners.all())?;
         if self.dir.link_target(STATE_LINK).as_deref() == Some(STATE_TARGET) {
             return Ok(());
         }
@@ -254,7 +273,7 @@ impl Directory {
     /// Remembers what is being provisioned.
     pub fn intend(&self, pending: &Pending) -> Result<(), WriteError> {
         let json = serde_json::to_vec(pending).unwrap_or_default();
-        self.own.replace(PENDING, &json, &self.owner)
+        self.own.replace(PENDING, &json, self.owners.all())
     }
 
     /// What was noted as being provisioned.
@@ -306,51 +325,6 @@ impl Directory {
 
 fn absent_is_fine(error: Errno) -> Result<(), Errno> {
     if error == Errno::NOENT { Ok(()) } else { Err(error) }
-}
-
-fn open_dir(output: &Output) -> Result<OwnedFd, WriteError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let open = |path: &Path| {
-        fs::open(path, flags, Mode::empty())
-            .map_err(|error| WriteError::new("open the output directory", path, error))
-    };
-    let missing = match open(&output.dir) {
-        Ok(descriptor) => return Ok(descriptor),
-        Err(error) if matches!(error.cause, WriteCause::System(Errno::NOENT)) => {
-            error.hinting(
-                "mount an emptyDir with medium: Memory there, or set SEGURA_OUTPUT_DIR (exec alone can do without: SEGURA_OUTPUT=none)",
-            )
-        }
-        Err(error) => return Err(error),
-    };
-    let (Some(parent), Some(last), true) =
-        (output.dir.parent(), output.dir.file_name(), output.create_last)
-    else {
-        return Err(missing);
-    };
-    let parent = Dir::new(open(parent)?, parent.to_owned());
-    require_memory(&parent, output.disk)?;
-    let owner = Owner::of(&parent, &output.access)?;
-    parent.open_or_make(&last.to_string_lossy(), &owner).map(Dir::into_descriptor)
-}
-
-fn require_memory(dir: &Dir, disk: Disk) -> Result<(), WriteError> {
-    let system = fs::fstatfs(dir.descriptor())
-        .map_err(|error| WriteError::new("look at the file system of", dir.path(), error))?;
-    // The type is a signed or unsigned word by architecture; the magic numbers fit 32 bits.
-    #[expect(clippy::cast_sign_loss, reason = "magic numbers are compared as bits")]
-    let kind = (system.f_type as u64) & 0xffff_ffff;
-    match disk {
-        _ if IN_MEMORY.contains(&kind) => Ok(()),
-        Disk::Allow => Ok(()),
-        Disk::Warn => {
-            let dir = dir.path().display();
-            tracing::warn!(%dir, "secrets are published to a disk; mount a memory emptyDir there");
-            Ok(())
-        }
-        Disk::Refuse => Err(WriteError::new("publish to", dir.path(), WriteCause::OnDisk)
-            .hinting("mount an emptyDir with medium: Memory there, or set SEGURA_ALLOW_DISK=true")),
-    }
 }
 
 fn lock(dir: &Dir) -> Result<(), WriteError> {

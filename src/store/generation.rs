@@ -2,9 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::beneath::{Changed, Dir, Owner};
+use super::beneath::{Changed, Dir};
+use super::owner::Owners;
 use super::{DATA, WriteError};
-use crate::render::FileSet;
+use crate::render::{FileName, FileSet};
 use crate::state::State;
 
 /// What was known of the set when it was published; not compared, since it holds times.
@@ -58,7 +59,7 @@ pub(super) fn write(
     name: &str,
     files: &FileSet<'_>,
     state: &State,
-    owner: &Owner,
+    owners: &Owners,
 ) -> Result<(), WriteError> {
     let root = dir.make(name)?;
     walk(
@@ -66,12 +67,12 @@ pub(super) fn write(
         files,
         Dir::make,
         // What is in a folder is all there before those it is for may see it.
-        |folder, _| folder.claim(owner),
-        |folder, file, bytes| folder.create(file, bytes, owner),
+        |folder, _| folder.claim(owners.all()),
+        |folder, file, path, bytes| folder.create(file, bytes, owners.file(path)),
     )?;
     let snapshot = serde_json::to_vec(state).unwrap_or_default();
-    root.create(SNAPSHOT, &snapshot, owner)?;
-    root.claim(owner)
+    root.create(SNAPSHOT, &snapshot, owners.all())?;
+    root.claim(owners.all())
 }
 
 /// Whether a generation is this set: to the byte, mode and owner, and nothing besides.
@@ -81,14 +82,14 @@ pub(super) fn write(
 pub(super) fn equals(
     root: &Dir,
     files: &FileSet<'_>,
-    owner: &Owner,
+    owners: &Owners,
     listed: &mut Option<Changed>,
 ) -> bool {
     let folder = |dir: &Dir, name: &str| {
-        dir.open(name).ok().filter(|folder| folder.is_owned(owner)).ok_or(Different)
+        dir.open(name).ok().filter(|folder| folder.is_owned(owners.all())).ok_or(Different)
     };
-    let file = |dir: &Dir, name: &str, bytes: &[u8]| {
-        if dir.holds(name, bytes, owner) { Ok(()) } else { Err(Different) }
+    let file = |dir: &Dir, name: &str, path: &FileName, bytes: &[u8]| {
+        if dir.holds(name, bytes, owners.file(path)) { Ok(()) } else { Err(Different) }
     };
     // All that should be there is, so as many as there should be are no others.
     let full = |folder: Dir, inside: usize| {
@@ -100,7 +101,7 @@ pub(super) fn equals(
     };
     let full = changed.is_some() && *listed == changed || root.names().len() == inside + 1;
     *listed = changed.filter(|_| full);
-    full && root.is_owned(owner)
+    full && root.is_owned(owners.all())
 }
 
 struct Different;
@@ -114,7 +115,7 @@ fn walk<E>(
     files: &FileSet<'_>,
     enter: impl Fn(&Dir, &str) -> Result<Dir, E>,
     leave: impl Fn(Dir, usize) -> Result<(), E>,
-    visit: impl Fn(&Dir, &str, &[u8]) -> Result<(), E>,
+    visit: impl Fn(&Dir, &str, &FileName, &[u8]) -> Result<(), E>,
 ) -> Result<usize, E> {
     let mut open: Vec<Open<'_>> = Vec::new();
     let mut inside = 0;
@@ -129,7 +130,7 @@ fn walk<E>(
             *open.last_mut().map_or(&mut inside, |open| &mut open.inside) += 1;
             open.push(Open { name: part, dir, inside: 0 });
         }
-        visit(open.last().map_or(root, |open| &open.dir), file, content.expose())?;
+        visit(open.last().map_or(root, |open| &open.dir), file, path, content.expose())?;
         *open.last_mut().map_or(&mut inside, |open| &mut open.inside) += 1;
     }
     open.drain(..).rev().try_for_each(|folder| leave(folder.dir, folder.inside))?;

@@ -3,7 +3,7 @@
 
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -18,6 +18,16 @@ use super::Scene;
 /// Says that a test could not be run, past the capture of what tests print.
 pub fn skip(test: &str, why: &str) {
     writeln!(std::io::stderr(), "skipped: {test}: {why}").ok();
+}
+
+/// The mode of what stands at `path`; 0 if nothing does.
+pub fn mode(path: impl AsRef<Path>) -> u32 {
+    fs::metadata(path).map_or(0, |found| found.mode() & 0o7777)
+}
+
+/// Owner and group of what stands at `path`.
+pub fn owner(path: impl AsRef<Path>) -> Option<(u32, u32)> {
+    fs::metadata(path).ok().map(|found| (found.uid(), found.gid()))
 }
 
 /// Whether this process may do everything.

@@ -8,21 +8,24 @@ use std::collections::BTreeSet;
 use std::fs as files;
 use std::io::Read;
 use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::fs::{Mode, OFlags};
 use tempfile::TempDir;
 
 use super::*;
 use crate::clock;
 use crate::render::render;
 use crate::render::tests::{bundle, layout};
-use crate::settings::Access;
+use crate::settings::{Access, Disk};
 use crate::state::SecretState;
 use crate::state::tests::{origin, state};
+use crate::store::IN_MEMORY;
 
 type Secrets<'a> = &'a [(&'a str, &'a [&'a [(&'a str, &'a str)]])];
 
@@ -34,7 +37,8 @@ fn memory() -> TempDir {
 }
 
 fn output(dir: &Path) -> Output {
-    let access = Access { file_mode: 0o440, dir_mode: 0o750, uid: None, gid: None };
+    let access =
+        Access { file_mode: 0o440, dir_mode: 0o750, uid: None, gid: None, rules: Vec::new() };
     Output { dir: dir.to_owned(), create_last: false, access, disk: Disk::Refuse }
 }
 

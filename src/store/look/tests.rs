@@ -22,7 +22,8 @@ fn memory() -> TempDir {
 }
 
 fn open(dir: &TempDir) -> Directory {
-    let access = Access { file_mode: 0o440, dir_mode: 0o750, uid: None, gid: None };
+    let access =
+        Access { file_mode: 0o440, dir_mode: 0o750, uid: None, gid: None, rules: Vec::new() };
     let dir = dir.path().to_owned();
     Directory::open(&Output { dir, create_last: false, access, disk: Disk::Refuse }, "a test")
         .unwrap()

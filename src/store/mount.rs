@@ -1,0 +1,74 @@
+//! Where the output directory is, and that it is in memory.
+
+use std::path::Path;
+
+use rustix::fs::{self, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::beneath::Dir;
+use super::{IN_MEMORY, WriteCause, WriteError};
+use crate::settings::{Disk, Output};
+
+/// The output directory.
+#[derive(Debug)]
+pub(super) enum Mount {
+    /// It is there.
+    There(Dir),
+    /// It is ours to make.
+    Within {
+        /// What it is to be made in.
+        parent: Dir,
+        /// Its own name.
+        name: String,
+    },
+}
+
+/// Finds the output directory; a missing one, or one on a disk that is not allowed, is an error.
+pub(super) fn find(output: &Output) -> Result<Mount, WriteError> {
+    let missing = match open(&output.dir) {
+        Ok(dir) => {
+            require_memory(&dir, output.disk)?;
+            return Ok(Mount::There(dir));
+        }
+        Err(error) if matches!(error.cause, WriteCause::System(Errno::NOENT)) => {
+            error.hinting(
+                "mount an emptyDir with medium: Memory there, or set SEGURA_OUTPUT_DIR (exec alone can do without: SEGURA_OUTPUT=none)",
+            )
+        }
+        Err(error) => return Err(error),
+    };
+    let (Some(parent), Some(last), true) =
+        (output.dir.parent(), output.dir.file_name(), output.create_last)
+    else {
+        return Err(missing);
+    };
+    let parent = open(parent)?;
+    require_memory(&parent, output.disk)?;
+    Ok(Mount::Within { parent, name: last.to_string_lossy().into_owned() })
+}
+
+fn open(path: &Path) -> Result<Dir, WriteError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let descriptor = fs::open(path, flags, Mode::empty())
+        .map_err(|error| WriteError::new("open the output directory", path, error))?;
+    Ok(Dir::new(descriptor, path.to_owned()))
+}
+
+fn require_memory(dir: &Dir, disk: Disk) -> Result<(), WriteError> {
+    let system = fs::fstatfs(dir.descriptor())
+        .map_err(|error| WriteError::new("look at the file system of", dir.path(), error))?;
+    // The type is a signed or unsigned word by architecture; the magic numbers fit 32 bits.
+    #[expect(clippy::cast_sign_loss, reason = "magic numbers are compared as bits")]
+    let kind = (system.f_type as u64) & 0xffff_ffff;
+    match disk {
+        _ if IN_MEMORY.contains(&kind) => Ok(()),
+        Disk::Allow => Ok(()),
+        Disk::Warn => {
+            let dir = dir.path().display();
+            tracing::warn!(%dir, "secrets are published to a disk; mount a memory emptyDir there");
+            Ok(())
+        }
+        Disk::Refuse => Err(WriteError::new("publish to", dir.path(), WriteCause::OnDisk)
+            .hinting("mount an emptyDir with medium: Memory there, or set SEGURA_ALLOW_DISK=true")),
+    }
+}

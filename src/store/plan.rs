@@ -1,0 +1,176 @@
+//! What publishing a set would change, without changing anything: no lock, no right to write.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use rustix::fs::Stat;
+
+use super::beneath::Dir;
+use super::mount::{self, Mount};
+use super::owner::{Owner, Owners};
+use super::{WriteError, generation, links};
+use crate::render::FileSet;
+use crate::settings::Output;
+
+/// A set beside what stands in the output directory. Shown, it is one line a file.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// By path.
+    files: Vec<Planned>,
+    /// Nothing differs, modes and owners of folders included: nothing would be written.
+    stands: bool,
+    /// A line for each rule of `SEGURA_FILE_RULES` that is about none of the files.
+    pub idle_rules: Vec<String>,
+}
+
+/// One file: as it would be, and as it is.
+#[derive(Debug)]
+struct Planned {
+    path: String,
+    change: Change,
+    /// As it would be; if it would be gone, as it is.
+    file: Meta,
+    /// As it is, if that is not how it would be.
+    was: Option<Meta>,
+}
+
+/// What would become of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    /// It is not there yet.
+    New,
+    /// Its bytes, mode or owner would differ.
+    Changed,
+    /// Nothing.
+    Same,
+    /// It is there, and would not be.
+    Gone,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Meta {
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    size: u64,
+}
+
+impl Plan {
+    /// All of it in one line.
+    pub fn summary(&self) -> String {
+        if self.stands {
+            return format!("{} files stand as they would be written", self.files.len());
+        }
+        let count = |change| self.files.iter().filter(|file| file.change == change).count();
+        let counts = [Change::New, Change::Changed, Change::Gone, Change::Same]
+            .map(|change| format!("{} {change}", count(change)));
+        let counts = counts.join(", ");
+        if count(Change::Same) == self.files.len() {
+            return format!(
+                "a new generation would be published, though no file of it differs: {counts}"
+            );
+        }
+        format!("a new generation would be published: {counts}")
+    }
+}
+
+/// Compares `files` with what stands where `output` says.
+pub fn plan(output: &Output, files: &FileSet<'_>) -> Result<Plan, WriteError> {
+    let (dir, owners) = match mount::find(output)? {
+        Mount::There(dir) => {
+            let owners = Owners::of(&dir, &output.access)?;
+            (Some(dir), owners)
+        }
+        Mount::Within { parent, .. } => (None, Owners::of(&parent, &output.access)?),
+    };
+    let mut wanted = BTreeMap::new();
+    for (name, content) in files.iter().filter(|(name, _)| !name.is_hidden()) {
+        if let Some(dir) = &dir {
+            links::free_or_ours(dir, name.top())?;
+        }
+        wanted.insert(name.as_str(), (owners.file(name), content.expose()));
+    }
+    let mut planned = Vec::new();
+    let root = dir.and_then(|dir| dir.open(&generation::standing(&dir)?).ok());
+    if let Some(root) = &root {
+        each_file(root, "", &mut |folder, name, path| {
+            let Some(was) = folder.stat(name).ok().as_ref().map(Meta::of) else { return };
+            planned.push(match wanted.remove(path.as_str()) {
+                None => Planned { path, change: Change::Gone, file: was, was: None },
+                Some((owner, bytes)) => {
+                    let file = Meta::wanted(owner, bytes);
+                    let same = folder.holds(name, bytes, owner);
+                    let change = if same { Change::Same } else { Change::Changed };
+                    Planned { path, change, file, was: (was != file).then_some(was) }
+                }
+            });
+        });
+    }
+    let new = wanted.into_iter().map(|(path, (owner, bytes))| Planned {
+        path: path.to_owned(),
+        change: Change::New,
+        file: Meta::wanted(owner, bytes),
+        was: None,
+    });
+    planned.extend(new);
+    planned.sort_by(|one, other| one.path.split('/').cmp(other.path.split('/')));
+    let stands = root.is_some_and(|root| generation::equals(&root, files, &owners, &mut None));
+    Ok(Plan { files: planned, stands, idle_rules: owners.idle(files) })
+}
+
+/// Goes to each file of a generation that users see: its folder, its name, its path.
+fn each_file(dir: &Dir, above: &str, visit: &mut impl FnMut(&Dir, &str, String)) {
+    for name in dir.names().into_iter().filter(|name| !name.starts_with("..")) {
+        let path = format!("{above}{name}");
+        match dir.open(&name) {
+            Ok(folder) => each_file(&folder, &format!("{path}/"), visit),
+            Err(_) => visit(dir, &name, path),
+        }
+    }
+}
+
+impl Meta {
+    fn of(stat: &Stat) -> Self {
+        let size = u64::try_from(stat.st_size).unwrap_or_default();
+        Self { mode: stat.st_mode & 0o7777, uid: stat.st_uid, gid: stat.st_gid, size }
+    }
+
+    fn wanted(owner: &Owner, bytes: &[u8]) -> Self {
+        let size = bytes.len() as u64;
+        Self { mode: owner.file_mode, uid: owner.uid, gid: owner.gid, size }
+    }
+}
+
+impl fmt::Display for Meta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let owner = format!("{}:{}", self.uid, self.gid);
+        write!(f, "{:04o}  {owner:<11}  {:>8}", self.mode, self.size)
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::New => "new",
+            Self::Changed => "changed",
+            Self::Same => "same",
+            Self::Gone => "gone",
+        })
+    }
+}
+
+impl fmt::Display for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<7}  {}  {}", self.change, self.file, self.path)?;
+        if let Some(Meta { mode, uid, gid, size }) = self.was {
+            write!(f, "  (was {mode:04o} {uid}:{gid} {size})")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.files.iter().try_for_each(|file| writeln!(f, "{file}"))
+    }
+}

@@ -1,0 +1,208 @@
+//! `init --dry-run`: what would be written is shown, and nothing is written or provisioned.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde_json::json;
+
+use crate::harness::{
+    Run, SEED, Scene,
+    host::{is_root, owner},
+};
+
+const POST: &str = "POST /iso/coe/dapp/provision";
+
+/// A pod that asks for `db` and `cart/db`.
+fn scene() -> Scene {
+    let mut scene = Scene::new();
+    scene.vault.set_data("db", json!({ "user": "canary-ada", "pin": "canary-1", "gone": "" }));
+    scene.vault.set_data("cart/db", json!({ "user": "canary-bob" }));
+    scene.set("SEGURA_SOURCE", "application").set("SEGURA_IDENTITY", "db,cart/db");
+    scene
+}
+
+fn plan(scene: &Scene) -> Run {
+    let run = Run::of(scene.agent(&["init", "--dry-run"]).output().expect("the agent runs"));
+    assert!(!format!("{run:?}").contains("canary"), "{run:?}");
+    run
+}
+
+/// The plan's lines, blanks squeezed.
+fn lines(run: &Run) -> Vec<String> {
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let squeezed = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    run.stdout.lines().map(squeezed).collect()
+}
+
+/// Everything in the directory, with what tells that it was touched.
+fn everything(scene: &Scene) -> BTreeMap<String, (u64, std::time::SystemTime)> {
+    let entries = scene.entries().into_iter();
+    let known = entries.map(|name| {
+        let found = fs::symlink_metadata(scene.path(&name)).expect("it is there");
+        (name, (found.len(), found.modified().expect("tmpfs knows times")))
+    });
+    known.collect()
+}
+
+/// Who owns what this process makes.
+fn ours(scene: &Scene) -> String {
+    let (uid, gid) = owner(scene.dir.path()).expect("it is there");
+    format!("{uid}:{gid}")
+}
+
+#[test]
+fn before_the_first_set_every_file_is_new_and_nothing_is_touched() {
+    let mut scene = scene();
+    scene.set("SEGURA_OUTPUT", "files,json");
+    let run = plan(&scene);
+    let ours = ours(&scene);
+    let document = r#"{"cart/db":{"user":"canary-bob"},"db":{"gone":"","pin":"canary-1","user":"canary-ada"}}"#;
+    let expected = [
+        format!("new 0440 {ours} 10 cart/db/user"),
+        format!("new 0440 {ours} 0 db/gone"),
+        format!("new 0440 {ours} 8 db/pin"),
+        format!("new 0440 {ours} 10 db/user"),
+        format!("new 0440 {ours} {} secrets.json", document.len() + 1),
+    ];
+    assert_eq!(lines(&run), expected);
+    assert!(run.stderr.contains("4 new") || run.stderr.contains("5 new"), "{}", run.stderr);
+    assert!(scene.entries().is_empty(), "{:?}", scene.entries());
+    // It is as it was told.
+    scene.init().ended(0);
+    let sizes: Vec<usize> = scene.published().values().map(Vec::len).collect();
+    assert_eq!(sizes, [10, 0, 8, 10, document.len() + 1]);
+}
+
+#[test]
+fn against_a_set_that_stands_each_file_is_new_changed_gone_or_the_same() {
+    let mut scene = scene();
+    scene.init().ended(0);
+    assert!(lines(&plan(&scene)).iter().all(|line| line.starts_with("same ")));
+    assert!(plan(&scene).stderr.contains("4 files stand as they would be written"));
+
+    scene.vault.set_data("db", json!({ "user": "canary-eve", "pin": "canary-22", "added": "x" }));
+    scene.set("SEGURA_FILE_RULES", r#"[{"glob": "cart/**", "mode": "0400"}]"#);
+    let before = everything(&scene);
+    let run = plan(&scene);
+    let ours = ours(&scene);
+    let expected = [
+        format!("changed 0400 {ours} 10 cart/db/user (was 0440 {ours} 10)"),
+        format!("new 0440 {ours} 1 db/added"),
+        format!("gone 0440 {ours} 0 db/gone"),
+        format!("changed 0440 {ours} 9 db/pin (was 0440 {ours} 8)"),
+        format!("changed 0440 {ours} 10 db/user"),
+    ];
+    assert_eq!(lines(&run), expected);
+    assert!(run.stderr.contains("1 new, 3 changed, 1 gone, 0 same"), "{}", run.stderr);
+    assert_eq!(everything(&scene), before, "nothing was touched");
+}
+
+#[test]
+fn a_plan_can_be_made_beside_a_living_agent() {
+    let mut scene = Scene::new();
+    scene.set("SEGURA_DEPROVISION", "true");
+    let sidecar = scene.kept();
+    let files = scene.published().len();
+    let run = plan(&scene);
+    assert_eq!(lines(&run).len(), files);
+    let told = format!("{files} files stand as they would be written");
+    assert!(run.stderr.contains(&told), "{}", run.stderr);
+    assert!(scene.check("ready").0, "the agent holds its directory as before");
+    sidecar.stop();
+}
+
+#[test]
+fn nothing_is_provisioned_for_a_plan() {
+    let scene = Scene::new();
+    let run = plan(&scene);
+    assert!(lines(&run).iter().all(|line| line.starts_with("new ")), "{}", run.stdout);
+    assert_eq!(scene.count(POST), 0);
+    // Where a set of ours stands it is read as a renewal would.
+    scene.init().ended(0);
+    scene.vault.clear_requests();
+    let run = plan(&scene);
+    assert!(lines(&run).iter().all(|line| line.starts_with("same ")), "{}", run.stdout);
+    assert_eq!(scene.count(POST), 0);
+    assert_eq!(scene.vault.provisioned(SEED).len(), 1);
+}
+
+#[test]
+fn what_would_stop_a_start_stops_the_plan_by_name() {
+    let told = |change: &dyn Fn(&mut Scene), code: i32, words: &str| {
+        let mut scene = scene();
+        change(&mut scene);
+        let run = plan(&scene);
+        assert_eq!(run.code, Some(code), "{}", run.stderr);
+        assert!(run.error().contains(words), "{}", run.stderr);
+        assert_eq!(run.stdout, "");
+    };
+    told(
+        &|scene| {
+            scene.set("SEGURA_IDENTITY", "missing");
+        },
+        77,
+        "missing",
+    );
+    told(
+        &|scene| {
+            scene.vault.go_down();
+        },
+        69,
+        "cannot",
+    );
+    told(
+        &|scene| {
+            scene.set("SEGURA_DECODE", "db/*");
+        },
+        76,
+        "base64",
+    );
+    told(
+        &|scene| {
+            scene.set("SEGURA_OUTPUT_DIR", "/proc/self/missing");
+        },
+        73,
+        "open",
+    );
+    told(
+        &|scene| {
+            fs::write(scene.path("db"), "").unwrap();
+        },
+        73,
+        "in the way",
+    );
+    told(
+        &|scene| {
+            scene.set("SEGURA_FILE_MODE", "rw");
+        },
+        78,
+        "configuration is invalid",
+    );
+}
+
+#[test]
+fn a_plan_needs_no_right_to_write() {
+    if !is_root() {
+        return crate::harness::host::skip("a_plan_needs_no_right_to_write", "it takes root");
+    }
+    let scene = scene();
+    let agent = scene.agent_as(crate::harness::host::NOBODY, &["init", "--dry-run"]);
+    let run = Run::of({ agent }.output().expect("the agent runs"));
+    assert_eq!(lines(&run).len(), 4);
+}
+
+#[test]
+fn what_looks_wrong_is_told_with_the_plan() {
+    let mut scene = scene();
+    scene.vault.set_data("db", json!([{ "user": "canary-1" }, { "user": "canary-2" }]));
+    scene.set("SEGURA_DECODE", "bd/*").set("SEGURA_FILE_RULES", r#"[{"glob": "dv/*"}]"#);
+    let run = plan(&scene);
+    lines(&run);
+    for told in [
+        "entries of db disagree about user",
+        "no key of the set matches bd/* of SEGURA_DECODE",
+        "no published file matches dv/* of SEGURA_FILE_RULES",
+    ] {
+        assert!(run.stderr.contains(told), "{told}: {}", run.stderr);
+    }
+}
