@@ -275,7 +275,6 @@ mod tests {
             assert_eq!(told.iter().filter(|line| line.starts_with(name)).count(), 1, "{name}");
         }
         assert_eq!(told.len(), wrong.len());
-        assert_eq!(told.len(), wrong.len());
         let stops = |signal| Reading::from_raw(&raw(&[("SEGURA_STOP_SIGNAL", signal)])).is_ok();
         assert!(stops("KILL") && stops("RTMIN+3") && stops("WINCH"));
     }
@@ -310,7 +309,11 @@ mod tests {
     }
 
     #[test]
-    fn without_an_output_the_environment_must_have_the_entries() {
+    fn without_an_output_the_environment_must_have_the_entries_and_templates_go_nowhere() {
+        let none = [("SEGURA_OUTPUT", "none"), ("SEGURA_TEMPLATE_DIR", "/etc/templates")];
+        let problems = told(Config::for_exec(raw(&none), Mounts::default()));
+        let expected = "SEGURA_TEMPLATE_DIR: must not be set with SEGURA_OUTPUT=none";
+        assert!(problems.iter().any(|line| line == expected), "{problems:?}");
         let none = [("SEGURA_OUTPUT", "none"), ("SEGURA_EXEC_ENV", "false")];
         let told = told(Config::for_exec(raw(&none), Mounts::default()));
         assert!(told.iter().any(|line| line.contains("would go nowhere")), "{told:?}");

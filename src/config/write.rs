@@ -115,6 +115,9 @@ impl Reader {
         if dir.is_some() && self.text("SEGURA_TEMPLATE_DIR", dir, parse::path).is_none() {
             return Templates::default();
         }
+        if dir.is_some() && self.runs_command && self.writes_nothing(raw) {
+            self.problem("SEGURA_TEMPLATE_DIR", "must not be set with SEGURA_OUTPUT=none");
+        }
         for problem in found.problems {
             self.problem("SEGURA_TEMPLATE_DIR", problem);
         }
