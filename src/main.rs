@@ -70,7 +70,8 @@ fn check(raw: &Raw, question: Question) -> Result<Exit, Failure> {
 
 fn init(raw: Raw) -> Result<Exit, Failure> {
     harden::limit();
-    let mounts = begin(&raw);
+    begin(&raw);
+    let mounts = mounts(&raw);
     let config = Config::for_init(raw, mounts).map_err(|problems| invalid(&problems))?;
     warn(&config.warnings);
     run(async || modes::init::run(&config, listen()?).await.map(|()| Exit::Done))
@@ -78,7 +79,8 @@ fn init(raw: Raw) -> Result<Exit, Failure> {
 
 fn plan(raw: Raw) -> Result<Exit, Failure> {
     harden::limit();
-    let mounts = begin(&raw);
+    begin(&raw);
+    let mounts = mounts(&raw);
     let config = Config::for_plan(raw, mounts).map_err(|problems| invalid(&problems))?;
     warn(&config.warnings);
     let plan = run(async || modes::init::dry_run(&config, listen()?).await)?;
@@ -88,7 +90,8 @@ fn plan(raw: Raw) -> Result<Exit, Failure> {
 
 fn sidecar(raw: Raw) -> Result<Exit, Failure> {
     harden::limit();
-    let mounts = begin(&raw);
+    begin(&raw);
+    let mounts = mounts(&raw);
     let (config, keeping) =
         Config::for_sidecar(raw, mounts).map_err(|problems| invalid(&problems))?;
     warn(&config.warnings);
@@ -101,8 +104,8 @@ fn exec(raw: Raw, words: Vec<OsString>) -> Result<Exit, Failure> {
     let mask = blocked.mask();
     let program = Program::new(words)
         .ok_or_else(|| Failure::said(Exit::Usage, "cannot understand the command"))?;
-    let mounts = begin(&raw);
-    let ended = match role(raw, mounts)? {
+    begin(&raw);
+    let ended = match role(raw)? {
         Role::Reader(reading) => {
             warn(&reading.warnings);
             run(async || {
@@ -132,7 +135,7 @@ enum Role {
     Agent(Box<Config>, Box<Keeping>, Box<Running>, Store),
 }
 
-fn role(raw: Raw, mounts: Mounts) -> Result<Role, Failure> {
+fn role(raw: Raw) -> Result<Role, Failure> {
     let read = Reading::from_raw(&raw).map(Box::new).map(Role::Reader);
     let read = || read.map_err(|problems| invalid(&problems));
     let Whereabouts { dir, has_vault } = Whereabouts::from_raw(&raw);
@@ -140,6 +143,7 @@ fn role(raw: Raw, mounts: Mounts) -> Result<Role, Failure> {
         tracing::info!(why, "reading what another agent publishes in the output directory");
         return read();
     }
+    let mounts = mounts(&raw);
     let (config, keeping, running) = Config::for_exec(raw, mounts).map_err(|problems| {
         let hint = "to read what another agent publishes, mount its directory readOnly: then exec waits for a set, and needs no vault";
         invalid(&problems).hint((!has_vault).then_some(hint))
@@ -152,10 +156,13 @@ fn role(raw: Raw, mounts: Mounts) -> Result<Role, Failure> {
     }
 }
 
-/// Starts the log, and reads what Kubernetes mounts.
-fn begin(raw: &Raw) -> Mounts {
+fn begin(raw: &Raw) {
     let (log, _) = config::log_settings(raw, std::io::stderr().is_terminal());
     logging::start(log);
+}
+
+/// What settings lead to, and Kubernetes mounts.
+fn mounts(raw: &Raw) -> Mounts {
     let templates = raw.segura_template_dir.as_deref().map(|dir| Found::read(Path::new(dir)));
     Mounts {
         account: Mounted::read(Path::new(SERVICE_ACCOUNT)),

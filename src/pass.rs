@@ -1,5 +1,7 @@
 //! From secrets to published files, once: render, publish, remember.
 
+mod admit;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
@@ -7,12 +9,13 @@ use crate::clock;
 use crate::config::Config;
 use crate::exit::{Exit, Failure, chain};
 use crate::model::{Bundle, Generation, Outcome, SecretName, SecretSet};
-use crate::render::{Layout, RenderError, render};
+use crate::render::{Layout, RenderError, Rendering, render};
 use crate::schedule::{RenewInterval, due_in, first_due};
 use crate::state::{BootMillis, Origin, SecretState, Settled, State, millis};
 use crate::store::{Store, WriteError};
 use crate::vault;
 use crate::vault::error::FetchError;
+pub use admit::{admit, lacking};
 
 /// A vault whose every answer looks wrong in a new way is not told of for ever.
 const MOST_REMARKS: usize = 1_000;
@@ -51,7 +54,8 @@ impl PublishError {
                     | RenderError::TooLong { .. } => Exit::Settings,
                     RenderError::Clash { .. }
                     | RenderError::Nul { .. }
-                    | RenderError::NotBase64 { .. } => Exit::Nonsense,
+                    | RenderError::NotBase64 { .. }
+                    | RenderError::NotText { .. } => Exit::Nonsense,
                 };
                 Failure::new(exit, self).hint(Some(error.hint()))
             }
@@ -99,9 +103,10 @@ pub struct Remarked(BTreeSet<String>);
 
 impl Remarked {
     /// Tells what looks wrong and is published all the same, each once.
-    pub fn tell<'a>(&mut self, remarks: impl IntoIterator<Item = &'a String>) {
+    pub fn tell(&mut self, remarks: impl IntoIterator<Item = impl AsRef<str>>) {
         for remark in remarks {
-            if self.0.len() < MOST_REMARKS && self.0.insert(remark.clone()) {
+            let remark = remark.as_ref();
+            if self.0.len() < MOST_REMARKS && self.0.insert(remark.to_owned()) {
                 tracing::warn!("{remark}");
             }
         }
@@ -140,6 +145,7 @@ impl Publisher<'_> {
             origin: self.origin.clone(),
             refresh: settled,
             given_back: false,
+            left_out: before.map(|state| state.left_out.clone()).unwrap_or_default(),
         };
         let outcome = self.publish(bundle, &mut state)?;
         Ok((outcome, state))
@@ -148,7 +154,7 @@ impl Publisher<'_> {
     /// Publishes `bundle` beside `state`, which is completed with what came of it. What stands
     /// already is left as it is, unless its files, the settings or the values have changed.
     pub fn publish(&mut self, bundle: &Bundle, state: &mut State) -> Result<Outcome, PublishError> {
-        let rendering = render(bundle, self.layout).map_err(PublishError::Render)?;
+        let rendering = rendered(bundle, self.layout, state).map_err(PublishError::Render)?;
         let published = self.store.publish(&rendering.files, state, clock::wall());
         let outcome = published.map_err(PublishError::Write)?;
         if let Outcome::Published(_) = outcome {
@@ -164,12 +170,40 @@ impl Publisher<'_> {
         match outcome {
             Outcome::Published(_) => {
                 self.remarked.tell(bundle.remarks.iter().chain(&rendering.remarks));
-                self.remarked.tell(&self.store.idle_rules(&rendering.files));
+                self.remarked.tell(self.store.idle_rules(&rendering.files));
+                self.remarked.tell(state.left_out.iter().map(|file| {
+                    format!(
+                        "the template {file} makes no file: the vault no longer has what it names"
+                    )
+                }));
                 tracing::info!(%generation, files, "published");
             }
             Outcome::Unchanged(_) => tracing::debug!(%generation, files, "unchanged"),
         }
         Ok(outcome)
+    }
+}
+
+/// Renders a set; of the templates that an earlier one had to do without, those for which that
+/// still holds are left out, as `state` will say.
+fn rendered<'a>(
+    bundle: &'a Bundle,
+    layout: &Layout,
+    state: &mut State,
+) -> Result<Rendering<'a>, RenderError> {
+    let before = std::mem::take(&mut state.left_out);
+    let mut reduced = None;
+    loop {
+        let flaw = match render(bundle, reduced.as_ref().unwrap_or(layout)) {
+            Err(RenderError::Template { flaw }) => flaw,
+            rendering => return rendering,
+        };
+        let file = flaw.file();
+        if !before.iter().any(|before| before == file) {
+            return Err(RenderError::Template { flaw });
+        }
+        state.left_out.push(file.to_owned());
+        reduced = Some(reduced.as_ref().unwrap_or(layout).without_template(file));
     }
 }
 

@@ -21,6 +21,7 @@ use std::fmt;
 
 use crate::model::{Bundle, PodIdentity};
 use crate::secret::Secret;
+use decode::NoText;
 pub use error::RenderError;
 
 /// What to do when entries of one secret disagree about a key.
@@ -68,6 +69,12 @@ impl Layout {
         all.into_iter().flatten().map(String::as_str).chain(self.templates.outputs())
     }
 
+    /// The same without one template.
+    #[must_use]
+    pub fn without_template(&self, file: &str) -> Self {
+        Self { templates: self.templates.without(file), ..self.clone() }
+    }
+
     /// The same without any output, for a set that holds nothing.
     #[must_use]
     pub fn without_outputs(&self) -> Self {
@@ -79,6 +86,7 @@ impl Layout {
             properties: None,
             templates: template::Templates::default(),
             environment: false,
+            decode: decode::Decode::default(),
             ..self.clone()
         }
     }
@@ -221,57 +229,77 @@ impl<'a> Claims<'a> {
 /// Renders `bundle` as `layout` says, with the agent's own copy beside it.
 pub fn render<'a>(bundle: &'a Bundle, layout: &Layout) -> Result<Rendering<'a>, RenderError> {
     let mut remarks = disagreements(bundle, layout.collision)?;
-    remarks.extend(layout.decode.idle(bundle).map(|glob| {
+    remarks.extend(layout.decode.idle(bundle).into_iter().map(|glob| {
         format!("no key of the set matches {glob} of SEGURA_DECODE: nothing is decoded by it")
     }));
     let mut claims = Claims { files: FileSet::new(), owners: BTreeMap::new() };
     if layout.files {
         files::render(bundle, &layout.decode, &mut claims)?;
     }
-    // Text outputs see what the base64 stands for.
-    let decoded = decoded(bundle, &layout.decode)?;
-    let texts = decoded.as_ref().unwrap_or(bundle);
-    if let Some(file) = &layout.env {
-        let rendered = env::render(texts, &layout.variables, layout.dialect)?;
-        if !rendered.left_out.is_empty() {
-            let names = rendered.left_out.join(", ");
-            remarks.push(format!(
-                "the env file leaves out what is empty, which the kubelet takes for missing: {names}"
-            ));
+    let documents = [&layout.env, &layout.json, &layout.yaml, &layout.properties];
+    if documents.iter().any(|document| document.is_some()) {
+        let decoded = decoded(bundle, &layout.decode, NoText::Refused)?;
+        render_documents(decoded.as_ref().unwrap_or(bundle), layout, &mut claims, &mut remarks)?;
+    }
+    if layout.environment || !layout.templates.is_empty() {
+        let decoded = decoded(bundle, &layout.decode, NoText::LeftOut)?;
+        let texts = decoded.as_ref().unwrap_or(bundle);
+        if layout.environment {
+            environment::prove(texts, &layout.variables)?;
         }
-        claims.add(file.clone(), "the env file".to_owned(), Content::Made(rendered.bytes))?;
-    }
-    if let Some(file) = &layout.json {
-        let content = json::render(texts);
-        claims.add(file.clone(), "the JSON file".to_owned(), Content::Made(content))?;
-    }
-    if let Some(file) = &layout.yaml {
-        let content = yaml::render(texts);
-        claims.add(file.clone(), "the YAML file".to_owned(), Content::Made(content))?;
-    }
-    if let Some(file) = &layout.properties {
-        let content = properties::render(texts)?;
-        claims.add(file.clone(), "the properties file".to_owned(), Content::Made(content))?;
-    }
-    for made in layout.templates.render(texts, &layout.pod)? {
-        let owner = format!("the template {}", made.file);
-        claims.add(made.output.to_owned(), owner, Content::Made(made.content))?;
-    }
-    if layout.environment {
-        environment::prove(texts, &layout.variables)?;
+        for made in layout.templates.render(texts, &layout.pod)? {
+            let owner = format!("the template {}", made.file);
+            claims.add(made.output.to_owned(), owner, Content::Made(made.content))?;
+        }
     }
     let own = Content::Made(bundle::write(bundle));
     claims.add(bundle::FILE.to_owned(), "the agent".to_owned(), own)?;
     Ok(Rendering { files: claims.finish()?, remarks })
 }
 
+/// Renders the documents.
+fn render_documents(
+    bundle: &Bundle,
+    layout: &Layout,
+    claims: &mut Claims<'_>,
+    remarks: &mut Vec<String>,
+) -> Result<(), RenderError> {
+    let mut add = |file: &String, owner: &str, bytes| {
+        claims.add(file.clone(), owner.to_owned(), Content::Made(bytes))
+    };
+    if let Some(file) = &layout.env {
+        let rendered = env::render(bundle, &layout.variables, layout.dialect)?;
+        if !rendered.left_out.is_empty() {
+            let names = rendered.left_out.join(", ");
+            remarks.push(format!(
+                "the env file leaves out what is empty, which the kubelet takes for missing: {names}"
+            ));
+        }
+        add(file, "the env file", rendered.bytes)?;
+    }
+    if let Some(file) = &layout.json {
+        add(file, "the JSON file", json::render(bundle))?;
+    }
+    if let Some(file) = &layout.yaml {
+        add(file, "the YAML file", yaml::render(bundle))?;
+    }
+    if let Some(file) = &layout.properties {
+        add(file, "the properties file", properties::render(bundle)?)?;
+    }
+    Ok(())
+}
+
 /// A copy in which base64 is decoded; none where nothing is.
-fn decoded(bundle: &Bundle, decode: &decode::Decode) -> Result<Option<Bundle>, RenderError> {
+fn decoded(
+    bundle: &Bundle,
+    decode: &decode::Decode,
+    bare: NoText,
+) -> Result<Option<Bundle>, RenderError> {
     if decode.is_empty() {
         return Ok(None);
     }
     let secrets = bundle.secrets.iter().map(|(name, set)| {
-        let entries = decode.entries(name, &set.entries)?;
+        let entries = decode.entries(name, &set.entries, bare)?;
         Ok((name.clone(), set.with(entries)))
     });
     Ok(Some(Bundle { secrets: secrets.collect::<Result<_, _>>()?, ..Bundle::default() }))

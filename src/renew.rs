@@ -343,6 +343,12 @@ impl<'a> Renewer<'a> {
             self.state.origin = origin;
         }
         let outcome = self.publish_sound(at, bundle, &learned, troubles, cut);
+        for name in gone.iter().filter(|name| self.state.secret(name).is_none()) {
+            tracing::warn!(
+                identity = %name,
+                "the vault has not named it for long enough: its published files are removed"
+            );
+        }
         let changed = matches!(outcome, Some(News::Changed(_)));
         self.count_reads(at, &by_get, &new, changed);
         outcome

@@ -1,6 +1,6 @@
 //! The first set: adopted where one stands, else obtained, published, or given back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::exit::{Failure, chain};
 use crate::model::{Bundle, Generation, Outcome, Retry, SecretName};
 use crate::obtain::{Asking, Obtaining, Renewed, again};
-use crate::pass::{PublishError, Publisher, Remarked, origin};
+use crate::pass::{PublishError, Publisher, Remarked, admit, origin};
 use crate::schedule::{Next, Tries};
 use crate::settings::{Refresh, Source as Way};
 use crate::signal::Signal;
@@ -126,13 +126,31 @@ impl<'a> Start<'a> {
         }
     }
 
+    /// Serves what was `adopted`, due or not, or else obtains a set; what `ended` waits for ends it.
+    pub async fn begin(
+        &mut self,
+        adopted: Option<Adopted>,
+        ended: impl Future<Output = Signal>,
+    ) -> Result<Obtained, Failure> {
+        let Some(mut adopted) = adopted else {
+            return self.obtain_unless(ended).await;
+        };
+        match self.adopt(&mut adopted) {
+            Ok(outcome) => Ok(Obtained { outcome, state: adopted.state, token: None }),
+            Err(error) => tokio::select! {
+                obtained = self.cure(adopted, error) => obtained,
+                signal = ended => Err(ended_by(signal)),
+            },
+        }
+    }
+
     /// Serves a set that stands, as it stands.
-    pub fn adopt(&mut self, adopted: &mut Adopted) -> Result<Outcome, Failure> {
+    fn adopt(&mut self, adopted: &mut Adopted) -> Result<Outcome, PublishError> {
         let Adopted { bundle, state } = adopted;
         let due = state.is_due(clock::boot());
         tracing::info!(generation = %state.generation, due, "adopted the set that stands");
         state.boot_ms.silent_until = self.silent_until();
-        let outcome = self.publisher().publish(bundle, state).map_err(|error| error.failure())?;
+        let outcome = self.publisher().publish(bundle, state)?;
         if self.after == After::Nothing {
             // It is published: whatever a predecessor was about to provision came of it.
             self.store.settle();
@@ -141,12 +159,13 @@ impl<'a> Start<'a> {
     }
 
     /// Serves a set that stands; if it is due, one read may bring a newer one.
-    pub async fn adopt_or_renew(&mut self, mut adopted: Adopted) -> Result<Obtained, Failure> {
-        let outcome = self.adopt(&mut adopted)?;
-        let reads = self.config.wanted.source != Way::Provision
-            || self.config.wanted.refresh != Refresh::Post;
+    async fn adopt_or_renew(&mut self, mut adopted: Adopted) -> Result<Obtained, Failure> {
+        let outcome = match self.adopt(&mut adopted) {
+            Ok(outcome) => outcome,
+            Err(error) => return self.cure(adopted, error).await,
+        };
         let mut state = adopted.state.clone();
-        if !state.is_due(clock::boot()) || !reads {
+        if !state.is_due(clock::boot()) || !self.reads() {
             return Ok(Obtained { outcome, state, token: None });
         }
         match self.read_again(adopted).await {
@@ -161,6 +180,28 @@ impl<'a> Start<'a> {
                 Ok(Obtained { outcome, state, token: None })
             }
         }
+    }
+
+    /// Reads a set anew that can't be rendered with the settings of now: what the vault has by now
+    /// may be what they ask for.
+    async fn cure(&mut self, adopted: Adopted, error: PublishError) -> Result<Obtained, Failure> {
+        if !matches!(error, PublishError::Render(_)) || !self.reads() {
+            return Err(error.failure());
+        }
+        tracing::warn!(
+            error = chain(&error),
+            "the set that stands does not fit the settings of now; reading it anew"
+        );
+        match self.read_again(adopted).await {
+            Ok(obtained) => Ok(obtained),
+            Err(Late::Final(failure)) => Err(failure),
+            Err(Late::Passing { .. }) => Err(error.failure()),
+        }
+    }
+
+    /// Whether a set can be asked for without provisioning.
+    fn reads(&self) -> bool {
+        self.config.wanted.source != Way::Provision || self.config.wanted.refresh != Refresh::Post
     }
 
     async fn read_again(&mut self, standing: Adopted) -> Result<Obtained, Late> {
@@ -181,19 +222,30 @@ impl<'a> Start<'a> {
         for (name, set) in bundle.secrets {
             fresh.secrets.entry(name).or_insert(set);
         }
-        let (outcome, mut now) =
-            self.publisher()
-                .fetched(&fresh, Some(&state), asking.settled())
-                .map_err(|error| Late::Passing { class: error.class(), told: chain(&error) })?;
-        for (name, error) in &failed {
-            let told = chain(error);
-            tracing::warn!(identity = %name, error = told, "held back: its last good version stays");
-            now.hold_back(name, error.class());
+        let mut held: BTreeMap<SecretName, (&str, String)> = failed
+            .iter()
+            .map(|(name, error)| (name.clone(), (error.class(), chain(error))))
+            .collect();
+        let settled = asking.settled();
+        let mut published = self.publisher().fetched(&fresh, Some(&state), settled);
+        if matches!(published, Err(PublishError::Render(_)))
+            && let Some(standing) = self.store.standing()
+        {
+            let mut good = state.bundle(standing.entries);
+            let unfit = admit(&mut good, fresh.secrets, &self.config.layout);
+            held.extend(unfit.iter().map(|(name, error)| (name.clone(), ("render", chain(error)))));
+            published = self.publisher().fetched(&good, Some(&state), settled);
         }
-        if let Some(error) = failed.values().next() {
+        let (outcome, mut now) = published
+            .map_err(|error| Late::Passing { class: error.class(), told: chain(&error) })?;
+        for (name, (class, told)) in &held {
+            tracing::warn!(identity = %name, error = told, "held back: its last good version stays");
+            now.hold_back(name, class);
+        }
+        if let Some((class, _)) = held.values().next() {
             now.fetched_at = state.fetched_at;
             now.boot_ms.fetched = state.boot_ms.fetched;
-            self.remember_failure(&mut now, error.class());
+            self.remember_failure(&mut now, class);
         }
         Ok(Obtained { outcome, state: now, token: client.into_token() })
     }

@@ -146,6 +146,9 @@ pub struct State {
     /// Nothing stands that could be adopted: it was given back, or the vault no longer has it.
     #[serde(default)]
     pub given_back: bool,
+    /// Files of templates that make nothing, since the vault no longer has what they name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 impl State {
@@ -242,6 +245,7 @@ pub(crate) mod tests {
             origin: origin(),
             refresh: Settled::Get,
             given_back: false,
+            left_out: Vec::new(),
         }
     }
 

@@ -1,13 +1,18 @@
 //! The texts of templates, from their directory: read once, before anything is asked of the vault.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, open};
 
 /// What ends the name of a template's file.
 pub const SUFFIX: &str = ".j2";
-/// A template is shorter.
-const LONGEST: u64 = 1024 * 1024;
+/// A template is shorter: what nests in it is understood by recursion.
+const LONGEST: u64 = 128 * 1024;
+/// Where a ConfigMap's volume has its files.
+const DATA: &str = "..data";
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -22,27 +27,30 @@ impl Found {
     /// Reads every `NAME.j2` in `dir`; other files, and what the kubelet hides, are none.
     pub fn read(dir: &Path) -> Self {
         let mut found = Self::default();
-        let entries = match fs::read_dir(dir) {
-            Ok(entries) => entries,
+        // Of a ConfigMap's volume: all of one version, whatever is mounted meanwhile.
+        let version = fs::canonicalize(dir.join(DATA));
+        let dir = version.as_deref().unwrap_or(dir);
+        let names = match names(dir) {
+            Ok(names) => names,
             Err(error) => {
                 found.problems.push(format!("must be a directory that can be read: {error}"));
                 return found;
             }
         };
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let mut names: Vec<String> = names.filter(|name| name.ends_with(SUFFIX)).collect();
-        names.retain(|name| !name.starts_with(".."));
-        names.sort_unstable();
         if names.is_empty() {
             found
                 .problems
                 .push(format!("must hold templates: none of its files ends with {SUFFIX}"));
         }
         for name in names {
-            match text(&dir.join(&name)) {
-                Ok(text) => found.sources.push((name, text)),
+            let read = match name.to_str() {
+                Some(text) => self::text(&dir.join(text)).map(|source| (text.to_owned(), source)),
+                None => Err("its name is not UTF-8".to_owned()),
+            };
+            match read {
+                Ok(source) => found.sources.push(source),
                 Err(why) => {
-                    found.problems.push(format!("the template {name} can't be read: {why}"))
+                    found.problems.push(format!("the template {name:?} can't be read: {why}"));
                 }
             }
         }
@@ -50,8 +58,24 @@ impl Found {
     }
 }
 
+fn names(dir: &Path) -> io::Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let bytes = name.as_encoded_bytes();
+        if bytes.ends_with(SUFFIX.as_bytes()) && !bytes.starts_with(b"..") {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
 fn text(path: &Path) -> Result<String, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
+    // A pipe that nobody writes to would hold us.
+    let flags = OFlags::NONBLOCK | OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = open(path, flags, Mode::empty()).map_err(|error| error.to_string())?;
+    let file = File::from(file);
     let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
     if !is_file {
         return Err("it is not a file".to_owned());
@@ -59,7 +83,7 @@ fn text(path: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
     file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > LONGEST) {
-        return Err("it is longer than 1 MiB".to_owned());
+        return Err("it is longer than 128 KiB".to_owned());
     }
     String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
 }
@@ -87,7 +111,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("folder.j2")).unwrap();
         fs::write(dir.path().join("latin.j2"), b"\xff").unwrap();
-        fs::write(dir.path().join("long.j2"), vec![b'x'; 1024 * 1024 + 1]).unwrap();
+        fs::write(dir.path().join("long.j2"), vec![b'x'; 128 * 1024 + 1]).unwrap();
         let problems = Found::read(dir.path()).problems;
         for (problem, part) in problems.iter().zip(["folder.j2", "latin.j2", "long.j2"]) {
             assert!(problem.contains(part), "{problem}");

@@ -4,6 +4,7 @@
 mod canaries;
 mod exec;
 mod memory;
+mod outputs;
 mod process;
 mod sidecar;
 

@@ -2,13 +2,17 @@
 //!
 //! A reader that a machine lacks is skipped with a line; `docs/outputs.md` says which test shows what.
 
+mod decode;
 mod docker;
 mod dotenv;
+mod flaws;
 mod json;
 mod kubernetes;
 mod names;
 mod properties;
 mod readers;
+mod renewed;
 mod shell;
+mod templates;
 mod values;
 mod yaml;

@@ -97,13 +97,26 @@ pub fn case(text: &str) -> Result<Case, Shape> {
     }
 }
 
-/// Reads a comma list of globs.
+/// Reads a comma list of globs; commas in braces belong to a glob.
 pub fn globs(text: &str) -> Result<Vec<String>, Shape> {
-    let globs: Vec<String> = text.split(',').map(|glob| glob.trim().to_owned()).collect();
-    let sound = globs.iter().all(|glob| {
-        !glob.is_empty() && !glob.starts_with('/') && !glob.chars().any(char::is_control)
+    let mut depth = 0_u32;
+    let globs = text.split(|character| {
+        match character {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        character == ',' && depth == 0
     });
+    let globs: Vec<String> = globs.map(|glob| glob.trim().to_owned()).collect();
+    let sound = globs.iter().all(|text| is_glob(text));
     sound.then_some(globs).ok_or("a comma list of identity/key globs such as db/cert,**/keystore")
+}
+
+/// Whether this is a glob of paths that something could have.
+pub fn is_glob(text: &str) -> bool {
+    let path = !text.is_empty() && !text.starts_with(['/', '!']);
+    path && !text.chars().any(char::is_control) && fast_glob::validate(text).is_ok()
 }
 
 /// Reads the dialect of the env file.
@@ -263,6 +276,15 @@ mod tests {
             ("http://127.0.0.1.example.com", false),
         ] {
             assert_eq!(is_loopback(&Url::parse(text).unwrap()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn globs_are_split_at_commas_outside_of_braces() {
+        assert_eq!(globs("db/cert, **/k?y").unwrap(), ["db/cert", "**/k?y"]);
+        assert_eq!(globs("db/{a,b},c/[xy]").unwrap(), ["db/{a,b}", "c/[xy]"]);
+        for text in ["", "a/b,", "/a/b", "!a/b", "a/{b", "a/[b", "a/b\\", "a/\u{1}"] {
+            assert!(globs(text).is_err(), "{text:?}");
         }
     }
 

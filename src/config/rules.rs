@@ -29,7 +29,7 @@ fn rule(fields: &Map<String, Value>) -> Result<FileRule, String> {
         return Err("has a field other than glob, mode, uid and gid".to_owned());
     }
     let glob = fields.get("glob").and_then(Value::as_str);
-    let glob = glob.filter(|glob| !glob.is_empty() && !glob.starts_with('/')).ok_or(
+    let glob = glob.filter(|glob| parse::is_glob(glob)).ok_or(
         "glob must be the path of files inside the output directory, such as db/* or **/.pgpass",
     )?;
     let mode = fields.get("mode").map(|mode| {

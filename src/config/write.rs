@@ -1,12 +1,13 @@
 //! What is written, where, and whose it is.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::Reader;
 use super::parse::{self, Shape};
 use super::raw::Raw;
 use super::rules;
-use crate::model::{PodIdentity, STATE_LINK, check_part};
+use crate::model::{PodIdentity, STATE_LINK, SecretName, check_part};
 use crate::render::decode::Decode;
 use crate::render::name::{Case, Variables};
 use crate::render::template::Templates;
@@ -59,8 +60,13 @@ impl Reader {
             ("SEGURA_YAML_FILE", yaml.as_deref()),
             ("SEGURA_PROPERTIES_FILE", properties.as_deref()),
         ];
-        let outputs = templates.outputs().map(|output| ("SEGURA_TEMPLATE_DIR", Some(output)));
-        self.names_apart(documents.into_iter().chain(outputs));
+        let documents =
+            documents.into_iter().filter_map(|(variable, file)| Some((variable, file?)));
+        let outputs = templates.outputs().map(|output| ("SEGURA_TEMPLATE_DIR", output));
+        let identities = wanted.iter().flat_map(|wanted| &wanted.identities).filter(|_| files);
+        let folders: BTreeSet<&str> = identities.map(SecretName::top).collect();
+        let folders = folders.into_iter().map(|folder| ("SEGURA_IDENTITY", folder));
+        self.names_apart(folders.chain(documents).chain(outputs));
         let dialect = raw.segura_env_dialect.as_deref();
         let dialect = self.text("SEGURA_ENV_DIALECT", dialect, parse::dialect).unwrap_or_default();
         let variables = self.variables(raw, wanted);
@@ -95,18 +101,23 @@ impl Reader {
         read.unwrap_or(Collision::Last)
     }
 
-    /// Two outputs must not want one file.
-    fn names_apart<'a>(&mut self, outputs: impl Iterator<Item = (&'a str, Option<&'a str>)>) {
+    /// Two outputs must not want one name in the directory.
+    fn names_apart<'a>(&mut self, outputs: impl Iterator<Item = (&'a str, &'a str)>) {
         let mut taken: Vec<(&str, &str)> = Vec::new();
-        for (variable, file) in outputs {
-            let Some(file) = file else { continue };
-            match taken.iter().find(|(_, other)| *other == file) {
-                Some((other, _)) => {
-                    let remedy = format!("must not make a file of the name that {other} has");
-                    self.problem(variable, remedy);
-                }
-                None => taken.push((variable, file)),
-            }
+        for (variable, name) in outputs {
+            let Some((other, _)) = taken.iter().find(|(_, other)| *other == name) else {
+                taken.push((variable, name));
+                continue;
+            };
+            let wants = match variable {
+                "SEGURA_TEMPLATE_DIR" => format!("the template {name}{SUFFIX} wants"),
+                _ => "wants".to_owned(),
+            };
+            let has = match *other {
+                "SEGURA_IDENTITY" => "a folder of SEGURA_IDENTITY",
+                other => other,
+            };
+            self.problem(variable, format!("{wants} the name in the directory that {has} has"));
         }
     }
 
@@ -121,16 +132,18 @@ impl Reader {
         for problem in found.problems {
             self.problem("SEGURA_TEMPLATE_DIR", problem);
         }
-        for (file, _) in &found.sources {
+        let mut sources = found.sources;
+        sources.retain(|(file, _)| {
             let output = file.strip_suffix(SUFFIX).unwrap_or(file);
-            if let Err(problem) = check_part(output) {
-                let remedy = format!("the template {file} makes a file whose name {problem}");
-                self.problem("SEGURA_TEMPLATE_DIR", remedy);
-            } else if output == STATE_LINK {
-                self.problem("SEGURA_TEMPLATE_DIR", format!("the agent keeps {output} for itself"));
-            }
-        }
-        Templates::new(found.sources).unwrap_or_else(|flaws| {
+            let problem = match check_part(output) {
+                Err(problem) => format!("the template {file:?} makes a file whose name {problem}"),
+                Ok(()) if output == STATE_LINK => format!("the agent keeps {output} for itself"),
+                Ok(()) => return true,
+            };
+            self.problem("SEGURA_TEMPLATE_DIR", problem);
+            false
+        });
+        Templates::new(sources).unwrap_or_else(|flaws| {
             for flaw in flaws {
                 self.problem("SEGURA_TEMPLATE_DIR", format!("the template {flaw}"));
             }

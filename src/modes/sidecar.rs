@@ -11,7 +11,7 @@ use crate::exit::Failure;
 use crate::pass::origin;
 use crate::renew::{Renewer, Set, keep};
 use crate::settings::Keeping;
-use crate::start::{After, Start, adoptable};
+use crate::start::{After, Obtained, Start, adoptable};
 use crate::status::Board;
 use crate::store::Store;
 use crate::watch::Watch;
@@ -38,16 +38,7 @@ async fn run_unserved(
     let mut store = held.map_err(|error| error.failure())?;
     let adopted = adoptable(&store, &origin);
     let mut start = Start::new(config, &mut store, &origin, After::Renewal);
-    let (state, token) = match adopted {
-        Some(mut adopted) => {
-            start.adopt(&mut adopted)?;
-            (adopted.state, None)
-        }
-        None => {
-            let obtained = start.obtain_unless(terminations.recv()).await?;
-            (obtained.state, obtained.token)
-        }
-    };
+    let Obtained { state, token, .. } = start.begin(adopted, terminations.recv()).await?;
     let mut deliver = Deliver::new(keeping.tell.clone());
     deliver.look();
     let watch = Watch::new(config.vault.files(), config.output_dir());

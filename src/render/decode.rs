@@ -4,11 +4,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::RenderError;
+use super::bundle::Entries;
 use crate::model::{Bundle, Entry, Item, SecretName};
 use crate::secret::Secret;
 
-/// Which values are base64: globs of `identity/key`, in which `*` stands for any part and `**` for
-/// any number of them.
+/// Which values are base64: globs of `identity/key`. `*` and `?` stay within one part of the path,
+/// `**` does not; `[…]` and `{…,…}` choose, a backslash takes what follows as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decode(Vec<String>);
 
@@ -29,7 +30,11 @@ impl Decode {
         identity: &SecretName,
         item: &Item,
     ) -> Result<Option<Secret<Vec<u8>>>, RenderError> {
-        if !self.0.iter().any(|glob| matches(glob, identity, item)) {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let path = path(identity, item);
+        if !self.0.iter().any(|glob| fast_glob::glob_match(glob, &path)) {
             return Ok(None);
         }
         let packed: Secret<String> =
@@ -43,34 +48,76 @@ impl Decode {
     }
 
     /// Globs that no key of the set matches, as those with a typo don't.
-    pub(super) fn idle(&self, bundle: &Bundle) -> impl Iterator<Item = &str> {
-        let is_idle = |glob: &&str| {
-            let mut secrets = bundle.secrets.iter();
-            !secrets.any(|(name, set)| set.items().any(|item| matches(glob, name, item)))
-        };
-        self.0.iter().map(String::as_str).filter(is_idle)
+    pub(super) fn idle(&self, bundle: &Bundle) -> Vec<&str> {
+        let mut idle: Vec<&str> = self.0.iter().map(String::as_str).collect();
+        if !idle.is_empty() {
+            for (name, set) in &bundle.secrets {
+                for path in set.items().map(|item| path(name, item)) {
+                    idle.retain(|glob| !fast_glob::glob_match(glob, &path));
+                }
+            }
+        }
+        idle
     }
 
-    /// Entries as text outputs have them: decoded where that is text, and base64 as they were where
-    /// it is not, since no text holds such bytes.
-    pub fn entries(
+    /// A set as an environment has it, if that is not how it stands, and what is left out of it.
+    pub fn set(&self, set: &Entries) -> Result<Option<(Entries, Vec<String>)>, RenderError> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let mut decoded = Entries::new();
+        let mut left_out = Vec::new();
+        for (name, entries) in set {
+            let texts = self.entries(name, entries, NoText::LeftOut)?;
+            for (entry, text) in entries.iter().zip(&texts) {
+                let missing = entry.iter().filter(|item| text.iter().all(|t| t.key != item.key));
+                left_out.extend(missing.map(|item| path(name, item)));
+            }
+            decoded.insert(name.clone(), texts);
+        }
+        Ok(Some((decoded, left_out)))
+    }
+
+    /// Entries as texts have them. What stands for no text can't be in one: it is `bare`'s to say
+    /// whether it is left out or an error.
+    pub(super) fn entries(
         &self,
         identity: &SecretName,
         entries: &[Entry],
+        bare: NoText,
     ) -> Result<Vec<Entry>, RenderError> {
         let item = |item: &Item| {
-            let text = self.bytes(identity, item)?.and_then(|bytes| {
-                std::str::from_utf8(bytes.expose()).ok().map(|text| Secret::new(text.to_owned()))
-            });
-            let value = text.unwrap_or_else(|| Secret::new(item.value.expose().clone()));
-            Ok(Item { key: item.key.clone(), value })
+            let value = match self.bytes(identity, item)? {
+                None => item.value.expose().clone(),
+                Some(bytes) => match (std::str::from_utf8(bytes.expose()), bare) {
+                    (Ok(text), _) => text.to_owned(),
+                    (Err(_), NoText::LeftOut) => return Ok(None),
+                    (Err(_), NoText::Refused) => {
+                        let (identity, key) = (identity.clone(), item.key.clone());
+                        return Err(RenderError::NotText { identity, key });
+                    }
+                },
+            };
+            Ok(Some(Item { key: item.key.clone(), value: Secret::new(value) }))
         };
-        entries.iter().map(|entry| entry.iter().map(item).collect()).collect()
+        entries
+            .iter()
+            .map(|entry| entry.iter().filter_map(|one| item(one).transpose()).collect())
+            .collect()
     }
 }
 
-fn matches(glob: &str, identity: &SecretName, item: &Item) -> bool {
-    fast_glob::glob_match(glob, format!("{identity}/{}", item.key))
+/// What becomes of a value that stands for no text, where texts are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoText {
+    /// It is an error.
+    Refused,
+    /// It is not there: an error only for a template that asks for it.
+    LeftOut,
+}
+
+fn path(identity: &SecretName, item: &Item) -> String {
+    format!("{identity}/{}", item.key)
 }
 
 #[cfg(test)]
@@ -87,7 +134,7 @@ mod tests {
         let decode = Decode::new(globs.iter().map(|glob| (*glob).to_owned()).collect());
         let bundle = bundle(&[(identity, &[&[(key, value)]])]);
         let (name, set) = bundle.secrets.first_key_value().unwrap();
-        let entries = decode.entries(name, &set.entries)?;
+        let entries = decode.entries(name, &set.entries, NoText::Refused)?;
         Ok(entries[0][0].value.expose().clone())
     }
 
@@ -110,19 +157,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_stays_as_it_was_in_texts_and_is_bytes_in_files() {
-        assert_eq!(decoded(&["db/k"], "db", "k", "/w==").unwrap(), "/w==");
+    fn what_is_no_text_is_bytes_in_files_and_an_error_or_nothing_in_texts() {
+        let error = decoded(&["db/k"], "db", "k", "/w==").unwrap_err();
+        assert!(error.to_string().contains("\"k\" of db"), "{error}");
         let decode = Decode::new(vec!["db/k".to_owned()]);
-        let item = Item { key: "k".to_owned(), value: Secret::new("/wA=".to_owned()) };
-        let bytes = decode.bytes(&SecretName::new("db").unwrap(), &item).unwrap().unwrap();
-        assert_eq!(bytes.expose(), &[0xff, 0]);
+        let item = || Item { key: "k".to_owned(), value: Secret::new("/wA=".to_owned()) };
+        let db = SecretName::new("db").unwrap();
+        assert_eq!(decode.bytes(&db, &item()).unwrap().unwrap().expose(), &[0xff, 0]);
+        let other = Item { key: "l".to_owned(), value: Secret::new("/wA=".to_owned()) };
+        let left = decode.entries(&db, &[vec![item(), other]], NoText::LeftOut).unwrap();
+        assert_eq!((left[0].len(), left[0][0].key.as_str()), (1, "l"));
     }
 
     #[test]
     fn a_glob_that_matches_nothing_is_known() {
         let decode = Decode::new(["db/*", "bd/*"].map(str::to_owned).to_vec());
         let bundle = bundle(&[("db", &[&[("k", "")]])]);
-        assert_eq!(decode.idle(&bundle).collect::<Vec<_>>(), ["bd/*"]);
+        assert_eq!(decode.idle(&bundle), ["bd/*"]);
     }
 
     #[test]

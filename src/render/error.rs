@@ -4,7 +4,7 @@ use super::{env, template};
 use crate::model::SecretName;
 
 /// Why secrets can't be rendered. Never holds a value.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
     /// Two things want one path.
     #[error("{first} and {second} both want the path {path:?}")]
@@ -86,6 +86,14 @@ pub enum RenderError {
         /// The key in question.
         key: String,
     },
+    /// A value that stands for bytes that are no text, where texts are made.
+    #[error("what the base64 of {key:?} of {identity} stands for is no text")]
+    NotText {
+        /// The secret it belongs to.
+        identity: SecretName,
+        /// The key in question.
+        key: String,
+    },
     /// A template can't be rendered.
     #[error("the template {flaw}")]
     Template {
@@ -107,7 +115,7 @@ impl RenderError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Clash { .. } => {
-                "rename one of them in the vault, or choose other outputs with SEGURA_OUTPUT"
+                "rename one of them in the vault, or give the output another name"
             }
             Self::Disagreement { .. } => {
                 "give the entries labels of their own in the vault, or set SEGURA_COLLISION=last"
@@ -127,6 +135,9 @@ impl RenderError {
             Self::Property { .. } => "rename one of them in the vault, or publish them as files",
             Self::NotBase64 { .. } => {
                 "mend the value in the vault, or let no glob of SEGURA_DECODE match it"
+            }
+            Self::NotText { .. } => {
+                "only files carry every byte: choose what goes into a document by a template, or let no glob of SEGURA_DECODE match it"
             }
             Self::Template { .. } => "mend the template in SEGURA_TEMPLATE_DIR",
             Self::TooLong { .. } => "set SEGURA_EXEC_ENV=false: files carry any length",

@@ -40,7 +40,7 @@ pub(super) fn render(bundle: &Bundle) -> Result<Secret<Vec<u8>>, RenderError> {
 pub(super) fn value(text: &str) -> String {
     let mut bytes = SecretBuf::with_capacity(text.len() + 8);
     write_value(&mut bytes, text);
-    String::from_utf8_lossy(bytes.into_secret().expose()).into_owned()
+    String::from_utf8(bytes.into_secret().expose().clone()).expect("all of it is ASCII")
 }
 
 fn write_value(bytes: &mut SecretBuf, text: &str) {
@@ -61,11 +61,8 @@ fn escape(bytes: &mut SecretBuf, character: char, blank: bool) {
         '\r' => bytes.push(b"\\r"),
         '\u{c}' => bytes.push(b"\\f"),
         '\\' | '=' | ':' | '#' | '!' => {
-            let mut pair = [b'\\', 0];
-            if let Some(place) = pair.last_mut() {
-                *place = u8::try_from(character).unwrap_or(b'?');
-            }
-            bytes.push(&pair);
+            bytes.push(b"\\");
+            bytes.push(character.encode_utf8(&mut [0; 4]).as_bytes());
         }
         ' '..='~' => bytes.push(character.encode_utf8(&mut [0; 4]).as_bytes()),
         _ => {

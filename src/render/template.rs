@@ -12,8 +12,10 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value};
+use minijinja::value::{Serde, ValueKind};
+use minijinja::{
+    AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value, escape_formatter,
+};
 
 use serde::Serialize;
 
@@ -23,10 +25,13 @@ use crate::secret::{Secret, SecretBuf};
 use crate::templates::SUFFIX;
 use filters::Unfit;
 
-/// Steps that one rendering may take; ten thousand secrets of ten keys take a million.
-const STEPS: u64 = 10_000_000;
+/// What one rendering may spend on steps, and on the texts and lists that they make; ten thousand
+/// secrets of ten keys take a million.
+const STEPS: u64 = 2_000_000;
 /// How long one output may be, in bytes.
 const LONGEST: usize = 4 * 1024 * 1024;
+/// What a template is told.
+const KNOWN: [&str; 4] = ["secrets", "entries", "meta", "pod"];
 /// How deep blocks and macros may nest.
 const DEPTH: usize = 100;
 
@@ -67,6 +72,11 @@ impl fmt::Display for Flaw {
 }
 
 impl Flaw {
+    /// The template's file.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
     fn of(file: &str, error: &Error) -> Self {
         Self { file: file.to_owned(), line: error.line(), what: described(error) }
     }
@@ -97,9 +107,13 @@ fn described(error: &Error) -> String {
         "it takes too many steps".to_owned()
     } else {
         let detail = error.detail().filter(|_| quotes_the_template.contains(&kind));
+        let detail = detail.or_else(|| error.detail().filter(|detail| OF_ITS_OWN.contains(detail)));
         detail.map_or_else(|| kind.to_string(), |detail| format!("{kind}: {detail}"))
     }
 }
+
+/// Details that are always the same.
+const OF_ITS_OWN: [&str; 2] = ["recursion limit exceeded", "range has too many elements"];
 
 impl fmt::Debug for Templates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -123,6 +137,12 @@ impl Templates {
         environment.set_recursion_limit(DEPTH);
         let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build();
         environment.set_syntax(syntax.expect("the usual delimiters"));
+        environment.set_formatter(|out, state, value| {
+            if matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable) {
+                filters::is_there(value)?;
+            }
+            escape_formatter(out, state, value)
+        });
         filters::add(&mut environment);
         let (mut files, mut flaws) = (Vec::new(), Vec::new());
         for (file, source) in sources {
@@ -131,9 +151,22 @@ impl Templates {
                 Err(error) => flaws.push(Flaw::of(&file, &error)),
             }
         }
+        flaws.extend(files.iter().flat_map(|file| strangers(&environment, file)));
         files.sort_unstable();
         let environment = Arc::new(environment);
         if flaws.is_empty() { Ok(Self { environment, files }) } else { Err(flaws) }
+    }
+
+    /// All but one.
+    pub(super) fn without(&self, file: &str) -> Self {
+        let mut files = self.files.clone();
+        files.retain(|other| other != file);
+        Self { environment: Arc::clone(&self.environment), files }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
     }
 
     /// What the templates make, by name.
@@ -147,19 +180,42 @@ impl Templates {
         bundle: &Bundle,
         pod: &PodIdentity,
     ) -> Result<Vec<Made<'_>>, RenderError> {
-        if self.files.is_empty() {
-            return Ok(Vec::new());
-        }
         let context = context(bundle, pod);
         let rendered = self.files.iter().map(|file| {
             let flawed = |error| RenderError::Template { flaw: Flaw::of(file, &error) };
             let template = self.environment.get_template(file).map_err(flawed)?;
-            let mut output = Bounded(SecretBuf::with_capacity(4096));
+            let mut output = Bounded::new();
             template.render_captured_to(context.clone(), &mut output).map_err(flawed)?;
             Ok(Made { file, output: self::output(file), content: output.0.into_secret() })
         });
         rendered.collect()
     }
+}
+
+fn is_word(character: char) -> bool {
+    character.is_alphanumeric() || character == '_'
+}
+
+/// A flaw for each name that no rendering will know.
+fn strangers(environment: &Environment<'_>, file: &str) -> Vec<Flaw> {
+    let Ok(template) = environment.get_template(file) else {
+        return Vec::new();
+    };
+    let known = |name: &String| {
+        KNOWN.contains(&name.as_str()) || environment.globals().any(|(global, _)| global == name)
+    };
+    let mut names: Vec<String> = template.undeclared_variables(false).into_iter().collect();
+    names.retain(|name| !known(name));
+    names.sort_unstable();
+    let flaw = |name: String| {
+        // Where it is named first.
+        let names = |line: &str| line.split(|c: char| !is_word(c)).any(|word| word == name);
+        let line = template.source().lines().position(names).map(|line| line + 1);
+        let what =
+            format!("it names {name}, which is none of {} and no function", KNOWN.join(", "));
+        Flaw { file: file.to_owned(), line, what }
+    };
+    names.into_iter().map(flaw).collect()
 }
 
 fn output(file: &str) -> &str {
@@ -185,10 +241,10 @@ fn context(bundle: &Bundle, pod: &PodIdentity) -> Value {
         let items = flat(entries).into_iter();
         Value::from_pairs(items.map(|(key, value)| (key, Value::from(value.expose().as_str()))))
     };
-    let secrets = by_identity(&|set| map(&set.entries));
     let entries = by_identity(&|set| {
         set.entries.iter().map(|entry| map(std::slice::from_ref(entry))).collect()
     });
+    let secrets = by_identity(&|set| map(&set.entries));
     let meta = by_identity(&|set| {
         Value::from(Serde(Meta {
             id: &set.id,
@@ -215,6 +271,16 @@ fn context(bundle: &Bundle, pod: &PodIdentity) -> Value {
 
 /// An output, up to [`LONGEST`].
 struct Bounded(SecretBuf);
+
+impl Bounded {
+    fn new() -> Self {
+        Self(SecretBuf::with_capacity(4096))
+    }
+
+    fn into_bytes(self) -> Vec<u8> {
+        self.0.into_secret().expose().clone()
+    }
+}
 
 impl Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

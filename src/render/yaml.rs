@@ -7,7 +7,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
-use serde_json::ser::{Formatter, Serializer};
+use serde_json::ser::{CharEscape, CompactFormatter, Formatter, Serializer};
 
 use super::json::{document, size};
 use crate::model::Bundle;
@@ -15,54 +15,39 @@ use crate::secret::{Secret, SecretBuf};
 
 /// A key that is longer, quotes and escapes included, has to be marked as one (YAML 1.2.2, 7.4.2).
 const LONGEST_PLAIN_KEY: usize = 1024;
-/// No character takes more when it is escaped.
-const LONGEST_ESCAPE: usize = 6;
+/// Ruby takes this key for YAML 1.1's merge key even in quotes, unless it is tagged as a string.
+const MERGE: &[u8] = b"\"<<\"";
 
 /// Writes the document, keys in order, with a final newline.
 pub(super) fn render(bundle: &Bundle) -> Secret<Vec<u8>> {
-    let longest = bundle.secrets.keys().map(|name| name.as_str().chars().count()).max();
-    let mark = longest.is_some_and(|longest| longest * LONGEST_ESCAPE + 2 > LONGEST_PLAIN_KEY);
     let mut bytes = SecretBuf::with_capacity(size(bundle));
-    let block = Block { mark, ..Block::default() };
+    let block = Yaml { block: true, ..Yaml::default() };
     let mut serializer = Serializer::with_formatter(&mut bytes, block);
     document(bundle).serialize(&mut serializer).expect("strings by strings, into memory");
     bytes.push(b"\n");
     bytes.into_secret()
 }
 
-/// One value as JSON that YAML reads alike, on one line.
-pub(super) fn flow(value: &impl Serialize) -> serde_json::Result<String> {
-    let mut bytes = Vec::new();
-    value.serialize(&mut Serializer::with_formatter(&mut bytes, Flow))?;
-    Ok(String::from_utf8(bytes).expect("JSON is text"))
+/// Writes one value on one line: as JSON, but for keys that YAML would read otherwise.
+pub(super) fn flow(value: &impl Serialize, writer: impl Write) -> serde_json::Result<()> {
+    value.serialize(&mut Serializer::with_formatter(writer, Yaml::default()))
 }
 
-/// JSON, as compact as it gets.
-struct Flow;
-
-impl Formatter for Flow {
-    fn write_string_fragment<W: ?Sized + Write>(
-        &mut self,
-        writer: &mut W,
-        fragment: &str,
-    ) -> io::Result<()> {
-        printable(writer, fragment)
-    }
-}
-
-/// Mappings, one key a line.
+/// Mappings by lines, one key each, or by brackets.
 #[derive(Default)]
-struct Block {
-    /// Keys of the outermost mapping are marked as such.
-    mark: bool,
+struct Yaml {
+    block: bool,
     depth: usize,
     /// What is written next is a value, on the line of its key.
     value: bool,
     empty: bool,
     begun: bool,
+    /// A key under way: how it is to be marked shows when it is whole.
+    key: Option<Vec<u8>>,
+    marked: bool,
 }
 
-impl Block {
+impl Yaml {
     fn space<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
         if std::mem::take(&mut self.value) { writer.write_all(b" ") } else { Ok(()) }
     }
@@ -75,14 +60,20 @@ impl Block {
     }
 }
 
-impl Formatter for Block {
-    fn begin_object<W: ?Sized + Write>(&mut self, _: &mut W) -> io::Result<()> {
+impl Formatter for Yaml {
+    fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        if !self.block {
+            return writer.write_all(b"{");
+        }
         self.depth += 1;
         self.empty = true;
         Ok(())
     }
 
     fn end_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        if !self.block {
+            return writer.write_all(b"}");
+        }
         self.depth -= 1;
         if std::mem::take(&mut self.empty) {
             self.space(writer)?;
@@ -91,23 +82,58 @@ impl Formatter for Block {
         Ok(())
     }
 
-    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, _: bool) -> io::Result<()> {
+    fn begin_object_key<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        self.key = Some(Vec::new());
         (self.empty, self.value) = (false, false);
-        self.line(writer)?;
-        if self.mark && self.depth == 1 { writer.write_all(b"? ") } else { Ok(()) }
+        match (self.block, first) {
+            (true, _) => self.line(writer),
+            (false, true) => Ok(()),
+            (false, false) => writer.write_all(b","),
+        }
+    }
+
+    fn end_object_key<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        let key = self.key.take().unwrap_or_default();
+        self.marked = key.len() > LONGEST_PLAIN_KEY;
+        if self.marked {
+            writer.write_all(b"? ")?;
+        }
+        if key == MERGE {
+            writer.write_all(b"!!str ")?;
+        }
+        writer.write_all(&key)
     }
 
     fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        if self.mark && self.depth == 1 {
-            self.line(writer)?;
+        let marked = std::mem::take(&mut self.marked);
+        self.value = self.block;
+        match (self.block, marked) {
+            (true, true) => self.line(writer)?,
+            (false, true) => return writer.write_all(b" : "),
+            (_, false) => {}
         }
-        self.value = true;
         writer.write_all(b":")
     }
 
     fn begin_string<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.space(writer)?;
-        writer.write_all(b"\"")
+        match &mut self.key {
+            Some(key) => key.write_all(b"\""),
+            None => {
+                self.space(writer)?;
+                writer.write_all(b"\"")
+            }
+        }
+    }
+
+    fn end_string<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        match &mut self.key {
+            Some(key) => key.write_all(b"\""),
+            None => writer.write_all(b"\""),
+        }
     }
 
     fn write_string_fragment<W: ?Sized + Write>(
@@ -115,7 +141,32 @@ impl Formatter for Block {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        printable(writer, fragment)
+        match &mut self.key {
+            Some(key) => printable(key, fragment),
+            None => printable(writer, fragment),
+        }
+    }
+
+    fn write_char_escape<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        escape: CharEscape,
+    ) -> io::Result<()> {
+        match &mut self.key {
+            Some(key) => CompactFormatter.write_char_escape(key, escape),
+            None => CompactFormatter.write_char_escape(writer, escape),
+        }
+    }
+
+    /// YAML 1.1 takes no number for one whose power has no point before it and no sign.
+    fn write_f64<W: ?Sized + Write>(&mut self, writer: &mut W, number: f64) -> io::Result<()> {
+        let text = format!("{number:?}");
+        let Some((mantissa, power)) = text.split_once('e') else {
+            return writer.write_all(text.as_bytes());
+        };
+        let point = if mantissa.contains('.') { "" } else { ".0" };
+        let sign = if power.starts_with('-') { "" } else { "+" };
+        write!(writer, "{mantissa}{point}e{sign}{power}")
     }
 }
 
@@ -126,8 +177,9 @@ fn printable<W: ?Sized + Write>(writer: &mut W, fragment: &str) -> io::Result<()
         let (before, from) = rest.split_at(at);
         writer.write_all(before.as_bytes())?;
         let mut characters = from.chars();
-        let code = characters.next().map_or(0, u32::from);
-        write!(writer, "\\u{code:04x}")?;
+        for character in characters.by_ref().take(1) {
+            write!(writer, "\\u{:04x}", u32::from(character))?;
+        }
         rest = characters.as_str();
     }
     writer.write_all(rest.as_bytes())
@@ -167,9 +219,23 @@ mod tests {
     }
 
     #[test]
-    fn long_keys_are_marked() {
-        let long = "x".repeat(200);
-        let text = shown(&[(&long, &[&[("k", "v")]])]);
-        assert_eq!(text, format!("? \"{long}\"\n:\n  \"k\": \"v\"\n"));
+    fn keys_that_would_be_read_otherwise_are_marked() {
+        let long = vec!["x".repeat(200); 6].join("/");
+        let text = shown(&[(&long, &[&[("k", "v"), ("<<", "w")]]), ("<<", &[&[("k", "v")]])]);
+        let expected = format!(
+            "!!str \"<<\":\n  \"k\": \"v\"\n? \"{long}\"\n:\n  !!str \"<<\": \"w\"\n  \"k\": \"v\"\n"
+        );
+        assert_eq!(text, expected);
+        let flowing = |value: serde_json::Value| {
+            let mut bytes = Vec::new();
+            flow(&value, &mut bytes).unwrap();
+            String::from_utf8(bytes).unwrap()
+        };
+        assert_eq!(
+            flowing(
+                serde_json::json!({ "<<": 1, "a": [1e16, 1.5e-9, 2.5, {}], (long.as_str()): 2 })
+            ),
+            format!(r#"{{!!str "<<":1,"a":[1.0e+16,1.5e-9,2.5,{{}}],? "{long}" : 2}}"#)
+        );
     }
 }

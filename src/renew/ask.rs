@@ -231,12 +231,6 @@ impl Renewer<'_> {
         if self.on_absent == OnAbsent::Keep {
             gone.clear();
         }
-        for name in &gone {
-            tracing::warn!(
-                identity = %name,
-                "the vault has not named it for long enough: its published files are removed"
-            );
-        }
         gone
     }
 }

@@ -8,9 +8,9 @@ use super::{News, Renewer, Unpublished};
 use crate::clock;
 use crate::exit::chain;
 use crate::model::{Bundle, Entry, Item, Outcome, Retry, SecretName, SecretSet, TTL};
-use crate::pass::{PublishError, Publisher};
+use crate::pass::{PublishError, Publisher, admit, lacking};
 use crate::render::bundle::Entries;
-use crate::render::{Layout, render};
+use crate::render::{Layout, RenderError};
 use crate::state::{SecretState, State, millis};
 use crate::store::LINGER;
 
@@ -45,22 +45,29 @@ impl Renewer<'_> {
         if matches!(written, Err(PublishError::Render(_)))
             && let Some(standing) = self.store.standing()
         {
-            self.hold_back(&mut set, self.state.bundle(standing.entries));
-            set.state = self.next(at, &set.bundle, &set.sound, &set.troubles, cut);
+            let left_out = self.hold_back(&mut set, self.state.bundle(standing.entries));
+            let state = self.next(at, &set.bundle, &set.sound, &set.troubles, cut);
+            set.state = State { left_out, ..state };
             written = self.write(at, &set.bundle, &mut set.state);
         }
         self.published(at, set, cut, written)
     }
 
-    /// Leaves out of `set` what can't be rendered, in favour of what is `good`.
-    fn hold_back(&self, set: &mut Unpublished, mut good: Bundle) {
+    /// Leaves out of `set` what can't be rendered, in favour of what is `good`; and templates that
+    /// even that can't do with, since something of it has gone.
+    fn hold_back(&self, set: &mut Unpublished, mut good: Bundle) -> Vec<String> {
         good.secrets.retain(|name, _| set.bundle.secrets.contains_key(name));
-        let mut held = Troubles::new();
-        let group = std::mem::take(&mut set.bundle.secrets).into_iter().collect();
-        admit(&mut good, group, &self.config.layout, &mut held);
+        let mut layout = self.config.layout.clone();
+        let left_out = lacking(&good, &layout);
+        for file in &left_out {
+            layout = layout.without_template(file);
+        }
+        let fresh = std::mem::take(&mut set.bundle.secrets);
+        let held = admit(&mut good, fresh, &layout);
         set.sound.retain(|name| !held.contains_key(name));
-        set.troubles.extend(held);
+        set.troubles.extend(held.into_iter().map(|(name, error)| (name, unrendered(&error))));
         set.bundle.secrets = good.secrets;
+        left_out
     }
 
     /// What is to be remembered of a set, were it published now.
@@ -158,6 +165,7 @@ impl Renewer<'_> {
         }
         .publish(bundle, state)?;
         let fewer = state.secrets.len() < self.state.secrets.len();
+        let alike = self.config.layout.templates.is_empty() || same_words(&self.state, state);
         self.state = state.clone();
         self.show();
         let Outcome::Published(generation) = outcome else {
@@ -165,6 +173,8 @@ impl Renewer<'_> {
         };
         self.count(|counters| counters.publishes += 1);
         let difference = self.store.replaced().map(|old| difference(&old, bundle));
+        // A template shows more than values.
+        let difference = difference.filter(|_| alike);
         if fewer {
             // What is gone from the vault must be gone from here.
             self.store.sweep();
@@ -232,43 +242,20 @@ fn unwritten(error: &PublishError) -> Told {
     Told { class: error.class(), text: chain(error), hint, retry }
 }
 
-/// Takes into `good` those of `group` with which it can be rendered; halves the group until it is
-/// clear which can't.
-fn admit(
-    good: &mut Bundle,
-    group: Vec<(SecretName, SecretSet)>,
-    layout: &Layout,
-    held: &mut Troubles,
-) {
-    let mut names = Vec::new();
-    let mut before = Vec::new();
-    for (name, set) in group {
-        before.push(good.secrets.insert(name.clone(), set));
-        names.push(name);
-    }
-    let Err(error) = render(good, layout) else {
-        return;
+/// What there is to say of a secret that can't be rendered.
+fn unrendered(error: &RenderError) -> Told {
+    let told = Told::said("render", chain(error));
+    Told { hint: Some(error.hint()), retry: Retry::Never, ..told }
+}
+
+/// Whether two states say the same of their secrets, values left aside.
+fn same_words(old: &State, new: &State) -> bool {
+    let words = |secret: &SecretState| {
+        let SecretState { identity, secret_id, name, version, engine, expiration_date, .. } =
+            secret.clone();
+        (identity, secret_id, name, version, engine, expiration_date)
     };
-    let told = Told {
-        hint: Some(error.hint()),
-        retry: Retry::Never,
-        ..Told::said("render", chain(&error))
-    };
-    let mut group = Vec::new();
-    for (name, before) in names.into_iter().zip(before) {
-        let new = match before {
-            Some(before) => good.secrets.insert(name.clone(), before),
-            None => good.secrets.remove(&name),
-        };
-        group.extend(new.map(|new| (name, new)));
-    }
-    if group.len() < 2 {
-        held.extend(group.into_iter().map(|(name, _)| (name, told.clone())));
-        return;
-    }
-    let second = group.split_off(group.len() / 2);
-    admit(good, group, layout, held);
-    admit(good, second, layout, held);
+    old.secrets.iter().map(words).eq(new.secrets.iter().map(words))
 }
 
 /// How two sets differ.
@@ -309,49 +296,7 @@ fn difference(old: &Entries, new: &Bundle) -> Difference {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::name::{Case, Variables};
-    use crate::render::tests::{bundle, layout};
-
-    fn env() -> Layout {
-        let variables = Variables::new("{identity}_{key}", Case::Keep).unwrap();
-        Layout { variables, ..layout("files,env") }
-    }
-
-    fn held(good: &mut Bundle, new: Bundle, layout: &Layout) -> Vec<String> {
-        let mut held = Troubles::new();
-        admit(good, new.secrets.into_iter().collect(), layout, &mut held);
-        held.keys().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn those_that_cannot_be_rendered_keep_their_last_good_version() {
-        let mut good = bundle(&[
-            ("a", &[&[("k", "old")]]),
-            ("b", &[&[("k", "old")]]),
-            ("c", &[&[("k", "old")]]),
-        ]);
-        let new = bundle(&[
-            ("a", &[&[("k", "new")]]),
-            ("b", &[&[("k", "nu\0l")]]),
-            ("c", &[&[("k", "new")]]),
-            ("d", &[&[("k", "nu\0l")]]),
-            ("e", &[&[("k", "new")]]),
-        ]);
-        assert_eq!(held(&mut good, new, &env()), ["b", "d"]);
-        let flat = |name: &str| {
-            let set = good.secrets.get(&SecretName::new(name).unwrap())?;
-            Some(set.flat().get("k")?.expose().clone())
-        };
-        for (name, value) in [
-            ("a", Some("new")),
-            ("b", Some("old")),
-            ("c", Some("new")),
-            ("d", None),
-            ("e", Some("new")),
-        ] {
-            assert_eq!(flat(name).as_deref(), value, "{name}");
-        }
-    }
+    use crate::render::tests::bundle;
 
     #[test]
     fn a_change_of_lifetimes_alone_is_told_from_any_other() {

@@ -32,6 +32,7 @@ pub struct Launch {
 struct Said {
     withheld: String,
     contested: String,
+    no_text: String,
 }
 
 impl Launch {
@@ -70,11 +71,9 @@ impl Launch {
         let mut environment = self.base.clone();
         if let Some(naming) = &self.entries {
             let refused = |error| PublishError::Render(error).failure();
-            let decoded = set.entries.iter().map(|(name, entries)| {
-                Ok((name, self.decode.entries(name, entries).map_err(refused)?))
-            });
-            let decoded = decoded.collect::<Result<Vec<_>, Failure>>()?;
-            let secrets = decoded.iter().map(|(name, entries)| (*name, entries.as_slice()));
+            let decoded = self.decode.set(&set.entries).map_err(refused)?;
+            let entries = decoded.as_ref().map_or(&set.entries, |(entries, _)| entries);
+            let secrets = entries.iter().map(|(name, entries)| (name, entries.as_slice()));
             let named = variables(secrets, naming.of(set.identities)).map_err(refused)?;
             let (mut withheld, mut contested) = (Vec::new(), Vec::new());
             for (name, (_, _, value)) in &named {
@@ -90,7 +89,8 @@ impl Launch {
                     environment.set(OsStr::new(name), OsStr::new(value.expose()));
                 }
             }
-            self.say(withheld.join(", "), contested.join(", "));
+            let no_text = decoded.as_ref().map(|(_, left_out)| left_out.join(", "));
+            self.say(withheld.join(", "), contested.join(", "), no_text.unwrap_or_default());
         }
         self.prove_room(&environment)?;
         Ok((set.generation, environment))
@@ -146,8 +146,14 @@ impl Launch {
     }
 
     /// Says once what is not as one might think.
-    fn say(&self, withheld: String, contested: String) {
+    fn say(&self, withheld: String, contested: String, no_text: String) {
         let mut said = self.said.borrow_mut();
+        if !no_text.is_empty() && said.no_text != no_text {
+            tracing::info!(
+                keys = no_text,
+                "what SEGURA_DECODE makes of these values is no text: they are not put into the environment"
+            );
+        }
         if !withheld.is_empty() && said.withheld != withheld {
             tracing::info!(
                 names = withheld,
@@ -163,7 +169,7 @@ impl Launch {
                 tracing::info!(names, "variables of the container stay in place of entries");
             }
         }
-        *said = Said { withheld, contested };
+        *said = Said { withheld, contested, no_text };
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::readers::SHELLS;
 use super::values::{IDENTITY, Values, scene};
-use crate::harness::Scene;
+use crate::harness::{SEED, Scene};
 
 const ALL: &str = "files,env,json,yaml,properties";
 
@@ -117,22 +117,29 @@ fn two_outputs_that_want_one_file_are_refused_and_both_are_named() {
 
 #[test]
 fn a_secret_whose_folder_has_an_outputs_name_is_refused_and_both_are_named() {
-    for (output, name, owner) in [
-        ("env", "secrets.env", "the env file"),
-        ("json", "secrets.json", "the JSON file"),
-        ("yaml", "secrets.yaml", "the YAML file"),
-        ("properties", "secrets.properties", "the properties file"),
+    for (output, name, variable, owner) in [
+        ("env", "secrets.env", "SEGURA_ENV_FILE", "the env file"),
+        ("json", "secrets.json", "SEGURA_JSON_FILE", "the JSON file"),
+        ("yaml", "secrets.yaml", "SEGURA_YAML_FILE", "the YAML file"),
+        ("properties", "secrets.properties", "SEGURA_PROPERTIES_FILE", "the properties file"),
     ] {
         for identity in [name.to_owned(), format!("{name}/deep")] {
             let mut scene = Scene::new();
             scene.vault.set_data(&identity, json!({ "k": "v" }));
             scene.set("SEGURA_SOURCE", "secret").set("SEGURA_IDENTITY", &identity);
             let run = scene.set("SEGURA_OUTPUT", &format!("files,{output}")).init();
+            run.ended(78);
+            let both = run.stderr.contains(variable) && run.stderr.contains("SEGURA_IDENTITY");
+            assert!(both && scene.asked().is_empty(), "{}", run.stderr);
+            // Where all secrets are asked for, it shows once they are there.
+            scene.vault.remove_secret(SEED);
+            let run = scene.unset("SEGURA_IDENTITY").init();
             run.ended(76);
             assert!(run.error().contains(owner), "{}", run.error());
             assert!(run.error().contains(&identity), "{}", run.error());
             assert!(scene.published().is_empty());
             // Without its files, nobody wants the folder.
+            scene.set("SEGURA_IDENTITY", &identity);
             scene.set("SEGURA_OUTPUT", output).init().ended(0);
             assert_eq!(scene.published().into_keys().collect::<Vec<_>>(), [name]);
         }

@@ -8,6 +8,8 @@
 
 mod single;
 
+use std::fs;
+
 use super::{Change, FRESH, LOGIN, POST, READ, WORKS, left_by_init, poke, wait_until_fresh, with};
 use crate::{
     dev_vault::{Effect, Fault, Options},
@@ -320,31 +322,52 @@ fn a_few_absences_are_no_evidence() {
     });
 }
 
+/// A template that names what will be gone, and one that does not.
+const TEMPLATES: [(&str, &str); 2] = [
+    ("both.j2", "{{ secrets.application5|tojson }}{{ secrets[\"payments/database\"]|tojson }}"),
+    ("one.j2", "{{ secrets[\"payments/database\"].password }}"),
+];
+
 #[test]
 #[ignore = "takes eleven minutes"]
 fn what_is_gone_for_ten_minutes_is_removed_where_that_is_wished() {
     side_by_side(["remove", "keep"], |on_absent| {
-        let scene = with(Options::default(), |scene| {
+        let templates = tempfile::tempdir().unwrap();
+        for (file, text) in TEMPLATES {
+            fs::write(templates.path().join(file), text).unwrap();
+        }
+        let mut scene = with(Options::default(), |scene| {
             scene.set("SEGURA_ON_ABSENT", on_absent).set("SEGURA_SOURCE", "application");
             scene.set("SEGURA_IDENTITY", "application5,payments/database");
             scene.set("SEGURA_OUTPUT", "files,json");
+            scene.set("SEGURA_TEMPLATE_DIR", &templates.path().display().to_string());
         });
-        let mut scene = scene;
         scene.set("SEGURA_RENEW_INTERVAL", "30s");
         let sidecar = scene.kept();
         scene.vault.remove_secret("application5");
         for _ in 0..119 {
             super::pause(5_000);
             assert!(scene.path("application5/my_key_name").exists(), "{on_absent}");
+            assert!(scene.path("both").exists(), "{on_absent}");
         }
         for _ in 0..20 {
             super::pause(5_000);
         }
         let stays = on_absent == "keep";
-        assert_eq!(scene.path("application5/my_key_name").exists(), stays, "{on_absent}");
+        for path in ["application5/my_key_name", "both"] {
+            assert_eq!(scene.path(path).exists(), stays, "{path}, {on_absent}");
+        }
         assert_eq!(scene.read("secrets.json").contains("my_key_name"), stays, "{on_absent}");
-        assert!(scene.path("payments/database/password").exists(), "{on_absent}");
-        assert_eq!(scene.generations().len(), 1, "{on_absent}");
+        let removed = sidecar.said("its published files are removed");
+        assert_eq!(removed, usize::from(!stays), "{on_absent}");
+        // The others go on, and what is left stands through a restart.
+        sidecar.stop();
+        scene.vault.set_data("payments/database", serde_json::json!({ "password": "newer" }));
+        scene.set("SEGURA_RENEW_INTERVAL", "1s");
+        let sidecar = scene.kept();
+        until("a later change is published", || scene.read("one") == "newer");
+        assert_eq!(scene.path("both").exists(), stays, "{on_absent}");
+        until("what was replaced is swept", || scene.generations().len() == 1);
         sidecar.stop();
     });
 }

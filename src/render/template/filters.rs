@@ -2,10 +2,16 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use minijinja::value::ValueKind;
 use minijinja::{Environment, Error, ErrorKind, Value};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::{Bounded, LONGEST};
 use crate::render::{properties, yaml};
+
+/// How deep lists and maps may nest, and how many values they may hold, to be written.
+const DEEPEST: usize = 64;
+const MOST: usize = 200_000;
 
 /// What a filter can't do with a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,8 +26,10 @@ pub(super) enum Unfit {
     NotForPgpass,
     #[error("shell was given a value with a NUL, which no shell can hold")]
     NotForShell,
-    #[error("tojson was given what has no JSON")]
-    NotJson,
+    #[error("a filter for texts was given a list, an object or none: name one value of it")]
+    NotOne,
+    #[error("a value is too large, too deep or of no kind that JSON has")]
+    NotWritable,
 }
 
 impl From<Unfit> for Error {
@@ -33,23 +41,107 @@ impl From<Unfit> for Error {
 /// Unreserved characters of RFC 3986 stay; everything else is encoded.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// Adds what secrets need, in place of what would let a name that is not there pass, escape for
+/// HTML, show all there is, or grow without end.
 pub(super) fn add(environment: &mut Environment<'_>) {
-    environment.add_filter("b64encode", |text: String| STANDARD.encode(text));
-    environment.add_filter("b64decode", b64decode);
-    environment.add_filter("tojson", |value: Value| {
-        serde_json::to_string(&value).map_err(|_| Error::from(Unfit::NotJson))
+    for unwanted in ["escape", "e", "pprint"] {
+        environment.remove_filter(unwanted);
+    }
+    for unwanted in ["namespace", "debug"] {
+        environment.remove_global(unwanted);
+    }
+    environment.add_filter("b64encode", |value: &Value| Ok(STANDARD.encode(text(value)?)));
+    environment.add_filter("b64decode", |value: &Value| b64decode(&text(value)?));
+    environment.add_filter("properties", |value: &Value| Ok(properties::value(&text(value)?)));
+    environment.add_filter("shell", |value: &Value| shell(&text(value)?));
+    environment.add_filter("pgpass", |value: &Value| pgpass(&text(value)?));
+    environment.add_filter("urlencode", |value: &Value| {
+        Ok(utf8_percent_encode(&text(value)?, RESERVED).to_string())
     });
-    environment.add_filter("toyaml", |value: Value| {
-        yaml::flow(&value).map_err(|_| Error::from(Unfit::NotJson))
+    environment.add_filter("tojson", |value: &Value| written(value, as_json));
+    environment.add_filter("toyaml", |value: &Value| {
+        written(value, |value, bytes| yaml::flow(value, bytes))
     });
-    environment.add_filter("properties", |text: String| properties::value(&text));
-    environment.add_filter("shell", shell);
-    environment.add_filter("pgpass", pgpass);
-    environment
-        .add_filter("urlencode", |text: String| utf8_percent_encode(&text, RESERVED).to_string());
+    environment.add_filter("string", |value: &Value| match text(value) {
+        Err(error) if error.kind() == ErrorKind::InvalidOperation => written(value, as_json),
+        text => text,
+    });
+    environment.add_filter("join", join);
 }
 
-fn b64decode(text: String) -> Result<String, Error> {
+/// The one text that a filter is for.
+fn text(value: &Value) -> Result<String, Error> {
+    let kind = value.kind();
+    if let Some(text) = value.as_str() {
+        Ok(text.to_owned())
+    } else if matches!(kind, ValueKind::Number | ValueKind::Bool) {
+        Ok(value.to_string())
+    } else if kind == ValueKind::Undefined {
+        Err(ErrorKind::UndefinedError.into())
+    } else {
+        Err(Unfit::NotOne.into())
+    }
+}
+
+/// Refuses a value in which something is not there: a word would be written in its place.
+pub(super) fn is_there(value: &Value) -> Result<(), Error> {
+    walk(value, DEEPEST, &mut MOST.clone())
+}
+
+fn walk(value: &Value, depth: usize, left: &mut usize) -> Result<(), Error> {
+    if depth == 0 || *left == 0 {
+        return Err(Unfit::NotWritable.into());
+    }
+    *left -= 1;
+    let kind = value.kind();
+    if kind == ValueKind::Undefined {
+        Err(ErrorKind::UndefinedError.into())
+    } else if kind == ValueKind::Map {
+        value.try_iter()?.try_for_each(|name| {
+            walk(&name, depth - 1, left)?;
+            walk(&value.get_item(&name)?, depth - 1, left)
+        })
+    } else if matches!(kind, ValueKind::Seq | ValueKind::Iterable) {
+        value.try_iter()?.try_for_each(|member| walk(&member, depth - 1, left))
+    } else {
+        Ok(())
+    }
+}
+
+/// A value in another form, no longer than an output may be.
+fn written(
+    value: &Value,
+    write: fn(&Value, &mut Bounded) -> serde_json::Result<()>,
+) -> Result<String, Error> {
+    is_there(value)?;
+    let mut bytes = Bounded::new();
+    write(value, &mut bytes).map_err(|_| Unfit::NotWritable)?;
+    Ok(String::from_utf8(bytes.into_bytes()).map_err(|_| Unfit::NotWritable)?)
+}
+
+fn as_json(value: &Value, bytes: &mut Bounded) -> serde_json::Result<()> {
+    serde_json::to_writer(bytes, value)
+}
+
+fn join(members: &Value, between: Option<String>) -> Result<String, Error> {
+    if members.is_undefined() {
+        return Err(ErrorKind::UndefinedError.into());
+    }
+    let between = between.unwrap_or_default();
+    let mut joined = String::new();
+    for (member, at) in members.try_iter()?.zip(0..) {
+        if at > 0 {
+            joined.push_str(&between);
+        }
+        joined.push_str(&text(&member)?);
+        if joined.len() > LONGEST || at >= MOST {
+            return Err(Unfit::NotWritable.into());
+        }
+    }
+    Ok(joined)
+}
+
+fn b64decode(text: &str) -> Result<String, Error> {
     // As `base64 -d`: line breaks, which encoders put in, are not of it.
     let packed: String = text.split_ascii_whitespace().collect();
     let bytes = STANDARD.decode(packed).map_err(|_| Unfit::NotBase64)?;
@@ -57,17 +149,25 @@ fn b64decode(text: String) -> Result<String, Error> {
 }
 
 /// One word to a POSIX shell, whatever is in it.
-fn shell(text: String) -> Result<String, Error> {
+fn shell(text: &str) -> Result<String, Error> {
     if text.contains('\0') {
         return Err(Unfit::NotForShell.into());
     }
     Ok(format!("'{}'", text.replace('\'', r#"'"'"'"#)))
 }
 
-/// One field of a line of `.pgpass` (PostgreSQL, "The Password File").
-fn pgpass(text: String) -> Result<String, Error> {
+/// One field of a line of `.pgpass` (PostgreSQL, "The Password File"): neither a comment nor the
+/// field that matches everything.
+fn pgpass(text: &str) -> Result<String, Error> {
     if text.contains(['\n', '\r', '\0']) {
         return Err(Unfit::NotForPgpass.into());
     }
-    Ok(text.replace('\\', "\\\\").replace(':', "\\:"))
+    let mut field = String::with_capacity(text.len() + 8);
+    for (character, at) in text.chars().zip(0..) {
+        if matches!(character, '\\' | ':') || at == 0 && matches!(character, '#' | '*') {
+            field.push('\\');
+        }
+        field.push(character);
+    }
+    Ok(field)
 }
