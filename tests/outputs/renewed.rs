@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::templates::give;
@@ -391,4 +392,20 @@ fn an_adopted_set_that_lacks_what_new_settings_ask_for_is_read_anew() {
             agent.stop().ended(0);
         }
     }
+}
+
+#[test]
+fn a_command_is_started_anew_for_what_a_template_alone_shows() {
+    let mut scene = scene(&[("k".to_owned(), "v".to_owned())].into());
+    give(&mut scene, &[("version", ""), ("app.conf.j2", "{{ meta.outputs.version }}")]);
+    scene.set("SEGURA_RENEW_INTERVAL", "1s").set("SEGURA_RESTART_SPLAY", "0s");
+    let file = scene.path("app.conf").display().to_string();
+    let app = scene.exec(&["sh", "-c", "echo \"saw $(cat \"$0\")\"; exec sleep 60", &file]);
+    let version = || scene.vault.version(IDENTITY).unwrap_or_default();
+    app.prints(&format!("saw {}", version()));
+    // Equal values, and a version of their own.
+    scene.vault.set_data(IDENTITY, json!({ "k": "v" }));
+    app.prints(&format!("saw {}", version()));
+    app.send(Signal::TERM);
+    assert_eq!(app.ends().code, Some(143));
 }
