@@ -30,6 +30,8 @@ use filters::Unfit;
 const STEPS: u64 = 2_000_000;
 /// How long one output may be, in bytes.
 const LONGEST: usize = 4 * 1024 * 1024;
+/// How long an expression or a statement may be, in bytes: it is understood by recursion.
+const LONGEST_TAG: usize = 4096;
 /// What a template is told.
 const KNOWN: [&str; 4] = ["secrets", "entries", "meta", "pod"];
 /// How deep blocks and macros may nest.
@@ -146,6 +148,11 @@ impl Templates {
         filters::add(&mut environment);
         let (mut files, mut flaws) = (Vec::new(), Vec::new());
         for (file, source) in sources {
+            if let Some(line) = too_long(&source) {
+                let what = "what stands between brackets is longer than 4 KiB".to_owned();
+                flaws.push(Flaw { file, line: Some(line), what });
+                continue;
+            }
             match environment.add_template_owned(file.clone(), source) {
                 Ok(()) => files.push(file),
                 Err(error) => flaws.push(Flaw::of(&file, &error)),
@@ -189,6 +196,26 @@ impl Templates {
             Ok(Made { file, output: self::output(file), content: output.0.into_secret() })
         });
         rendered.collect()
+    }
+}
+
+/// The line of a tag that is longer than [`LONGEST_TAG`].
+fn too_long(source: &str) -> Option<usize> {
+    let mut rest = source;
+    loop {
+        let at = ["{{", "{%", "{#"].iter().filter_map(|open| rest.find(open)).min()?;
+        let (_, tag) = rest.split_at_checked(at)?;
+        let close = match tag.as_bytes().get(1) {
+            Some(b'{') => "}}",
+            Some(b'%') => "%}",
+            _ => "#}",
+        };
+        let end = tag.find(close).unwrap_or(tag.len());
+        if end > LONGEST_TAG && close != "#}" {
+            let before = source.len() - tag.len();
+            return Some(1 + source.get(..before)?.matches('\n').count());
+        }
+        rest = tag.get(end..)?.get(close.len()..)?;
     }
 }
 

@@ -114,6 +114,19 @@ fn flaws_are_told_by_file_and_line_and_never_by_value() {
 }
 
 #[test]
+fn what_nests_without_end_is_refused_before_it_is_understood() {
+    for (piece, end) in [("-", "1"), ("not ", "1"), ("1~", "1"), ("pod.a.", "a"), ("(", ")")] {
+        let long = format!("a\n{{# {} #}}{{{{ {}{end} }}}}", " ".repeat(9000), piece.repeat(5000));
+        let flaws = templates(&long).unwrap_err();
+        assert!(flaws[0].to_string().contains("line 2: what stands between brackets"), "{piece}");
+        let most = format!("{{{{ {}{end} }}}}", piece.repeat(4000 / piece.len()));
+        // Whatever it comes to, it comes to an end on the stack of a main thread.
+        let main = std::thread::Builder::new().stack_size(8 * 1024 * 1024);
+        main.spawn(move || shown(&most).ok()).unwrap().join().unwrap();
+    }
+}
+
+#[test]
 fn every_flaw_is_told_and_outputs_are_known_by_name() {
     let source = |file: &str, text: &str| (file.to_owned(), text.to_owned());
     let flaws = Templates::new([source("a.j2", "{%"), source("b.j2", "x"), source("c.j2", "{{")]);
