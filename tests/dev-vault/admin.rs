@@ -8,8 +8,9 @@ use super::{
     call::{Call, percent_decode},
     fault::Fault,
     options::Quirks,
+    settings::{Change, Settings},
     state::State,
-    store::{Key, secret::Document},
+    store::{Key, pam::Device, secret::Document},
     wire::Answer,
 };
 
@@ -24,22 +25,27 @@ GET    /_dev/provisioned        the living accounts of every secret, or of ?iden
 GET    /_dev/requests           what the vault was asked, oldest first
 DELETE /_dev/requests           forget that
 GET    /_dev/credentials        the PAM credentials that were written
+POST   /_dev/device             register a device: {\"hostname\":…, \"ip\":…}
 GET    /_dev/status             counters: connections, requests, accounts made, failed handshakes
 POST   /_dev/revoke-tokens      every token is now expired
 POST   /_dev/rotate             change passwords, raise versions
-PUT    /_dev/authorization      {\"enabled\": false}
-PUT    /_dev/quirks             {\"object_data\":…, \"portuguese_only\":…, \"numbers\":…, …}
+GET    /_dev/authorizations     every authorization, with its OAuth pair
+PUT    /_dev/authorization      change the first one, or that of ?client_id=…: {\"enabled\":…,
+                                \"expiration_date\":…, \"allowed_ips\":[\"10.1.*\"], \"fingerprint\":…,
+                                \"allowed_referers\":[…], \"resources\":[\"Application\", \"CI/CD\",
+                                \"Secrets Management\"], \"encryption\":…, \"client_secret\":…}
+GET    /_dev/private-key        the key that opens encrypted values, PKCS#8 PEM
+PUT    /_dev/settings           {\"token_ttl_ms\":300, \"clock_shift\":-3600, \"ttl\":\"15\",
+                                \"registration\":…, \"pam_access\":…, \"pam_write\":…,
+                                \"get_route\":…, \"get_provisions\":…}
+PUT    /_dev/quirks             {\"object_data\":…, \"portuguese_only\":…, \"numbers\":…, \"nulls\":…,
+                                \"provision_in_application\":…, \"inner_status\":…}
 
 Fault: path (part of path and query), method, skip, times, when (\"before\" or \"after\" the work),
 effect: \"hang\", \"cut\", \"reset\", \"close\", {\"delay\":{\"ms\":500}}, {\"drip\":{\"ms\":20}},
 {\"flood\":{\"mib\":64}}, {\"nest\":{\"depth\":100000}}, {\"redirect\":{\"location\":\"…\"}},
-{\"answer\":{\"status\":429,\"headers\":[[\"Retry-After\",\"2\"]],\"body\":\"{}\"}}";
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Switch {
-    enabled: bool,
-}
+{\"answer\":{\"status\":429,\"headers\":[[\"Retry-After\",\"2\"]],\"body\":\"{}\"}},
+{\"answer\":{\"status\":502,\"body\":\"<html>\"}}";
 
 /// Answers an admin route. Nothing for any other path.
 pub fn answer(state: &mut State, call: &Call) -> Option<Answer> {
@@ -69,8 +75,19 @@ fn plain(state: &mut State, call: &Call, route: &str) -> Result<Answer, String> 
         (&Method::POST, "revoke-tokens") => state.tokens.revoke(),
         (&Method::POST, "rotate") => state.store.rotate(),
         (&Method::PUT, "authorization") => {
-            state.store.primary().enabled = read::<Switch>(call)?.enabled;
+            let change = read::<Change>(call)?;
+            let named = call.params().ok().and_then(|query| query.filled("client_id"));
+            change.apply(state, named.as_deref())?;
         }
+        (&Method::GET, "authorizations") => {
+            return Ok(Answer::json(200, &state.store.authorizations));
+        }
+        (&Method::GET, "private-key") => {
+            let key = state.private_key_pem().ok_or("nothing is encrypted here")?;
+            return Ok(Answer::raw(200, key));
+        }
+        (&Method::POST, "device") => state.store.pam.register(read::<Device>(call)?),
+        (&Method::PUT, "settings") => read::<Settings>(call)?.apply(&mut state.options),
         (&Method::PUT, "quirks") => state.options.quirks = read::<Quirks>(call)?,
         _ => return Ok(Answer::raw(404, format!("There are these:\n{ROUTES}\n"))),
     }
@@ -166,6 +183,7 @@ fn status(state: &mut State) -> Answer {
             "accounts_made": state.store.accounts_made,
             "tls_errors": state.tls_errors,
             "authorization_enabled": enabled,
+            "unsaved": state.unsaved,
             "uptime_ms": u64::try_from(state.elapsed().as_millis()).unwrap_or(u64::MAX),
         }),
     )

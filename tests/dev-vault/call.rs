@@ -23,6 +23,8 @@ pub struct Call {
     pub body: Bytes,
     /// Who sent it.
     pub peer: SocketAddr,
+    /// The client's certificate, as DER.
+    pub certificate: Option<Vec<u8>>,
 }
 
 /// A request as it is remembered.

@@ -28,9 +28,12 @@ pub struct Provisioned {
 }
 
 impl DevVault {
-    /// Changes how the vault behaves. What only a start can decide (TLS, address, …) stays.
+    /// Changes how the vault behaves. What only a start can decide (TLS, address, the OAuth pair, …)
+    /// stays.
     pub fn configure(&self, change: impl FnOnce(&mut Options)) {
-        change(&mut self.shared.lock().options);
+        let state = &mut *self.shared.lock();
+        change(&mut state.options);
+        state.store.set_doors(&state.options);
     }
 
     /// Writes a whole secret: JSON with `identity`, and any of `data`, `secret_id`, `name`,

@@ -39,6 +39,8 @@ pub struct Connection {
     pub shared: Shared,
     /// How it shall end.
     pub end: End,
+    /// The client's certificate, as DER.
+    pub certificate: Option<Vec<u8>>,
 }
 
 /// Answers one request. An error closes the connection without an answer.
@@ -57,6 +59,7 @@ pub async fn exchange(
         headers: head.headers,
         body: body.to_bytes(),
         peer: connection.peer,
+        certificate: connection.certificate.clone(),
     };
     let shared = &connection.shared;
     if let Some(answer) = admin::answer(&mut shared.lock(), &call) {
@@ -64,7 +67,7 @@ pub async fn exchange(
     }
     let (number, fault) = shared.lock().admit(&call, connection.number);
     let mut response = match fault {
-        None => respond(routes::answer(&mut shared.lock(), &call), Payload::whole)?,
+        None => respond(act(shared, &call), Payload::whole)?,
         Some(fault) => suffer(connection, &call, fault).await?,
     };
     let mut state = shared.lock();
@@ -78,12 +81,22 @@ pub async fn exchange(
     Ok(response)
 }
 
+/// Does what was asked. Nothing counts as done that could not be kept.
+fn act(shared: &Shared, call: &Call) -> Answer {
+    let mut state = shared.lock();
+    let answer = routes::answer(&mut state, call);
+    match state.save() {
+        Ok(()) => answer,
+        Err(_) => state.wire().unexpected(),
+    }
+}
+
 async fn suffer(
     connection: &Connection,
     call: &Call,
     fault: Fault,
 ) -> io::Result<Response<Payload>> {
-    let act = || routes::answer(&mut connection.shared.lock(), call);
+    let act = || act(&connection.shared, call);
     // Some effects need the right answer; the others get it only where it was asked for.
     let done = (fault.when == When::After).then(act);
     match fault.effect {

@@ -13,7 +13,6 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     options::Options,
-    seal::Sealer,
     server::{self, Order, Shared},
     state::State,
     tls::Identity,
@@ -48,9 +47,11 @@ impl DevVault {
     }
 
     /// Starts a vault on a thread of its own.
-    pub fn try_start(options: Options) -> io::Result<Self> {
+    pub fn try_start(mut options: Options) -> io::Result<Self> {
         let identity = Identity::new(&options).map_err(io::Error::other)?;
-        let sealer = Sealer::new(&options.encryption).map_err(io::Error::other)?;
+        if options.bind_certificate {
+            options.fingerprint = Some(identity.client_fingerprint.clone());
+        }
         let listener = TcpListener::bind(options.listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -60,8 +61,8 @@ impl DevVault {
             "" => String::new(),
             path => format!("/{path}"),
         };
-        let client_certificate = options.client_certificate;
-        let mut state = State::new(options, sealer);
+        let client_certificate = options.client_certificate || options.bind_certificate;
+        let mut state = State::new(options)?;
         let files = Files {
             dir: tempfile::Builder::new().prefix("dev-vault-").tempdir()?,
             client_certificate,

@@ -12,17 +12,20 @@ mod demo;
 #[path = "mod.rs"]
 mod dev_vault;
 
-use std::{io, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use self::dev_vault::{ADMIN_ROUTES, Certificate, DevVault, Encryption, Options, Quirks, Slashes};
+use self::dev_vault::{
+    ADMIN_ROUTES, Certificate, DevVault, Encryption, Options, Quirks, Resource, Slashes,
+};
 
 /// A Segura DevOps Secret Manager for development.
 ///
 /// Prints the environment that an agent needs, and serves until Ctrl-C. Everything is made up at
-/// start, and gone at the end: certificates, credentials, secrets.
+/// start, and gone at the end: certificates, credentials, secrets. With --state, what is stored
+/// stays.
 #[derive(Parser)]
 #[command(
     name = "dev-vault",
@@ -59,6 +62,13 @@ struct Serve {
     /// Insist on a client certificate, and make one
     #[arg(long, conflicts_with = "http")]
     client_certificate: bool,
+    /// The authorization wants the client certificate that is made here, and no other
+    #[arg(long, conflicts_with = "http")]
+    bind_certificate: bool,
+    /// Keep applications, authorizations, secrets and credentials in this file, and start with
+    /// what is there
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
     /// A path in front of every route, such as /vault
     #[arg(long, default_value = "", hide_default_value = true)]
     base_path: String,
@@ -68,6 +78,36 @@ struct Serve {
     /// The authorization's client secret [default: random]
     #[arg(long)]
     client_secret: Option<String>,
+    /// An address that the authorization allows, such as 192.168.1.* [default: all]
+    #[arg(long = "allowed-ip", value_name = "ADDRESS")]
+    allowed_ips: Vec<String>,
+    /// The only Referer that the authorization allows
+    #[arg(long)]
+    referer: Option<String>,
+    /// When the authorization ends, such as "2030-01-31 12:00:00" (UTC)
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    expires: Option<String>,
+    /// What the authorization may be used for [default: all]
+    #[arg(long = "resource", value_enum)]
+    resources: Vec<Resource>,
+    /// Applications can't be registered
+    #[arg(long)]
+    no_registration: bool,
+    /// The authorization may not write PAM credentials
+    #[arg(long)]
+    no_pam_write: bool,
+    /// Start without the demo secrets
+    #[arg(long)]
+    empty: bool,
+    /// Seconds by which the vault's clock is ahead
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 0,
+        hide_default_value = true,
+        allow_negative_numbers = true
+    )]
+    clock_shift: i64,
     /// How long a token lives
     #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
     token_ttl: Duration,
@@ -158,7 +198,17 @@ impl From<Serve> for Options {
             certificate: serve.certificate,
             names: serve.names,
             client_certificate: serve.client_certificate,
+            bind_certificate: serve.bind_certificate,
+            state: serve.state,
             base_path: serve.base_path,
+            allowed_ips: serve.allowed_ips,
+            referer: serve.referer,
+            expiration_date: serve.expires,
+            resources: serve.resources,
+            registration: !serve.no_registration,
+            pam_write: !serve.no_pam_write,
+            demo_secrets: !serve.empty,
+            clock_shift: serve.clock_shift,
             client_id: serve.client_id,
             client_secret: serve.client_secret,
             token_ttl: serve.token_ttl,
@@ -172,6 +222,10 @@ impl From<Serve> for Options {
             ..Self::default()
         }
     }
+}
+
+fn date(text: &str) -> Result<String, String> {
+    dev_vault::date(text).ok_or_else(|| "must be a date such as 2030-01-31 12:00:00".to_owned())
 }
 
 fn rotation(text: &str) -> Result<Duration, String> {

@@ -12,9 +12,11 @@
 //! | `routes` | the gateway step, and one file for each kind of route |
 //! | `wire` | envelopes, errors, how a secret is shown |
 //! | `call` | a request and its parameters |
+//! | `keep` | what survives a restart |
 //! | `tokens`, `seal`, `tls` | access tokens, encrypted values, certificates |
 //! | `fault`, `exchange`, `payload`, `socket` | what goes wrong, and how |
 //! | `admin` | the same by HTTP, below `/_dev`; [`ADMIN_ROUTES`] lists it |
+//! | `settings` | what the admin routes change of a running vault |
 //! | `server`, `state` | the listener's thread, and what it shares with the handle |
 //! | `handle`, `control` | [`DevVault`]: starting and finding it; steering and watching it |
 
@@ -30,11 +32,13 @@ mod control;
 mod exchange;
 mod fault;
 mod handle;
+mod keep;
 mod options;
 mod payload;
 mod routes;
 mod seal;
 mod server;
+mod settings;
 mod socket;
 mod state;
 mod store;
@@ -55,7 +59,7 @@ pub use self::{
     fault::{Effect, Fault, When},
     handle::DevVault,
     options::{Certificate, Encryption, Options, Quirks, Slashes},
-    store::pam::Credential,
+    store::{authorization::Resource, date::spelled as date, pam::Credential},
 };
 
 /// The admin routes, one line each.

@@ -2,10 +2,13 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
 use serde::Deserialize;
+
+use super::store::authorization::Resource;
 
 /// How one vault starts, and how it behaves until told otherwise.
 #[derive(Clone, Debug)]
@@ -20,6 +23,12 @@ pub struct Options {
     pub names: Vec<String>,
     /// Insist on a client certificate that the vault's own authority signed.
     pub client_certificate: bool,
+    /// The authorization wants the very client certificate that this start makes.
+    pub bind_certificate: bool,
+    /// The fingerprint of the only client certificate that the authorization allows.
+    pub fingerprint: Option<String>,
+    /// Where everything that is stored is kept over a restart.
+    pub state: Option<PathBuf>,
     /// A path in front of every route, such as `/vault`.
     pub base_path: String,
     /// The authorization's OAuth pair; made up at start where it is not given.
@@ -44,8 +53,16 @@ pub struct Options {
     pub encryption: Encryption,
     /// The only `Referer` the authorization allows.
     pub referer: Option<String>,
+    /// The addresses the authorization allows, with `*` for any part; empty allows all.
+    pub allowed_ips: Vec<String>,
+    /// When the authorization ends, as `Y-m-d H:i:s`.
+    pub expiration_date: Option<String>,
+    /// What the authorization may be used for; empty allows all.
+    pub resources: Vec<Resource>,
     /// Whether applications may be registered.
     pub registration: bool,
+    /// Whether the authorization may use PAM at all.
+    pub pam_access: bool,
     /// Whether the authorization may write PAM credentials.
     pub pam_write: bool,
     /// Start with the demo secrets. An empty application otherwise.
@@ -62,6 +79,9 @@ impl Default for Options {
             certificate: Certificate::Good,
             names: Vec::new(),
             client_certificate: false,
+            bind_certificate: false,
+            fingerprint: None,
+            state: None,
             base_path: String::new(),
             client_id: None,
             client_secret: None,
@@ -74,7 +94,11 @@ impl Default for Options {
             slashes: Slashes::Both,
             encryption: Encryption::Off,
             referer: None,
+            allowed_ips: Vec::new(),
+            expiration_date: None,
+            resources: Vec::new(),
             registration: true,
+            pam_access: true,
             pam_write: true,
             demo_secrets: true,
             quirks: Quirks::default(),

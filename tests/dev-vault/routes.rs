@@ -14,7 +14,10 @@ use super::{
     call::{Call, percent_decode},
     options::{Options, Slashes},
     state::State,
-    store::secret::Secret,
+    store::{
+        authorization::{Resource, Visit},
+        secret::Secret,
+    },
     tokens::Refusal,
     wire::{Answer, SecretView, Wire},
 };
@@ -40,6 +43,20 @@ enum Route {
     Credential,
 }
 
+impl Route {
+    /// What an authorization needs for it, beside its token.
+    fn resource(&self) -> Option<Resource> {
+        match self {
+            Self::Provision | Self::Deprovision | Self::Application | Self::Authorization => {
+                Some(Resource::Application)
+            }
+            Self::Secrets | Self::Secret(_) => Some(Resource::Secrets),
+            Self::Variables => Some(Resource::Pipeline),
+            Self::Token | Self::Credential => None,
+        }
+    }
+}
+
 /// Answers a request as the vault would.
 pub fn answer(state: &mut State, call: &Call) -> Answer {
     let Some(route) = find(&state.options, &call.path) else {
@@ -56,7 +73,7 @@ pub fn answer(state: &mut State, call: &Call) -> Answer {
     if route == Route::Provision && call.method == Method::GET && !state.options.get_route {
         return Answer::no_route();
     }
-    match gateway(state, call) {
+    match gateway(state, call, &route) {
         Ok(caller) => dispatch(state, caller, &route, call),
         Err(refusal) => refusal,
     }
@@ -87,7 +104,7 @@ fn dispatch(state: &mut State, caller: Caller, route: &Route, call: &Call) -> An
 }
 
 /// What the gateway checks before the vault sees a request.
-fn gateway(state: &mut State, call: &Call) -> Result<Caller, Answer> {
+fn gateway(state: &mut State, call: &Call, route: &Route) -> Result<Caller, Answer> {
     let bearer = call
         .header("authorization")
         .and_then(|value| value.split_once(' '))
@@ -100,13 +117,18 @@ fn gateway(state: &mut State, call: &Call) -> Result<Caller, Answer> {
                 Refusal::Expired => Answer::expired(),
             },
         )?;
-    let wire = state.wire();
+    let (wire, now) = (state.wire(), state.now());
     let authorization = state.store.authorization(id).ok_or_else(Answer::no_route)?;
-    if !authorization.enabled {
+    if !authorization.is_active(&now) {
         return Err(wire.error(401, 1, "Inactive authorization"));
     }
-    let referer = call.header(REFERER.as_str());
-    if authorization.referer.is_some() && authorization.referer.as_deref() != referer {
+    let visit = Visit {
+        ip: call.peer.ip(),
+        referer: call.header(REFERER.as_str()),
+        certificate: call.certificate.as_deref(),
+        resource: route.resource(),
+    };
+    if !authorization.admits(&visit) {
         return Err(Answer::no_route());
     }
     Ok(Caller { authorization: id, application: authorization.application })

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener as StdListener},
+    ops::{Deref, DerefMut},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     time::Duration,
 };
@@ -38,8 +39,32 @@ impl Shared {
     }
 
     /// The state. A panic elsewhere doesn't make it unusable.
-    pub fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn lock(&self) -> Locked<'_> {
+        Locked(self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The state, while nobody else has it. What was changed is kept when it is let go.
+pub struct Locked<'a>(MutexGuard<'a, State>);
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.0
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        // The state remembers a failure, and shows it.
+        drop(self.0.save());
     }
 }
 
@@ -179,12 +204,16 @@ async fn connection(
     // Nagle's delay would blur every measurement of latency.
     drop(tcp.set_nodelay(true));
     let (socket, end) = Socket::new(tcp);
-    let connection = Connection { number, peer, shared, end };
+    let mut connection = Connection { number, peer, shared, end, certificate: None };
     let Some(tls) = tls else {
         return http(socket, connection).await;
     };
     let failed = match timeout(HANDSHAKE, tls.accept(socket)).await {
-        Ok(Ok(stream)) => return http(stream, connection).await,
+        Ok(Ok(stream)) => {
+            let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            connection.certificate = shown.map(|certificate| certificate.to_vec());
+            return http(stream, connection).await;
+        }
         Ok(Err(error)) => error.to_string(),
         Err(_) => "handshake timed out".to_owned(),
     };

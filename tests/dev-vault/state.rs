@@ -1,16 +1,17 @@
 //! Everything a vault knows while it runs, behind one lock.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
     call::{Call, Request},
     fault::{self, Fault},
-    options::Options,
+    keep::Keeper,
+    options::{Encryption, Options},
     seal::Sealer,
-    store::Store,
-    tokens::Tokens,
+    store::{Store, date},
+    tokens::{Tokens, wall_clock},
     wire::Wire,
 };
 
@@ -31,26 +32,49 @@ pub struct State {
     pub connections: usize,
     /// Handshakes that failed, in rustls's words.
     pub tls_errors: Vec<String>,
+    /// Why the state file could not be written, if it couldn't.
+    pub unsaved: Option<String>,
     sealer: Option<Arc<Sealer>>,
+    keeper: Option<Keeper>,
     asked: usize,
     start: Instant,
 }
 
 impl State {
-    /// A vault that nobody has spoken to.
-    pub fn new(options: Options, sealer: Option<Sealer>) -> Self {
-        Self {
-            store: Store::new(&options),
+    /// A vault that nobody has spoken to, with what one before it has kept.
+    ///
+    /// What the options state of the authorization goes before what was kept of it.
+    pub fn new(options: Options) -> io::Result<Self> {
+        let opened = options.state.as_deref().map(Keeper::open).transpose()?;
+        let (keeper, kept) = opened.map_or((None, None), |(keeper, kept)| (Some(keeper), kept));
+        let (store, kept_key) = match kept {
+            Some(mut kept) => {
+                kept.store.direct(&options);
+                (kept.store, kept.private_key)
+            }
+            None => (Store::new(&options), None),
+        };
+        let encryption = match (&options.encryption, kept_key) {
+            (Encryption::Pem(_), _) | (_, None) => options.encryption.clone(),
+            (_, Some(pem)) => Encryption::Pem(pem),
+        };
+        let sealer = Sealer::new(&encryption).map_err(io::Error::other)?;
+        let mut state = Self {
+            store,
             options,
             tokens: Tokens::new(),
             faults: Vec::new(),
             requests: Vec::new(),
             connections: 0,
             tls_errors: Vec::new(),
+            unsaved: None,
             sealer: sealer.map(Arc::new),
+            keeper,
             asked: 0,
             start: Instant::now(),
-        }
+        };
+        state.save()?;
+        Ok(state)
     }
 
     /// How long the vault has been running.
@@ -58,9 +82,40 @@ impl State {
         self.start.elapsed()
     }
 
-    /// The shape of answers now.
+    /// The wall clock, as the vault spells dates.
+    pub fn now(&self) -> String {
+        date::of(wall_clock(self.options.clock_shift))
+    }
+
+    /// The shape of answers that hold no values.
     pub fn wire(&self) -> Wire {
-        Wire { quirks: self.options.quirks, sealer: self.sealer.clone() }
+        Wire { quirks: self.options.quirks, sealer: None }
+    }
+
+    /// The shape of answers to an authorization.
+    pub fn wire_for(&self, authorization: u32) -> Wire {
+        let seals = self.store.place(authorization).is_some_and(|(_, known)| known.encryption);
+        let sealer = self.sealer.clone().filter(|_| seals);
+        Wire { sealer, ..self.wire() }
+    }
+
+    /// Makes the key that encryption needs, unless there is one.
+    pub fn ensure_sealer(&mut self) {
+        if self.sealer.is_none() {
+            // A generated key is always valid.
+            self.sealer = Sealer::new(&Encryption::Generated).ok().flatten().map(Arc::new);
+        }
+    }
+
+    /// Writes what survives a restart, where that is wanted and something has changed.
+    pub fn save(&mut self) -> io::Result<()> {
+        let Some(keeper) = &mut self.keeper else {
+            return Ok(());
+        };
+        let key = self.sealer.as_ref().map(|sealer| sealer.private_key_pem.as_str());
+        let saved = keeper.save(&self.store, key);
+        self.unsaved = saved.as_ref().err().map(ToString::to_string);
+        saved
     }
 
     /// The key that opens what the vault encrypts.

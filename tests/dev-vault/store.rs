@@ -1,17 +1,24 @@
 //! What the vault holds: one tenant's applications, their authorizations and their secrets.
 
+pub mod authorization;
 pub mod data;
+pub mod date;
 pub mod demo;
 pub mod pam;
 pub mod secret;
+pub mod settings;
 
-use std::collections::BTreeSet;
+use serde::{Deserialize, Serialize};
 
-use self::secret::{Pod, Secret};
-use super::options::Options;
+use self::{
+    authorization::Authorization,
+    secret::{Pod, Secret},
+};
+use super::options::{Encryption, Options};
 
 /// Everything that is stored.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Store {
     /// Never empty: the first is the one that `Options` describe.
     pub applications: Vec<Application>,
@@ -27,7 +34,8 @@ pub struct Store {
 }
 
 /// An application, which secrets belong to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Application {
     /// The vault's number for it.
     pub id: u32,
@@ -37,31 +45,6 @@ pub struct Application {
     pub description: Option<String>,
     /// `[""]` where there are none, as the documents show.
     pub tags: Vec<String>,
-}
-
-/// A client's right to an application.
-#[derive(Clone, Debug)]
-pub struct Authorization {
-    /// The vault's number for it.
-    pub id: u32,
-    /// The application it opens.
-    pub application: u32,
-    /// Half of the OAuth pair.
-    pub client_id: String,
-    /// The other half.
-    pub client_secret: String,
-    /// Where it is used; for reports.
-    pub system: String,
-    /// Where it is used; for reports.
-    pub environment: String,
-    /// Found by this instead of system and environment, where it is set.
-    pub unique_key: Option<String>,
-    /// A disabled authorization gets tokens, and nothing for them.
-    pub enabled: bool,
-    /// The only `Referer` it allows.
-    pub referer: Option<String>,
-    /// The numbers of the secrets it is linked to.
-    pub secrets: BTreeSet<String>,
 }
 
 /// How a request names a secret.
@@ -88,14 +71,12 @@ impl Store {
             authorizations: vec![Authorization {
                 id: 6,
                 application: 4,
-                client_id: options.client_id.clone().unwrap_or_else(|| token(16)),
-                client_secret: options.client_secret.clone().unwrap_or_else(|| token(32)),
+                client_id: token(16),
+                client_secret: token(32),
                 system: "back".to_owned(),
                 environment: "test".to_owned(),
-                unique_key: None,
                 enabled: true,
-                referer: options.referer.clone(),
-                secrets: BTreeSet::new(),
+                ..Authorization::default()
             }],
             secrets: Vec::new(),
             pam: pam::Pam::default(),
@@ -107,7 +88,56 @@ impl Store {
                 store.add(6, secret);
             }
         }
+        store.direct(options);
         store
+    }
+
+    /// Gives the first authorization what a start was told about it; the rest stays as it is.
+    pub fn direct(&mut self, options: &Options) {
+        let primary = self.primary();
+        if let Some(id) = &options.client_id {
+            primary.client_id.clone_from(id);
+        }
+        if let Some(secret) = &options.client_secret {
+            primary.client_secret.clone_from(secret);
+        }
+        primary.encryption |= options.encryption != Encryption::Off;
+        self.set_doors(options);
+    }
+
+    /// Sets up the doors of the first authorization that the options name; the others stay.
+    pub fn set_doors(&mut self, options: &Options) {
+        let primary = self.primary();
+        if options.expiration_date.is_some() {
+            primary.expiration_date.clone_from(&options.expiration_date);
+        }
+        if !options.allowed_ips.is_empty() {
+            primary.allowed_ips.clone_from(&options.allowed_ips);
+        }
+        if let Some(referer) = &options.referer {
+            primary.allowed_referers = vec![referer.clone()];
+        }
+        if options.fingerprint.is_some() {
+            primary.fingerprint.clone_from(&options.fingerprint);
+        }
+        if !options.resources.is_empty() {
+            primary.resources = options.resources.iter().copied().collect();
+        }
+    }
+
+    /// What is wrong with a store that was read; nothing if each part finds what it names.
+    pub fn flaw(&self) -> Option<&'static str> {
+        let known = |id| self.applications.iter().any(|application| application.id == id);
+        let belongs = |authorization: &Authorization| known(authorization.application);
+        if self.authorizations.is_empty() {
+            Some("it has no authorization")
+        } else if !self.authorizations.iter().all(belongs)
+            || !self.secrets.iter().all(|secret| known(secret.application))
+        {
+            Some("it names an application that it does not have")
+        } else {
+            None
+        }
     }
 
     /// A number that nothing has yet.

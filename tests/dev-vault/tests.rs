@@ -1,5 +1,12 @@
 //! The vault's own claims, over real sockets.
 
+mod credentials;
+mod doors;
+mod registration;
+mod restart;
+mod settings;
+mod writes;
+
 use std::{
     io::{Read, Write},
     net::TcpStream,
@@ -85,6 +92,16 @@ fn provision(vault: &DevVault, token: &str, pod: &str) -> Value {
 #[test]
 fn the_first_provision_is_the_documents_example() {
     let vault = plain(Options::default());
+    let line = format!("GET {PROVISION}?identity=secret-postman");
+    let (_, mut answer) = ask(&vault, &token(&vault), &line, "");
+    assert!(answer["secret"].take().is_object());
+    let response = json!({
+        "status": 200, "message": "Secret provisions done.", "error": false, "error_code": 0,
+        "detail": "", "mensagem": "Secret provisions done.", "erro": false, "cod_erro": 0,
+    });
+    let envelope = json!({"code": 200, "response": response, "tenant": "Segura", "secret": null});
+    assert_eq!(answer, envelope);
+
     let secret = provision(&vault, &token(&vault), "web-1");
     assert_eq!(secret["secret_id"], "213");
     assert_eq!(secret["version"], "7");
@@ -361,12 +378,8 @@ fn the_admin_route_can_do_it_too() {
 
 #[test]
 fn sensitive_values_leave_encrypted_if_asked() {
-    // 1,024 bits are soon made, and are too few for a long value.
-    let key = RsaPrivateKey::new(&mut OsRng, 1024).unwrap();
-    let vault = plain(Options {
-        encryption: Encryption::Pem(key.to_pkcs8_pem(LineEnding::LF).unwrap().to_string()),
-        ..Options::default()
-    });
+    let (key, encryption) = small_key();
+    let vault = plain(Options { encryption, ..Options::default() });
     let long = "x".repeat(87);
     vault.set_data("short", json!({"password": "S3cr3t!çã", "user": "u", "private_key": long}));
     let (_, read) = ask(&vault, &token(&vault), "GET /iso/sctm/secret/short", "");
@@ -376,6 +389,13 @@ fn sensitive_values_leave_encrypted_if_asked() {
     let sealed = STANDARD.decode(data["password"].as_str().unwrap()).unwrap();
     assert_eq!(open(&key, &sealed), "S3cr3t!çã".as_bytes());
     assert!(vault.private_key_file().is_file());
+}
+
+/// A key of 1,024 bits: soon made, and too small for a long value.
+fn small_key() -> (RsaPrivateKey, Encryption) {
+    let key = RsaPrivateKey::new(&mut OsRng, 1024).unwrap();
+    let pem = key.to_pkcs8_pem(LineEnding::LF).unwrap().to_string();
+    (key, Encryption::Pem(pem))
 }
 
 /// Takes the padding off by hand, since SHA-1 is not at hand for the library's own.

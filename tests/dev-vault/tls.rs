@@ -13,7 +13,10 @@ use rustls::{
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 
-use super::options::{Certificate, Options};
+use super::{
+    options::{Certificate, Options},
+    store::authorization::fingerprint,
+};
 
 type Made<T> = Result<T, rcgen::Error>;
 type Authority = (CertificateDer<'static>, String, Issuer<'static, KeyPair>);
@@ -26,6 +29,8 @@ pub struct Identity {
     pub client_pem: String,
     /// Its key.
     pub client_key_pem: String,
+    /// The fingerprint of the client certificate.
+    pub client_fingerprint: String,
     /// What the server shows and insists on.
     pub server: Arc<ServerConfig>,
 }
@@ -45,8 +50,8 @@ impl Identity {
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("ring has suites for both protocol versions");
-        let config = if options.client_certificate {
-            config.with_client_cert_verifier(verifier(ca))
+        let config = if options.client_certificate || options.bind_certificate {
+            config.with_client_cert_verifier(verifier(ca, options.client_certificate))
         } else {
             config.with_no_client_auth()
         };
@@ -57,6 +62,7 @@ impl Identity {
         Ok(Self {
             ca_pem,
             client_pem: client.pem(),
+            client_fingerprint: fingerprint(client.der()),
             client_key_pem: client_key.serialize_pem(),
             server: Arc::new(config),
         })
@@ -116,13 +122,14 @@ fn authority(name: &str, parent: Option<&Issuer<'static, KeyPair>>) -> Made<Auth
     Ok((certificate.der().clone(), certificate.pem(), Issuer::new(params, key)))
 }
 
-fn verifier(ca: CertificateDer<'static>) -> Arc<dyn ClientCertVerifier> {
+/// Takes client certificates of the authority; whoever shows none is let in unless it is required.
+fn verifier(ca: CertificateDer<'static>, required: bool) -> Arc<dyn ClientCertVerifier> {
     let mut roots = RootCertStore::empty();
     roots.add(ca).expect("the authority's certificate is well-formed");
     let provider = Arc::new(ring::default_provider());
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-        .build()
-        .expect("there is one root and no revocation list")
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let builder = if required { builder } else { builder.allow_unauthenticated() };
+    builder.build().expect("there is one root and no revocation list")
 }
 
 fn common_name(name: &str) -> DistinguishedName {

@@ -9,7 +9,8 @@ use super::{
     options::Quirks,
     seal::Sealer,
     store::{
-        Application, Authorization,
+        Application,
+        authorization::Authorization,
         data::{self, Entry, Fields},
         secret::Secret,
     },
@@ -80,6 +81,11 @@ impl Wire {
     /// The vault's answer to a route or a thing that isn't there.
     pub fn not_found(&self) -> Answer {
         self.error(404, 4, "Resource sub not found")
+    }
+
+    /// The vault's answer where something goes wrong that it has no words for.
+    pub fn unexpected(&self) -> Answer {
+        self.error(500, 1, "Unexpected error.")
     }
 
     /// A business error with its number.

@@ -1,13 +1,16 @@
 //! Applications and authorizations: reading, registering, disabling.
 
-use std::collections::BTreeSet;
-
 use serde_json::json;
 
 use super::{
     super::{
         state::State,
-        store::{Application, Authorization, Store, data::Fields, token},
+        store::{
+            Application, Store,
+            authorization::{Authorization, Resource},
+            data::Fields,
+            date, token,
+        },
         wire::Answer,
     },
     Caller, view,
@@ -15,7 +18,7 @@ use super::{
 
 /// All secrets of the application, whichever authorization they are linked to.
 pub fn read(state: &mut State, caller: Caller) -> Answer {
-    let wire = state.wire();
+    let wire = state.wire_for(caller.authorization);
     let secrets = state
         .store
         .secrets
@@ -35,34 +38,33 @@ pub fn read(state: &mut State, caller: Caller) -> Answer {
 
 /// Finds or makes an application and its authorization, and answers the OAuth pair.
 ///
-/// The same application, system and environment (or unique key) always name the same pair.
+/// The same application, system and environment (or unique key) always name the same pair. Where
+/// registration isn't allowed, a pair that is known is answered all the same.
 pub fn register(state: &mut State, params: &Fields) -> Answer {
     let wire = state.wire();
-    if !state.options.registration {
-        let text = "You are not authorized to access this resource.";
-        return wire.error(500, 1, text);
-    }
     let Some(name) = params.filled("application") else {
         return wire.error(400, 1, "application is required");
     };
-    let [system, environment] =
-        ["system", "environment"].map(|name| params.text(name).unwrap_or_default());
-    let unique_key = params.filled("unique_key");
-    let description = params.text("description");
-    let (id, application_is) = application(&mut state.store, &name, description);
-    let wanted = Authorization {
-        id: 0,
-        application: id,
-        client_id: token(16),
-        client_secret: token(32),
-        system,
-        environment,
-        unique_key,
-        enabled: true,
-        referer: None,
-        secrets: BTreeSet::new(),
+    let wanted = match wanted(params) {
+        Ok(wanted) => wanted,
+        Err(problem) => return wire.error(400, 1, &problem),
     };
-    let (authorization, authorization_is) = authorization(&mut state.store, wanted);
+    let known = find(&state.store, &name, &wanted).cloned();
+    if known.is_none() && !state.options.registration {
+        return wire.error(500, 1, "You are not authorized to access this resource.");
+    }
+    if wanted.encryption && known.is_none() {
+        state.ensure_sealer();
+    }
+    let (id, application_is) = application(&mut state.store, &name, params);
+    let (authorization, authorization_is) = match known {
+        Some(known) => (known, "found"),
+        None => {
+            let new = Authorization { id: state.store.new_id(), application: id, ..wanted };
+            state.store.authorizations.push(new.clone());
+            (new, "created")
+        }
+    };
     let message = format!(
         "Application {application_is}: ({id}) {name} | Authorization {authorization_is}: ({})",
         authorization.id
@@ -71,10 +73,52 @@ pub fn register(state: &mut State, params: &Fields) -> Answer {
     wire.success(200, &message, pair)
 }
 
-fn application(store: &mut Store, name: &str, description: Option<String>) -> (u32, &'static str) {
+/// The authorization that a registration describes. All this only counts for a new one.
+fn wanted(params: &Fields) -> Result<Authorization, String> {
+    let [system, environment] =
+        ["system", "environment"].map(|name| params.text(name).unwrap_or_default());
+    let resources = params.list("authorized_resources").into_iter().map(|name| {
+        Resource::named(&name).ok_or_else(|| format!("authorized_resources: {name} is unknown"))
+    });
+    let expiration_date = params.filled("expiration_date").map(|stated| {
+        date::spelled(&stated).ok_or_else(|| "expiration_date must be Y-m-d H:i:s".to_owned())
+    });
+    let encryption = params.text("encryption_enabled").unwrap_or_default();
+    Ok(Authorization {
+        client_id: token(16),
+        client_secret: token(32),
+        system,
+        environment,
+        unique_key: params.filled("unique_key"),
+        enabled: true,
+        expiration_date: expiration_date.transpose()?,
+        allowed_ips: params.list("allowed_ips"),
+        allowed_referers: params.list("allowed_http_referers"),
+        fingerprint: params.filled("certificate_fingerprint"),
+        resources: resources.collect::<Result<_, _>>()?,
+        encryption: matches!(encryption.to_ascii_lowercase().as_str(), "true" | "1"),
+        ..Authorization::default()
+    })
+}
+
+fn find<'a>(store: &'a Store, name: &str, wanted: &Authorization) -> Option<&'a Authorization> {
+    let application = store.applications.iter().find(|known| known.name == name)?;
+    store.authorizations.iter().find(|known| {
+        known.application == application.id
+            && match &wanted.unique_key {
+                Some(key) => known.unique_key.as_ref() == Some(key),
+                None => known.system == wanted.system && known.environment == wanted.environment,
+            }
+    })
+}
+
+fn application(store: &mut Store, name: &str, params: &Fields) -> (u32, &'static str) {
+    let description = params.text("description");
+    let tags = Some(params.list("tags")).filter(|tags| !tags.is_empty());
     let mut known = store.applications.iter_mut();
     if let Some(known) = known.find(|known| known.name == name) {
         known.description = description.or_else(|| known.description.take());
+        known.tags = tags.unwrap_or_else(|| known.tags.clone());
         return (known.id, "updated");
     }
     let id = store.new_id();
@@ -82,25 +126,9 @@ fn application(store: &mut Store, name: &str, description: Option<String>) -> (u
         id,
         name: name.to_owned(),
         description,
-        tags: vec![String::new()],
+        tags: tags.unwrap_or_else(|| vec![String::new()]),
     });
     (id, "created")
-}
-
-fn authorization(store: &mut Store, wanted: Authorization) -> (Authorization, &'static str) {
-    let same = |known: &&Authorization| {
-        known.application == wanted.application
-            && match &wanted.unique_key {
-                Some(key) => known.unique_key.as_ref() == Some(key),
-                None => known.system == wanted.system && known.environment == wanted.environment,
-            }
-    };
-    if let Some(known) = store.authorizations.iter().find(same) {
-        return (known.clone(), "found");
-    }
-    let new = Authorization { id: store.new_id(), ..wanted };
-    store.authorizations.push(new.clone());
-    (new, "created")
 }
 
 /// Disables the caller's authorization, and takes back what pods were given by its secrets.

@@ -19,7 +19,7 @@ use super::{
 /// answered with 404 and code 4: the documents name no error for it, and that is their general
 /// one for a resource that is not found.
 pub fn provision(state: &mut State, caller: Caller, params: &Fields, mints: bool) -> Answer {
-    let wire = state.wire();
+    let wire = state.wire_for(caller.authorization);
     let (key, pod) = (key(params), pod(params));
     let application = caller.application;
     if mints {

@@ -1,12 +1,12 @@
 //! The data script of `POST /iso/sctm/secret`: access keys, credentials and key/value pairs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, mem};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::store::{
-    data::{Entry, Fields, Kind},
+    data::{Entry, Fields, Kind, SENSITIVE},
     pam::Pam,
     secret::Secret,
 };
@@ -58,9 +58,15 @@ pub fn is_script(text: &str) -> bool {
     })
 }
 
-/// Reads a script.
+/// Reads a script. Every value becomes text, or is null.
 pub fn parse(text: &str) -> Option<Script> {
-    serde_json::from_str(text).ok()
+    let mut script: Script = serde_json::from_str(text).ok()?;
+    let keys = script.access_keys.iter_mut().map(|key| &mut key.access_key);
+    let credentials = script.credentials.iter_mut().map(|one| &mut one.credential);
+    for content in keys.chain(credentials).chain(&mut script.key_value) {
+        content.fields = mem::take(&mut content.fields).flat()?;
+    }
+    Some(script)
 }
 
 impl Script {
@@ -72,7 +78,10 @@ impl Script {
         let mut own = Vec::new();
         let mut pairs = BTreeMap::new();
         for AccessKey { access_key } in self.access_keys {
-            let names = ["access_key_id", "secret_access_key"].map(|name| (name, name));
+            // Each cloud has names of its own, and they stay in their order.
+            let names = access_key.fields.0.iter().map(|(name, _)| name.as_str());
+            let names: Vec<_> =
+                names.filter(|name| !name.ends_with("_label")).map(|name| (name, name)).collect();
             let mut entry = labelled(Kind::CloudKey, &access_key.fields, &names);
             entry.fields.set_text("TTL", "");
             own.push(entry);
@@ -133,7 +142,7 @@ fn labelled(kind: Kind, fields: &Fields, names: &[(&str, &str)]) -> Entry {
         };
         let label = label(fields, name).unwrap_or_else(|| default.to_owned());
         shown.set(&label, value.to_owned());
-        if matches!(name, "password" | "secret_access_key") {
+        if SENSITIVE.contains(&name) {
             sealed.push(label);
         }
     }

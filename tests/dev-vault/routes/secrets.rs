@@ -9,6 +9,7 @@ use super::{
         store::{
             Key,
             data::{self, Fields, Kind},
+            date,
             secret::Secret,
         },
         wire::{Answer, InSecret, InSecrets},
@@ -21,7 +22,7 @@ const ENGINES: [&str; 4] = ["Generic", "Kubernetes", "Ansible", "GitLab"];
 
 /// The secrets that the caller's authorization is linked to.
 pub fn list(state: &mut State, caller: Caller) -> Answer {
-    let wire = state.wire();
+    let wire = state.wire_for(caller.authorization);
     let linked = state
         .store
         .authorization(caller.authorization)
@@ -39,7 +40,7 @@ pub fn list(state: &mut State, caller: Caller) -> Answer {
 
 /// One secret, without what was made for single pods.
 pub fn read(state: &mut State, caller: Caller, identity: &str) -> Answer {
-    let wire = state.wire();
+    let wire = state.wire_for(caller.authorization);
     let key = Key::Identity(identity.to_owned());
     match state.store.secret(caller.application, &key) {
         Some(secret) => {
@@ -55,7 +56,7 @@ pub fn read(state: &mut State, caller: Caller, identity: &str) -> Answer {
 /// Both are answered with the one documented message. Anything wrong with the request is found
 /// before anything is changed.
 pub fn write(state: &mut State, caller: Caller, params: &Fields) -> Answer {
-    let wire = state.wire();
+    let wire = state.wire_for(caller.authorization);
     let change = match Change::read(state, params) {
         Ok(change) => change,
         Err(problem) => return wire.error(400, 1, problem),
@@ -115,14 +116,17 @@ impl Change {
                 Some(Data::Script(script.expand(&state.store.pam)))
             }
             Some(text) => {
-                Some(Data::Plain(serde_json::from_str(&text).map_err(|_| "Invalid data")?))
+                let fields: Fields = serde_json::from_str(&text).map_err(|_| "Invalid data")?;
+                Some(Data::Plain(fields.flat().ok_or("Invalid data")?))
             }
         };
         Ok(Self {
             identity: params.filled("identity").ok_or("identity is required")?,
             name: params.filled("name"),
             description: params.text("description"),
-            expiration_date: params.text("expiration_date"),
+            expiration_date: params
+                .text("expiration_date")
+                .map(|stated| date::spelled(&stated).unwrap_or(stated)),
             engine,
             renew,
             data,

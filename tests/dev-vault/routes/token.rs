@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hyper::header::AUTHORIZATION;
+use hyper::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use serde_json::{Value, json};
 
 use super::super::{
@@ -11,28 +11,31 @@ use super::super::{
     wire::Answer,
 };
 
+/// What the library says of a request that it can't read.
+const MALFORMED: &str = "The request is missing a required parameter, includes an invalid \
+    parameter value, includes a parameter more than once, or is otherwise malformed.";
+
 /// Lets a client in by its OAuth pair, from the body or by HTTP Basic.
 ///
 /// Also an inactive authorization gets a token: it is the gateway that refuses it later.
 pub fn issue(state: &mut State, call: &Call) -> Answer {
     let params = match call.params() {
         Ok(params) => params,
-        Err(problem) => return oauth_error(400, "invalid_request", problem),
+        Err(problem) => return oauth_error(400, "invalid_request", MALFORMED, problem),
     };
-    match params.text("grant_type").as_deref() {
-        Some("client_credentials") => {}
-        Some(_) => {
-            let text = "The authorization grant type is not supported by the authorization server.";
-            return oauth_error(400, "unsupported_grant_type", text);
-        }
-        None => return oauth_error(400, "invalid_request", "The grant_type is missing"),
+    // The library behind the vault asks every grant it knows, and a missing one is unknown.
+    if params.text("grant_type").as_deref() != Some("client_credentials") {
+        let text = "The authorization grant type is not supported by the authorization server.";
+        let hint = "Check that all required parameters have been provided";
+        return oauth_error(400, "unsupported_grant_type", text, hint);
     }
     let pair = basic(call).or_else(|| {
-        let id = params.text("client_id")?;
+        let id = params.filled("client_id")?;
         Some((id, params.text("client_secret").unwrap_or_default()))
     });
     let Some((id, secret)) = pair else {
-        return oauth_error(400, "invalid_request", "The client_id is missing");
+        let hint = "Check the `client_id` parameter";
+        return oauth_error(400, "invalid_request", MALFORMED, hint);
     };
     let known = state
         .store
@@ -41,7 +44,12 @@ pub fn issue(state: &mut State, call: &Call) -> Answer {
         .find(|known| known.client_id == id && known.client_secret == secret)
         .map(|known| known.id);
     let Some(authorization) = known else {
-        return oauth_error(401, "invalid_client", "Client authentication failed");
+        let mut answer = oauth_error(401, "invalid_client", "Client authentication failed", "");
+        if basic(call).is_some() {
+            let asks = "Basic realm=\"OAuth\"".to_owned();
+            answer.headers.push((WWW_AUTHENTICATE.to_string(), asks));
+        }
+        return answer;
     };
     // A client may ask for a lifetime of its own, in minutes.
     let asked = params.text("ttl").and_then(|ttl| ttl.parse().ok());
@@ -71,6 +79,11 @@ fn basic(call: &Call) -> Option<(String, String)> {
     Some((id.to_owned(), secret.to_owned()))
 }
 
-fn oauth_error(status: u16, error: &str, text: &str) -> Answer {
-    Answer::json(status, &json!({"error": error, "error_description": text, "message": text}))
+/// An error as RFC 6749 and the vendor's clients read it; a hint where the library gives one.
+fn oauth_error(status: u16, error: &str, text: &str, hint: &str) -> Answer {
+    let mut body = json!({"error": error, "error_description": text, "message": text});
+    if let (false, Some(body)) = (hint.is_empty(), body.as_object_mut()) {
+        body.insert("hint".to_owned(), json!(hint));
+    }
+    Answer::json(status, &body)
 }

@@ -13,7 +13,7 @@ use serde_json::{
 };
 
 /// The names whose values an authorization may encrypt, where nothing says otherwise.
-const SENSITIVE: [&str; 3] = ["password", "private_key", "secret_access_key"];
+pub const SENSITIVE: [&str; 3] = ["password", "private_key", "secret_access_key"];
 
 /// A JSON object that keeps its order, its duplicates and the spelling of its values.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +34,30 @@ impl Fields {
     /// The last value of a name as text, if it has any.
     pub fn filled(&self, name: &str) -> Option<String> {
         self.text(name).filter(|text| !text.is_empty())
+    }
+
+    /// The texts of a list: a JSON array, or a form's `name[]`, repeated or with commas.
+    pub fn list(&self, name: &str) -> Vec<String> {
+        let coded = format!("{name}[]");
+        let stated = self.0.iter().filter(|(key, _)| key == name || *key == coded);
+        let texts = stated.flat_map(|(_, raw)| match serde_json::from_str(raw.get()) {
+            Ok(Value::Array(list)) => {
+                list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+            }
+            Ok(Value::String(text)) => text.split(',').map(|one| one.trim().to_owned()).collect(),
+            _ => Vec::new(),
+        });
+        texts.filter(|text| !text.is_empty()).collect()
+    }
+
+    /// The same with every scalar as a string, as the vault stores values. Nothing else is flat.
+    pub fn flat(mut self) -> Option<Self> {
+        for (_, value) in &mut self.0 {
+            if value.get() != "null" {
+                *value = raw_text(&text(value)?);
+            }
+        }
+        Some(self)
     }
 
     /// Sets a name, where it stands or at the end.
@@ -85,7 +109,8 @@ impl<'de> Deserialize<'de> for Fields {
 }
 
 /// Where an entry came from, which decides what a later write does to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Written as plain data.
     Plain,
@@ -98,7 +123,8 @@ pub enum Kind {
 }
 
 /// One element of a secret's `data`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Entry {
     /// Where it came from.
     pub kind: Kind,

@@ -2,28 +2,63 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
-use super::data::Fields;
+use super::{
+    data::Fields,
+    settings::{ADDITIONAL, EXECUTION, JIT, SESSION, Shape},
+};
 
-/// Devices, credentials, and the names that settings may refer to.
-#[derive(Debug)]
+/// Domains that a device may be said to be in.
+pub const DOMAINS: [&str; 4] =
+    ["example.com", "corp.example", "qakm.lab.mt4.dev", "my_device_domain"];
+/// Plugins that just-in-time settings may name.
+pub const PLUGINS: [&str; 4] = ["SSH", "LDAP", "Windows RPC", "Microsoft SQL Server"];
+/// Templates that just-in-time settings may name.
+pub const TEMPLATES: [&str; 7] = [
+    "3COM",
+    "Linux",
+    "Windows",
+    "Linux - Create User",
+    "Linux - Remove User",
+    "AD - Activate User",
+    "AD - Deactivate User",
+];
+/// Users of the vault, who may own a credential.
+pub const USERS: [&str; 2] = ["admin", "operator"];
+
+/// The parameters that are text, and that a new credential hasn't.
+const TEXTS: [&str; 12] = [
+    "content",
+    "additional",
+    "tags",
+    "domain",
+    "type",
+    "vendor",
+    "model",
+    "site",
+    "device_domain",
+    "device_tags",
+    "connectivities",
+    "session_remote_config",
+];
+const SHAPES: [Shape; 4] = [EXECUTION, SESSION, ADDITIONAL, JIT];
+
+/// Devices and credentials.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Pam {
     /// Credentials can only be made on these.
     pub devices: Vec<Device>,
     /// In the order they were made.
     pub credentials: Vec<Credential>,
-    /// Domains that a device may be said to be in.
-    pub domains: Vec<&'static str>,
-    /// Plugins that just-in-time settings may name.
-    pub plugins: Vec<&'static str>,
-    /// Templates that just-in-time settings may name.
-    pub templates: Vec<&'static str>,
     next_id: u32,
 }
 
 /// A registered device.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Device {
     /// Its host name.
     pub hostname: String,
@@ -32,7 +67,8 @@ pub struct Device {
 }
 
 /// A stored credential.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Credential {
     /// The vault's number for it, as text.
     pub id: String,
@@ -44,7 +80,24 @@ pub struct Credential {
     pub hostname: String,
     /// Of its device.
     pub ip: String,
+    /// Every documented parameter as it stands, with the documents' defaults.
+    pub record: Map<String, Value>,
     /// All that was ever sent for it; the latest value of each parameter.
+    pub sent: Fields,
+}
+
+/// A request for a credential, whose parts were found to be right.
+#[derive(Debug)]
+pub struct Wanted {
+    /// What the request calls it, unless that is blank.
+    pub identifier: Option<String>,
+    /// Nothing where it was sent empty.
+    pub username: Option<String>,
+    /// The device it is on.
+    pub device: Device,
+    /// The documented parameters it states.
+    pub stated: Map<String, Value>,
+    /// All that was sent.
     pub sent: Fields,
 }
 
@@ -53,6 +106,7 @@ impl Default for Pam {
         let devices = [
             ("w2016", "10.66.33.15"),
             ("API-Testing", "128.0.0.1"),
+            ("API_DEVICE_1", "localhost"),
             ("TEAM-PRODUTOS-Windows-Server-2016-001", "10.66.32.13"),
             ("WinSUP", "10.66.32.10"),
         ];
@@ -62,64 +116,127 @@ impl Default for Pam {
                 .map(|(hostname, ip)| Device { hostname: hostname.to_owned(), ip: ip.to_owned() })
                 .collect(),
             credentials: Vec::new(),
-            domains: vec!["example.com", "corp.example"],
-            plugins: vec!["SSH", "Windows RPC", "Microsoft SQL Server"],
-            templates: vec!["3COM", "Linux", "Windows"],
             next_id: 151,
         }
     }
 }
 
 impl Pam {
-    /// Makes a credential, or updates the one that the identifier or the place names.
+    /// Registers a device, unless it is there.
+    pub fn register(&mut self, device: Device) {
+        if !self.devices.contains(&device) {
+            self.devices.push(device);
+        }
+    }
+
+    /// The credential that a request means.
     ///
-    /// An identifier that exists decides. Else host name, address and user name do, and a new
-    /// identifier replaces the old one; a blank one leaves it. Answers the credential and whether
-    /// it is new.
-    pub fn write(&mut self, device: Device, username: &str, sent: Fields) -> (&Credential, bool) {
-        let identifier = identifier(&sent);
-        let found = self
-            .credentials
-            .iter()
-            .position(|known| Some(&known.identifier) == identifier.as_ref())
-            .or_else(|| {
-                self.credentials.iter().position(|known| {
-                    known.username == username
-                        && known.hostname == device.hostname
-                        && known.ip == device.ip
-                })
-            });
-        let new = found.is_none();
+    /// An identifier that exists decides. Else host name, address and user name do.
+    fn find(&self, wanted: &Wanted) -> Option<usize> {
+        let user = wanted.username.as_deref().unwrap_or("usr");
+        let named = |known: &Credential| Some(&known.identifier) == wanted.identifier.as_ref();
+        let placed = |known: &Credential| {
+            known.username == user
+                && known.hostname == wanted.device.hostname
+                && known.ip == wanted.device.ip
+        };
+        let mut known = self.credentials.iter();
+        known.position(named).or_else(|| self.credentials.iter().position(placed))
+    }
+
+    /// What a credential's settings would be after a request.
+    pub fn record(&self, wanted: &Wanted) -> Map<String, Value> {
+        let found = self.find(wanted).and_then(|at| self.credentials.get(at));
+        let mut record = found.map_or_else(new_record, |known| known.record.clone());
+        for (name, value) in &wanted.stated {
+            let shape = SHAPES.iter().find(|shape| shape.name == name);
+            match (shape, value.as_object()) {
+                (Some(shape), Some(stated)) => {
+                    let before = record.get(name).and_then(Value::as_object).cloned();
+                    let mut settings = before.unwrap_or_else(|| shape.defaults());
+                    settings.extend(stated.clone());
+                    record.insert(name.clone(), Value::Object(settings));
+                }
+                _ => drop(record.insert(name.clone(), value.clone())),
+            }
+        }
+        record
+    }
+
+    /// Makes a credential, or updates the one that is meant, and says whether it is new.
+    ///
+    /// A new identifier replaces the old one; a blank one leaves it, and so does a blank user name.
+    pub fn write(&mut self, wanted: Wanted) -> (&Credential, bool) {
+        let record = self.record(&wanted);
+        let found = self.find(&wanted);
         let at = found.unwrap_or(self.credentials.len());
-        if new {
+        if found.is_none() {
             self.next_id += 1;
             self.credentials.push(Credential {
                 id: self.next_id.to_string(),
                 identifier: uuid_v7(),
-                username: String::new(),
+                username: "usr".to_owned(),
                 hostname: String::new(),
                 ip: String::new(),
+                record: Map::new(),
                 sent: Fields::default(),
             });
         }
         let credential =
             self.credentials.get_mut(at).expect("the position was found, or just pushed");
-        if let Some(identifier) = identifier {
+        if let Some(identifier) = wanted.identifier {
             credential.identifier = identifier;
         }
-        username.clone_into(&mut credential.username);
-        credential.hostname = device.hostname;
-        credential.ip = device.ip;
-        for (name, value) in sent.0 {
+        if let Some(username) = wanted.username {
+            credential.username = username;
+        }
+        credential.hostname = wanted.device.hostname;
+        credential.ip = wanted.device.ip;
+        credential.record = record;
+        for (name, value) in wanted.sent.0 {
             credential.sent.set(&name, value);
         }
-        (credential, new)
+        (credential, found.is_none())
     }
 }
 
-/// The identifier a request states, unless it is blank.
-pub fn identifier(sent: &Fields) -> Option<String> {
-    sent.filled("identifier")
+/// The documented parameters that a request states, each of its type.
+pub fn stated(sent: &Fields) -> Result<Map<String, Value>, String> {
+    let mut stated = Map::new();
+    for name in TEXTS.into_iter().chain(["credential_type"]) {
+        if sent.last(name).is_some_and(|raw| raw.get().starts_with(['{', '['])) {
+            return Err(format!("{name} must be a string"));
+        }
+        if let Some(text) = sent.filled(name) {
+            stated.insert(name.to_owned(), json!(text));
+        }
+    }
+    if let Some(parent) = sent.filled("parent_password") {
+        let id: u64 = parent.parse().map_err(|_| "parent_password must be an integer")?;
+        stated.insert("parent_password".to_owned(), json!(id));
+    }
+    for shape in SHAPES {
+        let raw = sent.last(shape.name).and_then(|raw| serde_json::from_str(raw.get()).ok());
+        let Some(raw) = raw.filter(|raw| *raw != Value::Null && *raw != json!("")) else {
+            continue;
+        };
+        stated.insert(shape.name.to_owned(), Value::Object(shape.read(&raw)?));
+    }
+    // The documents have notes in two places.
+    if let Some(notes) = sent.filled("notes") {
+        let additional = stated.entry(ADDITIONAL.name).or_insert_with(|| json!({}));
+        if let Some(additional) = additional.as_object_mut() {
+            additional.insert("notes".to_owned(), json!(notes));
+        }
+    }
+    Ok(stated)
+}
+
+fn new_record() -> Map<String, Value> {
+    let nothing = TEXTS.into_iter().chain(["parent_password"]).chain(SHAPES.map(|one| one.name));
+    let mut record: Map<_, _> = nothing.map(|name| (name.to_owned(), Value::Null)).collect();
+    record.insert("credential_type".to_owned(), json!("Local User"));
+    record
 }
 
 #[expect(

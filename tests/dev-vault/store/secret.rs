@@ -1,12 +1,13 @@
 //! One secret, the accounts made for pods, and how both change.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::data::{self, Entry, Fields, Kind};
 
 /// A stored secret.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Secret {
     /// The vault's number for it, as text.
     pub id: String,
@@ -37,7 +38,8 @@ pub struct Secret {
 }
 
 /// Minutes between renewals; none is off.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Renew {
     /// Of cloud access keys.
     pub cloud: Option<u32>,
@@ -48,7 +50,7 @@ pub struct Renew {
 }
 
 /// The credential profile that provisioning works by.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Profile {
     /// User names start with it.
@@ -70,7 +72,8 @@ impl Default for Profile {
 }
 
 /// Who asks. All three are empty where the request names none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Pod {
     /// `pod_name` or `pod_nome`.
     pub name: String,
@@ -81,7 +84,8 @@ pub struct Pod {
 }
 
 /// An account that was made for one pod.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Account {
     /// Whose it is.
     pub pod: Pod,
