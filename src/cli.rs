@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::variables::{Group, VARIABLES, Variable};
 use crate::exit::{Exit, Failure};
@@ -14,7 +14,7 @@ use crate::status::Question;
 
 /// Secrets agent for Segura (senhasegura) DevOps Secret Manager.
 #[derive(Debug, Parser)]
-#[command(name = "segura-agent", version, disable_help_subcommand = true)]
+#[command(name = "segura-agent", version, propagate_version = true, disable_help_subcommand = true)]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
@@ -51,12 +51,133 @@ pub enum Command {
         /// The directory.
         dir: PathBuf,
     },
+    /// Write, list and read secrets of DevOps Secret Manager.
+    Secret {
+        /// What to do.
+        #[command(subcommand)]
+        command: SecretCommand,
+    },
+    /// Write credentials of PAM Core.
+    Credential {
+        /// What to do.
+        #[command(subcommand)]
+        command: CredentialCommand,
+    },
+    /// Walk the whole path, from the settings to who would be signalled: one line a step, with the
+    /// remedy for what fails. Provisions and writes nothing.
+    Doctor,
+    /// Give back what this pod was provisioned.
+    Deprovision {
+        /// The vault's id of one secret; without it, the whole set that stands in the output
+        /// directory is given back and taken away.
+        #[arg(value_parser = secret_id())]
+        secret_id: Option<String>,
+    },
+    /// What manifests of the vendor's historic sidecar say.
+    #[command(hide = true)]
+    Kubernetes {
+        /// More words.
+        #[arg(short, long, global = true, action = ArgAction::Count)]
+        verbose: u8,
+        /// A file of settings.
+        #[arg(short, long, global = true)]
+        config: Option<PathBuf>,
+        /// What was said.
+        #[command(subcommand)]
+        command: Historic,
+    },
     /// For exec probes: say whether the set is there and kept fresh, exit 0 or 1.
     Check {
         /// What is asked.
         #[arg(default_value = "ready", value_parser = question())]
         question: Question,
     },
+}
+
+/// What is done with secrets.
+#[derive(Debug, Subcommand)]
+pub enum SecretCommand {
+    /// Create or update secrets, from documents in JSON or YAML.
+    Put(Documents),
+    /// List the secrets of the authorization and the names of their keys.
+    List {
+        /// How.
+        #[command(flatten)]
+        shown: Shown,
+    },
+    /// Show one secret and the names of its keys.
+    Get {
+        /// Its identity.
+        identity: String,
+        /// How.
+        #[command(flatten)]
+        shown: Shown,
+    },
+}
+
+/// Commands of the vendor's historic sidecar.
+#[derive(Debug, Subcommand)]
+pub enum Historic {
+    /// `sidecar`, as it is now.
+    Sidecar(Registered),
+    /// `init`, for the one type that fetches with the configured pair.
+    InitContainer {
+        /// What it did: `inject-template` fetched, the others registered an application.
+        #[arg(short = 't', long = "type", default_value = "iso", value_parser = ["iso", "inject", "inject-template"])]
+        kind: String,
+        /// The rest.
+        #[command(flatten)]
+        registered: Registered,
+    },
+}
+
+/// What the historic sidecar registered an application by. Nothing of it has an effect.
+#[derive(Debug, clap::Args)]
+pub struct Registered {
+    /// The application.
+    #[arg(short, long)]
+    pub app_name: Option<String>,
+    /// Its system.
+    #[arg(short, long)]
+    pub system: Option<String>,
+    /// Its environment.
+    #[arg(short, long)]
+    pub environment: Option<String>,
+}
+
+/// What is done with credentials.
+#[derive(Debug, Subcommand)]
+pub enum CredentialCommand {
+    /// Create or update credentials, from documents in JSON or YAML.
+    Put(Documents),
+}
+
+/// Documents, and whether they are sent.
+#[derive(Debug, clap::Args)]
+pub struct Documents {
+    /// The file, in the shape that the vault documents; `-` is stdin. Several documents are a JSON
+    /// array or YAML's own. {"from_env": NAME} and {"from_file": PATH} stand for a text.
+    pub file: PathBuf,
+    /// Find every mistake that can be seen before sending, and send nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// How secrets are shown.
+#[derive(Debug, clap::Args)]
+pub struct Shown {
+    /// For people or for scripts.
+    #[arg(long, default_value = "table", value_parser = ["table", "json"])]
+    pub output: String,
+    /// With the values.
+    #[arg(long)]
+    pub show_values: bool,
+}
+
+fn secret_id() -> impl TypedValueParser<Value = String> {
+    NonEmptyStringValueParser::new().try_map(|id| {
+        if id.chars().any(char::is_control) { Err("holds a control character") } else { Ok(id) }
+    })
 }
 
 fn question() -> impl TypedValueParser<Value = Question> {
@@ -76,7 +197,9 @@ pub enum Typed {
 /// Reads the command line, the program's name first.
 pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Typed, Failure> {
     let args: Vec<OsString> = args.into_iter().collect();
-    let mut command = Args::command();
+    let named = |command: clap::Command| command.display_name("segura-agent");
+    let mut command =
+        Args::command().mut_subcommands(|family| named(family).mut_subcommands(named));
     // The list of variables is long, and only those who ask for it wait for it.
     // Of a command's own words, none asks us.
     let ours = args.iter().take_while(|arg| arg.to_str() != Some("--"));
@@ -86,8 +209,19 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Typed, Failure> 
             ("sidecar", variables(|variable| variable.group != Group::Exec)),
             ("exec", variables(|_| true)),
             ("check", variables(|variable| CHECKED.contains(&variable.name))),
+            ("doctor", variables(|_| true)),
+            ("deprovision", variables(|v| !matches!(v.group, Group::Tell | Group::Exec))),
         ] {
             command = command.mut_subcommand(mode, |mode| mode.after_help(help));
+        }
+        for (family, members) in [("secret", &["put", "list", "get"][..]), ("credential", &["put"])]
+        {
+            for member in members {
+                let help = variables(|variable| variable.group == Group::Vault);
+                command = command.mut_subcommand(family, |family| {
+                    family.mut_subcommand(*member, |member| member.after_help(help))
+                });
+            }
         }
     }
     let parsed = command.try_get_matches_from(args);
@@ -172,8 +306,12 @@ mod tests {
         assert!(shows(&help, &[]));
         let Ok(Typed::Print(help)) = typed(&["check", "--help"]) else { panic!() };
         assert!(CHECKED.iter().all(|name| help.contains(name)) && !help.contains("SEGURA_URL"));
-        let Ok(Typed::Print(version)) = typed(&["--version"]) else { panic!() };
-        assert_eq!(version.trim(), concat!("segura-agent ", env!("CARGO_PKG_VERSION")));
+        for words in [&["--version"][..], &["init", "--version"], &["secret", "put", "--version"]] {
+            let Ok(Typed::Print(version)) = typed(words) else { panic!() };
+            assert_eq!(version.trim(), concat!("segura-agent ", env!("CARGO_PKG_VERSION")));
+        }
+        let Ok(Typed::Print(help)) = typed(&["secret", "list", "--help"]) else { panic!() };
+        assert!(help.contains("SEGURA_URL") && !help.contains("SEGURA_OUTPUT"));
         for (args, expected) in [(&["init"][..], false), (&["init", "--dry-run"], true)] {
             let Ok(Typed::Run(Args { command: Command::Init { dry_run } })) = typed(args) else {
                 panic!("{args:?}")
@@ -198,6 +336,7 @@ mod tests {
         }
         assert!(typed(&["exec"]).is_err() && typed(&["exec", "--"]).is_err());
         assert!(matches!(typed(&["exec", "--help"]), Ok(Typed::Print(_))));
+        assert!(matches!(typed(&["exec", "app", "--version"]), Ok(Typed::Run(_))));
     }
 
     #[test]

@@ -112,6 +112,31 @@ impl Config {
         Self::proven(reader, raw, mounts)
     }
 
+    /// Proves what `raw` says for a look at the whole path, in a pod of whatever mode.
+    pub fn for_doctor(raw: Raw, mounts: Mounts) -> Result<(Self, Keeping), Problems> {
+        let mut reader = Reader::of(&raw);
+        // It may be the container of exec, where what is not known is the app's.
+        reader.problems.clear();
+        let unknown =
+            raw.unknown.iter().map(|name| format!("{name} is not a variable of segura-agent"));
+        reader.warnings.extend(unknown);
+        reader.runs_command = reader.writes_nothing(&raw);
+        if reader.runs_command {
+            reader.running(&raw);
+        }
+        let keeping = reader.keeping(&raw);
+        reader.gives_back = keeping.give_back;
+        Self::proven(reader, raw, mounts).map(|config| (config, keeping))
+    }
+
+    /// Proves what `raw` says for giving back by hand what stands.
+    pub fn for_deprovision(raw: Raw, mounts: Mounts) -> Result<Self, Problems> {
+        let mut reader = Reader::of(&raw);
+        reader.keeping(&raw);
+        reader.gives_back = true;
+        Self::proven(reader, raw, mounts)
+    }
+
     /// Proves what `raw` says for `sidecar`.
     pub fn for_sidecar(raw: Raw, mounts: Mounts) -> Result<(Self, Keeping), Problems> {
         let mut reader = Reader::of(&raw);
@@ -149,6 +174,38 @@ impl Config {
                 give_up_after,
                 warnings: reader.warnings,
             }),
+            _ => Err(Problems(reader.problems)),
+        }
+    }
+}
+
+/// What a command needs that only asks the vault.
+#[derive(Debug)]
+pub struct Reach {
+    /// How the vault is reached.
+    pub vault: Vault,
+    /// What the user should be told, once.
+    pub warnings: Vec<String>,
+}
+
+impl Reach {
+    /// Proves what `raw` says of the vault; of the rest, only what no version knows is told.
+    pub fn from_raw(raw: Raw) -> Result<Self, Problems> {
+        let mut reader = Reader::of(&raw);
+        reader.logging(&raw);
+        match (reader.vault(raw), reader.problems.is_empty()) {
+            (Some(vault), true) => Ok(Self { vault, warnings: reader.warnings }),
+            _ => Err(Problems(reader.problems)),
+        }
+    }
+
+    /// The same, and whose secrets are meant.
+    pub fn of_pod(raw: Raw, account: Mounted) -> Result<(Self, PodIdentity), Problems> {
+        let mut reader = Reader { gives_back: true, ..Reader::of(&raw) };
+        reader.logging(&raw);
+        let pod = reader.pod(&raw, account);
+        match (reader.vault(raw), pod, reader.problems.is_empty()) {
+            (Some(vault), Some(pod), true) => Ok((Self { vault, warnings: reader.warnings }, pod)),
             _ => Err(Problems(reader.problems)),
         }
     }

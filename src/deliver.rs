@@ -68,6 +68,11 @@ trait Target {
         Vec::new()
     }
 
+    /// What would be done, if nothing speaks against it.
+    fn would(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What has been said of it.
     fn health(&mut self) -> &mut Health;
 
@@ -162,6 +167,20 @@ impl Deliver {
         }
     }
 
+    /// What telling would come to, as things stand. Nobody is disturbed.
+    pub fn outlook(&mut self) -> Vec<Outlook> {
+        let mut outlook = Vec::new();
+        for target in &mut self.targets {
+            let findings = target.look();
+            if findings.is_empty() {
+                outlook.extend(target.would().into_iter().map(Outlook::Would));
+            }
+            let may_not = |Finding { text, hint, .. }| Outlook::MayNot { text, hint };
+            outlook.extend(findings.into_iter().map(may_not));
+        }
+        outlook
+    }
+
     /// Has everyone told that `generation` stands since `published`, of [`crate::clock::boot`].
     /// What was still to be told of an older one is told of this one.
     pub fn publish(&mut self, generation: Generation, published: Duration) {
@@ -215,6 +234,20 @@ impl Deliver {
         self.order = None;
         order.generation
     }
+}
+
+/// What telling somebody would come to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outlook {
+    /// It would work, and do this.
+    Would(String),
+    /// It might not.
+    MayNot {
+        /// Why.
+        text: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
 }
 
 /// Something that can't work, in one line, and what to do about it.

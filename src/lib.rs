@@ -18,16 +18,19 @@ pub mod pod;
 pub mod settings;
 pub mod templates;
 
+pub mod documents;
 pub mod policy;
 pub mod process;
 pub mod render;
 pub mod schedule;
+pub mod shown;
 pub mod state;
 pub mod status;
 
 pub mod config;
 pub mod deliver;
 pub mod events;
+pub mod given;
 pub mod install;
 pub mod resolve;
 pub mod serve;
@@ -37,12 +40,14 @@ pub mod watch;
 
 pub mod obtain;
 pub mod pass;
+pub mod put;
 
+pub mod doctor;
 pub mod follow;
-pub mod plan;
 pub mod renew;
 pub mod start;
 pub mod supervise;
+pub mod surrender;
 
 pub mod modes;
 

@@ -5,19 +5,27 @@ use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
+use std::pin::{Pin, pin};
 use std::process::ExitCode;
 
-use segura_agent::cli::{self, Command, Typed};
+use segura_agent::cli::{
+    self, Command, CredentialCommand, Documents, Historic, SecretCommand, Shown, Typed,
+};
 use segura_agent::config::check::Checked;
 use segura_agent::config::exec::{Reading, Running, Whereabouts};
 use segura_agent::config::raw::Raw;
-use segura_agent::config::{self, Config, Mounts, TERMINATION_LOG};
+use segura_agent::config::{self, Config, Mounts, Reach, TERMINATION_LOG};
+use segura_agent::documents::About;
 use segura_agent::events::{Blocked, Signals, Terminations};
 use segura_agent::exit::{Exit, Failure};
+use segura_agent::given::Given;
+use segura_agent::model::SecretName;
 use segura_agent::modes::exec::Ended;
 use segura_agent::pod::{Mounted, SERVICE_ACCOUNT};
 use segura_agent::process::Program;
-use segura_agent::settings::Keeping;
+use segura_agent::put::Line;
+use segura_agent::settings::{Keeping, Vault};
+use segura_agent::shown::Style;
 use segura_agent::status::Question;
 use segura_agent::store::{Place, Store};
 use segura_agent::templates::Found;
@@ -41,23 +49,35 @@ fn main() -> ExitCode {
             match args.command {
                 Command::Init { dry_run: false } => init(raw).unwrap_or_else(ended),
                 // The container's termination message is the agent's that publishes.
-                Command::Init { dry_run: true } => {
-                    plan(raw).unwrap_or_else(|failure| end(&failure, None))
-                }
+                Command::Init { dry_run: true } => plan(raw).unwrap_or_else(by_hand),
                 Command::Sidecar => sidecar(raw).unwrap_or_else(ended),
                 Command::Exec { words } => exec(raw, words).unwrap_or_else(ended),
                 Command::Install { dir } => {
                     install::install(&dir).map_or_else(ended, |()| Exit::Done)
                 }
-                // The container's termination message is the agent's, not that of its probes.
-                Command::Check { question } => {
-                    check(&raw, question).unwrap_or_else(|failure| end(&failure, None))
+                Command::Secret { command } => secret(raw, command).unwrap_or_else(by_hand),
+                Command::Credential { command: CredentialCommand::Put(documents) } => {
+                    put(raw, About::Credentials, &documents).unwrap_or_else(by_hand)
                 }
+                Command::Kubernetes { command, config, .. } => {
+                    historic(raw, &command, config.is_some()).unwrap_or_else(ended)
+                }
+                Command::Doctor => doctor(raw).unwrap_or_else(by_hand),
+                Command::Deprovision { secret_id } => {
+                    deprovision(raw, secret_id.as_deref()).unwrap_or_else(by_hand)
+                }
+                // The container's termination message is the agent's, not that of its probes.
+                Command::Check { question } => check(&raw, question).unwrap_or_else(by_hand),
             }
         }
         Err(failure) => end(&failure, None),
     };
     ExitCode::from(exit.code())
+}
+
+/// Ends what somebody runs beside the container's own process, whose termination message it is not.
+fn by_hand(failure: Failure) -> Exit {
+    end(&failure, None)
 }
 
 fn check(raw: &Raw, question: Question) -> Result<Exit, Failure> {
@@ -77,6 +97,7 @@ fn init(raw: Raw) -> Result<Exit, Failure> {
     run(async || modes::init::run(&config, listen()?).await.map(|()| Exit::Done))
 }
 
+#[cold]
 fn plan(raw: Raw) -> Result<Exit, Failure> {
     harden::limit();
     begin(&raw);
@@ -86,6 +107,136 @@ fn plan(raw: Raw) -> Result<Exit, Failure> {
     let plan = run(async || modes::init::dry_run(&config, listen()?).await)?;
     tracing::info!("{}", plan.summary());
     Ok(print(&plan.to_string()))
+}
+
+/// A manifest that was written for the vendor's historic sidecar.
+#[cold]
+fn historic(raw: Raw, command: &Historic, has_config: bool) -> Result<Exit, Failure> {
+    let (registered, name) = match command {
+        Historic::Sidecar(registered) => (registered, "sidecar"),
+        Historic::InitContainer { registered, kind } if kind == "inject-template" => {
+            (registered, "init")
+        }
+        Historic::InitContainer { kind, .. } => {
+            let message = format!(
+                "cannot do what `kubernetes init-container --type {kind}` did: register an application and hand out its credentials"
+            );
+            let hint = "say `init`, with SEGURA_CLIENT_ID and SEGURA_CLIENT_SECRET of the application's authorization";
+            return Err(Failure::said(Exit::Usage, message).hint(Some(hint)));
+        }
+    };
+    let given = registered.app_name.is_some()
+        || registered.system.is_some()
+        || registered.environment.is_some();
+    begin(&raw);
+    if has_config {
+        tracing::warn!(
+            "the file of --config is not read: put its SENHASEGURA_ settings into the environment"
+        );
+    }
+    if given {
+        tracing::warn!(
+            "the options of the historic sidecar have no effect: which application it is, the authorization says; say `{name}` alone"
+        );
+    }
+    if name == "init" { init(raw) } else { sidecar(raw) }
+}
+
+#[cold]
+fn secret(raw: Raw, command: SecretCommand) -> Result<Exit, Failure> {
+    let style = |shown: &Shown| Style { json: shown.output == "json", values: shown.show_values };
+    let text = match command {
+        SecretCommand::Put(documents) => return put(raw, About::Secrets, &documents),
+        SecretCommand::List { shown } => {
+            let vault = reach(raw)?;
+            run(async || modes::manage::list(&vault, style(&shown)).await)?
+        }
+        SecretCommand::Get { identity, shown } => {
+            let name = SecretName::new(identity).map_err(|problem| {
+                let message = format!("cannot understand the command line: IDENTITY {problem}");
+                Failure::said(Exit::Usage, message)
+            })?;
+            let vault = reach(raw)?;
+            run(async || modes::manage::get(&vault, &name, style(&shown)).await)?
+        }
+    };
+    Ok(print(&text))
+}
+
+#[cold]
+fn put(raw: Raw, about: About, documents: &Documents) -> Result<Exit, Failure> {
+    let vault = if documents.dry_run {
+        harden::limit();
+        begin(&raw);
+        None
+    } else {
+        Some(reach(raw)?)
+    };
+    let found = Given::read(&documents.file)?;
+    let lookup =
+        |name: &str| std::env::vars_os().find(|(found, _)| found == name).map(|(_, value)| value);
+    let requests = found.requests(about, &lookup)?;
+    let mut broken = false;
+    let show = |line| match line {
+        Line::Told(line) => broken |= print(&format!("{line}\n")) != Exit::Done,
+        // All of it, however long it takes: nobody's work waits for this.
+        Line::Failed(failure) => {
+            std::io::stderr().write_all(format!("{failure}\n").as_bytes()).ok();
+        }
+    };
+    let exit = run(async || modes::manage::write(vault.as_ref(), about, requests, show).await)?;
+    Ok(if broken && exit == Exit::Done { Exit::CannotWrite } else { exit })
+}
+
+#[cold]
+fn deprovision(raw: Raw, secret_id: Option<&str>) -> Result<Exit, Failure> {
+    harden::limit();
+    begin(&raw);
+    let Some(id) = secret_id else {
+        let mounts = mounts(&raw);
+        let config = Config::for_deprovision(raw, mounts).map_err(|problems| invalid(&problems))?;
+        warn(&config.warnings);
+        let show = |line: String| {
+            // Whether anyone reads it changes nothing.
+            print(&format!("{line}\n"));
+        };
+        return run(async || modes::manage::give_all_back(&config, show).await)
+            .map(|()| Exit::Done);
+    };
+    let account = Mounted::read(Path::new(SERVICE_ACCOUNT));
+    let (reach, pod) = Reach::of_pod(raw, account).map_err(|problems| invalid(&problems))?;
+    warn(&reach.warnings);
+    run(async || modes::manage::give_back(&reach.vault, pod, id).await).map(|text| print(&text))
+}
+
+#[cold]
+fn doctor(raw: Raw) -> Result<Exit, Failure> {
+    harden::limit();
+    begin(&raw);
+    let mounts = mounts(&raw);
+    let (config, keeping) = match Config::for_doctor(raw, mounts) {
+        Ok(proven) => proven,
+        Err(problems) => {
+            for problem in &problems.0 {
+                print(&format!("FAIL  settings    {problem}\n"));
+            }
+            return Err(invalid(&problems));
+        }
+    };
+    let show = |line: String| {
+        // Whether anyone reads it changes nothing.
+        print(&format!("{line}\n"));
+    };
+    run(async || modes::manage::doctor(&config, keeping.tell.clone(), show).await)
+}
+
+/// The vault, for a command that only asks it.
+fn reach(raw: Raw) -> Result<Vault, Failure> {
+    harden::limit();
+    begin(&raw);
+    let Reach { vault, warnings } = Reach::from_raw(raw).map_err(|problems| invalid(&problems))?;
+    warn(&warnings);
+    Ok(vault)
 }
 
 fn sidecar(raw: Raw) -> Result<Exit, Failure> {
@@ -177,13 +328,21 @@ fn warn(warnings: &[String]) {
 }
 
 fn run<T>(mode: impl AsyncFnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    let mut outcome = None;
+    drive(pin!(async { outcome = Some(mode().await) }))?;
+    outcome.unwrap_or_else(|| Err(Failure::said(Exit::Bug, "cannot end: nothing came of it")))
+}
+
+/// Runs a mode to its end; one runtime's code serves them all.
+fn drive(mode: Pin<&mut dyn Future<Output = ()>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // A few connections and two signals: room for more events is memory that is never used.
         .max_io_events_per_tick(16)
         .build()
         .map_err(|error| bug("start the runtime", &error))?;
-    runtime.block_on(mode())
+    runtime.block_on(mode);
+    Ok(())
 }
 
 fn listen() -> Result<Terminations, Failure> {

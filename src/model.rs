@@ -8,7 +8,7 @@ use crate::secret::Secret;
 use crate::signal::Signal;
 
 /// Who this pod is, as the vault is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodIdentity {
     /// `pod_name`.
     pub name: String,

@@ -3,5 +3,6 @@
 pub mod check;
 pub mod exec;
 pub mod init;
+pub mod manage;
 mod serving;
 pub mod sidecar;

@@ -210,6 +210,14 @@ impl Store {
         }
     }
 
+    /// What is remembered of the set that stands, whole or not.
+    pub fn remembered(&self) -> Option<State> {
+        match self {
+            Self::Directory(directory) => directory.remembered(),
+            Self::Memory(_) => None,
+        }
+    }
+
     /// The values of the set that stood before the one that stands, until it is swept.
     pub fn replaced(&self) -> Option<Entries> {
         match self {
@@ -262,11 +270,7 @@ impl Store {
     /// What an agent before this one has provisioned for the same origin, or was about to when it
     /// died: to be looked for before it is asked for.
     pub fn intended(&self, origin: &Origin) -> Vec<SecretName> {
-        let remembered = match self {
-            Self::Directory(directory) => directory.remembered(),
-            Self::Memory(_) => None,
-        };
-        let stood = remembered.filter(|state| state.origin == *origin && !state.given_back);
+        let stood = self.remembered().filter(|state| state.origin == *origin && !state.given_back);
         let mut identities = stood.map(|state| state.names()).unwrap_or_default();
         for identity in self.pending(origin) {
             if !identities.contains(&identity) {

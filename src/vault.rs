@@ -6,6 +6,7 @@ pub mod error;
 mod exchange;
 mod tls;
 pub mod wire;
+mod write;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use error::{Attempt, Cause, FetchError};
 use exchange::Wire;
 use tls::setting;
 use wire::Answer;
+pub use write::Written;
 
 /// However near the deadline, an exchange that is begun gets this much.
 const LEAST: Duration = Duration::from_secs(1);
@@ -136,6 +138,16 @@ impl<'a> Client<'a> {
         })
     }
 
+    /// Logs in, and asks for nothing: so the way to the vault is proven.
+    pub async fn reach(&mut self) -> Result<(), FetchError> {
+        self.log_in().await.map_err(|cause| self.no_login(cause))
+    }
+
+    fn no_login(&self, cause: Cause) -> FetchError {
+        let host = self.settings.url.host_str().unwrap_or_default().to_owned();
+        FetchError { attempt: Attempt::LogIn(host), cause }
+    }
+
     /// Goes on with the token of a client before this one.
     #[must_use]
     pub fn with_token(self, token: Option<Token>) -> Self {
@@ -213,7 +225,6 @@ impl<'a> Client<'a> {
         Err(FetchError { attempt, cause })
     }
 
-    /// Sends with a token; a refusal that may mean an old one costs one login and one retry.
     async fn asked<T>(
         &mut self,
         attempt: &Attempt,
@@ -221,14 +232,30 @@ impl<'a> Client<'a> {
         limit: Limit,
         understand: impl Fn(&Answer<'_>) -> Result<T, Cause>,
     ) -> Result<T, FetchError> {
+        self.asked_of(attempt, request, limit, Vec::new(), understand).await
+    }
+
+    /// Sends with a token; a refusal that may mean an old one costs one login and one retry. What is
+    /// `unspeakable` of the request is not shown, should the answer repeat it.
+    async fn asked_of<T>(
+        &mut self,
+        attempt: &Attempt,
+        request: RequestBuilder,
+        limit: Limit,
+        unspeakable: Vec<&str>,
+        understand: impl Fn(&Answer<'_>) -> Result<T, Cause>,
+    ) -> Result<T, FetchError> {
         let again = request.try_clone();
-        let first = self.asked_once(attempt, request, limit, &understand).await;
+        let first = self.asked_once(attempt, request, limit, &unspeakable, &understand).await;
         match (first, again) {
             (Err(error), Some(again))
-                if error.may_be_the_token() && !matches!(error.attempt, Attempt::LogIn(_)) =>
+                if error.may_be_the_token()
+                    && (!attempt.writes() || error.is_the_token())
+                    && !matches!(error.attempt, Attempt::LogIn(_)) =>
             {
                 self.token = None;
-                let second = self.asked_once(attempt, again, limit, &understand).await;
+                let second =
+                    self.asked_once(attempt, again, limit, &unspeakable, &understand).await;
                 if second.as_ref().is_err_and(FetchError::may_be_the_token) {
                     self.token = None;
                 }
@@ -243,17 +270,16 @@ impl<'a> Client<'a> {
         attempt: &Attempt,
         request: RequestBuilder,
         limit: Limit,
+        unspeakable: &[&str],
         understand: impl Fn(&Answer<'_>) -> Result<T, Cause>,
     ) -> Result<T, FetchError> {
-        self.log_in().await.map_err(|cause| {
-            let host = self.settings.url.host_str().unwrap_or_default().to_owned();
-            FetchError { attempt: Attempt::LogIn(host), cause }
-        })?;
+        self.reach().await?;
         let sent = async {
             let token = self.token.as_ref().ok_or(Cause::Nonsense(error::Nonsense::NoToken))?;
             let request = request.header(reqwest::header::AUTHORIZATION, token.header.clone());
             let reply = self.wire.exchange(request, self.within(limit)).await?;
-            let unspeakable = token.unspeakable.each_ref().map(|secret| secret.expose().as_str());
+            let ours = token.unspeakable.iter().map(|secret| secret.expose().as_str());
+            let unspeakable: Vec<&str> = ours.chain(unspeakable.iter().copied()).collect();
             understand(&reply.answer(&unspeakable))
         };
         sent.await.map_err(|cause| FetchError { attempt: attempt.clone(), cause })
@@ -287,6 +313,18 @@ impl<'a> Client<'a> {
         self.token = Some(Token { header, unspeakable, good_until });
         tracing::debug!("logged in");
         Ok(())
+    }
+
+    async fn ask_to_give_back(&mut self, attempt: Attempt, id: &str) -> Result<(), FetchError> {
+        let body = GiveBackRequest {
+            secret_id: id,
+            pod_name: &self.pod.name,
+            deploy: &self.pod.deploy,
+            namespace: self.pod.namespace.as_deref(),
+        };
+        let url = self.url(&["iso", "coe", "dapp", "deprovision"]);
+        let request = self.wire.request(Method::POST, url).json(&body);
+        self.asked(&attempt, request, Limit::UntilDeadline(GIVE_BACK), wire::done).await
     }
 
     fn within(&self, limit: Limit) -> Duration {
@@ -352,19 +390,10 @@ impl Source for Client<'_> {
     }
 
     async fn give_back(&mut self, name: &SecretName) -> Result<bool, FetchError> {
-        let Some(id) = self.ids.get(name) else {
+        let Some(id) = self.ids.get(name).cloned() else {
             return Ok(false);
         };
-        let body = GiveBackRequest {
-            secret_id: id,
-            pod_name: &self.pod.name,
-            deploy: &self.pod.deploy,
-            namespace: self.pod.namespace.as_deref(),
-        };
-        let url = self.url(&["iso", "coe", "dapp", "deprovision"]);
-        let request = self.wire.request(Method::POST, url).json(&body);
-        let attempt = Attempt::GiveBack(name.clone());
-        self.asked(&attempt, request, Limit::UntilDeadline(GIVE_BACK), wire::done).await?;
+        self.ask_to_give_back(Attempt::GiveBack(name.clone()), &id).await?;
         self.ids.remove(name);
         Ok(true)
     }

@@ -26,10 +26,10 @@ impl Reader {
             return None;
         };
         if self.gives_back && identified.merely_hostname {
-            let remedy = "must be set for SEGURA_DEPROVISION: HOSTNAME alone names nobody's set";
+            let remedy = "must be set to give back: HOSTNAME alone names nobody's set";
             self.problem("SEGURA_POD_NAME", remedy);
         }
-        let provisions = source(raw) == Ok(Source::Provision);
+        let provisions = source(raw) == Ok(Source::Provision) || self.gives_back;
         if provisions {
             self.warnings.extend(identified.warnings);
         }

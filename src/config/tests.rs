@@ -286,5 +286,5 @@ fn a_sidecar_is_told_what_it_cannot_do() {
         .collect();
     let raw = Raw::from_environment(hosted);
     let refused = Config::for_sidecar(raw, Mounts::default()).unwrap_err();
-    assert!(refused.to_string().contains("SEGURA_POD_NAME: must be set for SEGURA_DEPROVISION"));
+    assert!(refused.to_string().contains("SEGURA_POD_NAME: must be set to give back"));
 }

@@ -131,6 +131,10 @@ impl Target for Command {
         }
     }
 
+    fn would(&mut self) -> Vec<String> {
+        vec![format!("would run {}", self.name())]
+    }
+
     fn health(&mut self) -> &mut Health {
         &mut self.health
     }

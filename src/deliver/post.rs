@@ -80,6 +80,10 @@ impl Post {
 }
 
 impl Target for Post {
+    fn would(&mut self) -> Vec<String> {
+        vec![format!("would POST to {}", self.url)]
+    }
+
     fn health(&mut self) -> &mut Health {
         &mut self.health
     }

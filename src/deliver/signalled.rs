@@ -315,6 +315,12 @@ impl Target for Signalled {
         findings.collect()
     }
 
+    fn would(&mut self) -> Vec<String> {
+        let signal = self.signal;
+        let held = self.held().unwrap_or_default();
+        held.iter().map(|(_, process)| format!("would send {signal} to {process}")).collect()
+    }
+
     fn health(&mut self) -> &mut Health {
         &mut self.health
     }

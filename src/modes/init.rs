@@ -1,9 +1,9 @@
 //! `init`: obtain the secrets once, publish them, end; or show what would be published.
 
 use crate::config::Config;
+use crate::doctor::plan::planned;
 use crate::events::Terminations;
 use crate::exit::Failure;
-use crate::plan::planned;
 use crate::start::{ended_by, once};
 use crate::store::{Plan, Store};
 

@@ -21,6 +21,8 @@ pub struct Plan {
     stands: bool,
     /// A line for each rule of `SEGURA_FILE_RULES` that is about none of the files.
     pub idle_rules: Vec<String>,
+    /// Who would be able to read.
+    pub readers: String,
 }
 
 /// One file: as it would be, and as it is.
@@ -115,7 +117,7 @@ pub fn plan(output: &Output, files: &FileSet<'_>) -> Result<Plan, WriteError> {
     planned.extend(new);
     planned.sort_by(|one, other| one.path.split('/').cmp(other.path.split('/')));
     let stands = root.is_some_and(|root| generation::equals(&root, files, &owners, &mut None));
-    Ok(Plan { files: planned, stands, idle_rules: owners.idle(files) })
+    Ok(Plan { files: planned, stands, idle_rules: owners.idle(files), readers: owners.readers() })
 }
 
 /// Goes to each file of a generation that users see: its folder, its name, its path.

@@ -29,6 +29,19 @@ pub enum Attempt {
     ReadSecrets,
     /// Giving a provisioned secret back.
     GiveBack(SecretName),
+    /// Giving back the secret of this id.
+    GiveBackById(String),
+    /// Creating or updating this secret.
+    WriteSecret(String),
+    /// Creating or updating this credential.
+    WriteCredential(String),
+}
+
+impl Attempt {
+    /// Whether it is something that people write.
+    pub fn writes(&self) -> bool {
+        matches!(self, Self::WriteSecret(_) | Self::WriteCredential(_))
+    }
 }
 
 impl fmt::Display for Attempt {
@@ -42,6 +55,9 @@ impl fmt::Display for Attempt {
             Self::ReadSecret(name) => write!(f, "cannot read {name}"),
             Self::ReadSecrets => f.write_str("cannot read the list of secrets"),
             Self::GiveBack(name) => write!(f, "cannot give {name} back"),
+            Self::GiveBackById(id) => write!(f, "cannot give the secret of id {id} back"),
+            Self::WriteSecret(name) => write!(f, "cannot write the secret {name}"),
+            Self::WriteCredential(name) => write!(f, "cannot write the credential {name}"),
         }
     }
 }
@@ -61,11 +77,18 @@ pub struct FetchError {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Said(String);
 
+/// What is shorter would be found in any words, and be told by being missing.
+const SHORTEST_SECRET: usize = 3;
+
 impl Said {
     /// Scrubs `text` of everything in `credentials`.
     pub fn new(text: &str, credentials: &[&str]) -> Self {
         let mut shown = text.to_owned();
-        for credential in credentials.iter().filter(|credential| !credential.is_empty()) {
+        // The longest first, so that none is told by what is left around a shorter one.
+        let mut credentials: Vec<&str> = credentials.iter().map(|text| text.trim()).collect();
+        credentials.retain(|credential| credential.len() >= SHORTEST_SECRET);
+        credentials.sort_unstable_by_key(|credential| std::cmp::Reverse(credential.len()));
+        for credential in credentials {
             shown = shown.replace(credential, "[redacted]");
         }
         let printable = |c: char| if c.is_control() { ' ' } else { c };

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
+use super::Written;
 use super::error::{Cause, Nonsense};
 use crate::model::{Bundle, Entry, Fault, Item, RenewMinutes, SecretName, SecretSet, check_part};
 use crate::secret::Secret;
@@ -54,10 +55,26 @@ pub fn token(answer: &Answer<'_>) -> Result<Token, Cause> {
 pub fn done(answer: &Answer<'_>) -> Result<(), Cause> {
     match answer.success() {
         Ok(_) => Ok(()),
-        // What a success of these calls looks like is documented nowhere.
-        Err(Cause::Nonsense(_)) if answer.is_success() => Ok(()),
+        // What a success of these calls looks like is documented nowhere; a page of some proxy is none.
+        Err(Cause::Nonsense(Nonsense::NoEnvelope)) if answer.is_success() => Ok(()),
+        Err(Cause::Nonsense(_)) if answer.is_success() && answer.is_empty() => Ok(()),
         Err(cause) => Err(cause),
     }
+}
+
+/// Understands the answer to a credential that was written.
+pub fn credential(answer: &Answer<'_>) -> Result<Written, Cause> {
+    let success = answer.success()?;
+    if !success.said_so {
+        return Err(Cause::Nonsense(Nonsense::NoEnvelope));
+    }
+    let fields = success.fields;
+    let credential = fields.get(&["credential"]).and_then(Fields::parse);
+    let word = |names: &[&str]| credential.as_ref()?.get(names).and_then(text);
+    let id = word(&["id"]).unwrap_or_default();
+    // Older pages call it a tag.
+    let identifier = word(&["identifier", "identificador", "tag"]);
+    Ok(Written { id, identifier, ..Written::default() })
 }
 
 /// Understands an answer that carries secrets.

@@ -159,8 +159,46 @@ impl FetchError {
         )
     }
 
+    /// The same where nothing but a token can be the reason: what was asked for was not acted on.
+    pub fn is_the_token(&self) -> bool {
+        matches!(
+            self.cause,
+            Cause::TurnedAway { status: 401 | 403 | 404, .. } | Cause::TokenRefused { .. }
+        )
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<&'static str> {
+        if let Cause::Rejected { code: Some(code), .. } = &self.cause
+            && let Some(hint) = by_code(*code)
+        {
+            return Some(hint);
+        }
+        match (&self.attempt, &self.cause) {
+            (Attempt::WriteCredential(_), Cause::NotPermitted(_) | Cause::NotAuthorized { .. }) => {
+                return Some(
+                    "grant the authorization read and write permission to PAM Core in the vault (error 1039)",
+                );
+            }
+            (Attempt::WriteSecret(_) | Attempt::WriteCredential(_), Cause::Rejected { .. }) => {
+                return Some("check SEGURA_URL, and the document against the vault's own pages");
+            }
+            (Attempt::WriteSecret(_) | Attempt::WriteCredential(_), _)
+                if self.fate() == Fate::Unknown =>
+            {
+                return Some("it may have been written: look before writing it again");
+            }
+            (Attempt::GiveBackById(_), Cause::Rejected { .. }) => {
+                return Some(
+                    "check SECRET_ID and SEGURA_POD_NAME: the vault knows nothing of the kind",
+                );
+            }
+            _ => {}
+        }
+        self.general_hint()
+    }
+
+    fn general_hint(&self) -> Option<&'static str> {
         Some(match &self.cause {
             Cause::Setting { .. } => return None,
             Cause::Unresolved(_) => "check the host in SEGURA_URL and the pod's DNS",
@@ -188,7 +226,7 @@ impl FetchError {
                 "fewer requests: raise SEGURA_RENEW_INTERVAL, or the limit"
             }
             Cause::TurnedAway { .. } | Cause::TokenRefused { .. } | Cause::NotAuthorized { .. } => {
-                "check SEGURA_URL and its path, and in the vault the authorization's resources, allowed IPs, referers (SEGURA_REFERER) and certificate (SEGURA_CLIENT_CERT_FILE)"
+                "check SEGURA_URL and its path, and in the vault the authorization's resources, allowed IPs (behind HTTPS_PROXY, the proxy's), referers (SEGURA_REFERER) and certificate (SEGURA_CLIENT_CERT_FILE)"
             }
             Cause::ClientRefused(_) => {
                 "check SEGURA_CLIENT_ID and SEGURA_CLIENT_SECRET against the authorization in the vault"
@@ -215,4 +253,24 @@ impl FetchError {
             Cause::NoSecrets => "link secrets to the authorization in the vault",
         })
     }
+}
+
+/// What to do about the vault's business errors (its page on creating credentials).
+fn by_code(code: u32) -> Option<&'static str> {
+    Some(match code {
+        1004 => "say the device's hostname in the document",
+        1005 => "say the device's ip in the document",
+        1011 => {
+            "hostname and ip must be those of a device that the vault has: correct them, or create the device"
+        }
+        1029 => {
+            "device_domain must name domains that the vault has, with commas and no blanks between them"
+        }
+        1042 => "say username in the document; \"\" lets the vault choose",
+        1046 => "jit_settings must name plugins that the vault has",
+        1047 => "jit_settings must name templates that the vault has",
+        1052 => "another device has this hostname: name the one that is meant",
+        1053 => "identifier may hold letters, digits, - and _ only",
+        _ => return None,
+    })
 }

@@ -55,6 +55,11 @@ impl<'a> Answer<'a> {
         (200..300).contains(&self.status)
     }
 
+    /// Whether it has no body.
+    pub fn is_empty(&self) -> bool {
+        self.body.trim_ascii().is_empty()
+    }
+
     /// The fields of an answer that nothing in it calls a failure.
     pub(super) fn success(&self) -> Result<Success<'a>, Cause> {
         let fields = self.fields();

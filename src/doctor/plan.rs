@@ -8,7 +8,7 @@ use crate::model::Bundle;
 use crate::obtain::{Asking, Renewed, again, unprovisioned};
 use crate::pass::{PublishError, Remarked, origin};
 use crate::render::render;
-use crate::settings::{Output, Source as Way};
+use crate::settings::Source as Way;
 use crate::state::Origin;
 use crate::store::{Plan, look, plan};
 use crate::vault::error::FetchError;
@@ -26,12 +26,7 @@ pub async fn planned(config: &Config) -> Result<Plan, Failure> {
     let origin = origin(config).map_err(|error| error.failure())?;
     let pod = config.pod.clone();
     let mut client = Client::new(&config.vault, pod).map_err(|error| error.failure())?;
-    let bundle = read(config, output, &origin, &mut client).await.map_err(|error| {
-        let provisions = config.wanted.source == Way::Provision && error.is_missing();
-        let hint = "what was never provisioned may not be listed: start the pod once, or check SEGURA_IDENTITY";
-        let failure = error.failure();
-        if provisions { failure.hint(Some(hint)) } else { failure }
-    })?;
+    let bundle = readable(config, &origin, &mut client).await?;
     let rendering =
         render(&bundle, &config.layout).map_err(|error| PublishError::Render(error).failure())?;
     let plan = plan(output, &rendering.files).map_err(|error| error.failure())?;
@@ -40,13 +35,27 @@ pub async fn planned(config: &Config) -> Result<Plan, Failure> {
     Ok(plan)
 }
 
+/// What can be read without provisioning anything: all of it, or a failure.
+pub async fn readable(
+    config: &Config,
+    origin: &Origin,
+    source: &mut impl Source,
+) -> Result<Bundle, Failure> {
+    read(config, origin, source).await.map_err(|error| {
+        let provisions = config.wanted.source == Way::Provision && error.is_missing();
+        let hint = "what was never provisioned may not be listed: start the pod once, or check SEGURA_IDENTITY";
+        let failure = error.failure();
+        if provisions { failure.hint(Some(hint)) } else { failure }
+    })
+}
+
 async fn read(
     config: &Config,
-    output: &Output,
     origin: &Origin,
     source: &mut impl Source,
 ) -> Result<Bundle, FetchError> {
-    let state = look::look(&output.dir).ok().and_then(|look| look.state);
+    let state =
+        config.output_dir().and_then(|dir| look::look(dir).ok().filter(|seen| seen.whole)?.state);
     let ours = state.filter(|state| !state.given_back && state.origin.difference(origin).is_none());
     let Some(state) = ours else {
         return unprovisioned(source, &config.wanted).await;

@@ -1,0 +1,114 @@
+//! What is sent for a PAM credential, and what is wrong with one.
+
+use serde_json::json;
+
+use super::super::{About, Reference, requests};
+use super::*;
+
+fn resolve(reference: &Reference) -> Result<Secret<String>, String> {
+    match reference {
+        Reference::Env(_) => Ok(Secret::new("canary".to_owned())),
+        Reference::File(_) => Err("the file can't be read".to_owned()),
+    }
+}
+
+fn read(text: &str) -> Result<Request, Flawed> {
+    requests(text, About::Credentials, &resolve).unwrap().remove(0)
+}
+
+fn sent(document: &Value) -> Value {
+    serde_json::from_slice(read(&document.to_string()).unwrap().body.expose()).unwrap()
+}
+
+fn told(document: &Value) -> Vec<String> {
+    let flawed = read(&document.to_string()).unwrap_err();
+    flawed.problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_credential_is_sent_as_it_is_written() {
+    let documents = [
+        json!({ "identifier": "", "username": "", "hostname": "w2016", "ip": "10.66.33.15", "content": "p", "tags": "social" }),
+        json!({ "username": "u", "hostname": "h", "ip": "i", "parent_password": 7, "notes": "n",
+            "session_settings": { "SSH": true, "SQL Server": true, "X11 Forward": false, "use_own_credential_to_connect": true,
+                "macros": [{ "remote_app": "MySQL", "connectivity": "SSH" }] } }),
+        json!({ "username": "u", "hostname": "h", "ip": "i", "additional_settings": { "criticality": "High", "notes": "n" } }),
+        json!({ "username": "u", "hostname": "h", "ip": "i", "additional_settings": [{ "criticality": "low",
+            "additional_authentication_fields": [{ "name": "n", "short_name": "s", "value": "v" }] }] }),
+        json!({ "username": "u", "hostname": "h", "ip": "i", "jit_settings": { "jit": false } }),
+    ];
+    for document in documents {
+        assert_eq!(sent(&document), document);
+    }
+    let spelled =
+        json!({ "Username": "u", "HOSTNAME": "h", "Ip": "i", "content": { "from_env": "P" } });
+    let expected = json!({ "username": "u", "hostname": "h", "ip": "i", "content": "canary" });
+    assert_eq!(sent(&spelled), expected);
+    let request = read(&spelled.to_string()).unwrap();
+    assert_eq!((request.name.as_str(), request.unspeakable.len()), ("u@h", 1));
+}
+
+#[test]
+fn what_is_missing_is_told_with_the_vaults_own_number() {
+    assert_eq!(
+        told(&json!({ "ip": "" })),
+        [
+            "username: is missing; \"\" lets the vault choose (error 1042)",
+            "hostname: is missing (error 1004)",
+            "ip: is missing (error 1005)",
+        ]
+    );
+    // What is there already may say how it connects.
+    let update = json!({ "identifier": "x", "username": "u", "hostname": "h", "ip": "i",
+        "parent_password": "7", "session_settings": {},
+        "execution_settings": { "automatic_change": true },
+        "jit_settings": { "jit": true, "authentication_ip": true } });
+    assert_eq!(sent(&update)["parent_password"], 7);
+    let problems = told(&json!({ "username": "u", "hostname": "h", "ip": "i",
+        "execution_settings": { "automatic_change": true, "authentication_ip": "" },
+        "session_settings": { "use_own_credential_to_connect": false, "authentication_hostname": "x" },
+        "jit_settings": { "jit": true, "use_own_credential_to_connect": true,
+            "credential_creation_and_deletion": true, "credential_creation_plugin": "SSH" },
+    }));
+    let needs = "is missing, which use_own_credential_to_connect: false needs";
+    let jit = "is missing, which credential_creation_and_deletion needs";
+    assert_eq!(
+        problems,
+        [
+            format!("execution_settings.authentication_credential: {needs}"),
+            format!("execution_settings.authentication_hostname: {needs}"),
+            format!("execution_settings.authentication_ip: {needs}"),
+            format!("session_settings.authentication_credential: {needs}"),
+            format!("session_settings.authentication_ip: {needs}"),
+            format!("jit_settings.credential_creation_template: {jit}"),
+            format!("jit_settings.credential_deletion_plugin: {jit}"),
+            format!("jit_settings.credential_deletion_template: {jit}"),
+        ]
+    );
+}
+
+#[test]
+fn what_is_of_another_kind_is_told_by_path_and_not_quoted() {
+    let problems = told(&json!({ "username": "u", "hostname": "h", "ip": "i", "content": 5,
+        "device_domain": "a.example, b.example", "parent_password": "canary", "pasword": "canary",
+        "session_settings": { "SSH": "canary", "macros": { "remote_app": "x" },
+            "use_own_credential_to_connect": true },
+        "additional_settings": [{ "criticality": "canary", "secret_key": { "from_file": "no" } }],
+        "jit_settings": "canary",
+    }));
+    for expected in [
+        "content: must be a text: put it in quotes",
+        "device_domain: must have no blanks after its commas (error 1029)",
+        "parent_password: must be a whole number",
+        "pasword: is not one of identifier, username,",
+        "session_settings.SSH: must be true or false",
+        "session_settings.macros: must be a list",
+        "additional_settings.0.criticality: must be one of low, medium, high",
+        "additional_settings.0.secret_key: the file can't be read",
+        "jit_settings: must be an object",
+    ] {
+        assert!(problems.iter().any(|p| p.starts_with(expected)), "{expected} in {problems:#?}");
+    }
+    assert_eq!(problems.len(), 9, "{problems:#?}");
+    assert!(!format!("{problems:?}").contains("canary"));
+}

@@ -1,0 +1,223 @@
+//! What is sent for a secret, and what is wrong with one.
+
+use super::super::{About, Reference, requests};
+use super::*;
+
+fn resolve(reference: &Reference) -> Result<Secret<String>, String> {
+    match reference {
+        Reference::Env(name) if name == "DB_PASSWORD" => Ok(Secret::new("canary-env".to_owned())),
+        Reference::File(path) if path == "key.pem" => Ok(Secret::new("canary-file\n".to_owned())),
+        Reference::Env(_) => Err("the variable is not set".to_owned()),
+        Reference::File(_) => Err("the file can't be read".to_owned()),
+    }
+}
+
+fn read(text: &str) -> Result<Request, Flawed> {
+    requests(text, About::Secrets, &resolve).unwrap().remove(0)
+}
+
+/// What is sent, its data unpacked.
+fn sent(text: &str) -> (Value, Value) {
+    let request = read(text).unwrap();
+    let mut body: Value = serde_json::from_slice(request.body.expose()).unwrap();
+    let data = body.as_object_mut().unwrap().remove("data").unwrap();
+    let data = STANDARD.decode(data.as_str().unwrap()).unwrap();
+    (body, serde_json::from_slice(&data).unwrap())
+}
+
+fn told(text: &str) -> Vec<String> {
+    read(text).unwrap_err().problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_flat_object_is_sent_as_packed_json_and_what_is_off_is_said() {
+    let (body, data) = sent(
+        r#"{"identity": "secret-postman", "name": "secret-postman", "engine": "Generic", "expiration_date": "",
+            "description": "secret created by postman", "data": {"hostname": "h", "ip": ""}}"#,
+    );
+    let expected = json!({
+        "identity": "secret-postman", "name": "secret-postman", "engine": "Generic",
+        "expiration_date": "", "description": "secret created by postman",
+        "renew_cloud_time": [], "renew_credential_time": [], "renew_ephemeral_credential_time": [],
+    });
+    assert_eq!(body, expected);
+    assert_eq!(data, json!({ "hostname": "h", "ip": "" }));
+    let (body, _) = sent(
+        "Identity: a\nRenew_Cloud_Time: 10\nrenew_credential_time: off\nrenew_ephemeral_credential_time: false\nDate: {k: v}\n",
+    );
+    let expected = json!({
+        "identity": "a",
+        "renew_cloud_time": 10, "renew_credential_time": [], "renew_ephemeral_credential_time": [],
+    });
+    assert_eq!(body, expected);
+}
+
+#[test]
+fn values_by_kind_are_sent_as_the_vault_documents_them() {
+    let data = json!({
+        "access_keys": [{ "access_key": { "type": "aws", "fields": {
+            "access_key_id": "A", "access_key_id_label": "AWS_ACCESS_KEY_ID",
+            "secret_access_key": "S", "secret_access_key_label": "AWS_SECRET_ACCESS_KEY",
+        } } }, { "access_key": { "type": "gcp", "fields": { "private_key": "P" } } }],
+        "credentials": [{ "credential": { "fields": {
+            "user": "u", "user_label": "USERNAME", "host": "h", "password": "p",
+            "additional_information": "i", "additional_information_label": "CONNECTION",
+        } } }],
+        "key_value": { "fields": { "K": "V" } },
+    });
+    let document = json!({ "identity": "a", "data": data });
+    let request = read(&document.to_string()).unwrap();
+    let keys = [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "CONNECTION",
+        "K",
+        "USERNAME",
+        "host",
+        "password",
+        "private_key",
+    ];
+    assert_eq!(
+        (request.name.as_str(), request.keys.as_slice()),
+        ("a", &keys.map(str::to_owned)[..])
+    );
+    assert_eq!(sent(&document.to_string()).1, data);
+}
+
+#[test]
+fn a_key_may_have_the_name_of_a_kind() {
+    assert_eq!(sent("{identity: a, data: {credentials: x}}").1, json!({ "credentials": "x" }));
+    let document = "{identity: a, data: {credentials: {from_env: DB_PASSWORD}}}";
+    assert_eq!(sent(document).1, json!({ "credentials": "canary-env" }));
+}
+
+#[test]
+fn references_stand_for_texts_and_nobody_may_read_these() {
+    let text = "identity: a\ndata:\n  password: {from_env: DB_PASSWORD}\n  key: {from_file: key.pem}\n  plain: canary-plain\n";
+    assert_eq!(
+        sent(text).1,
+        json!({ "password": "canary-env", "key": "canary-file\n", "plain": "canary-plain" })
+    );
+    let request = read(text).unwrap();
+    let unspeakable: Vec<&str> = request.unspeakable.iter().map(|s| s.expose().as_str()).collect();
+    assert_eq!(unspeakable[..3], ["canary-env", "canary-file\n", "canary-plain"]);
+    let packed = request.unspeakable.last().unwrap().expose();
+    assert!(STANDARD.decode(packed).is_ok(), "the whole of it, as it is sent");
+    assert!(!format!("{request:?}").contains("canary"));
+    let text = "{identity: a, data: {a: {from_env: NO}, b: {from_file: no}, c: {from_env: DB_PASSWORD, x: y}}}";
+    assert_eq!(
+        told(text),
+        [
+            "data.a: the variable is not set",
+            "data.b: the file can't be read",
+            "data.c: must be a text, or {\"from_env\": NAME} or {\"from_file\": PATH}",
+        ]
+    );
+}
+
+#[test]
+fn all_that_is_wrong_is_told_by_path_and_no_value_is_quoted() {
+    let text = r#"
+name: x
+Name: y
+idenity: canary
+engine: 5
+expiration_date: canary
+renew_cloud_time: 9
+renew_credential_time: "canary"
+renew_ephemeral_credential_time: [canary]
+data:
+  credentials:
+    - credential: {fields: {usr: canary, password: 12345678, host_label: H}}
+    - fields: {}
+  access_keys: {access_key: canary}
+  key_value: {fields: {"": canary, k: null, k: canary}}
+  files: canary
+"#;
+    let problems = told(text);
+    for expected in [
+        "Name: stands twice",
+        "idenity: is not one of identity, name,",
+        "engine: must be a text: put it in quotes",
+        "expiration_date: must be a date such as 2026-12-31 23:59:59, or \"\" for never",
+        "renew_cloud_time: must be off, or whole minutes, 10 or more",
+        "renew_credential_time: must be off",
+        "renew_ephemeral_credential_time: must be off",
+        "data.credentials.0.credential.fields.usr: is not one of user, host, password,",
+        "data.credentials.0.credential.fields.password: must be a text: put it in quotes",
+        "data.credentials.0.credential.fields.host_label: labels host, which is not there",
+        "data.credentials.1.fields: is not credential",
+        "data.credentials.1.credential: is missing",
+        "data.access_keys: must be a list",
+        "data.key_value.fields.k: stands twice",
+        "data.key_value.fields.k: is null: leave it out, or say \"\"",
+        "data.key_value.fields.: its name is empty",
+        "data.files: is not one of access_keys, credentials, key_value",
+        "identity: is missing",
+    ] {
+        assert!(problems.iter().any(|p| p.starts_with(expected)), "{expected} in {problems:#?}");
+    }
+    assert!(!format!("{problems:?}").contains("canary"), "{problems:#?}");
+    assert_eq!(told("[1, 2]"), ["the document: must be an object"; 1]);
+    assert_eq!(told("{identity: ../x, data: {}}").len(), 2);
+}
+
+#[test]
+fn what_a_slip_makes_a_name_of_is_not_shown() {
+    for text in [
+        "{identity: a, data: {user: app, password:canary}}",
+        "{\"identity\": \"a\", \"data\": {\n// canary\n\"password\": \"x\"}}",
+        "{identity: a, data: {k: v}, \"canary\\n\": x}",
+    ] {
+        let told = match requests(text, About::Secrets, &resolve) {
+            Ok(mut read) => format!("{:?}", read.remove(0).unwrap_err().problems),
+            Err(unreadable) => unreadable.to_string(),
+        };
+        assert!(!told.contains("canary"), "{told}");
+    }
+}
+
+#[test]
+fn what_would_store_nothing_is_refused() {
+    for data in [
+        "{}",
+        "{access_keys: []}",
+        "{key_value: {fields: {}}}",
+        "{credentials: []}",
+        "{from_env: DB_PASSWORD}",
+        "{key_value: {fields: {from_env: DB_PASSWORD}}}",
+        "{access_keys: [{access_key: {type: '', fields: {k: v}}}]}",
+    ] {
+        assert!(!told(&format!("{{identity: a, data: {data}}}")).is_empty(), "{data}");
+    }
+}
+
+#[test]
+fn periods_are_read_as_the_vault_spells_them() {
+    for (spelled, expected) in [
+        ("0", json!([])),
+        ("''", json!([])),
+        ("[]", json!([])),
+        ("~", json!([])),
+        ("Off", json!([])),
+        ("'60'", json!(60)),
+        ("60", json!(60)),
+    ] {
+        let (body, _) =
+            sent(&format!("{{identity: a, renew_cloud_time: {spelled}, data: {{k: v}}}}"));
+        assert_eq!(body["renew_cloud_time"], expected, "{spelled}");
+    }
+}
+
+#[test]
+fn dates_are_those_that_the_vault_knows() {
+    for date in
+        ["2026-12-31", "2026-12-31 23:59:59", "2026-12-31T23:59:59Z", "2026-12-31 23:59", ""]
+    {
+        sent(&format!("{{identity: a, expiration_date: '{date}', data: {{k: v}}}}"));
+    }
+    for date in ["2026-13-01", "31/12/2026", "tomorrow", "2026-12-31 25:00:00", "2026-1-1"] {
+        let problems = told(&format!("{{identity: a, expiration_date: '{date}', data: {{k: v}}}}"));
+        assert!(problems[0].starts_with("expiration_date: must be"), "{date}");
+    }
+}

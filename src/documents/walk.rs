@@ -1,0 +1,223 @@
+//! Going through a document by what it may hold, and noting all that is wrong with it by its path.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::text::Node;
+use super::{Problem, Reference, Resolve};
+use crate::secret::Secret;
+
+/// What a field may be.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    /// A text, or a reference to one.
+    Text,
+    /// The same; nobody may read it.
+    Secret,
+    /// A text of any lines.
+    Lines,
+    /// A text, for which one table of the vault's says boolean.
+    TextOrFlag,
+    /// One of these, in any case of letters; it is sent as it is written.
+    Choice(&'static [&'static str]),
+    /// `true` or `false`.
+    Flag,
+    /// A whole number, not negative.
+    Number,
+    /// Fields of its own.
+    Object(&'static [Field]),
+    /// A list of objects.
+    List(&'static [Field]),
+    /// One object, or a list of them: the vault's own pages say both.
+    Either(&'static [Field]),
+}
+
+/// A field that an object may have. Names are the vault's; they are taken in any case of letters.
+#[derive(Clone, Copy)]
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+}
+
+/// One field of what is to be sent.
+pub(super) const fn field(name: &'static str, kind: Kind) -> Field {
+    Field { name, kind }
+}
+
+/// Notes what is wrong, and goes on.
+pub(super) struct Walk<'a> {
+    pub(super) resolve: &'a Resolve<'a>,
+    pub(super) problems: Vec<Problem>,
+    /// Every secret text: should the vault repeat one, it must not be shown.
+    pub(super) unspeakable: Vec<Secret<String>>,
+}
+
+/// The path of the member `name` of what `path` leads to. What is not plainly a name may be a value
+/// that a slip has made one of, and is not shown.
+pub(super) fn join(path: &str, name: impl std::fmt::Display) -> String {
+    let name = name.to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "_-. /".contains(c);
+    let name = if name.len() <= 64 && name.chars().all(is_plain) { &name } else { "?" };
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(resolve: &'a Resolve<'a>) -> Self {
+        Self { resolve, problems: Vec::new(), unspeakable: Vec::new() }
+    }
+
+    pub(super) fn problem(&mut self, path: &str, what: impl Into<String>) {
+        let path = if path.is_empty() { "the document" } else { path };
+        self.problems.push(Problem { path: path.to_owned(), what: what.into() });
+    }
+
+    /// The members of a map, each name once.
+    pub(super) fn map(&mut self, path: &str, node: Node) -> Option<Vec<(String, Node)>> {
+        let members = self.members(path, node)?;
+        let mut seen = BTreeSet::new();
+        for (name, _) in &members {
+            if !seen.insert(name) {
+                self.problem(&join(path, name), "stands twice");
+            }
+        }
+        Some(members)
+    }
+
+    /// The members of a map, whose names are the caller's to look at.
+    pub(super) fn members(&mut self, path: &str, node: Node) -> Option<Vec<(String, Node)>> {
+        match node {
+            Node::Map(members) if !is_reference(&members) => return Some(members),
+            Node::Map(_) => {
+                self.problem(path, "must be an object, which no reference can stand for")
+            }
+            Node::Null | Node::Flag(_) | Node::Number(_) | Node::Text(_) | Node::List(_) => {
+                self.problem(path, "must be an object");
+            }
+        }
+        None
+    }
+
+    pub(super) fn list(&mut self, path: &str, node: Node) -> Option<Vec<Node>> {
+        if let Node::List(members) = node {
+            return Some(members);
+        }
+        self.problem(path, "must be a list");
+        None
+    }
+
+    /// A text: as it stands, of a variable, or of a file.
+    pub(super) fn text(&mut self, path: &str, node: Node) -> Option<Secret<String>> {
+        let text = match node {
+            Node::Text(text) => Ok(text),
+            Node::Map(members) => {
+                match reference(members) {
+                    Some(reference) => (self.resolve)(&reference),
+                    None => Err("must be a text, or {\"from_env\": NAME} or {\"from_file\": PATH}"
+                        .to_owned()),
+                }
+            }
+            Node::Null => Err("is null: leave it out, or say \"\"".to_owned()),
+            Node::Number(_) | Node::Flag(_) => Err("must be a text: put it in quotes".to_owned()),
+            Node::List(_) => Err("must be a text".to_owned()),
+        };
+        text.map_err(|what| self.problem(path, what)).ok()
+    }
+
+    /// The same, of which nobody may read anything.
+    pub(super) fn secret(&mut self, path: &str, node: Node) -> Option<Value> {
+        let text = self.text(path, node)?;
+        let value = Value::String(text.expose().clone());
+        self.unspeakable.push(text);
+        Some(value)
+    }
+
+    /// An object of the fields that it may have.
+    pub(super) fn object(
+        &mut self,
+        path: &str,
+        node: Node,
+        fields: &[Field],
+    ) -> Option<Map<String, Value>> {
+        let mut object = Map::new();
+        for (name, node) in self.members(path, node)? {
+            let path = join(path, &name);
+            let Some(field) = fields.iter().find(|field| field.name.eq_ignore_ascii_case(&name))
+            else {
+                let known: Vec<&str> = fields.iter().map(|field| field.name).collect();
+                self.problem(&path, format!("is not one of {}", known.join(", ")));
+                continue;
+            };
+            if object.contains_key(field.name) {
+                self.problem(&path, "stands twice");
+            }
+            // What is wrong with a value is known, so it is not missing.
+            let value = self.value(&path, node, field.kind).unwrap_or_default();
+            object.insert(field.name.to_owned(), value);
+        }
+        Some(object)
+    }
+
+    fn value(&mut self, path: &str, node: Node, kind: Kind) -> Option<Value> {
+        match (kind, node) {
+            (Kind::TextOrFlag, Node::Flag(flag)) => Some(Value::Bool(flag)),
+            (Kind::Text | Kind::TextOrFlag, node) => {
+                let text = self.text(path, node)?;
+                if text.expose().chars().any(char::is_control) {
+                    self.problem(path, "holds a line break or another control character");
+                }
+                Some(Value::from(text.expose().as_str()))
+            }
+            (Kind::Lines, node) => Some(Value::from(self.text(path, node)?.expose().as_str())),
+            (Kind::Secret, node) => self.secret(path, node),
+            (Kind::Choice(words), node) => {
+                let text = self.text(path, node)?;
+                if !words.iter().any(|word| word.eq_ignore_ascii_case(text.expose())) {
+                    self.problem(path, format!("must be one of {}", words.join(", ")));
+                }
+                Some(Value::from(text.expose().as_str()))
+            }
+            (Kind::Flag, Node::Flag(flag)) => Some(Value::Bool(flag)),
+            (Kind::Flag, _) => {
+                self.problem(path, "must be true or false");
+                None
+            }
+            (Kind::Number, Node::Number(number)) if number.parse::<u64>().is_ok() => {
+                number.parse::<u64>().ok().map(Value::from)
+            }
+            // The vault itself shows ids as texts.
+            (Kind::Number, Node::Text(number)) if number.expose().parse::<u64>().is_ok() => {
+                number.expose().parse::<u64>().ok().map(Value::from)
+            }
+            (Kind::Number, _) => {
+                self.problem(path, "must be a whole number");
+                None
+            }
+            (Kind::Object(fields), node) => self.object(path, node, fields).map(Value::Object),
+            (Kind::Either(fields), node @ Node::Map(_)) => {
+                self.object(path, node, fields).map(Value::Object)
+            }
+            (Kind::List(fields) | Kind::Either(fields), node) => {
+                let members = self.list(path, node)?.into_iter().enumerate();
+                let objects = members.map(|(at, node)| self.object(&join(path, at), node, fields));
+                Some(Value::Array(objects.flatten().map(Value::Object).collect()))
+            }
+        }
+    }
+}
+
+/// Whether a map is a reference.
+pub(super) fn is_reference(members: &[(String, Node)]) -> bool {
+    matches!(members, [(name, Node::Text(_))] if name == "from_env" || name == "from_file")
+}
+
+/// `{"from_env": NAME}` or `{"from_file": PATH}`, and nothing besides.
+fn reference(mut members: Vec<(String, Node)>) -> Option<Reference> {
+    let (name, node) = members.pop().filter(|_| members.is_empty())?;
+    let Node::Text(text) = node else { return None };
+    match name.as_str() {
+        "from_env" => Some(Reference::Env(text.expose().clone())),
+        "from_file" => Some(Reference::File(text.expose().clone())),
+        _ => None,
+    }
+}
