@@ -1,0 +1,69 @@
+//! Values that arrive encrypted: opened with the authorization's key, or told by key.
+
+use std::fs;
+
+use rsa::RsaPrivateKey;
+use rsa::pkcs8::{EncodePrivateKey, LineEnding};
+use rsa::rand_core::OsRng;
+use serde_json::json;
+
+use crate::{
+    dev_vault::{Encryption, Options},
+    harness::{SEED, Scene},
+};
+
+fn encrypted() -> Scene {
+    let mut scene =
+        Scene::with(Options { encryption: Encryption::Generated, ..Options::default() });
+    scene
+        .vault
+        .set_data(SEED, json!({ "username": "ada", "password": "it's \u{1f511}", "n": "1" }));
+    scene.set("SEGURA_SOURCE", "application");
+    scene
+}
+
+#[test]
+fn values_are_opened_with_the_key_and_plain_ones_pass() {
+    let mut scene = encrypted();
+    let key = scene.vault.private_key_file().display().to_string();
+    scene.set("SEGURA_PRIVATE_KEY_FILE", &key).init().ended(0);
+    assert_eq!(scene.read(&format!("{SEED}/password")), "it's \u{1f511}");
+    assert_eq!(scene.read(&format!("{SEED}/username")), "ada");
+    assert_eq!(scene.read(&format!("{SEED}/n")), "1");
+}
+
+#[test]
+fn without_the_key_they_are_published_as_they_are_and_told() {
+    let mut scene = encrypted();
+    let run = scene.unset("SEGURA_PRIVATE_KEY_FILE").init();
+    run.ended(0);
+    assert_ne!(scene.read(&format!("{SEED}/password")), "it's \u{1f511}");
+    assert!(run.stderr.contains("set SEGURA_PRIVATE_KEY_FILE"), "{}", run.stderr);
+}
+
+#[test]
+fn a_value_that_was_too_long_for_the_vault_is_an_error_by_key() {
+    let mut scene = encrypted();
+    let key = scene.vault.private_key_file().display().to_string();
+    scene.vault.set_data(SEED, json!({ "username": "ada", "password": "x".repeat(300) }));
+    let run = scene.set("SEGURA_PRIVATE_KEY_FILE", &key).init();
+    run.ended(76);
+    assert!(run.error().contains("password"), "{}", run.stderr);
+    assert!(run.hint().is_some_and(|hint| hint.contains("too long")), "{}", run.stderr);
+    assert!(scene.published().is_empty());
+}
+
+#[test]
+fn a_key_of_another_authorization_is_told() {
+    let mut scene = encrypted();
+    let other = RsaPrivateKey::new(&mut OsRng, 2048).unwrap().to_pkcs8_pem(LineEnding::LF);
+    let path = scene.vault.dir().join("other.pem");
+    fs::write(&path, other.unwrap()).unwrap();
+    let run = scene.set("SEGURA_PRIVATE_KEY_FILE", &path.display().to_string()).init();
+    run.ended(76);
+    assert!(
+        run.hint().is_some_and(|hint| hint.contains("SEGURA_PRIVATE_KEY_FILE")),
+        "{}",
+        run.stderr
+    );
+}

@@ -1,0 +1,252 @@
+//! What people do from the command line: documents to the vault, secrets shown, secrets given back,
+//! and a walk along the whole path.
+
+mod doctor;
+mod given_back;
+
+use std::fs;
+use std::io::Write;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::{
+    dev_vault::{Effect, Fault},
+    harness::{Run, SEED, Scene},
+};
+
+const CANARY: &str = "cAnArY-vAlUe+4f1d";
+
+/// Runs the agent to its end; no value is ever shown on stderr.
+fn run(scene: &Scene, args: &[&str]) -> Run {
+    let run = Run::of(scene.agent(args).output().expect("the agent runs"));
+    assert!(!run.stderr.contains(CANARY), "{}", run.stderr);
+    run
+}
+
+/// A file beside the vault's own.
+fn file(scene: &Scene, name: &str, text: &str) -> String {
+    let path = scene.vault.dir().join(name);
+    fs::write(&path, text).expect("the vault's directory is ours");
+    path.display().to_string()
+}
+
+#[test]
+fn each_document_has_its_line_and_the_worst_decides() {
+    let scene = Scene::new();
+    let path = file(
+        &scene,
+        "all.yaml",
+        &format!(
+            "identity: one\ndata: {{k: {CANARY}}}\n---\nidentity: two\ndata: {{k: 5}}\nnmae: x\n---\nidentity: three\ndata: {{k: v, l: v}}\n"
+        ),
+    );
+    let run = run(&scene, &["secret", "put", &path]);
+    assert_eq!(run.code, Some(78), "{}", run.stderr);
+    let lines: Vec<&str> = run.stdout.lines().collect();
+    assert!(
+        lines[0].starts_with("written  one  id=") && lines[0].ends_with("  keys=k"),
+        "{lines:?}"
+    );
+    assert_eq!(lines[1], "failed   two");
+    assert!(
+        lines[2].starts_with("written  three  id=") && lines[2].ends_with("  keys=k,l"),
+        "{lines:?}"
+    );
+    for told in
+        ["the document of two is invalid", "  data.k: must be a text", "  nmae: is not one of"]
+    {
+        assert!(run.stderr.contains(told), "{told}: {}", run.stderr);
+    }
+    assert_eq!(scene.count("POST /iso/sctm/secret"), 2);
+    assert!(scene.vault.version("three").is_some() && scene.vault.version("two").is_none());
+}
+
+#[test]
+fn a_dry_run_needs_no_vault() {
+    let mut scene = Scene::new();
+    let document = json!([{ "identity": "a", "data": { "k": { "from_env": "DB_PASSWORD" } } }]);
+    let path = file(&scene, "a.json", &document.to_string());
+    for variable in ["SEGURA_URL", "SEGURA_CLIENT_ID", "SEGURA_CLIENT_SECRET", "SEGURA_CA_FILE"] {
+        scene.unset(variable);
+    }
+    let failed = run(&scene, &["secret", "put", &path, "--dry-run"]);
+    assert_eq!((failed.code, &*failed.stdout), (Some(78), "failed   a\n"));
+    assert!(failed.stderr.contains("data.k: the variable DB_PASSWORD is not set"));
+    scene.set("DB_PASSWORD", CANARY);
+    let run = run(&scene, &["secret", "put", &path, "--dry-run"]);
+    assert_eq!((run.code, &*run.stdout), (Some(0), "valid    a  keys=k\n"), "{}", run.stderr);
+    assert!(scene.asked().is_empty());
+}
+
+#[test]
+fn a_document_may_come_from_stdin_and_its_values_from_elsewhere() {
+    let mut scene = Scene::new();
+    scene.set("DB_PASSWORD", CANARY);
+    let key = file(&scene, "key.pem", "line one\nline two\n");
+    let document = format!(
+        "identity: cart/db\ndata:\n  password: {{from_env: DB_PASSWORD}}\n  key: {{from_file: {key}}}\n"
+    );
+    let mut child = scene.agent(&["secret", "put", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(document.as_bytes()).unwrap();
+    let put = Run::of(child.wait_with_output().unwrap());
+    assert_eq!(put.code, Some(0), "{}", put.stderr);
+    assert!(
+        put.stdout.starts_with("written  cart/db  ") && put.stdout.ends_with("keys=key,password\n")
+    );
+    let shown = run(&scene, &["secret", "get", "cart/db", "--output", "json", "--show-values"]);
+    let shown: Value = serde_json::from_str(&shown.stdout).expect("JSON");
+    assert_eq!(shown["data"], json!([{ "key": "line one\nline two\n", "password": CANARY }]));
+    // Without being asked for, no value is shown.
+    for args in [
+        &["secret", "get", "cart/db"][..],
+        &["secret", "list"],
+        &["secret", "list", "--output", "json"],
+    ] {
+        let run = run(&scene, args);
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        assert!(
+            run.stdout.contains("cart/db") && run.stdout.contains("password"),
+            "{}",
+            run.stdout
+        );
+        assert!(!run.stdout.contains(CANARY) && !run.stdout.contains("line one"), "{}", run.stdout);
+    }
+}
+
+#[test]
+fn what_the_vault_repeats_of_a_value_is_not_shown() {
+    let scene = Scene::new();
+    let path = file(&scene, "a.yaml", &format!("identity: a\ndata: {{k: {CANARY}}}\n"));
+    let body = json!({ "response": { "status": 400, "error": true, "error_code": 1,
+        "message": format!("the value {CANARY} is not allowed") } });
+    scene.vault.fault(Fault::answer("sctm/secret", 400, &body.to_string()));
+    let run = run(&scene, &["secret", "put", &path]);
+    assert_eq!((run.code, &*run.stdout), (Some(78), "failed   a\n"), "{}", run.stderr);
+    assert!(run.error().contains("cannot write the secret a: "), "{}", run.stderr);
+    assert!(run.error().contains("the value [redacted] is not allowed"), "{}", run.stderr);
+}
+
+#[test]
+fn what_the_vault_repeats_packed_or_in_part_is_not_shown() {
+    let scene = Scene::new();
+    let document =
+        format!("identity: a\ndata: {{a: {CANARY}, b: {CANARY}-longer, c: {{from_file: c}}}}\n");
+    file(&scene, "c", &format!("x{CANARY}\n"));
+    let path = file(&scene, "a.yaml", &document);
+    let sent = run(&scene, &["secret", "put", &path]);
+    assert_eq!(sent.code, Some(0), "{}", sent.stderr);
+    let requests = scene.vault.requests();
+    let body: Value =
+        requests.iter().rev().find_map(|r| serde_json::from_str(&r.body).ok()).unwrap();
+    let packed = body["data"].as_str().unwrap().to_owned();
+    for repeated in [
+        format!("Invalid base64: {packed}"),
+        format!("no {CANARY}-longer"),
+        format!("no x{CANARY}"),
+    ] {
+        scene.vault.clear_faults();
+        let body = json!({ "response": { "status": 400, "error": true, "message": repeated } });
+        scene.vault.fault(Fault::answer("sctm/secret", 400, &body.to_string()));
+        let run = run(&scene, &["secret", "put", &path]);
+        assert!(run.error().contains("[redacted]"), "{}", run.stderr);
+        assert!(
+            !run.stderr.contains(&packed[..40]) && !run.stderr.contains("-longer"),
+            "{}",
+            run.stderr
+        );
+    }
+}
+
+#[test]
+fn a_page_that_is_not_the_vaults_is_no_success() {
+    let scene = Scene::new();
+    scene.init().ended(0);
+    let path = file(&scene, "a.yaml", "identity: a\ndata: {k: v}\n");
+    for (route, args) in
+        [("sctm/secret", &["secret", "put", &path][..]), ("deprovision", &["deprovision"])]
+    {
+        scene.vault.fault(Fault::body(route, "<html>please log in</html>"));
+        let run = run(&scene, args);
+        assert_eq!(run.code, Some(76), "{}{}", run.stdout, run.stderr);
+        assert!(run.stdout.starts_with("failed"), "{}", run.stdout);
+    }
+    assert_eq!(scene.vault.provisioned(SEED).len(), 1);
+}
+
+#[test]
+fn a_name_forges_no_line_and_every_mistake_is_told() {
+    let scene = Scene::new();
+    let mut document = String::from("identity: \"a\\nwritten  b  id=1\"\ndata: {k: v}\n");
+    for n in 0..200 {
+        document += &format!("wrong_{n}: x\n");
+    }
+    let run = run(&scene, &["secret", "put", &file(&scene, "a.yaml", &document)]);
+    assert_eq!((run.code, run.stdout.lines().count()), (Some(78), 1), "{}", run.stdout);
+    assert!(run.stderr.contains("wrong_199: "), "{} bytes", run.stderr.len());
+}
+
+#[test]
+fn a_write_without_an_answer_is_not_repeated_and_says_so() {
+    let mut scene = Scene::new();
+    scene.set("SEGURA_PROVISION_TIMEOUT", "300ms");
+    let path = file(&scene, "a.yaml", "identity: a\ndata: {k: v}\n");
+    scene.vault.fault(Fault::new("sctm/secret", Effect::Hang).after());
+    let run = run(&scene, &["secret", "put", &path]);
+    assert_eq!(run.code, Some(69), "{}", run.stderr);
+    assert!(
+        run.hint().is_some_and(|hint| hint.contains("may have been written")),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(scene.count("POST /iso/sctm/secret"), 1);
+}
+
+#[test]
+fn what_can_not_be_read_is_told_by_place() {
+    let scene = Scene::new();
+    for (text, told) in [
+        ("identity: [a\nb: c", "is not YAML"),
+        ("{\"identity\": \"a", "is not JSON"),
+        ("", "it holds no document"),
+        ("a: &x 1\nb: *x", "has an alias"),
+    ] {
+        let path = file(&scene, "broken", text);
+        let run = run(&scene, &["secret", "put", &path]);
+        run.ended(78);
+        assert!(run.error().contains(&path) && run.error().contains(told), "{}", run.stderr);
+    }
+    let run = run(&scene, &["secret", "put", "/nowhere/at/all"]);
+    run.ended(78);
+    assert!(run.error().contains("cannot read /nowhere/at/all: No such file"), "{}", run.stderr);
+    assert!(scene.asked().is_empty());
+}
+
+#[test]
+fn a_secret_that_is_not_there_is_told_and_wrong_use_is_64() {
+    let scene = Scene::new();
+    let missing = run(&scene, &["secret", "get", "nobody"]);
+    assert!(matches!(missing.code, Some(77 | 78)), "{}", missing.stderr);
+    assert!(missing.error().contains("nobody") && missing.stdout.is_empty(), "{}", missing.stderr);
+    for args in [
+        &["secret"][..],
+        &["secret", "put"],
+        &["credential", "get"],
+        &["secret", "get", "../x"],
+        &["secret", "list", "--output", "xml"],
+    ] {
+        run(&scene, args).ended(64);
+    }
+    let help = run(&scene, &["secret", "put", "--help"]);
+    assert!(help.stdout.contains("SEGURA_URL") && !help.stdout.contains("SEGURA_OUTPUT_DIR"));
+}
+
+#[test]
+fn a_list_shows_the_seeds_secret() {
+    let scene = Scene::new();
+    let run = run(&scene, &["secret", "list"]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let mut lines = run.stdout.lines();
+    assert!(lines.next().is_some_and(|line| line.starts_with("IDENTITY")), "{}", run.stdout);
+    assert!(lines.any(|line| line.starts_with(SEED) && line.contains("213")), "{}", run.stdout);
+}

@@ -1,0 +1,143 @@
+//! `doctor`: every step of the path, its verdict, and the remedy for what fails.
+
+use std::fs;
+
+use super::run;
+use crate::harness::{Run, SEED, Scene, host::is_root};
+
+/// The lines of a step.
+fn steps<'a>(run: &'a Run, step: &str) -> Vec<&'a str> {
+    let of = |line: &&str| line.get(6..).is_some_and(|rest| rest.split(' ').next() == Some(step));
+    run.stdout.lines().filter(of).collect()
+}
+
+/// Asserts the one line that failed.
+#[track_caller]
+fn fails(run: &Run, code: i32, step: &str, told: &str, remedy: &str) {
+    assert_eq!(run.code, Some(code), "{}{}", run.stdout, run.stderr);
+    let failed: Vec<&str> = run.stdout.lines().filter(|line| line.starts_with("FAIL")).collect();
+    assert_eq!(
+        failed,
+        steps(run, step).into_iter().filter(|l| l.starts_with("FAIL")).collect::<Vec<_>>()
+    );
+    let line = failed.join("\n");
+    assert!(failed.len() == 1 && line.contains(told), "{line}");
+    assert!(remedy.is_empty() || line.contains(&format!("-> {remedy}")), "{line}");
+}
+
+#[test]
+fn a_sound_path_is_walked_to_its_end_and_nothing_is_done() {
+    let mut scene = Scene::new();
+    let target = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let mut target = scopeguard(target);
+    scene.set("SEGURA_NOTIFY_URL", "http://127.0.0.1:9/reload");
+    let pid_file = scene.vault.dir().join("app.pid");
+    fs::write(&pid_file, target.0.id().to_string()).unwrap();
+    scene.set("SEGURA_SIGNAL_PID_FILE", &pid_file.display().to_string());
+    scene.set("SEGURA_SIGNAL", "URG");
+    let run = run(&scene, &["doctor"]);
+    assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
+    for step in [
+        "settings",
+        "identity",
+        "name",
+        "connection",
+        "tls",
+        "login",
+        "secret",
+        "directory",
+        "readers",
+        "files",
+        "set",
+        "tell",
+    ] {
+        assert!(!steps(&run, step).is_empty(), "{step} in {}", run.stdout);
+    }
+    assert!(!run.stdout.contains("FAIL"), "{}", run.stdout);
+    let tell = steps(&run, "tell");
+    let told = format!("would send SIGURG to sleep (pid {})", target.0.id());
+    assert!(tell.iter().any(|line| line.contains(&told)), "{tell:?}");
+    assert!(
+        tell.iter().any(|line| line.contains("would POST to http://127.0.0.1:9/reload")),
+        "{tell:?}"
+    );
+    assert!(target.0.try_wait().unwrap().is_none(), "nobody is signalled");
+    assert!(scene.entries().is_empty(), "nothing is written");
+    assert!(scene.vault.provisioned(SEED).is_empty(), "nothing is provisioned");
+}
+
+/// Ends a child with the test.
+struct Ends(std::process::Child);
+
+fn scopeguard(child: std::process::Child) -> Ends {
+    Ends(child)
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// A setting, and what it makes fail: exit code, step, words and remedy.
+type Broken = (&'static str, &'static str, i32, &'static str, &'static str, &'static str);
+
+const BROKEN: [Broken; 7] = [
+    ("SEGURA_URL", "https://nowhere.invalid", 69, "name", "cannot resolve", "check the host in"),
+    ("SEGURA_URL", "https://127.0.0.1:9", 69, "connection", "cannot connect", "check SEGURA_URL"),
+    ("SEGURA_CLIENT_SECRET", "wrong", 77, "login", "cannot log in", "check SEGURA_CLIENT_ID"),
+    ("SEGURA_CA_FILE", "/nowhere.pem", 78, "files", "SEGURA_CA_FILE", ""),
+    ("SEGURA_IDENTITY", "nobody", 77, "secret", "nobody", "what was never provisioned"),
+    ("SEGURA_DECODE", "**", 76, "render", "is not base64", "mend the value"),
+    ("SEGURA_OUTPUT_DIR", "/nowhere", 73, "directory", "No such file", "mount an emptyDir"),
+];
+
+#[test]
+fn what_fails_is_named_with_its_remedy() {
+    for (variable, value, code, step, told, remedy) in BROKEN {
+        let mut scene = Scene::new();
+        scene.set(variable, value);
+        fails(&run(&scene, &["doctor"]), code, step, told, remedy);
+    }
+    let mut scene = Scene::new();
+    scene.unset("SEGURA_CA_FILE");
+    let untrusted = run(&scene, &["doctor"]);
+    fails(&untrusted, 69, "tls", "signed by no authority", "set SEGURA_CA_FILE");
+    scene.set("SEGURA_FILE_MODE", "rw");
+    let run = run(&scene, &["doctor"]);
+    assert_eq!(run.code, Some(78), "{}", run.stderr);
+    assert!(
+        run.stdout.starts_with("FAIL  settings    SEGURA_FILE_MODE: must be"),
+        "{}",
+        run.stdout
+    );
+}
+
+#[test]
+fn a_living_agent_is_seen_with_what_it_holds() {
+    let scene = Scene::new();
+    let sidecar = scene.kept();
+    let run = run(&scene, &["doctor"]);
+    assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
+    assert!(steps(&run, "directory").iter().any(|line| line.contains("a living agent holds it")));
+    assert!(
+        steps(&run, "set").iter().any(|line| line.contains("generation 1 stands")),
+        "{}",
+        run.stdout
+    );
+    assert!(scene.check("ready").0, "it holds it on");
+    sidecar.stop();
+}
+
+#[test]
+fn a_volume_that_is_read_only_makes_a_reader() {
+    if !is_root() {
+        return crate::harness::host::skip("a_volume_that_is_read_only", "it takes root");
+    }
+    let scene = Scene::new();
+    scene.init().ended(0);
+    let agent = scene.agent_as(crate::harness::host::NOBODY, &["doctor"]);
+    let run = Run::of({ agent }.output().expect("the agent runs"));
+    assert!(run.stdout.contains("exec reads there what another agent publishes"), "{}", run.stdout);
+}

@@ -1,0 +1,104 @@
+//! `deprovision`: what this pod was provisioned is given back, by its state or by an id.
+
+use super::run;
+use crate::harness::{SEED, Scene, sidecar::Sidecar};
+
+const GIVE_BACK: &str = "POST /iso/coe/dapp/deprovision";
+
+#[test]
+fn what_stands_is_given_back_and_taken_away() {
+    let scene = Scene::new();
+    scene.init().ended(0);
+    assert_eq!(scene.vault.provisioned(SEED).len(), 1);
+    let given = run(&scene, &["deprovision"]);
+    assert_eq!(
+        (given.code, &*given.stdout),
+        (Some(0), "given back  secret-postman\n"),
+        "{}",
+        given.stderr
+    );
+    assert!(scene.vault.provisioned(SEED).is_empty());
+    assert!(scene.published().is_empty(), "{:?}", scene.published());
+    // A second time there is nothing, and the next start provisions anew.
+    let again = run(&scene, &["deprovision"]);
+    assert_eq!(again.stdout, "nothing stands that could be given back\n");
+    assert_eq!(scene.count(GIVE_BACK), 1);
+    scene.init().ended(0);
+    assert_eq!(scene.vault.provisioned(SEED).len(), 1);
+}
+
+#[test]
+fn what_could_not_be_given_back_is_remembered_for_another_try() {
+    let mut scene = Scene::new();
+    scene.vault.set_data("two", serde_json::json!({ "user": "x" }));
+    scene.set("SEGURA_IDENTITY", "secret-postman,two").init().ended(0);
+    scene.vault.fault(crate::dev_vault::Fault::answer("deprovision", 500, "{}").skip(1).once());
+    let failed = run(&scene, &["deprovision"]);
+    assert_eq!(failed.code, Some(69), "{}", failed.stderr);
+    let lines: Vec<&str> = failed.stdout.lines().collect();
+    assert!(lines.iter().any(|line| line.starts_with("given back  ")), "{lines:?}");
+    assert!(
+        lines.iter().any(|line| line.starts_with("failed      ") && line.contains("  id=")),
+        "{lines:?}"
+    );
+    assert!(scene.published().is_empty(), "what was given back is not read any more");
+    let again = run(&scene, &["deprovision"]);
+    assert_eq!((again.code, again.stdout.lines().count()), (Some(0), 1), "{}", again.stderr);
+    assert!(again.stdout.starts_with("given back  "), "{}", again.stdout);
+    assert_eq!(scene.vault.provisioned(SEED).len() + scene.vault.provisioned("two").len(), 0);
+    run(&scene, &["deprovision", ""]).ended(64);
+}
+
+#[test]
+fn an_id_is_given_back_without_touching_a_file() {
+    let scene = Scene::new();
+    scene.init().ended(0);
+    let files = scene.published();
+    let given = run(&scene, &["deprovision", "213"]);
+    assert_eq!((given.code, &*given.stdout), (Some(0), "given back  id=213\n"), "{}", given.stderr);
+    assert!(scene.vault.provisioned(SEED).is_empty());
+    assert_eq!(scene.published(), files);
+}
+
+#[test]
+fn a_living_agent_is_not_robbed_of_its_set() {
+    let scene = Scene::new();
+    let sidecar = scene.kept();
+    let refused = run(&scene, &["deprovision"]);
+    refused.ended(73);
+    assert!(refused.hint().is_some_and(|hint| hint.contains("SECRET_ID")), "{}", refused.stderr);
+    assert_eq!(scene.vault.provisioned(SEED).len(), 1);
+    sidecar.stop();
+}
+
+#[test]
+fn nobody_elses_set_is_given_back() {
+    let mut scene = Scene::new();
+    scene.init().ended(0);
+    scene.set("SEGURA_POD_NAME", "web-7d4b9c6f5-other");
+    let refused = run(&scene, &["deprovision"]);
+    refused.ended(78);
+    assert!(refused.error().contains("it is of another"), "{}", refused.stderr);
+    scene.unset("SEGURA_POD_NAME").set("HOSTNAME", "somewhere");
+    let refused = run(&scene, &["deprovision", "213"]);
+    refused.ended(78);
+    assert!(
+        refused.stderr.contains("SEGURA_POD_NAME: must be set to give back"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(scene.vault.provisioned(SEED).len(), 1);
+    assert!(!scene.published().is_empty());
+}
+
+#[test]
+fn a_vault_that_refuses_leaves_the_set_as_it_is() {
+    let scene = Scene::new();
+    scene.init().ended(0);
+    let files = scene.published();
+    scene.vault.go_down();
+    let failed = Sidecar::spawn(scene.agent(&["deprovision"])).ends();
+    assert_eq!(failed.code, Some(69), "{}", failed.stderr);
+    assert_eq!(failed.stdout, "failed      secret-postman  id=213\n");
+    assert_eq!(scene.published(), files);
+}
