@@ -1,6 +1,7 @@
 //! `doctor`: every step of the path, its verdict, and the remedy for what fails.
 
 use std::fs;
+use std::process::{Child, Command};
 
 use super::run;
 use crate::harness::{Run, SEED, Scene, host::is_root};
@@ -28,8 +29,7 @@ fn fails(run: &Run, code: i32, step: &str, told: &str, remedy: &str) {
 #[test]
 fn a_sound_path_is_walked_to_its_end_and_nothing_is_done() {
     let mut scene = Scene::new();
-    let target = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-    let mut target = scopeguard(target);
+    let mut target = Ends(Command::new("sleep").arg("60").spawn().unwrap());
     scene.set("SEGURA_NOTIFY_URL", "http://127.0.0.1:9/reload");
     let pid_file = scene.vault.dir().join("app.pid");
     fs::write(&pid_file, target.0.id().to_string()).unwrap();
@@ -66,12 +66,8 @@ fn a_sound_path_is_walked_to_its_end_and_nothing_is_done() {
     assert!(scene.vault.provisioned(SEED).is_empty(), "nothing is provisioned");
 }
 
-/// Ends a child with the test.
-struct Ends(std::process::Child);
-
-fn scopeguard(child: std::process::Child) -> Ends {
-    Ends(child)
-}
+/// A child that ends with the test.
+struct Ends(Child);
 
 impl Drop for Ends {
     fn drop(&mut self) {
