@@ -83,9 +83,13 @@ fn by_hand(failure: Failure) -> Exit {
 fn check(raw: &Raw, question: Question) -> Result<Exit, Failure> {
     let checked = Checked::from_raw(raw).map_err(|problems| invalid(&problems))?;
     let verdict = modes::check::run(question, &checked);
-    // Whether anyone reads why changes nothing.
-    print(&format!("{}\n", verdict.line));
+    show(verdict.line);
     Ok(if verdict.holds { Exit::Done } else { Exit::No })
+}
+
+/// Prints a line; whether anyone reads it changes nothing.
+fn show(line: String) {
+    print(&format!("{line}\n"));
 }
 
 fn init(raw: Raw) -> Result<Exit, Failure> {
@@ -196,10 +200,6 @@ fn deprovision(raw: Raw, secret_id: Option<&str>) -> Result<Exit, Failure> {
         let mounts = mounts(&raw);
         let config = Config::for_deprovision(raw, mounts).map_err(|problems| invalid(&problems))?;
         warn(&config.warnings);
-        let show = |line: String| {
-            // Whether anyone reads it changes nothing.
-            print(&format!("{line}\n"));
-        };
         return run(async || modes::manage::give_all_back(&config, show).await)
             .map(|()| Exit::Done);
     };
@@ -218,14 +218,10 @@ fn doctor(raw: Raw) -> Result<Exit, Failure> {
         Ok(proven) => proven,
         Err(problems) => {
             for problem in &problems.0 {
-                print(&format!("FAIL  settings    {problem}\n"));
+                show(format!("FAIL  settings    {problem}"));
             }
             return Err(invalid(&problems));
         }
-    };
-    let show = |line: String| {
-        // Whether anyone reads it changes nothing.
-        print(&format!("{line}\n"));
     };
     run(async || modes::manage::doctor(&config, keeping.tell.clone(), show).await)
 }

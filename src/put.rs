@@ -3,6 +3,7 @@
 
 use crate::documents::{About, Flawed, Request};
 use crate::exit::{Exit, Failure};
+use crate::shown::plain;
 use crate::vault::{Client, Written};
 
 /// What is to be shown.
@@ -77,11 +78,6 @@ fn line(became: &str, name: &str, written: &Written, request: &Request) -> Strin
     }
     add("keys", &written.keys.as_ref().unwrap_or(&request.keys).join(","));
     line
-}
-
-/// On one line, whatever is in it.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 fn invalid(name: &str, flawed: &Flawed) -> Failure {

@@ -237,13 +237,13 @@ pub fn render<'a>(bundle: &'a Bundle, layout: &Layout) -> Result<Rendering<'a>, 
         files::render(bundle, &layout.decode, &mut claims)?;
     }
     let documents = [&layout.env, &layout.json, &layout.yaml, &layout.properties];
-    if documents.iter().any(|document| document.is_some()) {
-        let decoded = decoded(bundle, &layout.decode, NoText::Refused)?;
-        render_documents(decoded.as_ref().unwrap_or(bundle), layout, &mut claims, &mut remarks)?;
-    }
-    if layout.environment || !layout.templates.is_empty() {
-        let decoded = decoded(bundle, &layout.decode, NoText::LeftOut)?;
+    let has_documents = documents.iter().any(|document| document.is_some());
+    if has_documents || layout.environment || !layout.templates.is_empty() {
+        // What documents take leaves nothing out.
+        let bare = if has_documents { NoText::Refused } else { NoText::LeftOut };
+        let decoded = decoded(bundle, &layout.decode, bare)?;
         let texts = decoded.as_ref().unwrap_or(bundle);
+        render_documents(texts, layout, &mut claims, &mut remarks)?;
         if layout.environment {
             environment::prove(texts, &layout.variables)?;
         }
@@ -257,7 +257,7 @@ pub fn render<'a>(bundle: &'a Bundle, layout: &Layout) -> Result<Rendering<'a>, 
     Ok(Rendering { files: claims.finish()?, remarks })
 }
 
-/// Renders the documents.
+/// Renders the documents, if there are any.
 fn render_documents(
     bundle: &Bundle,
     layout: &Layout,

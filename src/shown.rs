@@ -118,6 +118,11 @@ pub fn one(name: &SecretName, set: &SecretSet, style: Style) -> String {
     table(&rows)
 }
 
+/// On one line, whatever is in it.
+pub fn plain(text: &str) -> String {
+    text.replace(char::is_control, "?")
+}
+
 /// Columns, each as wide as its widest but the last.
 fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| {
@@ -126,8 +131,7 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
     };
     let widths: Vec<usize> = (0..N).map(width).collect();
     let line = |row: &[String; N]| {
-        let plain = |cell: &String| cell.replace(char::is_control, "?");
-        let cells = row.iter().map(plain);
+        let cells = row.iter().map(|cell| plain(cell));
         let cells = cells.zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
     };

@@ -250,11 +250,11 @@ fn unrendered(error: &RenderError) -> Told {
 
 /// Whether two states say the same of their secrets, values left aside.
 fn same_words(old: &State, new: &State) -> bool {
-    let words = |secret: &SecretState| {
+    fn words(secret: &SecretState) -> [&str; 6] {
         let SecretState { identity, secret_id, name, version, engine, expiration_date, .. } =
-            secret.clone();
-        (identity, secret_id, name, version, engine, expiration_date)
-    };
+            secret;
+        [identity.as_str(), secret_id, name, version, engine, expiration_date]
+    }
     old.secrets.iter().map(words).eq(new.secrets.iter().map(words))
 }
 
