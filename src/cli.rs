@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::variables::{Group, VARIABLES, Variable};
-use crate::exit::{Exit, Failure};
+use crate::exit::{CODES, Exit, Failure};
 use crate::status::Question;
 
 /// Secrets agent for Segura (senhasegura) DevOps Secret Manager.
@@ -197,39 +197,47 @@ pub enum Typed {
 /// Reads the command line, the program's name first.
 pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Typed, Failure> {
     let args: Vec<OsString> = args.into_iter().collect();
-    let named = |command: clap::Command| command.display_name("segura-agent");
-    let mut command =
-        Args::command().mut_subcommands(|family| named(family).mut_subcommands(named));
     // The list of variables is long, and only those who ask for it wait for it.
     // Of a command's own words, none asks us.
     let ours = args.iter().take_while(|arg| arg.to_str() != Some("--"));
-    if ours.into_iter().any(|arg| matches!(arg.to_str(), Some("-h" | "--help"))) {
-        for (mode, help) in [
-            ("init", variables(|v| !matches!(v.group, Group::Tell | Group::Exec))),
-            ("sidecar", variables(|variable| variable.group != Group::Exec)),
-            ("exec", variables(|_| true)),
-            ("check", variables(|variable| CHECKED.contains(&variable.name))),
-            ("doctor", variables(|_| true)),
-            ("deprovision", variables(|v| !matches!(v.group, Group::Tell | Group::Exec))),
-        ] {
-            command = command.mut_subcommand(mode, |mode| mode.after_help(help));
-        }
-        for (family, members) in [("secret", &["put", "list", "get"][..]), ("credential", &["put"])]
-        {
-            for member in members {
-                let help = variables(|variable| variable.group == Group::Vault);
-                command = command.mut_subcommand(family, |family| {
-                    family.mut_subcommand(*member, |member| member.after_help(help))
-                });
-            }
-        }
-    }
+    let asks = ours.into_iter().any(|arg| matches!(arg.to_str(), Some("-h" | "--help")));
+    let command = if asks { with_variables() } else { commands() };
     let parsed = command.try_get_matches_from(args);
     match parsed.and_then(|matches| Args::from_arg_matches(&matches)) {
         Ok(args) => Ok(Typed::Run(args)),
         Err(error) if error.use_stderr() => Err(misused(&error)),
         Err(error) => Ok(Typed::Print(error.render().to_string())),
     }
+}
+
+/// The commands, their arguments and what they mean.
+pub fn commands() -> clap::Command {
+    let named = |command: clap::Command| command.display_name("segura-agent");
+    Args::command().mut_subcommands(|family| named(family).mut_subcommands(named))
+}
+
+/// The same, with the variables that matter for each.
+fn with_variables() -> clap::Command {
+    let mut command = commands();
+    for (mode, help) in [
+        ("init", variables(|v| !matches!(v.group, Group::Tell | Group::Exec))),
+        ("sidecar", variables(|variable| variable.group != Group::Exec)),
+        ("exec", variables(|_| true)),
+        ("check", variables(|variable| CHECKED.contains(&variable.name))),
+        ("doctor", variables(|_| true)),
+        ("deprovision", variables(|v| !matches!(v.group, Group::Tell | Group::Exec))),
+    ] {
+        command = command.mut_subcommand(mode, |mode| mode.after_help(help));
+    }
+    for (family, members) in [("secret", &["put", "list", "get"][..]), ("credential", &["put"])] {
+        for member in members {
+            let help = variables(|variable| variable.group == Group::Vault);
+            command = command.mut_subcommand(family, |family| {
+                family.mut_subcommand(*member, |member| member.after_help(help))
+            });
+        }
+    }
+    command
 }
 
 /// clap explains on several lines; the first says what is wrong.
@@ -250,25 +258,21 @@ const CHECKED: [&str; 3] = ["SEGURA_OUTPUT_DIR", "SEGURA_OUTPUT", "SEGURA_MAX_ST
 
 fn variables(matters: impl Fn(&Variable) -> bool) -> String {
     let mut help = String::from("Settings are environment variables:\n");
-    for (group, title) in [
-        (Group::Vault, "The vault"),
-        (Group::Pod, "Who this pod is"),
-        (Group::Fetch, "What to fetch"),
-        (Group::Write, "What to write"),
-        (Group::Tell, "Telling the main process"),
-        (Group::Exec, "Running the command"),
-        (Group::Watch, "Watching the agent"),
-    ] {
+    for group in Group::ALL {
         let mut shown = VARIABLES.iter().filter(|v| v.group == group && matters(v)).peekable();
         if shown.peek().is_some() {
-            write!(help, "\n{title}:\n").ok();
+            write!(help, "\n{}:\n", group.title()).ok();
         }
         for variable in shown {
             let (name, meaning, default) = (variable.name, variable.meaning, variable.default);
             writeln!(help, "  {name:<27} {meaning} [{default}]").ok();
         }
     }
-    help.push_str("\nExit codes: 0 done, 1 check says no, 64 usage, 69 vault unreachable, 70 bug, 73 cannot write, 76 nonsense, 77 refused, 78 settings; exec: as its command, 126 can't be run, 127 not found");
+    help.push_str("\nExit codes, beside those of the command of exec:\n");
+    for (codes, meaning) in CODES {
+        writeln!(help, "  {codes:<9} {meaning}").ok();
+    }
+    help.truncate(help.trim_end().len());
     help
 }
 

@@ -74,6 +74,23 @@ impl Exit {
     }
 }
 
+/// The codes and what they say, as the help and the manual show them. `exec` otherwise ends as its
+/// command does.
+pub const CODES: &[(&str, &str)] = &[
+    ("0", "done; sidecar: ended by SIGTERM or SIGINT"),
+    ("1", "check: it is not so"),
+    ("64", "wrong use of the command line"),
+    ("69", "vault unreachable or failing until the timeout"),
+    ("70", "a bug in the agent"),
+    ("73", "cannot write the output"),
+    ("76", "the vault's answer makes no sense"),
+    ("77", "the vault refused us"),
+    ("78", "settings are invalid"),
+    ("126", "exec: the command is there and can't be run"),
+    ("127", "exec: there is no such command"),
+    ("130, 143", "ended by SIGINT or SIGTERM before the set was out"),
+];
+
 /// A fatal error, ready to be shown: never holds a value, a token or a client secret.
 #[derive(Clone, Debug)]
 pub struct Failure {
@@ -154,6 +171,10 @@ mod tests {
             (Exit::Signalled(2), 130),
         ] {
             assert_eq!(exit.code(), code, "{exit:?}");
+            let shown = CODES
+                .iter()
+                .any(|(codes, _)| codes.split(", ").any(|shown| shown == code.to_string()));
+            assert_eq!(shown, code != 3, "{exit:?}");
         }
     }
 

@@ -21,6 +21,7 @@ mod init;
 mod leaks;
 mod manage;
 mod outputs;
+mod pages;
 mod plan;
 mod provision;
 mod resolve;

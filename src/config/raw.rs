@@ -6,12 +6,9 @@ use std::ffi::OsString;
 use serde::Deserialize;
 
 use super::exec::is_own;
+use super::variables::FOREIGN;
 use crate::environment::Environment;
 use crate::secret::Secret;
-
-/// Variables of other owners that have a say.
-const FOREIGN: &[&str] =
-    &["POD_NAME", "POD_UID", "POD_NAMESPACE", "DEPLOY_NAME", "HOSTNAME", "HTTPS_PROXY", "NO_PROXY"];
 
 /// Every variable that has a say, as text.
 #[derive(Debug, Default, Deserialize)]
@@ -110,7 +107,7 @@ impl Raw {
         for (name, value) in environment {
             let text = name.to_str().unwrap_or_default();
             let own = is_own(text);
-            if own || FOREIGN.contains(&text) {
+            if own || FOREIGN.iter().any(|(name, _)| *name == text) {
                 match value.to_str() {
                     Some("") => {}
                     Some(value) => {

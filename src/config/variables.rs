@@ -19,6 +19,25 @@ pub enum Group {
     Watch,
 }
 
+impl Group {
+    /// All of them, in the order of the help.
+    pub const ALL: [Self; 7] =
+        [Self::Vault, Self::Pod, Self::Fetch, Self::Write, Self::Tell, Self::Exec, Self::Watch];
+
+    /// What stands above them in the help.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Vault => "The vault",
+            Self::Pod => "Who this pod is",
+            Self::Fetch => "What to fetch",
+            Self::Write => "What to write",
+            Self::Tell => "Telling the main process",
+            Self::Exec => "Running the command",
+            Self::Watch => "Watching the agent",
+        }
+    }
+}
+
 /// One variable of the interface.
 #[derive(Debug)]
 pub struct Variable {
@@ -44,25 +63,25 @@ pub const VARIABLES: &[Variable] = &[
         "SEGURA_CLIENT_ID",
         Group::Vault,
         "required",
-        "OAuth 2.0 client id of the authorization",
+        "OAuth 2.0 client id of the authorization, or the next",
     ),
     variable(
         "SEGURA_CLIENT_ID_FILE",
         Group::Vault,
         "none",
-        "file that holds the client id, read again at every login",
+        "file that holds the client id; read again at every login and watched, one final newline dropped",
     ),
     variable(
         "SEGURA_CLIENT_SECRET",
         Group::Vault,
         "required",
-        "OAuth 2.0 client secret of the authorization",
+        "OAuth 2.0 client secret of the authorization, or the next",
     ),
     variable(
         "SEGURA_CLIENT_SECRET_FILE",
         Group::Vault,
         "none",
-        "file that holds the client secret, read again at every login",
+        "file that holds the client secret; read as the client id's",
     ),
     variable(
         "SEGURA_ALLOW_HTTP",
@@ -76,7 +95,12 @@ pub const VARIABLES: &[Variable] = &[
         "built-in roots",
         "PEM bundle; when set, the only roots trusted",
     ),
-    variable("SEGURA_CLIENT_CERT_FILE", Group::Vault, "none", "client certificate, PEM"),
+    variable(
+        "SEGURA_CLIENT_CERT_FILE",
+        Group::Vault,
+        "none",
+        "client certificate, PEM, for authorizations that pin its fingerprint",
+    ),
     variable("SEGURA_CLIENT_KEY_FILE", Group::Vault, "none", "key of the client certificate, PEM"),
     variable(
         "SEGURA_PRIVATE_KEY_FILE",
@@ -84,10 +108,25 @@ pub const VARIABLES: &[Variable] = &[
         "none",
         "PKCS#8 PEM of the authorization, for values that arrive encrypted",
     ),
-    variable("SEGURA_REFERER", Group::Vault, "none", "sent as Referer"),
-    variable("SEGURA_TIMEOUT", Group::Vault, "10s", "one whole read"),
-    variable("SEGURA_CONNECT_TIMEOUT", Group::Vault, "3s", "the connect part of a request"),
-    variable("SEGURA_PROVISION_TIMEOUT", Group::Vault, "60s", "one whole provisioning POST"),
+    variable(
+        "SEGURA_REFERER",
+        Group::Vault,
+        "none",
+        "sent as Referer, for authorizations that allow only some",
+    ),
+    variable("SEGURA_TIMEOUT", Group::Vault, "10s", "how long one whole read may take"),
+    variable(
+        "SEGURA_CONNECT_TIMEOUT",
+        Group::Vault,
+        "3s",
+        "how long a connection may take to be made",
+    ),
+    variable(
+        "SEGURA_PROVISION_TIMEOUT",
+        Group::Vault,
+        "60s",
+        "how long one whole provisioning POST may take",
+    ),
     variable(
         "SEGURA_POD_NAME",
         Group::Pod,
@@ -137,18 +176,23 @@ pub const VARIABLES: &[Variable] = &[
         "auto",
         "auto, off, or a duration of 1s or more",
     ),
-    variable("SEGURA_MAX_STALE", Group::Fetch, "off", "older than this, `check ready` fails"),
+    variable(
+        "SEGURA_MAX_STALE",
+        Group::Fetch,
+        "off",
+        "a duration, or off; with a set older than this, `check ready` fails",
+    ),
     variable(
         "SEGURA_ON_ABSENT",
         Group::Fetch,
         "keep",
-        "keep or remove what the vault no longer names",
+        "keep, or remove, what the vault no longer names",
     ),
     variable(
         "SEGURA_DEPROVISION",
         Group::Fetch,
         "false",
-        "give the provisioned secret back at the end",
+        "give back at the end what was provisioned (sidecar, exec)",
     ),
     variable(
         "SEGURA_OUTPUT_DIR",
@@ -156,7 +200,12 @@ pub const VARIABLES: &[Variable] = &[
         "/run/secrets/segura",
         "the directory that all outputs live in; tmpfs",
     ),
-    variable("SEGURA_OUTPUT", Group::Write, "files", "comma list of files, env, json"),
+    variable(
+        "SEGURA_OUTPUT",
+        Group::Write,
+        "files",
+        "comma list of files, env, json, yaml and properties; none, for exec alone, writes nothing",
+    ),
     variable("SEGURA_ENV_FILE", Group::Write, "secrets.env", "name of the env file"),
     variable("SEGURA_JSON_FILE", Group::Write, "secrets.json", "name of the JSON file"),
     variable("SEGURA_YAML_FILE", Group::Write, "secrets.yaml", "name of the YAML file"),
@@ -166,23 +215,33 @@ pub const VARIABLES: &[Variable] = &[
         "secrets.properties",
         "name of the properties file",
     ),
-    variable("SEGURA_ENV_DIALECT", Group::Write, "shell", "dialect of the env file"),
+    variable(
+        "SEGURA_ENV_DIALECT",
+        Group::Write,
+        "shell",
+        "how the env file is written: shell (also systemd), dotenv, docker or k8s",
+    ),
     variable(
         "SEGURA_ENV_NAME",
         Group::Write,
         "{key} with one identity, else {identity}_{key}",
-        "pattern for variable names",
+        "pattern for names of variables; what no name may hold becomes _",
     ),
-    variable("SEGURA_ENV_CASE", Group::Write, "keep", "keep or upper"),
-    variable("SEGURA_TEMPLATE_DIR", Group::Write, "none", "directory of templates"),
+    variable("SEGURA_ENV_CASE", Group::Write, "keep", "case of those names: keep or upper"),
+    variable(
+        "SEGURA_TEMPLATE_DIR",
+        Group::Write,
+        "none",
+        "directory of Jinja templates: each NAME.j2 makes NAME",
+    ),
     variable(
         "SEGURA_COLLISION",
         Group::Write,
         "last",
-        "when entries of a secret disagree: last or error",
+        "when entries of a secret have one key: last, with a warning, or error",
     ),
-    variable("SEGURA_FILE_MODE", Group::Write, "0440", "mode of published files"),
-    variable("SEGURA_DIR_MODE", Group::Write, "0750", "mode of created directories"),
+    variable("SEGURA_FILE_MODE", Group::Write, "0440", "mode of what is published, octal"),
+    variable("SEGURA_DIR_MODE", Group::Write, "0750", "mode of created directories, octal"),
     variable(
         "SEGURA_FILE_UID",
         Group::Write,
@@ -199,13 +258,13 @@ pub const VARIABLES: &[Variable] = &[
         "SEGURA_FILE_RULES",
         Group::Write,
         "none",
-        "JSON array of {\"glob\",\"mode\",\"uid\",\"gid\"}",
+        "JSON array of {\"glob\",\"mode\",\"uid\",\"gid\"}: modes and owners of single files; the first match wins",
     ),
     variable(
         "SEGURA_DECODE",
         Group::Write,
         "none",
-        "comma list of identity/key globs whose values are base64",
+        "comma list of identity/key globs whose values are base64 and published decoded",
     ),
     variable(
         "SEGURA_ALLOW_DISK",
@@ -214,20 +273,35 @@ pub const VARIABLES: &[Variable] = &[
         "accept an output directory that is not tmpfs or ramfs",
     ),
     variable("SEGURA_SIGNAL", Group::Tell, "HUP", "signal sent when published bytes have changed"),
-    variable("SEGURA_SIGNAL_PROCESS", Group::Tell, "none", "name of the processes to signal"),
+    variable(
+        "SEGURA_SIGNAL_PROCESS",
+        Group::Tell,
+        "none",
+        "name of the processes to signal, in a pod with shareProcessNamespace",
+    ),
     variable(
         "SEGURA_SIGNAL_PID_FILE",
         Group::Tell,
         "none",
-        "file that names the process to signal",
+        "file that holds the id of the process to signal, read again each time",
     ),
-    variable("SEGURA_NOTIFY_COMMAND", Group::Tell, "none", "JSON array of strings, run on change"),
-    variable("SEGURA_NOTIFY_URL", Group::Tell, "none", "loopback URL, POSTed to on change"),
+    variable(
+        "SEGURA_NOTIFY_COMMAND",
+        Group::Tell,
+        "none",
+        "command that is run on a change: a JSON array of strings, no shell, 30 s at most",
+    ),
+    variable(
+        "SEGURA_NOTIFY_URL",
+        Group::Tell,
+        "none",
+        "URL that is POSTed to on a change, with an empty body; loopback only",
+    ),
     variable(
         "SEGURA_ON_CHANGE",
         Group::Exec,
         "restart with SEGURA_EXEC_ENV, else signal",
-        "signal, restart, exit or none",
+        "what a change does to the command: signal, restart, exit or none",
     ),
     variable("SEGURA_CHANGE_EXIT_CODE", Group::Exec, "75", "exit code for SEGURA_ON_CHANGE=exit"),
     variable(
@@ -249,29 +323,56 @@ pub const VARIABLES: &[Variable] = &[
         "TERM",
         "signal that stops a command for a restart",
     ),
-    variable("SEGURA_STOP_TIMEOUT", Group::Exec, "20s", "how long a command may take to stop"),
+    variable(
+        "SEGURA_STOP_TIMEOUT",
+        Group::Exec,
+        "20s",
+        "how long a command may take to stop, before SIGKILL",
+    ),
     variable(
         "SEGURA_LOG",
         Group::Watch,
         "info",
-        "filter directives, such as warn or info,segura_agent=debug",
+        "what is logged: directives such as warn or info,segura_agent=debug",
     ),
-    variable("SEGURA_LOG_FORMAT", Group::Watch, "auto", "auto, text or json"),
-    variable("SEGURA_LISTEN", Group::Watch, "off", "ADDR:PORT for /livez, /readyz and /metrics"),
+    variable(
+        "SEGURA_LOG_FORMAT",
+        Group::Watch,
+        "auto",
+        "auto (text on a terminal, else json), text or json; to stderr",
+    ),
+    variable(
+        "SEGURA_LISTEN",
+        Group::Watch,
+        "off",
+        "ADDR:PORT that serves /livez, /readyz and /metrics",
+    ),
     variable(
         "SEGURA_TERMINATION_LOG",
         Group::Watch,
         "/dev/termination-log",
-        "a fatal error is written there too, if it exists",
+        "file that a fatal error is written to as well, if it exists",
     ),
 ];
 
-/// The vendor's own names, each accepted where ours is unset.
+/// The vendor's own names, each accepted where ours is unset. With only them set, the agent stands in
+/// for the vendor's historic sidecar, with its directory and its modes.
 pub const ALIASES: [&str; 4] = [
     "SENHASEGURA_URL",
     "SENHASEGURA_CLIENT_ID",
     "SENHASEGURA_CLIENT_SECRET",
     "SENHASEGURA_SECRETS_FOLDER",
+];
+
+/// Variables of other owners that have a say, and which.
+pub const FOREIGN: [(&str, &str); 7] = [
+    ("POD_NAME", "the pod's name, where SEGURA_POD_NAME is unset"),
+    ("POD_UID", "the pod's UID, where SEGURA_POD_UID is unset"),
+    ("POD_NAMESPACE", "the pod's namespace, where SEGURA_NAMESPACE is unset"),
+    ("DEPLOY_NAME", "the workload, where SEGURA_DEPLOY is unset"),
+    ("HOSTNAME", "the pod's name, with a warning, where nothing else tells it"),
+    ("HTTPS_PROXY", "proxy that the vault is reached by; loopback is never proxied"),
+    ("NO_PROXY", "hosts that are reached without it"),
 ];
 
 const fn variable(

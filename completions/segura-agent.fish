@@ -1,0 +1,86 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_segura_agent_global_optspecs
+    string join \n h/help V/version
+end
+
+function __fish_segura_agent_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_segura_agent_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_segura_agent_using_subcommand
+    set -l cmd (__fish_segura_agent_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c segura-agent -n "__fish_segura_agent_needs_command" -s h -l help -d 'Print help'
+complete -c segura-agent -n "__fish_segura_agent_needs_command" -s V -l version -d 'Print version'
+complete -c segura-agent -n "__fish_segura_agent_needs_command" -f -a "init" -d 'Obtain the secrets once, publish them, exit 0 when everything is readable on disk'
+complete -c segura-agent -n "__fish_segura_agent_needs_command" -f -a "sidecar" -d 'The same, then keep them fresh until SIGTERM or SIGINT, telling the main process of changes'
+complete -c segura-agent -n "__fish_segura_agent_needs_command" -f -a "exec" -d 'The same, then run a command as the container\'s main process, and exit as it exits'
+complete -c segura-agent -n "__fish_segura_agent_needs_command" -f -a "install" -d 'Copy this binary into a directory, for another image\'s entrypoint to use'
+complete -c segura-agent -n "__fish_segura_agent_needs_command" -f -a "secret" -d 'Write, list and read secrets of DevOps Secret Manager'
+complete -c segura-agent -n "__fish_segura_agent_needs_command" -f -a "credential" -d 'Write credentials of PAM Core'
+complete -c segura-agent -n "__fish_segura_agent_needs_command" -f -a "doctor" -d 'Walk the whole path, from the settings to who would be signalled: one line a step, with the remedy for what fails. Provisions and writes nothing'
+complete -c segura-agent -n "__fish_segura_agent_needs_command" -f -a "deprovision" -d 'Give back what this pod was provisioned'
+complete -c segura-agent -n "__fish_segura_agent_needs_command" -f -a "check" -d 'For exec probes: say whether the set is there and kept fresh, exit 0 or 1'
+complete -c segura-agent -n "__fish_segura_agent_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand init" -l dry-run -d 'Show each file that would be written, and what is new, changed or gone; write nothing'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand init" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand sidecar" -s h -l help -d 'Print help'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand exec" -s h -l help -d 'Print help'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand install" -s h -l help -d 'Print help'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand secret; and not __fish_seen_subcommand_from put list get help" -s h -l help -d 'Print help'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand secret; and not __fish_seen_subcommand_from put list get help" -f -a "put" -d 'Create or update secrets, from documents in JSON or YAML'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand secret; and not __fish_seen_subcommand_from put list get help" -f -a "list" -d 'List the secrets of the authorization and the names of their keys'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand secret; and not __fish_seen_subcommand_from put list get help" -f -a "get" -d 'Show one secret and the names of its keys'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand secret; and not __fish_seen_subcommand_from put list get help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand secret; and __fish_seen_subcommand_from put" -l dry-run -d 'Find every mistake that can be seen before sending, and send nothing'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand secret; and __fish_seen_subcommand_from put" -s h -l help -d 'Print help'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand secret; and __fish_seen_subcommand_from list" -l output -d 'For people or for scripts' -r -f -a "table\t''
+json\t''"
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand secret; and __fish_seen_subcommand_from list" -l show-values -d 'With the values'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand secret; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand secret; and __fish_seen_subcommand_from get" -l output -d 'For people or for scripts' -r -f -a "table\t''
+json\t''"
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand secret; and __fish_seen_subcommand_from get" -l show-values -d 'With the values'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand secret; and __fish_seen_subcommand_from get" -s h -l help -d 'Print help'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand secret; and __fish_seen_subcommand_from help" -f -a "put" -d 'Create or update secrets, from documents in JSON or YAML'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand secret; and __fish_seen_subcommand_from help" -f -a "list" -d 'List the secrets of the authorization and the names of their keys'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand secret; and __fish_seen_subcommand_from help" -f -a "get" -d 'Show one secret and the names of its keys'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand secret; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand credential; and not __fish_seen_subcommand_from put help" -s h -l help -d 'Print help'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand credential; and not __fish_seen_subcommand_from put help" -f -a "put" -d 'Create or update credentials, from documents in JSON or YAML'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand credential; and not __fish_seen_subcommand_from put help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand credential; and __fish_seen_subcommand_from put" -l dry-run -d 'Find every mistake that can be seen before sending, and send nothing'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand credential; and __fish_seen_subcommand_from put" -s h -l help -d 'Print help'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand credential; and __fish_seen_subcommand_from help" -f -a "put" -d 'Create or update credentials, from documents in JSON or YAML'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand credential; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand doctor" -s h -l help -d 'Print help'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand deprovision" -s h -l help -d 'Print help'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand check" -s h -l help -d 'Print help'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand help; and not __fish_seen_subcommand_from init sidecar exec install secret credential doctor deprovision check help" -f -a "init" -d 'Obtain the secrets once, publish them, exit 0 when everything is readable on disk'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand help; and not __fish_seen_subcommand_from init sidecar exec install secret credential doctor deprovision check help" -f -a "sidecar" -d 'The same, then keep them fresh until SIGTERM or SIGINT, telling the main process of changes'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand help; and not __fish_seen_subcommand_from init sidecar exec install secret credential doctor deprovision check help" -f -a "exec" -d 'The same, then run a command as the container\'s main process, and exit as it exits'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand help; and not __fish_seen_subcommand_from init sidecar exec install secret credential doctor deprovision check help" -f -a "install" -d 'Copy this binary into a directory, for another image\'s entrypoint to use'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand help; and not __fish_seen_subcommand_from init sidecar exec install secret credential doctor deprovision check help" -f -a "secret" -d 'Write, list and read secrets of DevOps Secret Manager'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand help; and not __fish_seen_subcommand_from init sidecar exec install secret credential doctor deprovision check help" -f -a "credential" -d 'Write credentials of PAM Core'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand help; and not __fish_seen_subcommand_from init sidecar exec install secret credential doctor deprovision check help" -f -a "doctor" -d 'Walk the whole path, from the settings to who would be signalled: one line a step, with the remedy for what fails. Provisions and writes nothing'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand help; and not __fish_seen_subcommand_from init sidecar exec install secret credential doctor deprovision check help" -f -a "deprovision" -d 'Give back what this pod was provisioned'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand help; and not __fish_seen_subcommand_from init sidecar exec install secret credential doctor deprovision check help" -f -a "check" -d 'For exec probes: say whether the set is there and kept fresh, exit 0 or 1'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand help; and not __fish_seen_subcommand_from init sidecar exec install secret credential doctor deprovision check help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand help; and __fish_seen_subcommand_from secret" -f -a "put" -d 'Create or update secrets, from documents in JSON or YAML'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand help; and __fish_seen_subcommand_from secret" -f -a "list" -d 'List the secrets of the authorization and the names of their keys'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand help; and __fish_seen_subcommand_from secret" -f -a "get" -d 'Show one secret and the names of its keys'
+complete -c segura-agent -n "__fish_segura_agent_using_subcommand help; and __fish_seen_subcommand_from credential" -f -a "put" -d 'Create or update credentials, from documents in JSON or YAML'
