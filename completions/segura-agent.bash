@@ -31,9 +31,6 @@ _segura__agent() {
             segura__agent,exec)
                 cmd="segura__agent__subcmd__exec"
                 ;;
-            segura__agent,help)
-                cmd="segura__agent__subcmd__help"
-                ;;
             segura__agent,init)
                 cmd="segura__agent__subcmd__init"
                 ;;
@@ -46,83 +43,17 @@ _segura__agent() {
             segura__agent,sidecar)
                 cmd="segura__agent__subcmd__sidecar"
                 ;;
-            segura__agent__subcmd__credential,help)
-                cmd="segura__agent__subcmd__credential__subcmd__help"
-                ;;
             segura__agent__subcmd__credential,put)
                 cmd="segura__agent__subcmd__credential__subcmd__put"
                 ;;
-            segura__agent__subcmd__credential__subcmd__help,help)
-                cmd="segura__agent__subcmd__credential__subcmd__help__subcmd__help"
-                ;;
-            segura__agent__subcmd__credential__subcmd__help,put)
-                cmd="segura__agent__subcmd__credential__subcmd__help__subcmd__put"
-                ;;
-            segura__agent__subcmd__help,check)
-                cmd="segura__agent__subcmd__help__subcmd__check"
-                ;;
-            segura__agent__subcmd__help,credential)
-                cmd="segura__agent__subcmd__help__subcmd__credential"
-                ;;
-            segura__agent__subcmd__help,deprovision)
-                cmd="segura__agent__subcmd__help__subcmd__deprovision"
-                ;;
-            segura__agent__subcmd__help,doctor)
-                cmd="segura__agent__subcmd__help__subcmd__doctor"
-                ;;
-            segura__agent__subcmd__help,exec)
-                cmd="segura__agent__subcmd__help__subcmd__exec"
-                ;;
-            segura__agent__subcmd__help,help)
-                cmd="segura__agent__subcmd__help__subcmd__help"
-                ;;
-            segura__agent__subcmd__help,init)
-                cmd="segura__agent__subcmd__help__subcmd__init"
-                ;;
-            segura__agent__subcmd__help,install)
-                cmd="segura__agent__subcmd__help__subcmd__install"
-                ;;
-            segura__agent__subcmd__help,secret)
-                cmd="segura__agent__subcmd__help__subcmd__secret"
-                ;;
-            segura__agent__subcmd__help,sidecar)
-                cmd="segura__agent__subcmd__help__subcmd__sidecar"
-                ;;
-            segura__agent__subcmd__help__subcmd__credential,put)
-                cmd="segura__agent__subcmd__help__subcmd__credential__subcmd__put"
-                ;;
-            segura__agent__subcmd__help__subcmd__secret,get)
-                cmd="segura__agent__subcmd__help__subcmd__secret__subcmd__get"
-                ;;
-            segura__agent__subcmd__help__subcmd__secret,list)
-                cmd="segura__agent__subcmd__help__subcmd__secret__subcmd__list"
-                ;;
-            segura__agent__subcmd__help__subcmd__secret,put)
-                cmd="segura__agent__subcmd__help__subcmd__secret__subcmd__put"
-                ;;
             segura__agent__subcmd__secret,get)
                 cmd="segura__agent__subcmd__secret__subcmd__get"
-                ;;
-            segura__agent__subcmd__secret,help)
-                cmd="segura__agent__subcmd__secret__subcmd__help"
                 ;;
             segura__agent__subcmd__secret,list)
                 cmd="segura__agent__subcmd__secret__subcmd__list"
                 ;;
             segura__agent__subcmd__secret,put)
                 cmd="segura__agent__subcmd__secret__subcmd__put"
-                ;;
-            segura__agent__subcmd__secret__subcmd__help,get)
-                cmd="segura__agent__subcmd__secret__subcmd__help__subcmd__get"
-                ;;
-            segura__agent__subcmd__secret__subcmd__help,help)
-                cmd="segura__agent__subcmd__secret__subcmd__help__subcmd__help"
-                ;;
-            segura__agent__subcmd__secret__subcmd__help,list)
-                cmd="segura__agent__subcmd__secret__subcmd__help__subcmd__list"
-                ;;
-            segura__agent__subcmd__secret__subcmd__help,put)
-                cmd="segura__agent__subcmd__secret__subcmd__help__subcmd__put"
                 ;;
             *)
                 ;;
@@ -131,7 +62,7 @@ _segura__agent() {
 
     case "${cmd}" in
         segura__agent)
-            opts="-h -V --help --version init sidecar exec install secret credential doctor deprovision check help"
+            opts="-h -V --help --version init sidecar exec install secret credential doctor deprovision check"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -144,8 +75,8 @@ _segura__agent() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        segura__subcmd__agent__subcmd__check)
-            opts="-h --help started ready live"
+        segura__agent__subcmd__check)
+            opts="-h -V --help --version started ready live"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -158,8 +89,8 @@ _segura__agent() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        segura__subcmd__agent__subcmd__credential)
-            opts="-h --help put help"
+        segura__agent__subcmd__credential)
+            opts="-h -V --help --version put"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -172,8 +103,8 @@ _segura__agent() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        segura__subcmd__agent__subcmd__credential__subcmd__help)
-            opts="put help"
+        segura__agent__subcmd__credential__subcmd__put)
+            opts="-h -V --dry-run --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -186,50 +117,8 @@ _segura__agent() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        segura__subcmd__agent__subcmd__credential__subcmd__help__subcmd__help)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        segura__subcmd__agent__subcmd__credential__subcmd__help__subcmd__put)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        segura__subcmd__agent__subcmd__credential__subcmd__put)
-            opts="-h --dry-run --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        segura__subcmd__agent__subcmd__deprovision)
-            opts="-h --help"
+        segura__agent__subcmd__deprovision)
+            opts="-h -V --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -242,8 +131,8 @@ _segura__agent() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        segura__subcmd__agent__subcmd__doctor)
-            opts="-h --help"
+        segura__agent__subcmd__doctor)
+            opts="-h -V --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -256,8 +145,8 @@ _segura__agent() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        segura__subcmd__agent__subcmd__exec)
-            opts="-h --help"
+        segura__agent__subcmd__exec)
+            opts="-h -V --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -270,8 +159,8 @@ _segura__agent() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        segura__subcmd__agent__subcmd__help)
-            opts="init sidecar exec install secret credential doctor deprovision check help"
+        segura__agent__subcmd__init)
+            opts="-h -V --dry-run --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -284,204 +173,8 @@ _segura__agent() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        segura__subcmd__agent__subcmd__help__subcmd__check)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        segura__subcmd__agent__subcmd__help__subcmd__credential)
-            opts="put"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        segura__subcmd__agent__subcmd__help__subcmd__credential__subcmd__put)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        segura__subcmd__agent__subcmd__help__subcmd__deprovision)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        segura__subcmd__agent__subcmd__help__subcmd__doctor)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        segura__subcmd__agent__subcmd__help__subcmd__exec)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        segura__subcmd__agent__subcmd__help__subcmd__help)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        segura__subcmd__agent__subcmd__help__subcmd__init)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        segura__subcmd__agent__subcmd__help__subcmd__install)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        segura__subcmd__agent__subcmd__help__subcmd__secret)
-            opts="put list get"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        segura__subcmd__agent__subcmd__help__subcmd__secret__subcmd__get)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        segura__subcmd__agent__subcmd__help__subcmd__secret__subcmd__list)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        segura__subcmd__agent__subcmd__help__subcmd__secret__subcmd__put)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        segura__subcmd__agent__subcmd__help__subcmd__sidecar)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        segura__subcmd__agent__subcmd__init)
-            opts="-h --dry-run --help"
+        segura__agent__subcmd__install)
+            opts="-h -V --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -494,8 +187,8 @@ _segura__agent() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        segura__subcmd__agent__subcmd__install)
-            opts="-h --help"
+        segura__agent__subcmd__secret)
+            opts="-h -V --help --version put list get"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -508,22 +201,8 @@ _segura__agent() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        segura__subcmd__agent__subcmd__secret)
-            opts="-h --help put list get help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        segura__subcmd__agent__subcmd__secret__subcmd__get)
-            opts="-h --output --show-values --help"
+        segura__agent__subcmd__secret__subcmd__get)
+            opts="-h -V --output --show-values --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -540,78 +219,8 @@ _segura__agent() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        segura__subcmd__agent__subcmd__secret__subcmd__help)
-            opts="put list get help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        segura__subcmd__agent__subcmd__secret__subcmd__help__subcmd__get)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        segura__subcmd__agent__subcmd__secret__subcmd__help__subcmd__help)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        segura__subcmd__agent__subcmd__secret__subcmd__help__subcmd__list)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        segura__subcmd__agent__subcmd__secret__subcmd__help__subcmd__put)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        segura__subcmd__agent__subcmd__secret__subcmd__list)
-            opts="-h --output --show-values --help"
+        segura__agent__subcmd__secret__subcmd__list)
+            opts="-h -V --output --show-values --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -628,8 +237,8 @@ _segura__agent() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        segura__subcmd__agent__subcmd__secret__subcmd__put)
-            opts="-h --dry-run --help"
+        segura__agent__subcmd__secret__subcmd__put)
+            opts="-h -V --dry-run --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -642,8 +251,8 @@ _segura__agent() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        segura__subcmd__agent__subcmd__sidecar)
-            opts="-h --help"
+        segura__agent__subcmd__sidecar)
+            opts="-h -V --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -20,6 +20,8 @@ fn page(shell: Shell, file: &str) -> Page {
     let mut text = Vec::new();
     generate(shell, &mut shown(), NAME, &mut text);
     let text = String::from_utf8(text).expect("what the command line takes is text");
+    // clap_complete 4.6 has two names for a state of bash's where the binary's has a hyphen.
+    let text = text.replace("segura__subcmd__agent", "segura__agent");
     Page { path: format!("completions/{file}"), text }
 }
 
@@ -27,5 +29,6 @@ fn page(shell: Shell, file: &str) -> Page {
 fn shown() -> clap::Command {
     let all = cli::commands();
     let shown = all.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
-    clap::Command::new(NAME).version(env!("CARGO_PKG_VERSION")).subcommands(shown)
+    let none = clap::Command::new(NAME).version(env!("CARGO_PKG_VERSION"));
+    none.propagate_version(true).disable_help_subcommand(true).subcommands(shown)
 }
