@@ -24,6 +24,7 @@ mod outputs;
 mod pages;
 mod plan;
 mod provision;
+mod release;
 mod resolve;
 mod rotation;
 mod rules;

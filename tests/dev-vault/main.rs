@@ -11,8 +11,15 @@
 mod demo;
 #[path = "mod.rs"]
 mod dev_vault;
+mod manifest;
 
-use std::{io, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -69,6 +76,10 @@ struct Serve {
     /// what is there
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
+    /// Write what pods need to this file: a ConfigMap dev-vault with client-id, client-secret and
+    /// ca.pem. It goes with the vault
+    #[arg(long, value_name = "FILE", conflicts_with = "http")]
+    manifest: Option<PathBuf>,
     /// A path in front of every route, such as /vault
     #[arg(long, default_value = "", hide_default_value = true)]
     base_path: String,
@@ -138,7 +149,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Some(Command::Demo) => demo::run(),
-        None => serve(cli.serve.into()).map(|()| ExitCode::SUCCESS),
+        None => {
+            let manifest = cli.serve.manifest.clone();
+            serve(cli.serve.into(), manifest.as_deref()).map(|()| ExitCode::SUCCESS)
+        }
     };
     done.unwrap_or_else(|error| {
         eprintln!("dev-vault: {error}");
@@ -148,10 +162,13 @@ fn main() -> ExitCode {
 
 /// Serves until somebody wants it to end; the vault's files go with it.
 #[tokio::main(flavor = "current_thread")]
-async fn serve(options: Options) -> io::Result<()> {
+async fn serve(options: Options, manifest: Option<&Path>) -> io::Result<()> {
     let mut ends = Ends::new()?;
     let rotate = options.rotate;
     let vault = DevVault::try_start(options)?;
+    if let Some(manifest) = manifest {
+        manifest::write(&vault, manifest)?;
+    }
     println!("# A Segura vault for development. Paste these lines where the agent shall run:");
     for (name, value) in vault.env() {
         println!("export {name}={value}");
@@ -165,7 +182,7 @@ async fn serve(options: Options) -> io::Result<()> {
     let admin = vault.admin_url();
     println!("# Ctrl-C ends it; --help lists the admin routes below {admin}/");
     ends.next().await;
-    Ok(())
+    manifest.map_or(Ok(()), fs::remove_file)
 }
 
 /// The signals that end a program.
