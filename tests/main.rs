@@ -11,6 +11,7 @@ mod check;
 mod container;
 mod crash;
 mod directory;
+mod documents;
 mod doors;
 mod encrypted;
 mod exec;

@@ -1,0 +1,164 @@
+//! `docs/operations.md` names the metrics that the binary serves, alerts on nothing else, and quotes the
+//! figures that other pages prove.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::Duration;
+
+use saphyr::{LoadableYamlNode, Yaml};
+use serde_json::json;
+
+use super::{Page, spans};
+use crate::harness::{Scene, host::skip, sidecar::free_port, until};
+
+const PREFIX: &str = "segura_agent_";
+
+fn page() -> Page {
+    Page::read("docs/operations.md")
+}
+
+/// What a sidecar serves at `/metrics`.
+fn metrics(port: u16) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time");
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n")
+        .expect("sent");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("an answer");
+    text
+}
+
+/// The metrics of a sidecar that has something to say in each of them.
+fn served() -> String {
+    let port = free_port();
+    let mut scene = Scene::new();
+    scene.vault.set_data("app", json!([{ "password": "one" }]));
+    scene.set("SEGURA_IDENTITY", "secret-postman,app").set("SEGURA_RENEW_INTERVAL", "1s");
+    scene.set("SEGURA_LISTEN", &format!("127.0.0.1:{port}")).set("SEGURA_MAX_STALE", "1h");
+    let sidecar = scene.kept();
+    scene.vault.remove_secret("app");
+    until("one is held back", || metrics(port).contains("secret_held_back{"));
+    let served = metrics(port);
+    sidecar.stop();
+    served
+}
+
+/// Words of ours in a text, as metrics are named.
+fn names(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with(PREFIX)).collect()
+}
+
+#[test]
+fn every_metric_has_its_row_and_no_other_is_named() {
+    let (page, served) = (page(), served());
+    let kinds = served.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let served: BTreeSet<&str> = kinds.filter_map(|line| line.split(' ').next()).collect();
+    let rows: BTreeSet<&str> = page.rows("metric").into_iter().flat_map(spans).collect();
+    assert_eq!(rows, served, "the table");
+    let named = names(&page.text);
+    assert!(named.is_subset(&served), "{:?}", named.difference(&served).collect::<Vec<_>>());
+    assert!(served.len() >= 19, "{served:?}");
+}
+
+#[test]
+fn every_outcome_of_a_pass_is_named() {
+    let (page, served) = (page(), served());
+    let passes = served.lines().filter(|line| line.starts_with("segura_agent_passes_total{"));
+    let outcomes: BTreeSet<&str> = passes.filter_map(|line| line.split('"').nth(1)).collect();
+    assert!(outcomes.len() >= 7, "{outcomes:?}");
+    let row = page.text.lines().find(|line| line.starts_with("| `segura_agent_passes_total`"));
+    let cell = row.and_then(|row| row.split(" | ").nth(1)).expect("its row");
+    let told: BTreeSet<&str> = spans(cell).into_iter().filter(|word| *word != "outcome").collect();
+    assert_eq!(told, outcomes);
+    for chosen in page.text.split("outcome=~\"").skip(1) {
+        let chosen = chosen.split('"').next().unwrap_or_default();
+        assert!(chosen.split('|').all(|word| outcomes.contains(word)), "{chosen}");
+    }
+}
+
+/// Every YAML document of the page.
+fn documents(page: &Page) -> Vec<String> {
+    let yaml = page.fences().into_iter().filter(|fence| fence.kind == "yaml");
+    yaml.map(|fence| fence.lines.join("\n")).collect()
+}
+
+/// The rules of a PrometheusRule.
+fn rules<'a>(document: &'a Yaml<'a>) -> Vec<&'a Yaml<'a>> {
+    let groups = document["spec"]["groups"].as_vec().expect("groups");
+    groups.iter().flat_map(|group| group["rules"].as_vec().expect("rules")).collect()
+}
+
+#[test]
+fn every_alert_is_whole_and_rests_on_metrics() {
+    let page = page();
+    let texts = documents(&page);
+    let mut alerts = BTreeSet::new();
+    for text in &texts {
+        let read = Yaml::load_from_str(text).unwrap_or_else(|error| panic!("{error}:\n{text}"));
+        let document = read.first().expect("a document");
+        if document.as_mapping_get("kind").and_then(Yaml::as_str) != Some("PrometheusRule") {
+            continue;
+        }
+        for rule in rules(document) {
+            let text = |value: &Yaml<'_>| value.as_str().map(str::to_owned);
+            let name = text(&rule["alert"]).expect("a name");
+            let expr = text(&rule["expr"]).expect("an expression");
+            assert!(text(&rule["labels"]["severity"]).is_some(), "{name} has a severity");
+            assert!(text(&rule["annotations"]["summary"]).is_some(), "{name} has a summary");
+            let ours = !names(&expr).is_empty();
+            assert!(ours || expr.contains("kube_pod_"), "{name} rests on no metric: {expr}");
+            for (open, close) in [('(', ')'), ('{', '}'), ('[', ']')] {
+                assert_eq!(expr.matches(open).count(), expr.matches(close).count(), "{name}");
+            }
+            assert!(alerts.insert(name.clone()), "{name} is there twice");
+        }
+    }
+    assert!(texts.len() >= 3 && alerts.len() >= 6, "{alerts:?}");
+}
+
+#[test]
+fn promtool_takes_every_rule() {
+    const TEST: &str = "promtool_takes_every_rule";
+    if Command::new("promtool").arg("--version").output().is_err() {
+        return skip(TEST, "no promtool");
+    }
+    let page = page();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("rules.yaml");
+    let texts = documents(&page);
+    let rule = texts.iter().find(|text| text.contains("kind: PrometheusRule")).expect("a rule");
+    // Prometheus's own file is what stands under `spec`.
+    let (_, spec) = rule.split_once("\nspec:\n").expect("a spec");
+    let spec: Vec<&str> =
+        spec.lines().map(|line| line.strip_prefix("  ").unwrap_or(line)).collect();
+    std::fs::write(&file, spec.join("\n")).expect("the folder is ours");
+    let checked = Command::new("promtool").args(["check", "rules"]).arg(&file).output();
+    let checked = checked.expect("it was found before");
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+#[test]
+fn figures_of_requests_are_those_that_are_simulated() {
+    let (page, rotation) = (page(), Page::read("docs/rotation.md"));
+    let shares = rotation.rows("10,000 agents, `auto`");
+    assert_eq!(shares.len(), 4, "{shares:?}");
+    for row in shares {
+        let line = rotation.text.lines().find(|line| line.starts_with(&format!("| {row} | ")));
+        let share = line.and_then(|line| line.split(" | ").nth(1)).expect("a second cell");
+        let share = share.trim_end_matches([' ', '|']);
+        assert!(page.text.contains(share), "{row}: {share}");
+    }
+    // The interval and what it comes to on one day, by the table of fixed polling.
+    for (every, written) in [("30 s", "`30s`"), ("2 min", "`auto`"), ("5 min", "`5m`")] {
+        let line = rotation.text.lines().find(|line| line.starts_with(&format!("| {every} | ")));
+        let day = line.and_then(|line| line.trim_end_matches(" |").rsplit(" | ").next());
+        let day: f64 = day.and_then(|day| day.parse().ok()).expect("requests in a day");
+        let row = page.text.lines().find(|line| line.starts_with(&format!("| {written}")));
+        let told = row.and_then(|row| row.split(" | ").nth(1)).map(|cell| cell.replace(',', ""));
+        let told: f64 = told.and_then(|cell| cell.parse().ok()).expect("reads in a day");
+        assert!((told - day).abs() <= day / 100.0, "{written}: {told}, simulated {day}");
+    }
+}
