@@ -10,6 +10,7 @@ mod post;
 mod signalled;
 mod supervised;
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::fmt;
 use std::future::{Future, pending, poll_fn};
@@ -153,6 +154,13 @@ impl Deliver {
         !self.targets.is_empty()
     }
 
+    /// Has every try that fails counted in `failures`.
+    pub fn count_failures(&mut self, failures: &Rc<Cell<u64>>) {
+        for target in &mut self.targets {
+            target.health().failures = Rc::clone(failures);
+        }
+    }
+
     /// Whether something is left to be told.
     pub fn is_telling(&self) -> bool {
         self.order.is_some()
@@ -283,6 +291,8 @@ impl Finding {
 struct Health {
     said: Option<Finding>,
     failed: bool,
+    /// How often somebody could not be told.
+    failures: Rc<Cell<u64>>,
 }
 
 impl Health {
@@ -295,6 +305,7 @@ impl Health {
 
     fn fails(&mut self, finding: Finding) {
         self.failed = true;
+        self.failures.set(self.failures.get().saturating_add(1));
         self.says(finding);
     }
 

@@ -429,6 +429,11 @@ impl<'a> Renewer<'a> {
         self.board.borrow_mut().state = Some(self.state.clone());
     }
 
+    /// Where tries to tell that fail are counted.
+    fn delivery_failures(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.board.borrow().counters.delivery_failures)
+    }
+
     /// Counts what has been done.
     fn count(&self, count: impl FnOnce(&mut Counters)) {
         count(&mut self.board.borrow_mut().counters);

@@ -15,6 +15,7 @@ use crate::model::Generation;
 /// Keeps the set fresh until it is dropped.
 pub async fn keep(renewer: &mut Renewer<'_>, deliver: &mut Deliver) -> Infallible {
     let notified = renewer.notified();
+    deliver.count_failures(&renewer.delivery_failures());
     let standing = renewer.state().generation;
     if notified.get() < standing {
         tell(renewer, deliver, News::Changed(standing));

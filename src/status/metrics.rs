@@ -1,6 +1,8 @@
 //! The numbers, in the Prometheus text format 0.0.4. No value of a secret is ever one.
 
+use std::cell::Cell;
 use std::fmt::{Display, Write};
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Facts, Question};
@@ -23,8 +25,8 @@ pub struct Counters {
     pub publishes: u64,
     /// Changes that the main process was told of.
     pub deliveries: u64,
-    /// Changes that it could not be told of.
-    pub delivery_failures: u64,
+    /// Tries to tell it that failed; whoever tells counts them.
+    pub delivery_failures: Rc<Cell<u64>>,
     /// Provisioning POSTs.
     pub provisions: u64,
     /// Reads.
@@ -137,14 +139,14 @@ impl Page {
             self.labelled("passes_total", "outcome", outcome, count);
         }
         for (name, help, value) in [
-            ("publishes_total", "Generations published.", counters.publishes),
+            ("publishes_total", "Generations published after the start.", counters.publishes),
             ("deliveries_total", "Changes that the main process was told of.", counters.deliveries),
             (
                 "delivery_failures_total",
-                "Changes that the main process could not be told of.",
-                counters.delivery_failures,
+                "Tries to tell the main process that failed.",
+                counters.delivery_failures.get(),
             ),
-            ("provisions_total", "Provisioning requests.", counters.provisions),
+            ("provisions_total", "Provisioning requests after the start.", counters.provisions),
             ("reads_total", "Reading requests.", counters.reads),
         ] {
             self.counter(name, help, value);

@@ -166,3 +166,23 @@ fn an_address_that_someone_has_is_told_and_nothing_is_asked() {
     assert!(run.hint().is_some_and(|hint| hint.contains("SEGURA_LISTEN")), "{}", run.stderr);
     assert!(scene.asked().is_empty());
 }
+
+#[test]
+fn an_app_that_cannot_be_told_is_counted() {
+    let scene = listening(|scene| {
+        scene.set("SEGURA_NOTIFY_COMMAND", r#"["/bin/false"]"#);
+    });
+    let sidecar = scene.kept();
+    let failures = || {
+        let metrics = answer(&scene, "/metrics").1;
+        let line = "segura_agent_delivery_failures_total ";
+        let count = metrics.lines().find_map(|found| found.strip_prefix(line));
+        count.unwrap_or_else(|| panic!("{metrics}")).parse::<u64>().unwrap()
+    };
+    scene.vault.rotate();
+    until("a change was not told", || failures() >= 1);
+    let told = answer(&scene, "/metrics").1;
+    assert!(told.contains("segura_agent_deliveries_total 0\n"), "{told}");
+    assert!(told.contains("segura_agent_notified_generation 0\n"), "{told}");
+    sidecar.stop();
+}
