@@ -24,6 +24,7 @@ mod manage;
 mod outputs;
 mod pages;
 mod plan;
+mod policy;
 mod provision;
 mod release;
 mod resolve;
