@@ -26,6 +26,7 @@ mod pages;
 mod plan;
 mod policy;
 mod provision;
+mod recipes;
 mod release;
 mod resolve;
 mod rotation;
