@@ -3,6 +3,7 @@
 #![expect(clippy::panic, reason = "a helper that can't go on fails the test that called it")]
 
 pub mod host;
+pub mod kubelet;
 pub mod podman;
 pub mod sidecar;
 

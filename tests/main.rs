@@ -10,6 +10,7 @@ mod architecture;
 mod check;
 mod container;
 mod crash;
+mod deploy;
 mod directory;
 mod documents;
 mod doors;

@@ -50,6 +50,8 @@ impl Podman {
         let place = |name: &str| self.dir.path().join(name);
         let mut podman = Command::new("podman");
         podman.env("CONTAINERS_CONF", place("containers.conf"));
+        // Its monitor of a container leaves a note here when the kernel ends one for want of memory.
+        podman.current_dir(self.dir.path());
         podman.arg("--root").arg(place("storage")).arg("--runroot").arg(place("run"));
         podman.args(["--storage-driver", "vfs", verb]);
         podman

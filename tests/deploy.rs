@@ -1,0 +1,88 @@
+//! The manifests of `deploy/`, as they are written: their rules, and each of them as a pod.
+
+mod classic;
+mod components;
+mod exec;
+mod historic;
+mod init;
+mod jobs;
+mod memory;
+mod restricted;
+mod rules;
+mod sidecar;
+
+use crate::harness::kubelet::{Node, Pod, eventually};
+
+/// An app that shows what it has when it starts and when it is told, and has an end of its own.
+const SERVER: &str = r#"#!/bin/sh
+show() {
+    echo "$1: <$(cat /run/secrets/segura/my-secret/password)> <$password$PASSWORD$DB_PASSWORD>"
+}
+trap 'show told' HUP
+trap 'echo stopped by TERM; exit 42' TERM
+[ -z "$PORT" ] || nc -ll -p "$PORT" -e /app/reload &
+show started
+while :; do sleep 0.2; done
+"#;
+/// The pod of a Deployment.
+const POD: &str = "app-7d4b9c6f5-x2k4z";
+/// The file that the app of most manifests reads.
+const PASSWORD: &str = "/run/secrets/segura/my-secret/password";
+const POST: &str = "POST /iso/coe/dapp/provision";
+const GIVE_BACK: &str = "POST /iso/coe/dapp/deprovision";
+
+/// The password of the last account that was provisioned, once there is one.
+#[track_caller]
+fn password(node: &Node) -> String {
+    let accounts = || node.scene.vault.provisioned("my-secret");
+    eventually("one is provisioned", || !accounts().is_empty());
+    accounts().last().expect("one was provisioned").password.clone()
+}
+
+/// Has the vault rotate the secret once a read has brought nothing new, and gives the new password: an
+/// agent whose first reads all bring something new takes them for provisioning.
+#[track_caller]
+fn rotated(node: &Node) -> String {
+    until_quiet(node);
+    changed(node)
+}
+
+/// Waits for one more read; the one under way may have been the one that brought the last change.
+#[track_caller]
+fn until_quiet(node: &Node) {
+    let reads = || node.scene.count("GET /iso/coe/dapp/provision");
+    let enough = reads() + 1;
+    eventually("the agent reads again", || reads() >= enough);
+}
+
+/// Has the vault rotate the secret now, and gives the new password.
+#[track_caller]
+fn changed(node: &Node) -> String {
+    let old = password(node);
+    node.scene.vault.rotate();
+    let new = password(node);
+    assert_ne!(old, new);
+    new
+}
+
+/// What a script prints in the app's container.
+fn shown(pod: &Pod<'_>, script: &str) -> String {
+    let output = pod.exec("app", &["/bin/sh", "-c", script]);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What the app's container reads from a file.
+fn reads(pod: &Pod<'_>, file: &str) -> String {
+    shown(pod, &format!("cat {file}"))
+}
+
+/// Waits until the app's container reads this from the file.
+#[track_caller]
+fn until_reads(pod: &Pod<'_>, file: &str, content: &str) {
+    eventually("the app reads what is published", || reads(pod, file) == content);
+}
+
+/// How often a container has said this.
+fn times(pod: &Pod<'_>, container: &str, part: &str) -> usize {
+    pod.logs(container).matches(part).count()
+}

@@ -1,0 +1,177 @@
+//! The manifests of `deploy/`, read as they are written: no cluster and no kubectl is needed for it.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a helper that can't go on fails the test that called it"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use saphyr::{LoadableYamlNode, Yaml};
+use serde_json::{Map, Value};
+use tempfile::TempDir;
+
+/// Where in each kind of workload its pod's template stands.
+const TEMPLATES: [(&str, &str); 5] = [
+    ("Deployment", "/spec/template"),
+    ("StatefulSet", "/spec/template"),
+    ("DaemonSet", "/spec/template"),
+    ("Job", "/spec/template"),
+    ("CronJob", "/spec/jobTemplate/spec/template"),
+];
+
+/// What one folder of `deploy/` describes.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// The folder's name.
+    pub name: String,
+    /// All files as they are written, comments included.
+    pub text: String,
+    pub documents: Vec<Value>,
+}
+
+impl Manifest {
+    /// Reads the resources that a folder's kustomization names.
+    pub fn read(name: &str) -> Self {
+        let folder = deploy().join(name);
+        let kustomization = documents(&text(&folder.join("kustomization.yaml")));
+        let resources =
+            kustomization.iter().filter_map(|document| document["resources"].as_array());
+        let files = resources.flatten().filter_map(Value::as_str);
+        let texts: Vec<String> = files.map(|file| text(&folder.join(file))).collect();
+        Self::of(name, &texts.join("\n---\n"))
+    }
+
+    pub fn of(name: &str, text: &str) -> Self {
+        Self { name: name.to_owned(), text: text.to_owned(), documents: documents(text) }
+    }
+
+    /// Every folder that holds workloads, by name.
+    pub fn all() -> Vec<Self> {
+        let entries = fs::read_dir(deploy()).expect("deploy/ is there");
+        let folders = entries.map(|entry| entry.expect("an entry").path());
+        let mut names: Vec<String> = folders
+            .filter(|folder| folder.join("kustomization.yaml").is_file())
+            .map(|folder| folder.file_name().unwrap_or_default().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        let all = names.iter().map(|name| Self::read(name));
+        all.filter(|manifest| !manifest.templates().is_empty()).collect()
+    }
+
+    /// A folder as `kubectl kustomize` builds it; nothing if there is no kubectl.
+    pub fn built(name: &str) -> Option<Self> {
+        Some(Self::of(name, &kustomize(&deploy().join(name))?))
+    }
+
+    /// A folder with components, as a user's own kustomization composes them.
+    pub fn composed(name: &str, components: &[&str]) -> Option<Self> {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+        copy(&deploy(), &folder.path().join("deploy"));
+        let list = |names: &[&str], below: &str| {
+            let items = names.iter().map(|name| format!("  - ../deploy/{below}{name}\n"));
+            items.collect::<String>()
+        };
+        let kustomization = format!(
+            "resources:\n{}components:\n{}",
+            list(&[name], ""),
+            list(components, "components/")
+        );
+        let own = own(&folder);
+        fs::write(own.join("kustomization.yaml"), kustomization).expect("it is new");
+        Some(Self::of(name, &kustomize(&own)?))
+    }
+
+    /// The workloads, each with its kind and its pod's template.
+    pub fn templates(&self) -> Vec<(&Value, &Value)> {
+        let template = |document| Some((document, template(document)?));
+        self.documents.iter().filter_map(template).collect()
+    }
+
+    /// The one workload.
+    #[track_caller]
+    pub fn workload(&self) -> (&Value, &Value) {
+        let templates = self.templates();
+        let [(workload, template)] = templates.as_slice() else {
+            panic!("{} holds {} workloads", self.name, templates.len());
+        };
+        (workload, template)
+    }
+}
+
+/// The template of a workload's pods.
+fn template(document: &Value) -> Option<&Value> {
+    let kind = document["kind"].as_str()?;
+    let (_, path) = TEMPLATES.into_iter().find(|(known, _)| *known == kind)?;
+    document.pointer(path)
+}
+
+/// All containers of a pod, in the order of their start.
+pub fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
+    let lists = ["initContainers", "containers"].map(|list| pod["spec"][list].as_array());
+    lists.into_iter().flatten().flatten()
+}
+
+/// An entry of a list by its name.
+pub fn named<'a>(list: &'a Value, name: &str) -> Option<&'a Value> {
+    list.as_array()?.iter().find(|entry| entry["name"] == name)
+}
+
+pub fn deploy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")
+}
+
+fn own(folder: &TempDir) -> PathBuf {
+    let own = folder.path().join("own");
+    fs::create_dir(&own).expect("it is new");
+    own
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("it is new");
+    for entry in fs::read_dir(from).expect("it is a folder") {
+        let entry = entry.expect("an entry");
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            fs::copy(&from, &to).expect("it is a file");
+        }
+    }
+}
+
+fn kustomize(folder: &Path) -> Option<String> {
+    let output = Command::new("kubectl").arg("kustomize").arg(folder).output().ok()?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn text(file: &Path) -> String {
+    fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+fn documents(text: &str) -> Vec<Value> {
+    // Kubernetes reads YAML 1.1, whose octal numbers have no `o`.
+    let text = text.replace("Mode: 0", "Mode: 0o");
+    let documents = Yaml::load_from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    documents.iter().map(value).filter(|value| !value.is_null()).collect()
+}
+
+fn value(node: &Yaml<'_>) -> Value {
+    if let Some(mapping) = node.as_mapping() {
+        let key = |key: &Yaml<'_>| key.as_str().expect("keys are strings").to_owned();
+        return Value::Object(
+            mapping.iter().map(|(name, node)| (key(name), value(node))).collect::<Map<_, _>>(),
+        );
+    }
+    if let Some(sequence) = node.as_sequence() {
+        return sequence.iter().map(value).collect();
+    }
+    let scalar = node.as_bool().map(Value::from);
+    let scalar = scalar.or_else(|| node.as_integer().map(Value::from));
+    let scalar = scalar.or_else(|| node.as_str().map(Value::from));
+    scalar.unwrap_or_default()
+}
