@@ -263,6 +263,12 @@ pub enum Fault {
         /// The secret in question.
         identity: SecretName,
     },
+    /// A list that leaves out what was made for this pod.
+    #[error("the application's list has less of {identity} than was made for this pod")]
+    Less {
+        /// The secret in question.
+        identity: SecretName,
+    },
     /// The vault could not encrypt the value, and says so in its place.
     #[error(
         "the vault could not encrypt {key:?} of {identity} and sent its own error as the value"
@@ -293,6 +299,7 @@ impl Fault {
             | Self::Twice { identity }
             | Self::Data { identity }
             | Self::Empty { identity }
+            | Self::Less { identity }
             | Self::NotEncrypted { identity, .. }
             | Self::NotDecrypted { identity, .. } => Some(identity),
         }

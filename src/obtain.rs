@@ -163,6 +163,11 @@ fn opens_something(set: &SecretSet) -> bool {
     set.items().any(opens)
 }
 
+/// How many of its entries open something.
+pub fn openings(set: &SecretSet) -> usize {
+    set.entries.iter().filter(|entry| entry.iter().any(opens)).count()
+}
+
 fn opens(item: &Item) -> bool {
     let described = DESCRIPTIVE.iter().any(|key| item.key.eq_ignore_ascii_case(key));
     !described && !item.value.expose().is_empty()

@@ -320,7 +320,8 @@ impl<'a> Renewer<'a> {
     /// Makes a set of what came and what stands, and publishes it.
     fn conclude(&mut self, why: Why, questions: &Questions, asked: Asked) -> Option<News> {
         let at = clock::boot();
-        let Asked { renewed, by_get, origin } = asked;
+        let Asked { mut renewed, by_get, origin } = asked;
+        self.refuse_less(&mut renewed);
         let gone = self.gone(at, why, &renewed);
         let Renewed { fresh, failed, cut } = renewed;
         let mut troubles: Troubles =

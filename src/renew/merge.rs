@@ -7,14 +7,35 @@ use super::trouble::{Told, Troubles};
 use super::{News, Renewer, Unpublished};
 use crate::clock;
 use crate::exit::chain;
-use crate::model::{Bundle, Entry, Item, Outcome, Retry, SecretName, SecretSet, TTL};
+use crate::model::{Bundle, Entry, Fault, Item, Outcome, Retry, SecretName, SecretSet, TTL};
+use crate::obtain::{Renewed, openings};
 use crate::pass::{PublishError, Publisher, admit, lacking};
 use crate::render::bundle::Entries;
 use crate::render::{Layout, RenderError};
+use crate::settings::Source as Way;
 use crate::state::{SecretState, State, millis};
 use crate::store::LINGER;
+use crate::vault::error::{Attempt, Cause, FetchError};
 
 impl Renewer<'_> {
+    /// Takes out of a list what it has less of than stands: such a list leaves out what was made for
+    /// this pod, and can't renew it.
+    pub(super) fn refuse_less(&self, renewed: &mut Renewed) {
+        if self.config.wanted.source != Way::Provision || !self.lists() {
+            return;
+        }
+        let Some(standing) = self.store.standing() else { return };
+        let standing = self.state.bundle(standing.entries).secrets;
+        let is_less = |name: &SecretName, set: &SecretSet| {
+            standing.get(name).is_some_and(|stands| openings(set) < openings(stands))
+        };
+        let less = renewed.fresh.secrets.extract_if(.., |name, set| is_less(name, set));
+        renewed.failed.extend(less.map(|(name, _)| {
+            let cause = Cause::Fault(Fault::Less { identity: name.clone() });
+            (name, FetchError { attempt: Attempt::ReadApplication, cause })
+        }));
+    }
+
     /// What came, and of all else that stands and is not gone its last good version. None if that
     /// can't be read back.
     pub(super) fn merge(&self, fresh: Bundle, gone: &BTreeSet<SecretName>) -> Option<Bundle> {

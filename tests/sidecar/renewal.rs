@@ -214,6 +214,21 @@ fn a_list_without_what_was_made_for_the_pod_takes_nothing_from_it() {
 }
 
 #[test]
+fn a_list_with_a_shared_password_takes_no_account_from_the_pod() {
+    let scene = with(Options::default(), |scene| {
+        scene.vault.set_data(SEED, r#"{"username": "shared", "password": "shared"}"#);
+        scene.set("SEGURA_REFRESH", "application");
+    });
+    let account = account_of(&scene, SEED, POD);
+    let sidecar = scene.kept();
+    until("it reads the application", || scene.count(APPLICATION) >= 3);
+    assert_eq!(scene.read("secret-postman/password"), account.password);
+    let said = "the application's list has less of secret-postman than was made for this pod";
+    sidecar.assert_said(said, 1, "");
+    sidecar.stop();
+}
+
+#[test]
 fn what_lives_shortly_is_provisioned_again_in_time() {
     let options = Options { ttl: Some("3".to_owned()), ..Options::default() };
     let scene = with(options, |_| {});

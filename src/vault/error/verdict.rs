@@ -65,7 +65,7 @@ impl FetchError {
             | Cause::NotPermitted(_)
             | Cause::Absent(_)
             | Cause::NoSecrets
-            | Cause::Fault(Fault::Empty { .. }) => Exit::Refused,
+            | Cause::Fault(Fault::Empty { .. } | Fault::Less { .. }) => Exit::Refused,
             Cause::Redirect(_) | Cause::Nonsense(_) | Cause::Fault(_) => Exit::Nonsense,
         }
     }
@@ -239,6 +239,9 @@ impl FetchError {
             }
             Cause::Nonsense(_) => {
                 "check that SEGURA_URL leads to the vault and not to a login page or proxy"
+            }
+            Cause::Fault(Fault::Less { .. }) => {
+                "set SEGURA_REFRESH=get, if reading provisions nothing at this vault"
             }
             Cause::Fault(Fault::NotDecrypted { .. }) => {
                 "SEGURA_PRIVATE_KEY_FILE must be the key of this authorization"
