@@ -33,9 +33,11 @@ pub enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// The same, then keep them fresh until SIGTERM or SIGINT, telling the main process of changes.
+    /// Obtain the secrets, publish them, and keep them fresh until SIGTERM or SIGINT, telling the main
+    /// process of changes.
     Sidecar,
-    /// The same, then run a command as the container's main process, and exit as it exits.
+    /// Obtain the secrets, then run a command as the container's main process, keep them fresh
+    /// beside it, and exit as it exits.
     Exec {
         /// The command and its arguments.
         #[arg(
@@ -240,16 +242,18 @@ fn with_variables() -> clap::Command {
     command
 }
 
-/// clap explains on several lines; the first says what is wrong.
+/// clap explains on several lines; those before the first empty one say what is wrong.
 fn misused(error: &clap::Error) -> Failure {
     let rendered = error.render().to_string();
-    let first = rendered.lines().next().unwrap_or_default();
-    let first = if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+    let said: Vec<&str> =
+        rendered.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+    let said = said.join(" ");
+    let said = if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         "a command is missing"
     } else {
-        first.strip_prefix("error: ").unwrap_or(first)
+        said.strip_prefix("error: ").unwrap_or(&said)
     };
-    Failure::said(Exit::Usage, format!("cannot understand the command line: {first}"))
+    Failure::said(Exit::Usage, format!("cannot understand the command line: {said}"))
         .hint(Some("`segura-agent --help` shows what there is"))
 }
 
@@ -268,7 +272,7 @@ fn variables(matters: impl Fn(&Variable) -> bool) -> String {
             writeln!(help, "  {name:<27} {meaning} [{default}]").ok();
         }
     }
-    help.push_str("\nExit codes, beside those of the command of exec:\n");
+    help.push_str("\nExit codes:\n");
     for (codes, meaning) in CODES {
         writeln!(help, "  {codes:<9} {meaning}").ok();
     }
@@ -286,13 +290,20 @@ mod tests {
 
     #[test]
     fn wrong_use_is_one_line_and_64() {
-        for args in
-            [&["frobnicate"][..], &[], &["init", "--frobnicate"], &["init", "x"], &["check", "x"]]
-        {
+        for args in [
+            &["frobnicate"][..],
+            &[],
+            &["init", "--frobnicate"],
+            &["init", "x"],
+            &["check", "x"],
+            &["exec"],
+            &["install"],
+        ] {
             let failure = typed(args).unwrap_err();
             assert_eq!(failure.exit.code(), 64, "{args:?}");
             assert_eq!(failure.message.lines().count(), 1, "{args:?}");
             assert!(failure.message.starts_with("cannot understand"), "{failure}");
+            assert!(!failure.message.ends_with(':'), "{failure}");
         }
     }
 

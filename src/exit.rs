@@ -74,8 +74,7 @@ impl Exit {
     }
 }
 
-/// The codes and what they say, as the help and the manual show them. `exec` otherwise ends as its
-/// command does.
+/// The codes and what they say, as the help and the manual show them.
 pub const CODES: &[(&str, &str)] = &[
     ("0", "done; sidecar: ended by SIGTERM or SIGINT"),
     ("1", "check: it is not so"),
@@ -83,12 +82,14 @@ pub const CODES: &[(&str, &str)] = &[
     ("69", "vault unreachable or failing until the timeout"),
     ("70", "a bug in the agent"),
     ("73", "cannot write the output"),
+    ("75", "exec with SEGURA_ON_CHANGE=exit: a secret has changed"),
     ("76", "the vault's answer makes no sense"),
     ("77", "the vault refused us"),
     ("78", "settings are invalid"),
     ("126", "exec: the command is there and can't be run"),
     ("127", "exec: there is no such command"),
     ("130, 143", "ended by SIGINT or SIGTERM before the set was out"),
+    ("other", "exec: as its command; 128 and the number of the signal that ended it"),
 ];
 
 /// A fatal error, ready to be shown: never holds a value, a token or a client secret.

@@ -65,8 +65,15 @@ pub(super) struct Signalled {
     /// Who has been told of the order.
     told: Vec<Identity>,
     withhold: Option<Withhold>,
+    /// Somebody of the name has been there.
+    seen: bool,
     health: Health,
 }
+
+/// The first generation, which an app that starts after it has read.
+const FIRST: Generation = Generation(1);
+const UNSEEN: &str = "it reads what stands when it starts; if it runs, see that its container shares \
+                      the PID namespace and that SEGURA_SIGNAL_PROCESS is its name";
 
 /// How one try at one process went.
 enum Tried {
@@ -110,6 +117,7 @@ impl Signalled {
             next: None,
             told: Vec::new(),
             withhold: None,
+            seen: false,
             health: Health::default(),
         }
     }
@@ -127,6 +135,7 @@ impl Signalled {
         };
         for _ in 0..MOST_LOOKS {
             if let Some(held) = hold_named(name).map_err(unlisted)? {
+                self.seen |= !held.is_empty();
                 return Ok(held);
             }
         }
@@ -150,7 +159,11 @@ impl Signalled {
             self.next = Some(Instant::now());
         } else if failed.is_none() && withheld.is_none() {
             self.order = None;
-            self.health.works(&self.whom);
+            if self.is_nobody() && order.generation > FIRST {
+                self.health.fails(self.nobody());
+            } else {
+                self.health.works(&self.whom);
+            }
         }
         if let Some(finding) = failed {
             self.health.fails(finding);
@@ -158,6 +171,17 @@ impl Signalled {
         if let Some(process) = withheld {
             self.withhold(&process, blocking);
         }
+    }
+
+    /// Whether nobody of the name was ever there: then it is the wrong name, or a namespace that is
+    /// not shared, and no app that is between two starts.
+    fn is_nobody(&self) -> bool {
+        matches!(self.whom, Whom::Name(_)) && !self.seen
+    }
+
+    fn nobody(&self) -> Finding {
+        let text = format!("nobody was told of a change: there was never a sign of {}", self.whom);
+        Finding::warning(text, UNSEEN)
     }
 
     fn tell_all(&mut self, order: Order, held: Vec<(Handle, Process)>) -> Left {
@@ -294,11 +318,7 @@ impl Target for Signalled {
             let text = format!("there is no sign of {}", self.whom);
             return vec![match process::own() {
                 1 => Finding::warning(text, SHARE),
-                _ => Finding::expected(
-                    text,
-                    "it reads what stands when it starts; if it runs, see that its container \
-                     shares the PID namespace and that SEGURA_SIGNAL_PROCESS is its name",
-                ),
+                _ => Finding::expected(text, UNSEEN),
             }];
         }
         let findings = held.iter().filter_map(|(handle, process)| {

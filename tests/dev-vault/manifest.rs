@@ -23,7 +23,7 @@ pub fn write(vault: &DevVault, file: &Path) -> io::Result<()> {
         },
     });
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut written = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+    let mut written = NamedTempFile::new_in(folder.unwrap_or_else(|| Path::new(".")))?;
     writeln!(written, "{object:#}\n---")?;
     written.persist(file)?;
     Ok(())

@@ -4,7 +4,7 @@ use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 use segura_agent::cli::Args;
-use segura_agent::config::variables::{FOREIGN, Group, VARIABLES};
+use segura_agent::config::variables::{ALIASES, FOREIGN, Group, VARIABLES};
 use segura_agent::exit::CODES;
 
 use super::Page;
@@ -83,6 +83,9 @@ fn environment(roff: &mut Roff) {
     roff.control("SS", ["Variables of others"]);
     for (name, meaning) in FOREIGN {
         entry(roff, name, meaning);
+    }
+    for name in ALIASES {
+        entry(roff, name, "the vendor's own name, accepted where ours is unset");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is committed is what the code makes; and shells and man(1) can read it.
+//! What is committed is what the code makes; bash and groff can read it.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use super::agent::{eventually, scene, until_published, until_told};
+use super::agent::{change, eventually, scene, until_published, until_told};
 use super::app::App;
 use crate::harness::host::{NOBODY, can_be_others, skip};
 use crate::harness::side_by_side;
@@ -27,6 +27,11 @@ fn there_is_no_such_process() {
     assert!(line.contains(" INFO ") && line.contains("shares the PID namespace"), "{line}");
     until_told(&scene);
     assert_eq!(sidecar.complaints(), Vec::<String>::new());
+    // It might have started late; at a change it is the wrong name.
+    change(&scene, "two");
+    let line = sidecar.says("there was never a sign of the process nobody-is-called-this");
+    assert!(line.contains(" WARN ") && line.contains("shares the PID namespace"), "{line}");
+    until_told(&scene);
     sidecar.stop();
 }
 
