@@ -1,6 +1,7 @@
 # The agent alone, in an empty image, for amd64 and arm64: `docker build .` as it stands. The base
 # image and crates are all that it fetches. For another platform than the machine's own, the build
-# stage runs emulated: `docker buildx build --platform linux/amd64,linux/arm64 .`
+# stage runs emulated: `docker buildx build --platform linux/amd64,linux/arm64 --push --tag … .`, with
+# a builder of the driver docker-container.
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src

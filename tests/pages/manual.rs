@@ -48,7 +48,7 @@ fn below(command: &Command, pages: &mut Vec<Page>) {
 }
 
 fn page(command: &Command, more: impl FnOnce(&mut Roff)) -> Page {
-    let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
+    let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
     let man = Man::new(command.clone())
         .title(name.to_uppercase())
         .manual("segura-agent")

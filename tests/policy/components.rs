@@ -142,6 +142,11 @@ fn a_component_and_the_policy_add_the_same_agent() {
     for key in ["image", "args", "restartPolicy", "startupProbe", "resources", "volumeMounts"] {
         assert_eq!(component[key], policy[key], "{key}");
     }
+    let base = documents(&text("deploy/base/deployment.yaml"));
+    let base = &base[0]["spec"]["template"]["spec"]["initContainers"][0];
+    for key in ["image", "args", "restartPolicy", "startupProbe", "resources", "volumeMounts"] {
+        assert_eq!(base[key], policy[key], "deploy/base, {key}");
+    }
     // The policy knows the pod, and names the user; what the settings' ConfigMap says to a component is a variable to it.
     let mut context = policy["securityContext"].clone();
     for key in ["runAsUser", "runAsGroup"] {
