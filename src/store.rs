@@ -131,7 +131,7 @@ impl WriteError {
             }
             WriteCause::Ruled { .. } => {
                 Some(
-                    "each rule must leave the agent itself able to read; without CAP_CHOWN it can name no uid but the agent's own, and only gids of the agent's",
+                    "each rule must leave the agent itself able to read; a uid but the agent's own takes CAP_CHOWN and CAP_FOWNER, and CAP_DAC_READ_SEARCH where the mode shuts the agent out; a gid must be one of the agent's",
                 )
             }
             WriteCause::System(_) | WriteCause::OnDisk => None,

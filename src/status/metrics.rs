@@ -125,7 +125,7 @@ impl Page {
         self.one_gauge("failures_in_row", help, state.failures);
         let mut held = state.secrets.iter().filter(|secret| secret.error.is_some()).peekable();
         if held.peek().is_some() {
-            let help = "A secret whose newer version can't be published; the last good one stands.";
+            let help = "A secret that the last pass brought no sound version of; the last good one stands.";
             self.gauge("secret_held_back", help);
         }
         for secret in held {

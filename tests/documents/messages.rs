@@ -121,6 +121,9 @@ const BY_HAND: [&str; 7] = [
     "src/render/template",
 ];
 
+/// What the command line's own rules leave nobody to be told.
+const NEVER: [&str; 1] = ["cannot understand the command"];
+
 /// Texts that have to be explained.
 fn owed(sources: &[Source]) -> BTreeSet<String> {
     let mut owed = BTreeSet::new();
@@ -141,6 +144,7 @@ fn owed(sources: &[Source]) -> BTreeSet<String> {
     }
     // Names of variables, words that fill a placeholder, and hints that are a line of their own.
     owed.retain(|text| text.contains(' ') && text.chars().any(char::is_alphabetic));
+    owed.retain(|text| !NEVER.contains(&text.as_str()));
     owed
 }
 

@@ -2,13 +2,15 @@
 //! figures that other pages prove.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
 use saphyr::{LoadableYamlNode, Yaml};
-use serde_json::json;
+use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::{Page, spans};
 use crate::harness::{Scene, host::skip, sidecar::free_port, until};
@@ -109,7 +111,8 @@ fn every_alert_is_whole_and_rests_on_metrics() {
             assert!(text(&rule["labels"]["severity"]).is_some(), "{name} has a severity");
             assert!(text(&rule["annotations"]["summary"]).is_some(), "{name} has a summary");
             let ours = !names(&expr).is_empty();
-            assert!(ours || expr.contains("kube_pod_"), "{name} rests on no metric: {expr}");
+            let others = ["kube_pod_", "up{"].iter().any(|metric| expr.contains(metric));
+            assert!(ours || others, "{name} rests on no metric: {expr}");
             for (open, close) in [('(', ')'), ('{', '}'), ('[', ']')] {
                 assert_eq!(expr.matches(open).count(), expr.matches(close).count(), "{name}");
             }
@@ -119,25 +122,104 @@ fn every_alert_is_whole_and_rests_on_metrics() {
     assert!(texts.len() >= 3 && alerts.len() >= 6, "{alerts:?}");
 }
 
-#[test]
-fn promtool_takes_every_rule() {
-    const TEST: &str = "promtool_takes_every_rule";
+/// A folder with the rules as Prometheus's own file, which is what stands under `spec`; or a line.
+fn rule_file(test: &str) -> Option<TempDir> {
     if Command::new("promtool").arg("--version").output().is_err() {
-        return skip(TEST, "no promtool");
+        skip(test, "no promtool");
+        return None;
     }
     let page = page();
     let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("rules.yaml");
     let texts = documents(&page);
     let rule = texts.iter().find(|text| text.contains("kind: PrometheusRule")).expect("a rule");
-    // Prometheus's own file is what stands under `spec`.
     let (_, spec) = rule.split_once("\nspec:\n").expect("a spec");
     let spec: Vec<&str> =
         spec.lines().map(|line| line.strip_prefix("  ").unwrap_or(line)).collect();
-    std::fs::write(&file, spec.join("\n")).expect("the folder is ours");
-    let checked = Command::new("promtool").args(["check", "rules"]).arg(&file).output();
-    let checked = checked.expect("it was found before");
-    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    fs::write(folder.path().join("rules.yaml"), spec.join("\n")).expect("the folder is ours");
+    Some(folder)
+}
+
+#[track_caller]
+fn promtool(folder: &TempDir, words: &[&str]) {
+    let output = Command::new("promtool").args(words).current_dir(folder.path()).output();
+    let output = output.expect("it was found before");
+    let told = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&told));
+}
+
+#[test]
+fn promtool_takes_every_rule() {
+    if let Some(folder) = rule_file("promtool_takes_every_rule") {
+        promtool(&folder, &["check", "rules", "rules.yaml"]);
+    }
+}
+
+/// Agents of two hours: each with its number and a metric of a pod, by the minute.
+fn series(agents: std::ops::Range<u32>, metrics: &[(&str, &str)]) -> Vec<Value> {
+    let of = |agent: u32| {
+        metrics.iter().map(move |(metric, values)| {
+            let (name, labels) = metric.split_once('{').unwrap_or((metric, "}"));
+            let name = if name == "up" { name.to_owned() } else { format!("{PREFIX}{name}") };
+            json!({
+                "series": format!("{name}{{namespace=\"shop\",pod=\"app-{agent}\",{labels}"),
+                "values": values,
+            })
+        })
+    };
+    agents.flat_map(of).collect()
+}
+
+/// What fires after 100 minutes.
+fn fires(series: Vec<Value>, alerts: &[(&str, u32)]) -> Value {
+    let sample = |(name, count): &(&str, u32)| json!({ "labels": format!("{{alertname=\"{name}\"}}"), "value": count });
+    json!({
+        "interval": "1m",
+        "input_series": series,
+        "promql_expr_test": [{
+            "expr": "count by (alertname) (ALERTS{alertstate=\"firing\"})",
+            "eval_time": "100m",
+            "exp_samples": alerts.iter().map(sample).collect::<Vec<_>>(),
+        }],
+    })
+}
+
+#[test]
+fn one_outage_is_one_alert_and_one_pods_trouble_is_that_pods() {
+    let Some(folder) = rule_file("one_outage_is_one_alert_and_one_pods_trouble_is_that_pods")
+    else {
+        return;
+    };
+    let sound = [("info{version=\"1\"}", "1x120"), ("generation", "1x50 2x70")];
+    let all = || series(0..20, &sound);
+    let fails = |outcome: &str, agents| {
+        let passes = format!("passes_total{{outcome=\"{outcome}\"}}");
+        let held = "secret_held_back{identity=\"shop-db\"}";
+        series(
+            agents,
+            &[
+                (passes.as_str(), "0x10 1+1x110"),
+                (held, "_x10 1x110"),
+                ("last_success_age_seconds", "60x10 120+60x110"),
+            ],
+        )
+    };
+    let with = |more: Vec<Value>| [all(), more].concat();
+    let own = [("SeguraHeldBack", 1), ("SeguraRefused", 1), ("SeguraSetStale", 1)];
+    let told = series(0..1, &[("delivery_failures_total", "0x51 1x69")]);
+    let early = series(0..1, &[("delivery_failures_total", "0x5 1x115")]);
+    let silent = series(0..1, &[("up{job=\"shop/segura-agent\"}", "1x50 0x70")]);
+    let cases = [
+        fires(all(), &[]),
+        fires(with(fails("unreachable", 0..20)), &[("SeguraVaultAway", 1)]),
+        fires(with(fails("refused", 0..20)), &[("SeguraVaultAway", 1)]),
+        fires(with(fails("refused", 0..1)), &own),
+        fires(with(told), &[("SeguraTellingFails", 1)]),
+        fires(with(early), &[]),
+        fires(with(silent), &[("SeguraAgentSilent", 1)]),
+    ];
+    let test = json!({ "rule_files": ["rules.yaml"], "tests": cases });
+    fs::write(folder.path().join("test.yaml"), test.to_string()).expect("the folder is ours");
+    promtool(&folder, &["test", "rules", "test.yaml"]);
 }
 
 #[test]

@@ -1,8 +1,10 @@
-//! Documents for readers that a machine of tests does not have.
+//! What all recipes set alike, and documents for readers that a machine of tests does not have.
 
+use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::{Value, json};
 
-use super::pod::{pod, template};
+use super::book;
+use super::pod::{TEMPLATES, pod, template};
 
 /// The values of a connection string, as `DbConnectionStringBuilder` documents them: what is in
 /// quotes ends at a quote that is not doubled.
@@ -51,4 +53,45 @@ fn a_file_for_each_key_has_the_name_that_net_wants() {
     scene.init().ended(0);
     let names: Vec<String> = scene.published().into_keys().collect();
     assert_eq!(names, ["shop-settings/ConnectionStrings__Shop"]);
+}
+
+#[test]
+fn every_recipe_says_that_it_reads_what_stands_in_the_vault() {
+    let settings = book::blocks().into_iter().map(|block| block.id);
+    let settings: Vec<String> = settings.filter(|id| id.contains("/agent")).collect();
+    assert!(settings.len() >= 15, "{settings:?}");
+    for id in settings {
+        let source = ("SEGURA_SOURCE".to_owned(), "application".to_owned());
+        assert!(book::env(&id).contains(&source), "{id} would provision");
+    }
+}
+
+#[test]
+fn what_is_provisioned_wins_over_what_stands_in_the_vault() {
+    let data = json!({ "host": "db", "username": "ada", "password": "stands" });
+    let mut scene = pod("go/agent.yaml", &[("shop-db", data)]);
+    scene.set("SEGURA_SOURCE", "provision");
+    scene.init().ended(0);
+    let document: Value = serde_json::from_str(&scene.read("secrets.json")).expect("it is JSON");
+    let secret = &document["shop-db"];
+    assert_eq!(secret["host"], "db");
+    assert!(secret["username"] != "ada" && secret["password"] != "stands", "an account's");
+}
+
+#[test]
+fn templates_are_mounted_where_the_recipes_look_for_them() {
+    let text = book::text("README/templates.yaml");
+    let documents = Yaml::load_from_str(&text).expect("it is YAML");
+    let mount = &documents[0]["volumeMounts"][0];
+    assert_eq!(mount["mountPath"].as_str(), Some(TEMPLATES));
+    assert_eq!(mount["name"].as_str(), documents[0]["volumes"][0]["name"].as_str());
+    let shell = book::text("README/templates.sh");
+    let files: Vec<&str> = shell.split("--from-file=").skip(1).map(str::trim).collect();
+    let page = book::blocks().into_iter().map(|block| block.id);
+    let templates = page.filter(|id| id.starts_with("postgresql/") && id.ends_with(".j2"));
+    assert_eq!(templates.map(|id| id.replace("postgresql/", "")).collect::<Vec<_>>(), files);
+    for block in book::blocks().iter().filter(|block| block.text.contains("SEGURA_TEMPLATE_DIR")) {
+        let looks = ("SEGURA_TEMPLATE_DIR".to_owned(), TEMPLATES.to_owned());
+        assert!(book::env(&block.id).contains(&looks), "{}", block.place);
+    }
 }

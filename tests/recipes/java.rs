@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
 
-use super::pod::{APP, bounded, bounded_as, copy, folder, pod, program, shared_with_the_app};
+use super::pod::{APP, at, bounded, bounded_as, folder, pod, program, shared_with_the_app};
 use crate::harness::Run;
 use crate::harness::host::{User, can_be_others};
 use crate::harness::sidecar::Sidecar;
@@ -42,6 +42,17 @@ class ConfigTree {
     }
 }
 "#;
+
+/// An app of the recipe's class: prints each password as UTF-8.
+const APP_OF_SECRETS: &str = r#"
+class App {
+    public static void main(String[] args) throws Exception {
+        var out = new java.io.PrintStream(System.out, true, "UTF-8");
+        Secrets.follow(entries -> out.print(entries.getProperty("shop-db.password") + "\n"));
+    }
+}
+
+public final class Secrets {"#;
 
 /// The path of a Java that compiles what it runs: not every Java can.
 fn java(test: &str) -> Option<String> {
@@ -86,7 +97,10 @@ fn java_reads_the_properties_and_is_told_of_a_change() {
     let scene = pod("spring/agent.yaml", &[("shop-db", secret("first é=#!"))]);
     let agent = scene.kept();
     let dir = folder();
-    let program = copy(&scene, "spring/Secrets.java", dir.path());
+    let program = dir.path().join("App.java");
+    // Java runs the first class of a file.
+    let class = at(&scene, "spring/Secrets.java");
+    fs::write(&program, class.replacen("public final class Secrets {", APP_OF_SECRETS, 1)).unwrap();
     let mut command = Command::new(java);
     command.arg(program).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let app = Sidecar::spawn(command);

@@ -239,3 +239,23 @@ fn a_user_whose_password_has_changed_is_let_in_without_a_reload() {
     assert!(!let_in("one"));
     agent.stop();
 }
+
+#[test]
+fn what_nginx_writes_lies_in_the_volume_of_its_own() {
+    let text = book::text("nginx/tmp.yaml");
+    assert!(text.contains("mountPath: /tmp") && text.contains("emptyDir"), "{text}");
+    let configuration = book::text("nginx/nginx.conf");
+    let written = configuration.lines().map(str::trim);
+    let written: Vec<&str> = written
+        .filter(|line| line.starts_with("pid ") || line.contains("_temp_path "))
+        .filter_map(|line| line.split(' ').nth(1))
+        .collect();
+    assert!(written.len() >= 6 && written.iter().all(|path| path.starts_with("/tmp/")));
+}
+
+#[test]
+fn the_images_entrypoint_is_written_out_before_the_same_command() {
+    let mut words = book::command("nginx/command-entrypoint.yaml");
+    assert_eq!(words.remove(3), "/docker-entrypoint.sh");
+    assert_eq!(words, book::command("nginx/command.yaml"));
+}

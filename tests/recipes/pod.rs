@@ -18,7 +18,7 @@ use crate::harness::{Scene, send};
 pub const APP: User = User { uid: 10001, gid: 10001, groups: &[] };
 
 /// Where templates are mounted in all recipes.
-const TEMPLATES: &str = "/etc/segura/templates";
+pub const TEMPLATES: &str = "/etc/segura-templates";
 
 /// A pod with the settings of a recipe, whose vault holds these secrets; it renews each second.
 pub fn pod(recipe: &str, secrets: &[(&str, Value)]) -> Scene {
@@ -33,7 +33,7 @@ pub fn pod(recipe: &str, secrets: &[(&str, Value)]) -> Scene {
         let value = value.replace(book::MOUNT, &mount);
         scene.set(&name, &value.replace(TEMPLATES, &templates.display().to_string()));
     }
-    scene.set("SEGURA_SOURCE", "application").set("SEGURA_RENEW_INTERVAL", "1s");
+    scene.set("SEGURA_RENEW_INTERVAL", "1s");
     scene
 }
 
