@@ -43,7 +43,7 @@ pub fn page() -> Page {
         writeln!(text, "| `{name}` | {} |", cell(meaning)).expect("a text takes all");
     }
     let aliases = ALIASES.map(|name| format!("`{name}`")).join(", ");
-    write!(text, "\nThe vendor's own {aliases} are each accepted where ours is unset. {DROP_IN}")
+    write!(text, "\nThe vendor's own {aliases} are each accepted\nwhere ours is unset. {DROP_IN}")
         .expect("a text takes all");
     Page { path: "docs/variables.md".to_owned(), text }
 }

@@ -87,7 +87,8 @@ fn readers_see_one_set_or_the_next_and_never_a_mixture() {
         over.store(true, Ordering::Relaxed);
     });
     assert!(looks.load(Ordering::Relaxed) > ROTATIONS);
-    assert_eq!(scene.state()["generation"], ROTATIONS + 1);
+    // The state is written after the files can be read.
+    until("each rotation was one generation", || scene.state()["generation"] == ROTATIONS + 1);
     until("all that were replaced are swept", || scene.generations().len() == 1);
     sidecar.stop();
 }
