@@ -36,6 +36,8 @@ fn a_reader_leaves_no_trace_and_the_sidecar_its_directory() {
     let mut scene = scene();
     scene.set("SEGURA_RENEW_INTERVAL", "1h");
     let sidecar = scene.kept();
+    // The last that its start writes.
+    until("nobody is left to be told", || scene.state()["notified"] == 1);
     let before = traces(scene.dir.path());
     assert!(before.len() > 8, "{before:?}");
     for settings in [&[][..], &[("SEGURA_RENEW_INTERVAL", "off")]] {
