@@ -4,6 +4,7 @@
 
 pub mod host;
 pub mod kubelet;
+pub mod kubernetes;
 pub mod podman;
 pub mod sidecar;
 

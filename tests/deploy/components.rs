@@ -2,8 +2,9 @@
 
 use super::{PASSWORD, POD, SERVER, password, reads, rotated};
 use crate::harness::host::skip;
-use crate::harness::kubelet::manifest::{Manifest, containers, named};
+use crate::harness::kubelet::manifest::{Manifest, containers};
 use crate::harness::kubelet::{Node, on_a_node};
+use crate::harness::kubernetes::named;
 
 /// Runs a test with a manifest and its components; says so where there is no kubectl.
 fn composed(name: &str, components: &[&str], run: impl Fn(&Node, &Manifest) + Sync) {

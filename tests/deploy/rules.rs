@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use crate::harness::host::skip;
 use crate::harness::kubelet::adapt::ADAPTATIONS;
-use crate::harness::kubelet::manifest::{Manifest, containers, deploy, named};
+use crate::harness::kubelet::manifest::{Manifest, containers, deploy};
 use crate::harness::kubelet::volumes::mebibytes;
+use crate::harness::kubernetes::named;
 
 /// What a memory limit has for the agent itself; see `deploy/base`.
 const AGENT_MEMORY: usize = 32;

@@ -30,6 +30,24 @@ pub fn owner(path: impl AsRef<Path>) -> Option<(u32, u32)> {
     fs::metadata(path).ok().map(|found| (found.uid(), found.gid()))
 }
 
+/// What ends a program that does not end by itself.
+const LIMIT: [&str; 2] = ["--signal=KILL", "120"];
+
+/// A program that ends by itself, and is killed if it does not. What is to be ended by the test is
+/// started without: its end would not reach the program.
+pub fn bounded(program: &[&str]) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(LIMIT).args(program).stdin(Stdio::null());
+    command
+}
+
+/// The same as another user, without any variable of ours.
+pub fn bounded_as(user: User, program: &[&str]) -> Command {
+    let mut command = user.runs("timeout");
+    command.args(LIMIT).args(program);
+    command
+}
+
 /// Whether this process may do everything.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()

@@ -21,11 +21,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use self::adapt::{Around, adapted};
-use self::manifest::{Manifest, named};
+use self::manifest::Manifest;
 use self::process::Process;
 use self::volumes::Volumes;
 use super::Scene;
 use super::host::with_own_mounts;
+use super::kubernetes::named;
 use super::podman::{Podman, static_agent_and_shell};
 use super::sidecar::free_port;
 use crate::dev_vault::Options;

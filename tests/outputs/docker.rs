@@ -13,9 +13,8 @@ use segura_agent::render::env::Dialect;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::readers::bounded;
 use super::values::{Values, assert_same, env_scene, is_refused, taken, values};
-use crate::harness::host::{is_root, skip};
+use crate::harness::host::{bounded, is_root, skip};
 
 /// What Go's `bufio.Scanner` holds: a line with its newline.
 const LONGEST_LINE: usize = 64 * 1024;

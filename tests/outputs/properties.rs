@@ -3,9 +3,9 @@
 use std::fs;
 
 use super::json::{Document, document, published};
-use super::readers::{PROPERTIES, bounded, pairs};
+use super::readers::{PROPERTIES, pairs};
 use super::values::{Values, assert_same};
-use crate::harness::host::skip;
+use crate::harness::host::{bounded, skip};
 
 /// Reads the file as bytes and as UTF-8 text, which Java takes in two ways.
 const JAVA: &str = r#"

@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use super::values::{Values, assert_same};
-use crate::harness::host::skip;
+use crate::harness::host::{bounded, skip};
 
 /// The exit code that says that a reader is missing, of timeout(1) as of the scripts below.
 const MISSING: i32 = 127;
@@ -266,14 +266,6 @@ impl Reader {
         assert_same(self.name, &read, expected);
         true
     }
-}
-
-/// A program that is killed if it does not end.
-pub fn bounded(program: &[&str]) -> Command {
-    let mut command = Command::new("timeout");
-    command.args(["--signal=KILL", "120"]).args(program);
-    command.stdin(Stdio::null());
-    command
 }
 
 /// A script that reads the file, and prints variables with what the shell has built in.

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::{Value, json};
 
 use super::yaml::{documents, here, text};
 use crate::harness::host::skip;
+use crate::harness::kubernetes::{copy, kustomize, named};
 
 /// Where each kind keeps its pods.
 const KINDS: [(&str, &str); 5] = [
@@ -18,18 +18,13 @@ const KINDS: [(&str, &str); 5] = [
     ("CronJob", "/spec/jobTemplate/spec/template/spec"),
 ];
 
-/// What a kustomization builds, without a warning.
+/// What a kustomization builds; says so where there is no kubectl.
 fn built(dir: &Path) -> Option<Vec<Value>> {
-    // kubectl keeps a cache in its home.
-    let home = tempfile::tempdir().expect("a directory");
-    let mut kubectl = Command::new("kubectl");
-    let Ok(output) = kubectl.arg("kustomize").arg(dir).env("HOME", home.path()).output() else {
+    let built = kustomize(dir);
+    if built.is_none() {
         skip("policy::components", "there is no kubectl");
-        return None;
-    };
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && error.is_empty(), "{error}");
-    Some(documents(&String::from_utf8_lossy(&output.stdout)))
+    }
+    built.map(|text| documents(&text))
 }
 
 /// A kustomization of the workloads with a component: what goes in, and what comes out.
@@ -45,18 +40,6 @@ fn applied(mode: &str) -> Option<(Vec<Value>, Vec<Value>)> {
     );
     fs::write(dir.path().join("kustomization.yaml"), kustomization).expect("written");
     Some((documents(&workloads), built(dir.path())?))
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).expect("made");
-    for entry in fs::read_dir(from).expect("a component") {
-        let entry = entry.expect("an entry");
-        fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
-    }
-}
-
-fn named<'a>(list: &'a Value, name: &str) -> Option<&'a Value> {
-    list.as_array()?.iter().find(|item| item["name"] == name)
 }
 
 fn names(list: &Value) -> Vec<&str> {

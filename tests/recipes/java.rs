@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
 
-use super::pod::{APP, at, bounded, bounded_as, folder, pod, program, shared_with_the_app};
+use super::pod::{APP, at, folder, pod, program, shared_with_the_app};
 use crate::harness::Run;
-use crate::harness::host::{User, can_be_others};
+use crate::harness::host::{User, bounded, bounded_as, can_be_others};
 use crate::harness::sidecar::Sidecar;
 
 /// Spring's rules for `configtree:`, as its documentation and its ConfigTreePropertySource have them:

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::book;
-use super::pod::{at, bounded, copy, folder, pod, program};
-use crate::harness::host::skip;
+use super::pod::{at, copy, folder, pod, program};
+use crate::harness::host::{bounded, skip};
 use crate::harness::sidecar::Sidecar;
 use crate::harness::{Run, Scene};
 

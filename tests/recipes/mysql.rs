@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use super::pod::{bounded, pod, program, template};
+use super::pod::{pod, program, template};
 use crate::harness::Run;
+use crate::harness::host::bounded;
 
 #[test]
 fn every_password_is_read_back_from_the_option_file() {

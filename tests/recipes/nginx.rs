@@ -17,10 +17,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::book;
-use super::pod::{
-    APP, Server, at, bounded_as, folder, pod, program, shared_with_the_app, template,
-};
-use crate::harness::host::can_be_others;
+use super::pod::{APP, Server, at, folder, pod, program, shared_with_the_app, template};
+use crate::harness::host::{bounded_as, can_be_others};
 use crate::harness::sidecar::{Sidecar, free_port};
 use crate::harness::{Run, Scene, until};
 

@@ -88,23 +88,6 @@ pub fn found(name: &str) -> Option<String> {
     output.status.success().then_some(path)
 }
 
-/// A program that ends by itself, and is killed if it does not. What is to be ended by the test is
-/// started without: its end would not reach the program.
-pub fn bounded(program: &[&str]) -> Command {
-    let mut command = Command::new("timeout");
-    command.args(LIMIT).args(program).stdin(Stdio::null());
-    command
-}
-
-/// The same as another user, without any variable of ours.
-pub fn bounded_as(user: User, program: &[&str]) -> Command {
-    let mut command = user.runs("timeout");
-    command.args(LIMIT).args(program);
-    command
-}
-
-const LIMIT: [&str; 2] = ["--signal=KILL", "120"];
-
 /// A server, ended when this is dropped.
 pub struct Server(Child, Signal);
 

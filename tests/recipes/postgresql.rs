@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use self::server::Postgres;
 use super::book;
-use super::pod::{APP, bounded_as, pod, program, shared_with_the_app, template};
-use crate::harness::host::mode;
+use super::pod::{APP, pod, program, shared_with_the_app, template};
+use crate::harness::host::{bounded_as, mode};
 use crate::harness::sidecar::Sidecar;
 use crate::harness::{Run, Scene, until};
 

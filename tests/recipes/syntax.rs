@@ -12,9 +12,9 @@ use std::path::Path;
 use saphyr::{LoadableYamlNode, Yaml};
 
 use super::book::{self, Block};
-use super::pod::{bounded, folder, found};
+use super::pod::{folder, found};
 use crate::harness::Run;
-use crate::harness::host::skip;
+use crate::harness::host::{bounded, skip};
 
 /// Parses a Java file without looking for what it imports.
 const JAVA: &str = r#"

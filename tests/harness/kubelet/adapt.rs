@@ -11,6 +11,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::manifest::containers;
+use crate::harness::kubernetes::named;
 
 /// Where the certificate authority is mounted, as by `deploy/components/private-ca`.
 const CA: &str = "segura-ca";
@@ -119,7 +120,7 @@ fn asks(container: &Value) -> bool {
 }
 
 fn variable<'a>(container: &'a Value, name: &str) -> Option<&'a Value> {
-    super::manifest::named(&container["env"], name)
+    named(&container["env"], name)
 }
 
 fn each(pod: &mut Value, mut act: impl FnMut(&mut Value)) {

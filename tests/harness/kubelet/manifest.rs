@@ -8,11 +8,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use saphyr::{LoadableYamlNode, Yaml};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::harness::kubernetes::{copy, documents, kustomize};
 
 /// Where in each kind of workload its pod's template stands.
 const TEMPLATES: [(&str, &str); 5] = [
@@ -115,11 +115,6 @@ pub fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
     lists.into_iter().flatten().flatten()
 }
 
-/// An entry of a list by its name.
-pub fn named<'a>(list: &'a Value, name: &str) -> Option<&'a Value> {
-    list.as_array()?.iter().find(|entry| entry["name"] == name)
-}
-
 pub fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")
 }
@@ -130,48 +125,6 @@ fn own(folder: &TempDir) -> PathBuf {
     own
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).expect("it is new");
-    for entry in fs::read_dir(from).expect("it is a folder") {
-        let entry = entry.expect("an entry");
-        let (from, to) = (entry.path(), to.join(entry.file_name()));
-        if from.is_dir() {
-            copy(&from, &to);
-        } else {
-            fs::copy(&from, &to).expect("it is a file");
-        }
-    }
-}
-
-fn kustomize(folder: &Path) -> Option<String> {
-    let output = Command::new("kubectl").arg("kustomize").arg(folder).output().ok()?;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Some(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
 fn text(file: &Path) -> String {
     fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
-}
-
-fn documents(text: &str) -> Vec<Value> {
-    // Kubernetes reads YAML 1.1, whose octal numbers have no `o`.
-    let text = text.replace("Mode: 0", "Mode: 0o");
-    let documents = Yaml::load_from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
-    documents.iter().map(value).filter(|value| !value.is_null()).collect()
-}
-
-fn value(node: &Yaml<'_>) -> Value {
-    if let Some(mapping) = node.as_mapping() {
-        let key = |key: &Yaml<'_>| key.as_str().expect("keys are strings").to_owned();
-        return Value::Object(
-            mapping.iter().map(|(name, node)| (key(name), value(node))).collect::<Map<_, _>>(),
-        );
-    }
-    if let Some(sequence) = node.as_sequence() {
-        return sequence.iter().map(value).collect();
-    }
-    let scalar = node.as_bool().map(Value::from);
-    let scalar = scalar.or_else(|| node.as_integer().map(Value::from));
-    let scalar = scalar.or_else(|| node.as_str().map(Value::from));
-    scalar.unwrap_or_default()
 }

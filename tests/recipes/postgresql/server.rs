@@ -8,10 +8,10 @@ use std::process::Stdio;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::harness::host::{User, can_be_others, skip};
+use crate::harness::host::{User, bounded, bounded_as, can_be_others, skip};
 use crate::harness::sidecar::free_port;
 use crate::harness::{Run, until};
-use crate::recipes::pod::{Server, bounded, bounded_as, folder, found};
+use crate::recipes::pod::{Server, folder, found};
 
 /// Debian's `nobody`: the server wants a user that has a name.
 const OWNER: User = User { uid: 65534, gid: 65534, groups: &[] };
