@@ -2,6 +2,7 @@
 
 #![expect(clippy::panic, reason = "a helper that can't go on fails the test that called it")]
 
+pub mod dispositions;
 pub mod host;
 pub mod kubelet;
 pub mod kubernetes;
@@ -50,6 +51,7 @@ impl Scene {
     }
 
     pub fn with(options: Options) -> Self {
+        dispositions::default_for_children();
         let vault = Arc::new(DevVault::start(options));
         let dir = memory_dir();
         let mut env: BTreeMap<String, String> = vault.env().into_iter().collect();
@@ -98,6 +100,7 @@ impl Scene {
 
     /// The agent, with the pod's environment and nothing else.
     pub fn agent(&self, args: &[&str]) -> Command {
+        dispositions::default_for_children();
         let mut command = Command::new(env!("CARGO_BIN_EXE_segura-agent"));
         command.args(args).env_clear().envs(&self.env);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

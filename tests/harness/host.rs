@@ -14,6 +14,7 @@ use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{Mode, OFlags};
 
 use super::Scene;
+use super::dispositions::default_for_children;
 
 /// Says that a test could not be run, past the capture of what tests print.
 pub fn skip(test: &str, why: &str) {
@@ -36,6 +37,7 @@ const LIMIT: [&str; 2] = ["--signal=KILL", "120"];
 /// A program that ends by itself, and is killed if it does not. What is to be ended by the test is
 /// started without: its end would not reach the program.
 pub fn bounded(program: &[&str]) -> Command {
+    default_for_children();
     let mut command = Command::new("timeout");
     command.args(LIMIT).args(program).stdin(Stdio::null());
     command
@@ -68,6 +70,7 @@ pub const NOBODY: User = User { uid: 1000, gid: 1000, groups: &[] };
 impl User {
     /// Runs `program` as this user, by setpriv(1), without any variable of ours.
     pub fn runs(self, program: &str) -> Command {
+        default_for_children();
         let mut command = Command::new("setpriv");
         command.arg(format!("--reuid={}", self.uid)).arg(format!("--regid={}", self.gid));
         if self.groups.is_empty() {

@@ -17,6 +17,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use rustix::time::{ClockId, clock_gettime};
 
+use super::dispositions::default_for_children;
 use super::{Run, Scene, send, until};
 
 /// A running sidecar or wrapper; killed when it is dropped.
@@ -95,6 +96,7 @@ impl Scene {
 impl Sidecar {
     /// Starts a command whose stderr is a pipe, if nothing else was said of it.
     pub fn spawn(mut command: Command) -> Self {
+        default_for_children();
         let mut child = command.spawn().expect("the agent starts");
         let said = Arc::new(Mutex::new(Vec::new()));
         let listener = child.stderr.take().map(|stderr| {
