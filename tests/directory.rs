@@ -286,7 +286,7 @@ fn an_app_of_another_uid_reads_through_the_group_of_the_volume() {
 #[test]
 fn a_second_agent_is_told_of_the_first_and_leaves_it_alone() {
     let mut scene = Scene::new();
-    scene.set("SEGURA_STARTUP_TIMEOUT", "1m").set("SEGURA_TIMEOUT", "300ms");
+    scene.set("SEGURA_STARTUP_TIMEOUT", "1m").set("SEGURA_TIMEOUT", "2s");
     scene.vault.fault(Fault::new("token", Effect::Hang));
     let first = scene.spawn_init();
     until("the first asks", || !scene.vault.requests().is_empty());

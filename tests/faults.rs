@@ -15,8 +15,8 @@ const POST: &str = "POST /iso/coe/dapp/provision";
 /// A pod that gives up soon.
 fn brief() -> Scene {
     let mut scene = Scene::new();
-    scene.set("SEGURA_STARTUP_TIMEOUT", "1500ms");
-    scene.set("SEGURA_TIMEOUT", "300ms").set("SEGURA_PROVISION_TIMEOUT", "300ms");
+    scene.set("SEGURA_STARTUP_TIMEOUT", "6s");
+    scene.set("SEGURA_TIMEOUT", "2s").set("SEGURA_PROVISION_TIMEOUT", "2s");
     scene
 }
 
@@ -87,7 +87,7 @@ fn a_referer_that_the_authorization_wants_is_sent() {
 #[test]
 fn a_last_try_that_is_cut_short_does_not_hide_why_the_vault_refuses() {
     let mut scene = Scene::new();
-    scene.set("SEGURA_STARTUP_TIMEOUT", "1500ms");
+    scene.set("SEGURA_STARTUP_TIMEOUT", "6s");
     scene.vault.fault(Fault::no_route("oauth2/token").once());
     scene.vault.fault(Fault::new("oauth2/token", Effect::Hang));
     let run = scene.init();

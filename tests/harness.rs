@@ -231,11 +231,11 @@ pub fn memory_dir() -> TempDir {
     dir
 }
 
-/// Waits for a level, never for an edge: `holds` must come true and stay so. Half a minute is more
+/// Waits for a level, never for an edge: `holds` must come true and stay so. Two minutes are more
 /// than anything here takes, on a machine that has much else to do.
 #[track_caller]
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..6_000 {
+    for _ in 0..24_000 {
         if holds() {
             return;
         }

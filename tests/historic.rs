@@ -260,7 +260,7 @@ fn bug_12_one_value_that_is_no_text_spoils_no_other() {
 #[test]
 fn a_vault_that_hangs_is_not_waited_for_without_end() {
     let mut scene = scene();
-    scene.set("SEGURA_TIMEOUT", "300ms").set("SEGURA_STARTUP_TIMEOUT", "1s");
+    scene.set("SEGURA_TIMEOUT", "1s").set("SEGURA_STARTUP_TIMEOUT", "3s");
     scene.vault.fault(Fault::new("dapp/application", Effect::Hang));
     scene.init().ended(69);
     for_a_while("nothing is published", || !scene.path("senhasegura/db").exists());

@@ -479,7 +479,7 @@ fn what_may_pass_does_not_stop_a_start_where_a_set_stands() {
         let told = format!("{fault:?}");
         let mut scene = Scene::due();
         let files = scene.published();
-        scene.set("SEGURA_TIMEOUT", "400ms");
+        scene.set("SEGURA_TIMEOUT", "2s");
         scene.vault.fault(fault);
         let run = scene.init();
         assert!(run.ended(0).stderr.contains("could not be renewed"), "{told}: {}", run.stderr);

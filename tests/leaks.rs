@@ -48,9 +48,9 @@ fn with(options: Options) -> Scene {
     for (name, value) in [
         ("SEGURA_LOG", "trace"),
         ("SEGURA_OUTPUT", "files,env,json"),
-        ("SEGURA_TIMEOUT", "300ms"),
-        ("SEGURA_PROVISION_TIMEOUT", "300ms"),
-        ("SEGURA_STARTUP_TIMEOUT", "900ms"),
+        ("SEGURA_TIMEOUT", "2s"),
+        ("SEGURA_PROVISION_TIMEOUT", "2s"),
+        ("SEGURA_STARTUP_TIMEOUT", "4s"),
         ("SEGURA_RENEW_INTERVAL", "1s"),
         ("SEGURA_TERMINATION_LOG", &log.display().to_string()),
     ] {

@@ -189,7 +189,7 @@ fn a_name_forges_no_line_and_every_mistake_is_told() {
 #[test]
 fn a_write_without_an_answer_is_not_repeated_and_says_so() {
     let mut scene = Scene::new();
-    scene.set("SEGURA_PROVISION_TIMEOUT", "300ms");
+    scene.set("SEGURA_PROVISION_TIMEOUT", "2s");
     let path = file(&scene, "a.yaml", "identity: a\ndata: {k: v}\n");
     scene.vault.fault(Fault::new("sctm/secret", Effect::Hang).after());
     let run = run(&scene, &["secret", "put", &path]);

@@ -24,10 +24,10 @@ const APPLICATION: &str = "GET /iso/dapp/application";
 /// Something that is done to a scene before its start.
 type Prepare = fn(&mut Scene);
 
-/// A pod that waits for half a second for the answer to a POST.
+/// A pod that waits for two seconds for the answer to a POST.
 fn impatient() -> Scene {
     let mut scene = Scene::new();
-    scene.set("SEGURA_PROVISION_TIMEOUT", "500ms").set("SEGURA_STARTUP_TIMEOUT", "30s");
+    scene.set("SEGURA_PROVISION_TIMEOUT", "2s").set("SEGURA_STARTUP_TIMEOUT", "30s");
     scene
 }
 
@@ -100,9 +100,9 @@ fn an_answer_that_comes_too_slowly_is_found_and_not_asked_for_again() {
 
 #[test]
 fn a_token_is_used_for_four_fifths_of_its_life_and_no_longer() {
-    let options = Options { token_ttl: Duration::from_millis(500), ..Options::default() };
+    let options = Options { token_ttl: Duration::from_secs(5), ..Options::default() };
     let mut scene = Scene::with(options);
-    scene.set("SEGURA_PROVISION_TIMEOUT", "450ms").set("SEGURA_STARTUP_TIMEOUT", "30s");
+    scene.set("SEGURA_PROVISION_TIMEOUT", "4500ms").set("SEGURA_STARTUP_TIMEOUT", "30s");
     scene.vault.fault(on_post(Effect::Hang).once().after());
     scene.init().ended(0);
     assert_eq!(scene.asked(), [LOGIN, POST, LOGIN, READ]);
@@ -156,7 +156,7 @@ fn a_login_that_failed_is_no_post() {
     side_by_side(cases, |(name, fault)| {
         let mut scene = impatient();
         // It has a password of its own, so a read would be taken for what a POST has brought.
-        scene.set("SEGURA_IDENTITY", "payments/database").set("SEGURA_TIMEOUT", "400ms");
+        scene.set("SEGURA_IDENTITY", "payments/database").set("SEGURA_TIMEOUT", "2s");
         scene.vault.fault(fault.once());
         scene.init().ended(0);
         assert_eq!(scene.asked(), [LOGIN, LOGIN, POST], "{name}");
@@ -187,7 +187,7 @@ fn a_post_that_was_turned_away_is_repeated_without_a_read() {
 #[test]
 fn at_most_three_posts_of_unknown_fate_are_sent_in_a_start() {
     let mut scene = Scene::new();
-    scene.set("SEGURA_STARTUP_TIMEOUT", "4s");
+    scene.set("SEGURA_STARTUP_TIMEOUT", "8s");
     scene.vault.fault(on_post(answer(502, "")));
     let run = scene.init();
     assert!(run.ended(69).error().contains(SEED), "{}", run.error());
@@ -223,8 +223,8 @@ fn a_termination_ends_a_hanging_post_at_once_and_the_next_start_looks_before_it_
 
 #[test]
 fn a_post_that_outlasts_the_start_is_found_by_the_next_one() {
-    let mut scene = impatient();
-    scene.set("SEGURA_STARTUP_TIMEOUT", "100ms");
+    let mut scene = Scene::new();
+    scene.set("SEGURA_STARTUP_TIMEOUT", "2s").set("SEGURA_PROVISION_TIMEOUT", "3s");
     scene.vault.fault(on_post(Effect::Hang).once().after());
     scene.init().ended(69);
     assert_eq!(scene.asked(), [LOGIN, POST], "nothing is asked once the time is over");

@@ -270,7 +270,7 @@ fn an_unknown_authority_is_no_longer_trusted_by_the_stand_in() {
     command.env("SENHASEGURA_CLIENT_ID", scene.vault.client_id());
     command.env("SENHASEGURA_CLIENT_SECRET", scene.vault.client_secret());
     command.env("SENHASEGURA_SECRETS_FOLDER", folder.path());
-    command.env("HOSTNAME", "web-0").env("SEGURA_STARTUP_TIMEOUT", "300ms");
+    command.env("HOSTNAME", "web-0").env("SEGURA_STARTUP_TIMEOUT", "5s");
     let run = Run::of(command.output().unwrap());
     assert!(run.ended(69).hint().is_some_and(|hint| hint.contains("SEGURA_CA_FILE")));
     assert!(scene.vault.requests().is_empty());
@@ -420,7 +420,7 @@ fn a_proxy_is_asked_for_the_vault_by_name_elsewhere() {
         line
     });
     let mut scene = Scene::new();
-    scene.set("SEGURA_URL", "https://vault.invalid:8443").set("SEGURA_STARTUP_TIMEOUT", "500ms");
+    scene.set("SEGURA_URL", "https://vault.invalid:8443").set("SEGURA_STARTUP_TIMEOUT", "5s");
     scene.set("HTTPS_PROXY", &format!("http://user:canary@{address}"));
     let run = scene.init();
     assert_eq!(heard.join().unwrap(), "CONNECT vault.invalid:8443 HTTP/1.1\r\n");

@@ -9,7 +9,7 @@ use crate::{
 
 fn with(certificate: Certificate) -> Scene {
     let mut scene = Scene::with(Options { certificate, ..Options::default() });
-    scene.set("SEGURA_STARTUP_TIMEOUT", "1500ms");
+    scene.set("SEGURA_STARTUP_TIMEOUT", "6s");
     scene
 }
 
@@ -74,7 +74,7 @@ fn a_client_certificate_that_is_wanted_lets_the_pod_in() {
 fn a_client_certificate_that_is_wanted_and_missing_is_told() {
     let mut scene = Scene::with(Options { client_certificate: true, ..Options::default() });
     scene.unset("SEGURA_CLIENT_CERT_FILE").unset("SEGURA_CLIENT_KEY_FILE");
-    scene.set("SEGURA_STARTUP_TIMEOUT", "1500ms");
+    scene.set("SEGURA_STARTUP_TIMEOUT", "6s");
     let run = scene.init();
     assert!(run.ended(69).hint().is_some_and(|hint| hint.contains("SEGURA_CLIENT_CERT_FILE")));
     assert!(scene.vault.requests().is_empty());

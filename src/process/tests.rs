@@ -17,7 +17,7 @@ use crate::model::End;
 use crate::signal::{KILL, Signal, TERM};
 
 /// Enough for the slowest machine.
-pub(crate) const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_secs(120);
 
 /// Waits until something holds.
 #[track_caller]

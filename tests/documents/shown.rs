@@ -103,7 +103,7 @@ fn what_the_page_shows_is_what_the_binary_prints() {
     assert_eq!(blocks.keys().copied().collect::<Vec<_>>(), sorted(provoked), "each is provoked");
     side_by_side(CASES, |(name, code, provoke)| {
         let mut scene = Scene::new();
-        scene.set("SEGURA_STARTUP_TIMEOUT", "1500ms");
+        scene.set("SEGURA_STARTUP_TIMEOUT", "6s");
         let run = provoke(&mut scene);
         if name == "on-a-disk" && run.code == Some(0) {
             return skip("what_the_page_shows_is_what_the_binary_prints", "/tmp is no disk");

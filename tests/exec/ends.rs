@@ -177,7 +177,7 @@ fn a_first_fetch_that_fails_ends_as_init_does_and_the_command_never_ran() {
     for interval in SUPERVISED_AND_NOT {
         side_by_side(cases, |(what, code, spoil)| {
             let mut scene = Scene::new();
-            scene.set("SEGURA_STARTUP_TIMEOUT", "600ms").set("SEGURA_RENEW_INTERVAL", interval);
+            scene.set("SEGURA_STARTUP_TIMEOUT", "5s").set("SEGURA_RENEW_INTERVAL", interval);
             spoil(&mut scene);
             let (run, ran) = traced(&scene);
             assert_eq!((run.code, ran), (Some(code), code == 0), "{what}: {}", run.stderr);
@@ -269,7 +269,8 @@ fn a_signal_between_the_set_and_the_command_is_not_lost() {
 fn a_signal_that_the_agent_was_started_to_ignore_does_not_end_the_start() {
     for interval in SUPERVISED_AND_NOT {
         let mut scene = Scene::new();
-        scene.set("SEGURA_RENEW_INTERVAL", interval).set("SEGURA_TIMEOUT", "300ms");
+        scene.set("SEGURA_RENEW_INTERVAL", interval).set("SEGURA_TIMEOUT", "2s");
+        scene.set("SEGURA_STARTUP_TIMEOUT", "1m");
         scene.vault.fault(Fault::new("oauth2/token", Effect::Hang));
         let ignoring = "exec env --ignore-signal=HUP \"$@\"";
         let wrapper = scene.wrapper_by(ignoring, &["touch", &trace(&scene).display().to_string()]);

@@ -28,7 +28,7 @@ fn changing() -> Scene {
     let mut scene = asking(&json!({"k": "one"}));
     scene.vault.set_data("other", json!({"k": "one"}));
     scene.set("SEGURA_IDENTITY", "app,other").set("SEGURA_RENEW_INTERVAL", "1s");
-    scene.set("SEGURA_RESTART_SPLAY", "0s").set("SEGURA_STOP_TIMEOUT", "300ms");
+    scene.set("SEGURA_RESTART_SPLAY", "0s").set("SEGURA_STOP_TIMEOUT", "2s");
     scene
 }
 

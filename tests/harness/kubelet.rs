@@ -348,7 +348,7 @@ impl Pod<'_> {
 /// Waits for a level, as [`until`](super::until) does, with the patience that podman needs.
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..600 {
+    for _ in 0..3_600 {
         if holds() {
             return;
         }

@@ -172,7 +172,9 @@ fn scene(interval: &str) -> Scene {
     // Nothing that an account's own entry has, too.
     scene.vault.set_data(SEED, r#"{"note": "herd"}"#);
     scene.set("SEGURA_RENEW_INTERVAL", interval).set("SEGURA_STARTUP_TIMEOUT", "1m");
-    scene.set("SEGURA_LOG_FORMAT", "text");
+    // On a busy machine, so many handshakes at a time take theirs.
+    scene.set("SEGURA_LOG_FORMAT", "text").set("SEGURA_CONNECT_TIMEOUT", "1m");
+    scene.set("SEGURA_TIMEOUT", "2m");
     scene
 }
 

@@ -28,7 +28,7 @@ const WORDS: [&str; 5] = ["exec", "--", "/bin/sh", "-c", "echo $$; read -r _"];
 /// A pod of canaries whose command is soon started anew.
 fn wrapped() -> Scene {
     let mut scene = scene();
-    scene.set("SEGURA_RESTART_SPLAY", "0s").set("SEGURA_STOP_TIMEOUT", "300ms");
+    scene.set("SEGURA_RESTART_SPLAY", "0s").set("SEGURA_STOP_TIMEOUT", "2s");
     scene
 }
 

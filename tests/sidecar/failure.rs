@@ -22,7 +22,7 @@ type Case = (&'static str, &'static str, Change, Change);
 /// Asserts that what stands stays through a failure, that it is told once, and that it passes.
 fn assert_survived((what, class, begin, end): Case) {
     let scene = with(Options::default(), |scene| {
-        scene.set("SEGURA_TIMEOUT", "300ms").set("SEGURA_OUTPUT", "files,env,json");
+        scene.set("SEGURA_TIMEOUT", "2s").set("SEGURA_OUTPUT", "files,env,json");
     });
     let files = scene.published();
     let sidecar = scene.kept();

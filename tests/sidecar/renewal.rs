@@ -88,7 +88,7 @@ fn renewal_by_post_publishes_what_it_was_given() {
 #[test]
 fn a_post_of_unknown_fate_is_looked_for_and_not_repeated() {
     let scene = with(Options::default(), |scene| {
-        scene.set("SEGURA_REFRESH", "post").set("SEGURA_PROVISION_TIMEOUT", "300ms");
+        scene.set("SEGURA_REFRESH", "post").set("SEGURA_PROVISION_TIMEOUT", "2s");
     });
     let first = scene.read("secret-postman/username");
     let hang = Fault::new("dapp/provision", crate::dev_vault::Effect::Hang);

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use crate::harness::Scene;
 
-const LOOKS: u32 = 12_000;
+const LOOKS: u32 = 36_000;
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Waits for a level for up to a minute, which is more than the agent takes for anything here.
+/// Waits for a level for up to three minutes, which is more than the agent takes for anything here.
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..LOOKS {

@@ -25,7 +25,7 @@ const WAITS: &str = "waiting for a set";
 /// A scene where a living agent holds the directory, which the vault has not answered yet.
 fn unanswered() -> (Scene, Sidecar) {
     let mut scene = scene();
-    scene.set("SEGURA_STARTUP_TIMEOUT", "off").set("SEGURA_TIMEOUT", "300ms");
+    scene.set("SEGURA_STARTUP_TIMEOUT", "off").set("SEGURA_TIMEOUT", "2s");
     scene.vault.fault(Fault::new("", Effect::Hang));
     let sidecar = scene.sidecar();
     until("it asks", || !scene.vault.requests().is_empty());

@@ -17,7 +17,7 @@ const OTHER: &str = "payments/database";
 fn several(change: impl FnOnce(&mut Scene)) -> Scene {
     with(Options::default(), |scene| {
         scene.set("SEGURA_IDENTITY", "application5,payments/database,secret-postman");
-        scene.set("SEGURA_OUTPUT", "files,env,json").set("SEGURA_TIMEOUT", "300ms");
+        scene.set("SEGURA_OUTPUT", "files,env,json").set("SEGURA_TIMEOUT", "2s");
         scene.set("SEGURA_LISTEN", &format!("127.0.0.1:{}", free_port()));
         scene.vault.set_data(OTHER, r#"{"token": "good"}"#);
         change(scene);
