@@ -1,8 +1,9 @@
 //! `dev-vault demo`: the agent at work, from nothing to files, in one command.
 
 use std::{
-    ffi::{OsStr, OsString},
-    fs, io,
+    ffi::OsStr,
+    fs::{self, File},
+    io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, ExitStatus},
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 use super::{
-    Ends,
+    Ends, built,
     dev_vault::{DevVault, Options},
 };
 
@@ -27,38 +28,40 @@ pub async fn run() -> io::Result<ExitCode> {
     // Registered first: from here on a signal ends the agent, and then everything is cleaned up.
     let mut ends = Ends::new()?;
 
-    println!("1. A vault for development starts, with a certificate authority of its own.");
+    println!("1. Building the agent; after the first time, nothing is left to build.");
+    let dir = tempfile::tempdir()?;
+    let messages = dir.path().join("messages");
+    let mut cargo = built::command().stdout(File::create(&messages)?).spawn()?;
+    if let Some(ended) = until_exit(&mut cargo, &mut ends).await? {
+        return Ok(ended);
+    }
+    let agent = built::executable(&fs::read_to_string(&messages)?)
+        .ok_or_else(|| io::Error::other("cargo does not say where it has put the agent"))?;
+
+    println!("2. A vault for development starts, with a certificate authority of its own.");
     let vault = DevVault::try_start(Options::default())?;
     println!("   {}", vault.url());
 
     let output = Output::new()?;
-    println!("2. A directory in memory takes the place of the pod's volume.");
+    println!("3. A directory in memory takes the place of the pod's volume.");
     println!("   {}", output.dir.path().display());
     if output.on_disk {
         println!("   /dev/shm can't be used here: this one may be on a disk, which the agent");
         println!("   refuses unless SEGURA_ALLOW_DISK=true, as it is now.");
     }
 
-    println!("3. The agent starts as an init container: pod {POD}, secret {IDENTITY}.");
+    println!("4. The agent starts as an init container: pod {POD}, secret {IDENTITY}.");
     println!("   $ segura-agent init");
-    let mut child = agent(&vault, &output).spawn()?;
-    let status = tokio::select! {
-        status = exit_of(&mut child) => status?,
-        () = ends.next() => {
-            println!("   Stopped.");
-            return Ok(code(stop(&mut child).await?));
-        }
-    };
-    if !status.success() {
-        println!("   It failed ({status}); the lines above say why.");
-        return Ok(code(status));
+    let mut child = init(&agent, &vault, &output).spawn()?;
+    if let Some(ended) = until_exit(&mut child, &mut ends).await? {
+        return Ok(ended);
     }
 
-    println!("4. It asked the vault for:");
+    println!("5. It asked the vault for:");
     for request in vault.requests() {
         println!("   {} {}", request.method, request.target);
     }
-    println!("5. The application finds these files:");
+    println!("6. The application finds these files:");
     show(output.dir.path())?;
     println!("Everything is removed again. Next: cargo run --example dev-vault -- --rotate 30s");
     Ok(ExitCode::SUCCESS)
@@ -83,16 +86,9 @@ impl Output {
     }
 }
 
-fn agent(vault: &DevVault, output: &Output) -> Command {
-    let cargo = std::env::vars_os().find(|(name, _)| name == "CARGO");
-    let cargo = cargo.map_or_else(|| OsString::from("cargo"), |(_, path)| path);
-    let mut command = Command::new(cargo);
-    command.args(["run", "--quiet", "--bin", "segura-agent"]);
-    command.args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
-    if !cfg!(debug_assertions) {
-        command.arg("--release");
-    }
-    command.args(["--", "init"]);
+fn init(agent: &Path, vault: &DevVault, output: &Output) -> Command {
+    let mut command = Command::new(agent);
+    command.arg("init");
     // Settings of the person's own shell must not reach the demo.
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(name)) {
         command.env_remove(name);
@@ -116,6 +112,22 @@ fn is_setting(name: &OsStr) -> bool {
     ["SEGURA_", "SENHASEGURA_", "POD_", "DEPLOY_NAME"].iter().any(|prefix| name.starts_with(prefix))
 }
 
+/// Waits for the end of a child. Gives the code to end with, if the child failed or was stopped.
+async fn until_exit(child: &mut Child, ends: &mut Ends) -> io::Result<Option<ExitCode>> {
+    let status = tokio::select! {
+        status = exit_of(child) => status?,
+        () = ends.next() => {
+            println!("   Stopped.");
+            return Ok(Some(code(stop(child).await?)));
+        }
+    };
+    if status.success() {
+        return Ok(None);
+    }
+    println!("   It failed ({status}); the lines above say why.");
+    Ok(Some(code(status)))
+}
+
 /// Waits without blocking the signals.
 async fn exit_of(child: &mut Child) -> io::Result<ExitStatus> {
     loop {
@@ -126,7 +138,7 @@ async fn exit_of(child: &mut Child) -> io::Result<ExitStatus> {
     }
 }
 
-/// Ends the agent: by asking first, since it has things of its own to clean up.
+/// Ends a child: by asking first, since it has things of its own to clean up.
 async fn stop(child: &mut Child) -> io::Result<ExitStatus> {
     let asked = kill_process(Pid::from_child(child), Signal::TERM);
     if asked.is_ok()

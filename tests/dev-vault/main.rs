@@ -8,6 +8,7 @@
     reason = "a program for people at a terminal"
 )]
 
+mod built;
 mod demo;
 #[path = "mod.rs"]
 mod dev_vault;
