@@ -16,6 +16,9 @@ use crate::environment::Environment;
 use crate::model::End;
 use crate::signal::{KILL, Signal, TERM};
 
+#[path = "../../tests/harness/dispositions.rs"]
+mod dispositions;
+
 /// Enough for the slowest machine.
 pub(crate) const LONG: Duration = Duration::from_secs(120);
 
@@ -34,6 +37,7 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) -> impl Future<
 
 /// Writes a program that no descriptor of ours holds open, so that it can be run at once.
 pub(crate) fn program(folder: &Path, name: &str, text: &str) -> PathBuf {
+    dispositions::default_for_children();
     let path = folder.join(name);
     let mut child = Command::new("sh")
         .args(["-c", "cat >\"$0\" && chmod 755 \"$0\""])
@@ -68,6 +72,7 @@ pub(crate) struct Stranger {
 
 impl Stranger {
     pub(crate) fn start(words: &[&str]) -> Self {
+        dispositions::default_for_children();
         let mut shell = Command::new("sh");
         shell.args(["-c", "\"$@\" </dev/null >/dev/null 2>&1 & echo $!", "sh"]).args(words);
         let child = shell.process_group(0).stdout(Stdio::piped()).spawn().unwrap();
@@ -248,6 +253,7 @@ fn environment() -> Environment {
 }
 
 fn start(reaper: &Reaper, words: &[&str]) -> io::Result<Child> {
+    dispositions::default_for_children();
     let program = Program::new(words.iter().map(OsString::from)).unwrap();
     reaper.spawn(&program, &environment(), Streams::Aside)
 }
