@@ -4,7 +4,9 @@
 //! targets, not in futures, so nothing is lost when a future is dropped; who can't be told now is
 //! tried again at the next pass, and costs nothing until then.
 
+mod attempts;
 mod command;
+mod job;
 mod pid_file;
 mod post;
 mod signalled;
@@ -20,12 +22,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use command::Command;
+use job::Job;
 use post::Post;
 use signalled::Signalled;
 use supervised::Anew;
 pub use supervised::Supervised;
-
-use tokio::time::{Instant, sleep_until};
 
 use crate::model::Generation;
 use crate::process::{Program, Reaper};
@@ -141,10 +142,13 @@ impl Deliver {
         }
         let program = tell.command.map(|words| Program::new(words.into_iter().map(OsString::from)));
         if let Some(program) = program.flatten() {
-            targets.push(Box::new(Command::new(program, tell.environment, reaper, limits)));
+            let (environment, limit) = (tell.environment, limits.command);
+            let command = Command { program, environment, reaper, limit };
+            targets.push(Box::new(Job::new(command, limits.again)));
         }
         if let Some(url) = tell.url {
-            targets.push(Box::new(Post::new(url, limits)));
+            let post = Post { url, limit: limits.post };
+            targets.push(Box::new(Job::new(post, limits.again)));
         }
         Self { targets, order: None }
     }
@@ -314,59 +318,6 @@ impl Health {
         if std::mem::take(&mut self.failed) {
             tracing::info!("{target} can be told again");
         }
-    }
-}
-
-/// An order, and when it is to be tried.
-#[derive(Debug)]
-struct Tries {
-    order: Option<Order>,
-    due: bool,
-    /// When what has failed is tried again.
-    again: Option<Instant>,
-    after: Duration,
-}
-
-impl Tries {
-    fn new(after: Duration) -> Self {
-        Self { order: None, due: false, again: None, after }
-    }
-
-    fn publish(&mut self, order: Order) {
-        self.order = Some(order);
-        self.due = true;
-    }
-
-    fn pass(&mut self) {
-        self.due |= self.order.is_some();
-    }
-
-    fn carry_on(&mut self, generation: Generation) {
-        if let Some(order) = &mut self.order {
-            order.generation = generation;
-        }
-    }
-
-    /// Has it tried again, later.
-    fn failed(&mut self) {
-        self.again = Some(Instant::now() + self.after);
-    }
-
-    /// `order` has been told; one that came meanwhile has not.
-    fn done(&mut self, order: Order) {
-        if self.order.is_some_and(|newest| newest.published == order.published) {
-            self.order = None;
-        }
-    }
-
-    /// Waits until there is a try to make. Cancel-safe.
-    async fn next(&mut self) {
-        match self.again {
-            _ if self.due => {}
-            Some(again) => sleep_until(again).await,
-            None => pending().await,
-        }
-        (self.due, self.again) = (false, None);
     }
 }
 

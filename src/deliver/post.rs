@@ -1,7 +1,6 @@
 //! Telling by an empty POST to a loopback address, without a resolver, TLS or a proxy.
 
-use std::fmt;
-use std::future::{Future, pending};
+use std::future::{Future, pending, ready};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::Pin;
@@ -14,29 +13,26 @@ use hyper::header::{CONTENT_LENGTH, HOST, USER_AGENT};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 use url::{Host, Position, Url};
 
-use super::{Finding, Health, Limits, Order, Target, Tries, Working};
-use crate::model::Generation;
+use super::Finding;
+use super::job::Way;
 
 const AGAIN: &str = "it is asked again, in two minutes or at the next pass";
 
 /// Told by an answer of 2xx.
 pub(super) struct Post {
-    url: Url,
-    limit: Duration,
-    tries: Tries,
-    sending: Option<(Order, Sending)>,
-    health: Health,
+    pub(super) url: Url,
+    /// How long a request may take.
+    pub(super) limit: Duration,
 }
 
 /// A request under way, of which nothing is kept elsewhere.
-type Sending = Pin<Box<dyn Future<Output = Result<(), Refusal>>>>;
+pub(super) type Sending = Pin<Box<dyn Future<Output = Result<(), Refusal>>>>;
 
 /// Why the URL was not told.
 #[derive(Debug)]
-enum Refusal {
+pub(super) enum Refusal {
     /// Nobody listens.
     Closed,
     Io(io::Error),
@@ -47,94 +43,54 @@ enum Refusal {
 }
 
 impl Post {
-    pub(super) fn new(url: Url, limits: Limits) -> Self {
-        let tries = Tries::new(limits.again);
-        Self { url, limit: limits.post, tries, sending: None, health: Health::default() }
-    }
-
-    fn ended(&mut self, order: Order, result: Result<(), Refusal>) {
-        let shown = Shown::of(&self.url);
-        let finding = match result {
-            Ok(()) => {
-                tracing::info!(generation = %order.generation, "told {shown}");
-                self.health.works(&shown);
-                self.tries.done(order);
-                return;
-            }
-            Err(Refusal::Closed) => Finding::expected(format!("nobody listens at {shown}"), AGAIN),
-            Err(Refusal::Io(error)) => {
-                Finding::warning(format!("cannot reach {shown}: {error}"), AGAIN)
-            }
-            Err(Refusal::Broken) => Finding::warning(format!("{shown} gave no HTTP answer"), AGAIN),
-            Err(Refusal::Status(status)) => Finding::warning(
-                format!("{shown} answered {}", status.as_u16()),
+    fn finding(&self, refusal: Refusal) -> Finding {
+        let name = self.name();
+        match refusal {
+            Refusal::Closed => Finding::expected(format!("nobody listens at {name}"), AGAIN),
+            Refusal::Io(error) => Finding::warning(format!("cannot reach {name}: {error}"), AGAIN),
+            Refusal::Broken => Finding::warning(format!("{name} gave no HTTP answer"), AGAIN),
+            Refusal::Status(status) => Finding::warning(
+                format!("{name} answered {}", status.as_u16()),
                 "it is asked again, in two minutes or at the next pass; only 2xx says that it was told",
             ),
-            Err(Refusal::TimedOut) => {
-                Finding::warning(format!("{shown} did not answer within {:?}", self.limit), AGAIN)
+            Refusal::TimedOut => {
+                Finding::warning(format!("{name} did not answer within {:?}", self.limit), AGAIN)
             }
-        };
-        self.tries.failed();
-        self.health.fails(finding);
-    }
-}
-
-impl Target for Post {
-    fn would(&mut self) -> Vec<String> {
-        vec![format!("would POST to {}", self.url)]
-    }
-
-    fn health(&mut self) -> &mut Health {
-        &mut self.health
-    }
-
-    fn publish(&mut self, order: Order) {
-        self.tries.publish(order);
-    }
-
-    fn carry_on(&mut self, generation: Generation) {
-        self.tries.carry_on(generation);
-    }
-
-    fn pass(&mut self) {
-        if self.sending.is_none() {
-            self.tries.pass();
         }
     }
-
-    fn work(&mut self) -> Working<'_> {
-        Box::pin(async {
-            while let Some(order) = self.tries.order {
-                if let Some((of, sending)) = &mut self.sending {
-                    let (of, result) = (*of, sending.await);
-                    self.sending = None;
-                    self.ended(of, result);
-                } else {
-                    self.tries.next().await;
-                    let (request, limit) = (post(self.url.clone()), self.limit);
-                    let within = async move {
-                        timeout(limit, request).await.unwrap_or(Err(Refusal::TimedOut))
-                    };
-                    self.sending = Some((order, Box::pin(within)));
-                }
-            }
-        })
-    }
 }
 
-/// Scheme, host and port: the rest may hold a token.
-struct Shown(String);
+impl Way for Post {
+    type Attempt = Sending;
 
-impl Shown {
-    fn of(url: &Url) -> Self {
-        let host = url.host_str().unwrap_or_default();
-        Self(format!("{}://{host}:{}", url.scheme(), port(url)))
+    /// Scheme, host and port: the rest may hold a token.
+    fn name(&self) -> String {
+        let host = self.url.host_str().unwrap_or_default();
+        format!("{}://{host}:{}", self.url.scheme(), port(&self.url))
     }
-}
 
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+    fn success(&self) -> String {
+        format!("told {}", self.name())
+    }
+
+    fn would(&self) -> String {
+        format!("would POST to {}", self.url)
+    }
+
+    fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    fn start(&self) -> Result<Sending, Finding> {
+        Ok(Box::pin(post(self.url.clone())))
+    }
+
+    async fn end(&self, sending: &mut Sending) -> Result<(), Finding> {
+        sending.await.map_err(|refusal| self.finding(refusal))
+    }
+
+    fn stop(&self, sending: &mut Sending) {
+        *sending = Box::pin(ready(Err(Refusal::TimedOut)));
     }
 }
 

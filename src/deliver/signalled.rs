@@ -1,14 +1,14 @@
 //! Telling processes by a signal: by name, or by a PID file.
 
 use std::fmt;
-use std::future::pending;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
+use super::attempts::Attempts;
 use super::pid_file::PidFile;
 use super::{Finding, Health, Order, Supervised, Target, Working};
 use crate::model::Generation;
@@ -59,9 +59,7 @@ pub(super) struct Signalled {
     whom: Whom,
     signal: Signal,
     limit: Duration,
-    order: Option<Order>,
-    /// When to try; none where only a pass can help.
-    next: Option<Instant>,
+    attempts: Attempts,
     /// Who has been told of the order.
     told: Vec<Identity>,
     withhold: Option<Withhold>,
@@ -113,8 +111,7 @@ impl Signalled {
             whom,
             signal,
             limit,
-            order: None,
-            next: None,
+            attempts: Attempts::default(),
             told: Vec::new(),
             withhold: None,
             seen: false,
@@ -147,7 +144,7 @@ impl Signalled {
         if let Whom::Command(command) = &self.whom
             && command.has(order.generation)
         {
-            self.order = None;
+            self.attempts.done(order);
             return;
         }
         let Left { failed, withheld, blocking, gone } = match self.held() {
@@ -156,9 +153,9 @@ impl Signalled {
         };
         if gone {
             // Somebody else may now be meant.
-            self.next = Some(Instant::now());
+            self.attempts.retry_at(Instant::now());
         } else if failed.is_none() && withheld.is_none() {
-            self.order = None;
+            self.attempts.done(order);
             if self.is_nobody() && order.generation > FIRST {
                 self.health.fails(self.nobody());
             } else {
@@ -255,7 +252,7 @@ impl Signalled {
         });
         withhold.blocking = blocking;
         if now < withhold.until {
-            self.next = Some(withhold.until.min(now + withhold.step));
+            self.attempts.retry_at(withhold.until.min(now + withhold.step));
             withhold.step = withhold.step.saturating_mul(2).min(STEPS.1);
         } else {
             self.health.fails(self.deadly(process, false));
@@ -346,32 +343,23 @@ impl Target for Signalled {
     }
 
     fn carry_on(&mut self, generation: Generation) {
-        if let Some(order) = &mut self.order {
-            order.generation = generation;
-        }
+        self.attempts.carry_on(generation);
     }
 
     fn publish(&mut self, order: Order) {
-        self.order = Some(order);
+        self.attempts.publish(order);
         self.told.clear();
         self.withhold = None;
-        self.next = Some(Instant::now());
     }
 
     fn pass(&mut self) {
-        if self.order.is_some() {
-            self.next = Some(Instant::now());
-        }
+        self.attempts.pass();
     }
 
     fn work(&mut self) -> Working<'_> {
         Box::pin(async {
-            while let Some(order) = self.order {
-                match self.next {
-                    Some(next) => sleep_until(next).await,
-                    None => pending().await,
-                }
-                self.next = None;
+            while let Some(order) = self.attempts.order() {
+                self.attempts.next().await;
                 self.attempt(order);
             }
         })
