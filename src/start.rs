@@ -272,8 +272,8 @@ impl<'a> Start<'a> {
     fn prove(&self) -> Result<(), Failure> {
         let identities = self.config.wanted.identities.iter().map(SecretName::top);
         let identities = identities.filter(|_| self.config.layout.files);
-        let outputs = self.config.layout.documents();
-        self.store.prove(identities.chain(outputs)).map_err(|error| error.failure())
+        let names: Vec<&str> = identities.chain(self.config.layout.documents()).collect();
+        self.store.prove(&names).map_err(|error| error.failure())
     }
 
     /// Obtains and publishes the first set; a signal ends it, and what was never published is given

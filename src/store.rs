@@ -19,6 +19,8 @@ mod place;
 mod plan;
 mod published;
 
+use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -158,118 +160,82 @@ pub struct Pending {
     pub identities: Vec<SecretName>,
 }
 
-/// Where a set is published: nobody else publishes there as long as this lives.
-#[derive(Debug)]
-pub enum Store {
-    /// In the output directory.
-    Directory(Box<Directory>),
-    /// Nowhere: `SEGURA_OUTPUT=none`.
-    Memory(Memory),
-}
-
-impl Store {
-    /// Holds the output as an agent of this mode, and says who will be able to read; without an
-    /// output, nobody will.
-    pub fn hold(output: Option<&Output>, mode: &str) -> Result<Self, WriteError> {
-        match output {
-            Some(output) => Directory::hold(output, mode).map(Box::new).map(Self::Directory),
-            None => Ok(Self::Memory(Memory::default())),
-        }
-    }
-
-    /// The way to read what is published here, good for as long as this lives.
-    pub fn published(&self) -> Published {
-        match self {
-            Self::Directory(directory) => Published::of_agent(directory.path()),
-            Self::Memory(memory) => Published::in_memory(memory.clone()),
-        }
-    }
-
-    /// Proves, without showing anything, that files can be made as they are wanted; see
-    /// [`Directory::prove`].
-    pub fn prove<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<(), WriteError> {
-        match self {
-            Self::Directory(directory) => directory.prove(names),
-            Self::Memory(_) => Ok(()),
-        }
+/// The place of one published set: the output directory, or this process alone.
+///
+/// The defaults are those of a place that keeps nothing beyond this process.
+pub trait Backend: fmt::Debug {
+    /// Proves, without showing anything, that files can be made as they are wanted: rights, owners,
+    /// space. `names` are top-level names that will be needed.
+    fn prove(&self, _names: &[&str]) -> Result<(), WriteError> {
+        Ok(())
     }
 
     /// A line for each rule of `SEGURA_FILE_RULES` that is about none of the files.
-    pub fn idle_rules(&self, files: &FileSet<'_>) -> Vec<String> {
-        match self {
-            Self::Directory(directory) => directory.idle_rules(files),
-            Self::Memory(_) => Vec::new(),
-        }
+    fn idle_rules(&self, _files: &FileSet<'_>) -> Vec<String> {
+        Vec::new()
     }
 
-    /// The set that stands, if it is whole and its memory can be read.
-    pub fn standing(&self) -> Option<Standing> {
-        match self {
-            Self::Directory(directory) => directory.standing(),
-            Self::Memory(memory) => memory.standing(),
-        }
+    /// The current set, if it is whole and its state can be read.
+    fn standing(&self) -> Option<Standing>;
+
+    /// The state of the current set, whole or not, that an agent before this one may have left.
+    fn remembered(&self) -> Option<State> {
+        None
     }
 
-    /// What is remembered of the set that stands, whole or not.
-    pub fn remembered(&self) -> Option<State> {
-        match self {
-            Self::Directory(directory) => directory.remembered(),
-            Self::Memory(_) => None,
-        }
-    }
+    /// The values of the set before the current one, until it is swept.
+    fn replaced(&self) -> Option<Entries>;
 
-    /// The values of the set that stood before the one that stands, until it is swept.
-    pub fn replaced(&self) -> Option<Entries> {
-        match self {
-            Self::Directory(directory) => directory.replaced(),
-            Self::Memory(memory) => memory.replaced(),
-        }
-    }
-
-    /// Replaces the published set as one step, and completes `state` with what came of it. On error
-    /// the old set stands. Nothing is touched where nothing differs.
-    pub fn publish(
+    /// Replaces the published set as one step, and completes `state` with the generation and the
+    /// time of the change.
+    ///
+    /// Readers see the old set or the new, never a mixture. On error the old set stays. Nothing is
+    /// touched where nothing differs.
+    fn publish(
         &mut self,
         files: &FileSet<'_>,
         state: &mut State,
         now: SystemTime,
-    ) -> Result<Outcome, WriteError> {
-        match self {
-            Self::Directory(directory) => directory.publish(files, state, now),
-            Self::Memory(memory) => Ok(memory.publish(files, state, now)),
-        }
-    }
+    ) -> Result<Outcome, WriteError>;
 
-    /// Something else may have touched the output: the next publish looks at all of it.
-    pub fn suspect(&mut self) {
-        match self {
-            Self::Directory(directory) => directory.suspect(),
-            Self::Memory(_) => {}
-        }
-    }
+    /// Has the next publish look at all of the output: something else may have touched it.
+    fn suspect(&mut self) {}
 
     /// Rewrites the state.
-    pub fn save(&self, state: &State) -> Result<(), WriteError> {
-        match self {
-            Self::Directory(directory) => directory.save(state),
-            Self::Memory(memory) => {
-                memory.save(state);
-                Ok(())
-            }
-        }
+    fn save(&self, state: &State) -> Result<(), WriteError>;
+
+    /// Records identities that are being provisioned, where records outlive this process.
+    fn intend(&self, _pending: &Pending) -> Result<(), WriteError> {
+        Ok(())
     }
 
-    /// Remembers what is being provisioned, where memory outlives this process.
-    pub fn intend(&self, pending: &Pending) -> Result<(), WriteError> {
-        match self {
-            Self::Directory(directory) => directory.intend(pending),
-            Self::Memory(_) => Ok(()),
-        }
+    /// The record that [`Backend::intend`] made, here or in an agent before this one.
+    fn recorded(&self) -> Option<Pending> {
+        None
     }
 
-    /// What an agent before this one has provisioned for the same origin, or was about to when it
-    /// died: to be looked for before it is asked for.
-    pub fn intended(&self, origin: &Origin) -> Vec<SecretName> {
+    /// Drops the record of [`Backend::intend`]: the set is published, or deprovisioned.
+    fn settle(&self) {}
+
+    /// Removes sets that are no longer current.
+    fn sweep(&self);
+
+    /// Removes sets that are no longer current, except the one that was replaced last.
+    fn sweep_but_the_last(&self) {}
+
+    /// Removes the current set: nothing is left to be read or adopted.
+    fn remove(&mut self);
+
+    /// Identities that an agent before this one was about to provision for the same origin when it
+    /// died.
+    fn pending(&self, origin: &Origin) -> Vec<SecretName> {
+        let pending = self.recorded().filter(|pending| pending.origin == *origin);
+        pending.map(|pending| pending.identities).unwrap_or_default()
+    }
+
+    /// Identities that an agent before this one has provisioned for the same origin, or was about to
+    /// when it died: they are read before they are provisioned.
+    fn intended(&self, origin: &Origin) -> Vec<SecretName> {
         let stood = self.remembered().filter(|state| state.origin == *origin && !state.given_back);
         let mut identities = stood.map(|state| state.names()).unwrap_or_default();
         for identity in self.pending(origin) {
@@ -279,46 +245,45 @@ impl Store {
         }
         identities
     }
+}
 
-    /// What an agent before this one was about to provision for the same origin when it died.
-    pub fn pending(&self, origin: &Origin) -> Vec<SecretName> {
-        let pending = match self {
-            Self::Directory(directory) => directory.pending(),
-            Self::Memory(_) => None,
+/// The [`Backend`] of this agent: no other agent publishes there as long as this lives.
+#[derive(Debug)]
+pub struct Store {
+    backend: Box<dyn Backend>,
+    published: Published,
+}
+
+impl Store {
+    /// Holds the output as an agent of this mode, and says who will be able to read; without an
+    /// output (`SEGURA_OUTPUT=none`), nobody will.
+    pub fn hold(output: Option<&Output>, mode: &str) -> Result<Self, WriteError> {
+        let Some(output) = output else {
+            let memory = Memory::default();
+            let published = Published::in_memory(memory.clone());
+            return Ok(Self { backend: Box::new(memory), published });
         };
-        let pending = pending.filter(|pending| pending.origin == *origin);
-        pending.map(|pending| pending.identities).unwrap_or_default()
+        let directory = Directory::hold(output, mode)?;
+        let published = Published::of_agent(directory.path());
+        Ok(Self { backend: Box::new(directory), published })
     }
 
-    /// Forgets what was being provisioned: it is published, or given back.
-    pub fn settle(&self) {
-        match self {
-            Self::Directory(directory) => directory.settle(),
-            Self::Memory(_) => {}
-        }
+    /// The way to read the published set, good for as long as this lives.
+    pub fn published(&self) -> Published {
+        self.published.clone()
     }
+}
 
-    /// Removes sets that no longer stand.
-    pub fn sweep(&self) {
-        match self {
-            Self::Directory(directory) => directory.sweep(),
-            Self::Memory(memory) => memory.sweep(),
-        }
+impl Deref for Store {
+    type Target = dyn Backend;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.backend
     }
+}
 
-    /// The same, but keeps the one that was replaced last.
-    pub fn sweep_but_the_last(&self) {
-        match self {
-            Self::Directory(directory) => directory.sweep_but_the_last(),
-            Self::Memory(_) => {}
-        }
-    }
-
-    /// Removes the set that stands: nothing is left to be read or adopted.
-    pub fn remove(&mut self) {
-        match self {
-            Self::Directory(directory) => directory.remove(),
-            Self::Memory(memory) => memory.remove(),
-        }
+impl DerefMut for Store {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut *self.backend
     }
 }

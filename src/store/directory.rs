@@ -11,7 +11,7 @@ use super::beneath::{Changed, Dir};
 use super::mount::{self, Mount};
 use super::owner::{Owner, Owners};
 use super::{
-    DATA, DATA_NEXT, HOLDER, OWN, PENDING, PROBE, Pending, STATE, STATE_TARGET, Standing,
+    Backend, DATA, DATA_NEXT, HOLDER, OWN, PENDING, PROBE, Pending, STATE, STATE_TARGET, Standing,
     UNFINISHED, WriteCause, WriteError, generation, links, look,
 };
 use crate::clock;
@@ -91,25 +91,6 @@ impl Directory {
         Ok(store)
     }
 
-    /// Proves, without showing anything, that files can be made as they are wanted: rights, owners,
-    /// space. `names` are top-level names that will be needed.
-    pub fn prove<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<(), WriteError> {
-        let right = Right::WRITE_OK | Right::EXEC_OK;
-        fs::accessat(self.dir.descriptor(), ".", right, AtFlags::EACCESS)
-            .map_err(|error| WriteError::new("write to", self.path(), error))?;
-        for name in names {
-            links::free_or_ours(&self.dir, name)?;
-        }
-        links::free_or(&self.dir, DATA, |_| true)?;
-        links::free_or(&self.dir, DATA_NEXT, |_| true)?;
-        links::free_or(&self.dir, STATE_LINK, |target| target == STATE_TARGET)?;
-        self.probe(self.owners.all())?;
-        for (glob, owner) in self.owners.rules() {
-            self.probe(owner).map_err(|error| error.for_rule(glob))?;
-        }
-        Ok(())
-    }
-
     /// Makes a file as it is wanted, reads it back, and removes it.
     fn probe(&self, owner: &Owner) -> Result<(), WriteError> {
         self.own.write(PROBE, &[0; 64], owner).map(drop)?;
@@ -121,80 +102,14 @@ impl Directory {
         readable.map(|_| ())
     }
 
-    /// A line for each rule of `SEGURA_FILE_RULES` that is about none of the files.
-    pub fn idle_rules(&self, files: &FileSet<'_>) -> Vec<String> {
-        self.owners.idle(files)
-    }
-
     /// The directory.
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    /// The set that stands, if it is whole and its memory can be read.
-    pub fn standing(&self) -> Option<Standing> {
-        let state = self.remembered()?;
-        let entries = self.entries(self.current.as_deref()?)?;
-        let whole = entries.len() == state.secrets.len()
-            && entries.keys().all(|identity| state.secret(identity).is_some());
-        whole.then_some(Standing { state, entries })
-    }
-
-    /// The values of the set that stood before the one that stands, until it is swept.
-    pub fn replaced(&self) -> Option<Entries> {
-        self.entries(self.replaced.as_deref()?)
-    }
-
     fn entries(&self, generation: &str) -> Option<Entries> {
         let bytes = self.dir.open(generation).ok()?.read(bundle::FILE).ok()?;
         bundle::read(bytes.expose())
-    }
-
-    /// What is remembered of the set that stands, whole or not.
-    pub fn remembered(&self) -> Option<State> {
-        look::remembered(&self.dir, &self.own, self.current.as_deref()?)
-    }
-
-    /// Replaces the published files as one step, and completes `state` with what came of it.
-    ///
-    /// Readers see the old set or the new, never a mixture. On error the old set stands. Nothing is
-    /// touched where bytes, modes and owners are equal.
-    pub fn publish(
-        &mut self,
-        files: &FileSet<'_>,
-        state: &mut State,
-        now: SystemTime,
-    ) -> Result<Outcome, WriteError> {
-        if self.stands(files) {
-            state.generation = self.generation;
-            self.mend(files)?;
-            return Ok(Outcome::Unchanged(self.generation));
-        }
-        state.generation = self.generation.next();
-        state.changed_at = clock::stamp(now);
-        let name = generation::new_name(&self.dir, now);
-        self.build(&name, files, state).inspect_err(|_| {
-            self.dir.remove_tree(&name).ok();
-        })?;
-        let made = links::make(&self.dir, files).inspect_err(|_| {
-            self.dir.remove_tree(&name).ok();
-        })?;
-        if let Err(error) = self.turn_to(&name) {
-            links::undo(&self.dir, &made);
-            self.dir.remove_tree(&name).ok();
-            return Err(error);
-        }
-        self.replaced = self.current.replace(name);
-        self.generation = state.generation;
-        // The new set stands, so a name that is left over is no failure of it.
-        self.tidy = true;
-        if self.replaced.is_some()
-            && let Err(error) = links::drop_stale(&self.dir, files)
-        {
-            self.tidy = false;
-            tracing::warn!(error = chain(&error), "a name that is gone still shows");
-        }
-        Ok(Outcome::Published(self.generation))
     }
 
     /// Whether what stands is this set. Its folder is kept open, so that not even a watcher of every
@@ -210,11 +125,6 @@ impl Directory {
         self.root = held.or_else(|| self.dir.open(name).ok());
         let Self { root, owners, listed, .. } = self;
         root.as_ref().is_some_and(|root| generation::equals(root, files, owners, listed))
-    }
-
-    /// Something else may have touched the directory: the next publish looks at all of it.
-    pub fn suspect(&mut self) {
-        (self.tidy, self.listed) = (false, None);
     }
 
     /// Puts back the links to a set that stands.
@@ -257,57 +167,11 @@ impl Directory {
             })
     }
 
-    /// Rewrites the state and makes sure that its link is there.
-    pub fn save(&self, state: &State) -> Result<(), WriteError> {
-        let mut json = serde_json::to_vec(state).unwrap_or_default();
-        json.push(b'\n');
-        self.own.replace(STATE, &json, self.owners.all())?;
-        if self.dir.link_target(STATE_LINK).as_deref() == Some(STATE_TARGET) {
-            return Ok(());
-        }
-        self.dir
-            .link(STATE_TARGET, STATE_LINK)
-            .map_err(|error| WriteError::new("make", self.path().join(STATE_LINK), error))
-    }
-
-    /// Remembers what is being provisioned.
-    pub fn intend(&self, pending: &Pending) -> Result<(), WriteError> {
-        let json = serde_json::to_vec(pending).unwrap_or_default();
-        self.own.replace(PENDING, &json, self.owners.all())
-    }
-
-    /// What was noted as being provisioned.
-    pub fn pending(&self) -> Option<Pending> {
-        serde_json::from_slice(self.own.read(PENDING).ok()?.expose()).ok()
-    }
-
-    /// Forgets what was being provisioned: it is published, or given back.
-    pub fn settle(&self) {
-        self.own.remove_file(PENDING).ok();
-    }
-
-    /// Removes generations that no longer stand.
-    pub fn sweep(&self) {
-        self.sweep_among(&self.dir.names(), None);
-    }
-
-    /// The same, but keeps the one that was replaced last.
-    pub fn sweep_but_the_last(&self) {
-        self.sweep_among(&self.dir.names(), self.replaced.as_deref());
-    }
-
     fn sweep_among(&self, names: &[String], kept: Option<&str>) {
         let others = generation::others(names, self.current.as_deref()).into_iter();
         for name in others.filter(|name| Some(*name) != kept) {
             self.dir.remove_tree(name).ok();
         }
-    }
-
-    /// Removes the set that stands, which takes no room: nothing is left to be read or adopted.
-    pub fn remove(&mut self) {
-        self.dir.remove_file(DATA).ok();
-        (self.current, self.root) = (None, None);
-        self.clear();
     }
 
     /// Clears what a crash may have left: half a generation, half a commit, links into nothing.
@@ -320,6 +184,128 @@ impl Directory {
             self.own.remove_file(&name).ok();
         }
         links::drop_dangling(&self.dir, self.current.as_deref(), &names);
+    }
+}
+
+impl Backend for Directory {
+    fn prove(&self, names: &[&str]) -> Result<(), WriteError> {
+        let right = Right::WRITE_OK | Right::EXEC_OK;
+        fs::accessat(self.dir.descriptor(), ".", right, AtFlags::EACCESS)
+            .map_err(|error| WriteError::new("write to", self.path(), error))?;
+        for name in names {
+            links::free_or_ours(&self.dir, name)?;
+        }
+        links::free_or(&self.dir, DATA, |_| true)?;
+        links::free_or(&self.dir, DATA_NEXT, |_| true)?;
+        links::free_or(&self.dir, STATE_LINK, |target| target == STATE_TARGET)?;
+        self.probe(self.owners.all())?;
+        for (glob, owner) in self.owners.rules() {
+            self.probe(owner).map_err(|error| error.for_rule(glob))?;
+        }
+        Ok(())
+    }
+
+    fn idle_rules(&self, files: &FileSet<'_>) -> Vec<String> {
+        self.owners.idle(files)
+    }
+
+    fn standing(&self) -> Option<Standing> {
+        let state = self.remembered()?;
+        let entries = self.entries(self.current.as_deref()?)?;
+        let whole = entries.len() == state.secrets.len()
+            && entries.keys().all(|identity| state.secret(identity).is_some());
+        whole.then_some(Standing { state, entries })
+    }
+
+    fn remembered(&self) -> Option<State> {
+        look::remembered(&self.dir, &self.own, self.current.as_deref()?)
+    }
+
+    fn replaced(&self) -> Option<Entries> {
+        self.entries(self.replaced.as_deref()?)
+    }
+
+    fn publish(
+        &mut self,
+        files: &FileSet<'_>,
+        state: &mut State,
+        now: SystemTime,
+    ) -> Result<Outcome, WriteError> {
+        if self.stands(files) {
+            state.generation = self.generation;
+            self.mend(files)?;
+            return Ok(Outcome::Unchanged(self.generation));
+        }
+        state.generation = self.generation.next();
+        state.changed_at = clock::stamp(now);
+        let name = generation::new_name(&self.dir, now);
+        self.build(&name, files, state).inspect_err(|_| {
+            self.dir.remove_tree(&name).ok();
+        })?;
+        let made = links::make(&self.dir, files).inspect_err(|_| {
+            self.dir.remove_tree(&name).ok();
+        })?;
+        if let Err(error) = self.turn_to(&name) {
+            links::undo(&self.dir, &made);
+            self.dir.remove_tree(&name).ok();
+            return Err(error);
+        }
+        self.replaced = self.current.replace(name);
+        self.generation = state.generation;
+        // The new set stands, so a name that is left over is no failure of it.
+        self.tidy = true;
+        if self.replaced.is_some()
+            && let Err(error) = links::drop_stale(&self.dir, files)
+        {
+            self.tidy = false;
+            tracing::warn!(error = chain(&error), "a name that is gone still shows");
+        }
+        Ok(Outcome::Published(self.generation))
+    }
+
+    fn suspect(&mut self) {
+        (self.tidy, self.listed) = (false, None);
+    }
+
+    /// Rewrites the state and makes sure that its link is there.
+    fn save(&self, state: &State) -> Result<(), WriteError> {
+        let mut json = serde_json::to_vec(state).unwrap_or_default();
+        json.push(b'\n');
+        self.own.replace(STATE, &json, self.owners.all())?;
+        if self.dir.link_target(STATE_LINK).as_deref() == Some(STATE_TARGET) {
+            return Ok(());
+        }
+        self.dir
+            .link(STATE_TARGET, STATE_LINK)
+            .map_err(|error| WriteError::new("make", self.path().join(STATE_LINK), error))
+    }
+
+    fn intend(&self, pending: &Pending) -> Result<(), WriteError> {
+        let json = serde_json::to_vec(pending).unwrap_or_default();
+        self.own.replace(PENDING, &json, self.owners.all())
+    }
+
+    fn recorded(&self) -> Option<Pending> {
+        serde_json::from_slice(self.own.read(PENDING).ok()?.expose()).ok()
+    }
+
+    fn settle(&self) {
+        self.own.remove_file(PENDING).ok();
+    }
+
+    fn sweep(&self) {
+        self.sweep_among(&self.dir.names(), None);
+    }
+
+    fn sweep_but_the_last(&self) {
+        self.sweep_among(&self.dir.names(), self.replaced.as_deref());
+    }
+
+    /// Removes the current set, which takes no room.
+    fn remove(&mut self) {
+        self.dir.remove_file(DATA).ok();
+        (self.current, self.root) = (None, None);
+        self.clear();
     }
 }
 

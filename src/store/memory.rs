@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::SystemTime;
 
-use super::Standing;
 use super::published::Set;
+use super::{Backend, Standing, WriteError};
 use crate::clock;
 use crate::model::{Generation, Outcome};
 use crate::render::FileSet;
@@ -26,24 +26,35 @@ struct Kept {
 }
 
 impl Memory {
-    pub(super) fn standing(&self) -> Option<Standing> {
+    pub(super) fn set(&self) -> Option<Set> {
+        let Standing { state, entries } = self.standing().filter(|set| !set.state.given_back)?;
+        Some(Set {
+            generation: state.generation,
+            identities: state.origin.identities.len(),
+            entries,
+        })
+    }
+}
+
+impl Backend for Memory {
+    fn standing(&self) -> Option<Standing> {
         let kept = self.0.borrow();
         let state = kept.state.clone()?;
         let entries = bundle::read(kept.bundle.as_ref()?.expose())?;
         Some(Standing { state, entries })
     }
 
-    pub(super) fn replaced(&self) -> Option<Entries> {
+    fn replaced(&self) -> Option<Entries> {
         bundle::read(self.0.borrow().replaced.as_ref()?.expose())
     }
 
     /// Keeps what it takes to rebuild everything, and compares nothing else.
-    pub(super) fn publish(
-        &self,
+    fn publish(
+        &mut self,
         files: &FileSet<'_>,
         state: &mut State,
         now: SystemTime,
-    ) -> Outcome {
+    ) -> Result<Outcome, WriteError> {
         let bytes = files.iter().find(|(name, _)| name.as_str() == bundle::FILE);
         let bytes = bytes.map(|(_, content)| content.expose()).unwrap_or_default();
         let mut kept = self.0.borrow_mut();
@@ -55,33 +66,25 @@ impl Memory {
         }
         state.generation = kept.generation;
         kept.state = Some(state.clone());
-        if stands {
+        Ok(if stands {
             Outcome::Unchanged(kept.generation)
         } else {
             Outcome::Published(kept.generation)
-        }
+        })
     }
 
-    pub(super) fn save(&self, state: &State) {
+    fn save(&self, state: &State) -> Result<(), WriteError> {
         self.0.borrow_mut().state = Some(state.clone());
+        Ok(())
     }
 
-    pub(super) fn sweep(&self) {
+    fn sweep(&self) {
         self.0.borrow_mut().replaced = None;
     }
 
-    pub(super) fn remove(&self) {
+    fn remove(&mut self) {
         let generation = self.0.borrow().generation;
         *self.0.borrow_mut() = Kept { generation, ..Kept::default() };
-    }
-
-    pub(super) fn set(&self) -> Option<Set> {
-        let Standing { state, entries } = self.standing().filter(|set| !set.state.given_back)?;
-        Some(Set {
-            generation: state.generation,
-            identities: state.origin.identities.len(),
-            entries,
-        })
     }
 }
 
@@ -93,21 +96,21 @@ mod tests {
     use crate::render::tests::{bundle, layout};
     use crate::state::tests::state;
 
-    fn publish(memory: &Memory, bundle: &Bundle) -> Outcome {
+    fn publish(memory: &mut Memory, bundle: &Bundle) -> Outcome {
         let rendering = render(bundle, &layout("")).unwrap();
-        memory.publish(&rendering.files, &mut state(), SystemTime::UNIX_EPOCH)
+        memory.publish(&rendering.files, &mut state(), SystemTime::UNIX_EPOCH).unwrap()
     }
 
     #[test]
     fn a_set_in_memory_is_replaced_only_by_other_values() {
-        let memory = Memory::default();
+        let mut memory = Memory::default();
         assert!(memory.standing().is_none() && memory.set().is_none());
         let old = bundle(&[("db", &[&[("k", "old")]])]);
         let new = bundle(&[("db", &[&[("k", "new")]])]);
-        assert_eq!(publish(&memory, &old), Outcome::Published(Generation(1)));
-        assert_eq!(publish(&memory, &old), Outcome::Unchanged(Generation(1)));
+        assert_eq!(publish(&mut memory, &old), Outcome::Published(Generation(1)));
+        assert_eq!(publish(&mut memory, &old), Outcome::Unchanged(Generation(1)));
         assert!(memory.replaced().is_none());
-        assert_eq!(publish(&memory, &new), Outcome::Published(Generation(2)));
+        assert_eq!(publish(&mut memory, &new), Outcome::Published(Generation(2)));
         let value = |entries: Entries| {
             let entry = entries.get(&SecretName::new("db").unwrap()).unwrap().first().unwrap();
             entry.first().unwrap().value.expose().clone()
@@ -118,6 +121,6 @@ mod tests {
         assert!(memory.replaced().is_none());
         memory.remove();
         assert!(memory.set().is_none());
-        assert_eq!(publish(&memory, &old), Outcome::Published(Generation(3)));
+        assert_eq!(publish(&mut memory, &old), Outcome::Published(Generation(3)));
     }
 }

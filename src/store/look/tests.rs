@@ -13,7 +13,7 @@ use crate::render::tests::{bundle, layout};
 use crate::settings::{Access, Disk, Output};
 use crate::state::SecretState;
 use crate::state::tests::state;
-use crate::store::Directory;
+use crate::store::{Backend, Directory};
 
 const SNAPSHOT: &str = "..generation.json";
 

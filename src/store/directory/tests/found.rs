@@ -3,7 +3,6 @@
 use super::*;
 use crate::model::SecretName;
 use crate::state::Origin;
-use crate::store::Store;
 
 #[test]
 fn a_clock_that_stands_still_loses_no_set() {
@@ -192,7 +191,7 @@ fn a_second_agent_is_told_who_holds_the_directory() {
 #[test]
 fn what_was_being_provisioned_is_remembered_for_its_own_origin() {
     let dir = memory();
-    let store = || Store::Directory(Box::new(open(&dir)));
+    let store = || open(&dir);
     let identities = vec![SecretName::new("db").unwrap(), SecretName::new("a/b").unwrap()];
     let pending = Pending { origin: origin(), identities: identities.clone() };
     store().intend(&pending).unwrap();

@@ -58,7 +58,7 @@ fn proving_shows_nothing_and_leaves_nothing() {
     let (dir, store) = published(FIRST);
     let before = picture(dir.path());
     let watcher = Watcher::of(dir.path());
-    store.prove(["db", "new"]).unwrap();
+    store.prove(&["db", "new"]).unwrap();
     assert_eq!(watcher.woken(), []);
     assert_eq!(picture(dir.path()), before);
 }
@@ -148,7 +148,7 @@ fn what_someone_else_put_in_the_way_is_refused_and_left_alone() {
         let (dir, mut store) = published(FIRST);
         squat(&dir.path().join("b"));
         let before = picture(dir.path());
-        let proven = store.prove(["a", "b"]).unwrap_err();
+        let proven = store.prove(&["a", "b"]).unwrap_err();
         assert!(proven.to_string().ends_with("/b"), "{proven}");
         let error = publish(&mut store, wanted).unwrap_err();
         let told = chain(&error);
