@@ -161,7 +161,11 @@ impl Config {
         };
         let renew = reader.renew(&raw);
         let give_up_after = reader.give_up_after(&raw);
-        reader.elsewhere(&raw);
+        if !reader.runs_command {
+            // Only `exec` uses these settings; the other modes report their problems.
+            reader.running(&raw);
+        }
+        reader.logging(&raw);
         let vault = reader.vault(raw);
         match (vault, pod, wanted, layout, output, reader.problems.is_empty()) {
             (Some(vault), Some(pod), Some(wanted), Some(layout), Some(output), true) => Ok(Self {

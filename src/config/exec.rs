@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::parse::{self, Shape};
 use super::raw::Raw;
-use super::variables::{ALIASES, VARIABLES};
 use super::{Config, Mounts, Problems, Reader};
 use crate::environment::Environment;
 use crate::render::decode::Decode;
@@ -142,10 +141,6 @@ impl Reader {
         }
     }
 
-    pub(super) fn writes_nothing(&self, raw: &Raw) -> bool {
-        raw.segura_output.as_deref().map(str::trim) == Some("none")
-    }
-
     /// `exec` tells its own command, and nobody else's.
     fn without_strangers(&mut self, raw: &Raw, tell: &mut Tell) {
         (tell.process, tell.pid_file) = (None, None);
@@ -166,9 +161,7 @@ impl Reader {
         let case = case.unwrap_or(Case::Keep);
         let mut named = |default: &str| {
             let pattern = raw.segura_env_name.as_deref().unwrap_or(default);
-            self.text("SEGURA_ENV_NAME", Some(pattern), |pattern| {
-                Variables::new(pattern, case).ok_or(super::write::PATTERN)
-            })
+            self.text("SEGURA_ENV_NAME", Some(pattern), |pattern| parse::pattern(pattern, case))
         };
         let naming = named("{key}").zip(named("{identity}_{key}"));
         let naming = naming.map(|(one, several)| Naming { one, several });
@@ -211,11 +204,6 @@ fn that_stops(text: &str) -> Result<Signal, Shape> {
     let signal = parse::signal(text).ok();
     let ends = |signal: &Signal| signal.can_be_handled() || *signal == KILL;
     signal.filter(ends).ok_or("a signal that stops a process, such as TERM, QUIT or INT")
-}
-
-/// Whether a variable is the agent's own, which its command is not given.
-pub(super) fn is_own(name: &str) -> bool {
-    ALIASES.contains(&name) || VARIABLES.iter().any(|variable| variable.name == name)
 }
 
 #[cfg(test)]

@@ -58,14 +58,6 @@ impl Reader {
         }
     }
 
-    /// What is understood elsewhere: here only typos are told.
-    pub(super) fn elsewhere(&mut self, raw: &Raw) {
-        if !self.runs_command {
-            self.running(raw);
-        }
-        self.logging(raw);
-    }
-
     /// The log is started before anything else is understood; here its problems are told.
     pub(super) fn logging(&mut self, raw: &Raw) {
         self.problems.extend(log_settings(raw, false).1);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use crate::render::env::Dialect;
-use crate::render::name::Case;
+use crate::render::name::{Case, Variables};
 use crate::signal::Signal;
 
 /// What a value must be, to follow `VARIABLE: must be …`.
@@ -95,6 +95,11 @@ pub fn case(text: &str) -> Result<Case, Shape> {
         "upper" => Ok(Case::Upper),
         _ => Err("`keep` or `upper`"),
     }
+}
+
+/// Reads a pattern for the names of variables, whose letters become as `case` says.
+pub fn pattern(text: &str, case: Case) -> Result<Variables, Shape> {
+    Variables::new(text, case).ok_or("a pattern that holds {key}, and {identity} if you like")
 }
 
 /// Reads a comma list of globs; commas in braces belong to a glob.

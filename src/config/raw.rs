@@ -5,8 +5,7 @@ use std::ffi::OsString;
 
 use serde::Deserialize;
 
-use super::exec::is_own;
-use super::variables::FOREIGN;
+use super::variables::{FOREIGN, is_own};
 use crate::environment::Environment;
 use crate::secret::Secret;
 

@@ -375,6 +375,11 @@ pub const FOREIGN: [(&str, &str); 7] = [
     ("NO_PROXY", "hosts that are reached without it"),
 ];
 
+/// Tests for a variable of the agent's own, which its command is not given.
+pub(super) fn is_own(name: &str) -> bool {
+    ALIASES.contains(&name) || VARIABLES.iter().any(|variable| variable.name == name)
+}
+
 const fn variable(
     name: &'static str,
     group: Group,

@@ -17,9 +17,6 @@ use crate::templates::{Found, SUFFIX};
 
 const OUTPUTS: Shape = "a comma list of `files`, `env`, `json`, `yaml` and `properties`";
 
-/// What a pattern for the names of variables must be.
-pub(super) const PATTERN: Shape = "a pattern that holds {key}, and {identity} if you like";
-
 impl Reader {
     pub(super) fn layout(
         &mut self,
@@ -164,8 +161,12 @@ impl Reader {
         let pattern = raw.segura_env_name.as_deref().unwrap_or(default);
         let case = self.text("SEGURA_ENV_CASE", raw.segura_env_case.as_deref(), parse::case);
         self.text("SEGURA_ENV_NAME", Some(pattern), |pattern| {
-            Variables::new(pattern, case.unwrap_or(Case::Keep)).ok_or(PATTERN)
+            parse::pattern(pattern, case.unwrap_or(Case::Keep))
         })
+    }
+
+    pub(super) fn writes_nothing(&self, raw: &Raw) -> bool {
+        raw.segura_output.as_deref().map(str::trim) == Some("none")
     }
 
     /// The directory, and whether it is where the historic sidecar has it.
