@@ -7,6 +7,7 @@
 //! What the agent keeps for itself lies in `..segura`, where rewriting it wakes no watcher of the
 //! directory, and inside each generation, so that a set and what is known of it change together.
 
+mod access;
 mod beneath;
 mod directory;
 mod generation;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, AtFlags, Mode, OFlags, RawMode};
 use rustix::io::Errno;
 
-use super::owner::Owner;
+use super::access::Owner;
 use super::{UNFINISHED, WriteError};
 use crate::secret::{Secret, SecretBuf};
 

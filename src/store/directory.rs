@@ -7,9 +7,10 @@ use std::time::SystemTime;
 use rustix::fs::{self, Access as Right, AtFlags, FlockOperation};
 use rustix::io::Errno;
 
+use super::access::Owner;
 use super::beneath::{Changed, Dir};
 use super::mount::{self, Mount};
-use super::owner::{Owner, Owners};
+use super::owner::Owners;
 use super::{
     Backend, DATA, DATA_NEXT, HOLDER, OWN, PENDING, PROBE, Pending, STATE, STATE_TARGET, Standing,
     UNFINISHED, WriteCause, WriteError, generation, links, look,

@@ -1,60 +1,14 @@
-//! Whom created files and folders belong to, and who may read them.
+//! The owner and mode of each file and folder, as settings and the directory have them.
 
-use std::os::fd::AsFd;
-
-use rustix::fs::{self, Gid, Mode, RawMode, Uid};
-use rustix::io::Errno;
+use rustix::fs::{self, RawMode};
 
 use super::WriteError;
+use super::access::Owner;
 use super::beneath::Dir;
 use crate::render::{FileName, FileSet};
 use crate::settings::Access;
 
 const SET_GID: RawMode = 0o2000;
-
-/// What one file has, and the folders around it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Owner {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) file_mode: RawMode,
-    pub(super) dir_mode: RawMode,
-}
-
-impl Owner {
-    /// Gives a file what it should have and a umask may have kept from it; the owner first, since a
-    /// change of owner drops mode bits.
-    pub(super) fn claim(self, descriptor: impl AsFd, mode: RawMode) -> Result<(), Errno> {
-        let stat = fs::fstat(&descriptor)?;
-        if self.has(&stat, mode) {
-            return Ok(());
-        }
-        if stat.st_uid != self.uid || stat.st_gid != self.gid {
-            fs::fchown(&descriptor, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)))?;
-        }
-        fs::fchmod(&descriptor, Mode::from_raw_mode(mode))
-    }
-
-    pub(super) fn has(self, stat: &fs::Stat, mode: RawMode) -> bool {
-        stat.st_uid == self.uid && stat.st_gid == self.gid && stat.st_mode & 0o7777 == mode
-    }
-
-    /// Who may read a file that has this, in folders that have `around`. Who is in which group is
-    /// not known: a folder that some group may enter may let a file's readers in.
-    fn readers(&self, around: &Self) -> String {
-        let enters = |bits: RawMode| around.dir_mode & bits != 0;
-        let may = |bits: RawMode| self.file_mode & bits != 0;
-        if may(0o004) && enters(0o001) {
-            return "everyone".to_owned();
-        }
-        let user = if self.uid == around.uid { 0o100 } else { 0o011 };
-        let group = if self.gid == around.gid { 0o010 } else { 0o011 };
-        let user = (may(0o400) && enters(user)).then(|| format!("uid {}", self.uid));
-        let group = (may(0o040) && enters(group)).then(|| format!("gid {}", self.gid));
-        let both: Vec<String> = [user, group].into_iter().flatten().collect();
-        if both.is_empty() { "root alone".to_owned() } else { both.join(" and ") }
-    }
-}
 
 /// What every file and folder has, and what single files have instead.
 #[derive(Debug)]
@@ -133,28 +87,5 @@ impl Owners {
 impl Ruled {
     fn matches(&self, name: &FileName) -> bool {
         fast_glob::glob_match(&self.glob, name.as_str())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ALL: Owner = Owner { uid: 10, gid: 20, file_mode: 0o440, dir_mode: 0o750 };
-
-    #[test]
-    fn readers_are_those_whom_file_and_folders_let_in() {
-        for (owner, around, readers) in [
-            (ALL, ALL, "uid 10 and gid 20"),
-            (Owner { file_mode: 0o444, ..ALL }, ALL, "uid 10 and gid 20"),
-            (Owner { file_mode: 0o444, ..ALL }, Owner { dir_mode: 0o755, ..ALL }, "everyone"),
-            (Owner { file_mode: 0o400, ..ALL }, ALL, "uid 10"),
-            (Owner { file_mode: 0o000, ..ALL }, ALL, "root alone"),
-            (Owner { uid: 11, file_mode: 0o600, ..ALL }, ALL, "uid 11"),
-            (Owner { uid: 11, ..ALL }, Owner { dir_mode: 0o700, ..ALL }, "root alone"),
-            (Owner { gid: 21, file_mode: 0o040, ..ALL }, ALL, "gid 21"),
-        ] {
-            assert_eq!(owner.readers(&around), readers, "{owner:?} in {around:?}");
-        }
     }
 }

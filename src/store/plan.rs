@@ -5,9 +5,10 @@ use std::fmt;
 
 use rustix::fs::Stat;
 
+use super::access::Owner;
 use super::beneath::Dir;
 use super::mount::{self, Mount};
-use super::owner::{Owner, Owners};
+use super::owner::Owners;
 use super::{WriteError, generation, links};
 use crate::render::FileSet;
 use crate::settings::Output;
