@@ -19,6 +19,7 @@ mod owner;
 mod place;
 mod plan;
 mod published;
+mod set;
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -38,7 +39,8 @@ pub use directory::Directory;
 pub use memory::Memory;
 pub use place::Place;
 pub use plan::{Plan, plan};
-pub use published::{Published, Set};
+pub use published::Published;
+pub use set::Set;
 
 /// How long a replaced generation stays for readers in the middle of it.
 pub const LINGER: Duration = Duration::from_secs(2);

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::SystemTime;
 
-use super::published::Set;
+use super::set::Set;
 use super::{Backend, Standing, WriteError};
 use crate::clock;
 use crate::model::{Generation, Outcome};
@@ -28,11 +28,7 @@ struct Kept {
 impl Memory {
     pub(super) fn set(&self) -> Option<Set> {
         let Standing { state, entries } = self.standing().filter(|set| !set.state.given_back)?;
-        Some(Set {
-            generation: state.generation,
-            identities: state.origin.identities.len(),
-            entries,
-        })
+        Some(Set::of(&state, entries))
     }
 }
 

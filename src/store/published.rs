@@ -9,23 +9,13 @@ use rustix::io::Errno;
 
 use super::beneath::Dir;
 use super::memory::Memory;
+use super::set::Set;
 use super::{WriteError, generation};
 use crate::model::Generation;
-use crate::render::bundle::{self, Entries};
+use crate::render::bundle;
 
 /// How often a read begins anew because a generation was published meanwhile.
 const TRIES: u32 = 8;
-
-/// A set that is published, as it was read.
-#[derive(Debug)]
-pub struct Set {
-    /// Its number, which grows with each set that is read here.
-    pub generation: Generation,
-    /// How many identities were named to the agent that published it; none where it asked for all.
-    pub identities: usize,
-    /// Its values.
-    pub entries: Entries,
-}
 
 /// The way to what is published. Clones count alike.
 #[derive(Clone, Debug)]
@@ -111,8 +101,7 @@ fn once(dir: &Dir, folder: &str) -> Result<Option<Set>, Errno> {
         return Ok(None);
     }
     let entries = bundle::read(bytes.expose()).ok_or(Errno::BADMSG)?;
-    let identities = state.origin.identities.len();
-    Ok(Some(Set { generation: state.generation, identities, entries }))
+    Ok(Some(Set::of(&state, entries)))
 }
 
 #[cfg(test)]
