@@ -26,7 +26,7 @@ use error::{Attempt, Cause, FetchError};
 use exchange::Wire;
 use tls::setting;
 use wire::Answer;
-pub use write::Written;
+pub use wire::Written;
 
 /// However near the deadline, an exchange that is begun gets this much.
 const LEAST: Duration = Duration::from_secs(1);

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::Written;
 use super::error::{Cause, Nonsense};
 use crate::model::{Bundle, Entry, Fault, Item, RenewMinutes, SecretName, SecretSet, check_part};
 use crate::secret::Secret;
@@ -28,6 +27,19 @@ pub struct Token {
     pub value: Secret<String>,
     /// `expires_in`.
     pub lifetime: Duration,
+}
+
+/// What the vault says of something that it has taken.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The vault's own number of it.
+    pub id: String,
+    /// A secret's version.
+    pub version: Option<String>,
+    /// A credential's identifier.
+    pub identifier: Option<String>,
+    /// A secret's keys.
+    pub keys: Option<Vec<String>>,
 }
 
 /// Where a token's answer says nothing of its life.

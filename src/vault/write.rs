@@ -4,22 +4,10 @@ use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 
 use super::error::{Attempt, Cause, FetchError, Nonsense};
-use super::{Client, Limit, wire};
+use super::wire::{self, Written};
+use super::{Client, Limit};
 use crate::documents::{About, Request};
 use crate::model::SecretName;
-
-/// What the vault says of something that it has taken.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Written {
-    /// The vault's own number of it.
-    pub id: String,
-    /// A secret's version.
-    pub version: Option<String>,
-    /// A credential's identifier.
-    pub identifier: Option<String>,
-    /// A secret's keys.
-    pub keys: Option<Vec<String>>,
-}
 
 impl Client<'_> {
     /// Creates or updates what a document is about. It is sent once: what may have been acted on is
