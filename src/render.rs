@@ -5,6 +5,7 @@
 
 pub mod bundle;
 pub mod decode;
+mod dialect;
 pub mod env;
 pub mod environment;
 mod error;
@@ -22,7 +23,7 @@ use std::fmt;
 use crate::model::{Bundle, PodIdentity};
 use crate::secret::Secret;
 use decode::NoText;
-pub use error::RenderError;
+pub use error::{Flaw, RenderError};
 
 /// What to do when entries of one secret disagree about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,44 +1,11 @@
 //! The env file, in the dialect of who reads it: exact to the byte, or refused by name.
 
-use std::fmt;
-
 use super::RenderError;
+pub use super::dialect::Dialect;
 use super::json::size;
 use super::name::Variables;
 use crate::model::Bundle;
 use crate::secret::{Secret, SecretBuf};
-
-/// Who reads the env file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Dialect {
-    /// POSIX shells (`.`) and systemd's `EnvironmentFile`, alike.
-    #[default]
-    Shell,
-    /// What shells, systemd and the dotenv parsers of node, Python and Ruby read alike.
-    Dotenv,
-    /// `--env-file` of docker and podman: names and values as they are, one a line.
-    Docker,
-    /// The kubelet's `fileKeyRef`.
-    Kubernetes,
-}
-
-impl Dialect {
-    /// The word of the setting.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Shell => "shell",
-            Self::Dotenv => "dotenv",
-            Self::Docker => "docker",
-            Self::Kubernetes => "k8s",
-        }
-    }
-}
-
-impl fmt::Display for Dialect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// Docker reads lines into a buffer of this size (`bufio.MaxScanTokenSize`), the newline included.
 const DOCKER_LINE: usize = 64 * 1024 - 1;

@@ -1,6 +1,8 @@
 //! Why secrets can't be rendered, and what to do about it.
 
-use super::{env, template};
+use std::fmt;
+
+use super::dialect::Dialect;
 use crate::model::SecretName;
 
 /// Why secrets can't be rendered. Never holds a value.
@@ -52,7 +54,7 @@ pub enum RenderError {
         /// The key in question.
         key: String,
         /// `SEGURA_ENV_DIALECT`.
-        dialect: env::Dialect,
+        dialect: Dialect,
         /// What is against it.
         reason: &'static str,
     },
@@ -98,7 +100,7 @@ pub enum RenderError {
     #[error("the template {flaw}")]
     Template {
         /// What is wrong, and where.
-        flaw: template::Flaw,
+        flaw: Flaw,
     },
     /// A value that no environment has room for.
     #[error("the value of {key:?} of {identity} is longer than a variable may be (128 KiB)")]
@@ -108,6 +110,31 @@ pub enum RenderError {
         /// The key in question.
         key: String,
     },
+}
+
+/// What is wrong with a template, where; it quotes the template at most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flaw {
+    pub(super) file: String,
+    pub(super) line: Option<usize>,
+    pub(super) what: String,
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ", line {line}")?;
+        }
+        write!(f, ": {}", self.what)
+    }
+}
+
+impl Flaw {
+    /// The template's file.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
 }
 
 impl RenderError {

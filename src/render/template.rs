@@ -19,7 +19,7 @@ use minijinja::{
 
 use serde::Serialize;
 
-use super::RenderError;
+use super::error::{Flaw, RenderError};
 use crate::model::{Bundle, Entry, PodIdentity, SecretSet, flat};
 use crate::secret::{Secret, SecretBuf};
 use crate::templates::SUFFIX;
@@ -55,33 +55,8 @@ pub(super) struct Made<'a> {
     pub(super) content: Secret<Vec<u8>>,
 }
 
-/// What is wrong with a template, where; it quotes the template at most.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flaw {
-    file: String,
-    line: Option<usize>,
-    what: String,
-}
-
-impl fmt::Display for Flaw {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
-        if let Some(line) = self.line {
-            write!(f, ", line {line}")?;
-        }
-        write!(f, ": {}", self.what)
-    }
-}
-
-impl Flaw {
-    /// The template's file.
-    pub fn file(&self) -> &str {
-        &self.file
-    }
-
-    fn of(file: &str, error: &Error) -> Self {
-        Self { file: file.to_owned(), line: error.line(), what: described(error) }
-    }
+fn flaw(file: &str, error: &Error) -> Flaw {
+    Flaw { file: file.to_owned(), line: error.line(), what: described(error) }
 }
 
 /// An error in words that come from the template or from us. Details of others may hold values.
@@ -155,7 +130,7 @@ impl Templates {
             }
             match environment.add_template_owned(file.clone(), source) {
                 Ok(()) => files.push(file),
-                Err(error) => flaws.push(Flaw::of(&file, &error)),
+                Err(error) => flaws.push(flaw(&file, &error)),
             }
         }
         flaws.extend(files.iter().flat_map(|file| strangers(&environment, file)));
@@ -189,7 +164,7 @@ impl Templates {
     ) -> Result<Vec<Made<'_>>, RenderError> {
         let context = context(bundle, pod);
         let rendered = self.files.iter().map(|file| {
-            let flawed = |error| RenderError::Template { flaw: Flaw::of(file, &error) };
+            let flawed = |error| RenderError::Template { flaw: flaw(file, &error) };
             let template = self.environment.get_template(file).map_err(flawed)?;
             let mut output = Bounded::new();
             template.render_captured_to(context.clone(), &mut output).map_err(flawed)?;
