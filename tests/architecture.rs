@@ -2,6 +2,7 @@
 
 #![expect(clippy::panic, reason = "a helper that can't go on fails the test that called it")]
 
+mod circles;
 mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
