@@ -3,6 +3,7 @@
 #![expect(clippy::panic, reason = "a helper that can't go on fails the test that called it")]
 
 mod circles;
+mod names;
 mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
