@@ -42,12 +42,13 @@ pub mod obtain;
 pub mod pass;
 pub mod put;
 
+pub mod deprovision;
 pub mod doctor;
 pub mod follow;
+pub mod supervise;
+
 pub mod renew;
 pub mod start;
-pub mod supervise;
-pub mod surrender;
 
 pub mod modes;
 

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::clock;
 use crate::config::Config;
+use crate::deprovision;
 use crate::exit::{Failure, chain};
 use crate::model::{Bundle, Generation, Outcome, Retry, SecretName};
 use crate::obtain::{Asking, Obtaining, Renewed, again};
@@ -17,7 +18,7 @@ use crate::signal::Signal;
 use crate::state::{Origin, State, millis};
 use crate::store::{LINGER, Pending, Standing, Store, WriteError};
 use crate::vault::error::{Cause, FetchError};
-use crate::vault::{self, Client, Source, Token};
+use crate::vault::{Client, Source, Token};
 
 /// Steps between tries of a start grow to this.
 const LONGEST_STEP: Duration = Duration::from_secs(30);
@@ -294,7 +295,9 @@ impl<'a> Start<'a> {
                 Ok(Obtained { outcome, state, token })
             }
             Err(failure) => {
-                self.give_back(&mut client).await;
+                if deprovision::unpublished(&mut client, self.obtaining.posted()).await {
+                    self.store.settle();
+                }
                 Err(failure)
             }
         }
@@ -405,33 +408,6 @@ impl<'a> Start<'a> {
         let after = Duration::from_secs(self.began.elapsed().as_secs());
         let after = humantime::format_duration(after);
         Failure { message: format!("{}; gave up after {after}", failure.message), ..failure }
-    }
-
-    /// Gives back what may have been provisioned and was never published.
-    async fn give_back(&mut self, source: &mut impl Source) {
-        let mut all = true;
-        source.end_by(Some(Instant::now() + vault::GIVE_BACK));
-        for name in self.obtaining.posted() {
-            match source.give_back(&name).await {
-                Ok(true) => {
-                    tracing::info!(identity = %name, "given back, since it was not published")
-                }
-                Ok(false) => {
-                    all = false;
-                    tracing::warn!(
-                        identity = %name,
-                        "a request of unknown fate may have provisioned it; the next start looks before it asks"
-                    );
-                }
-                Err(error) => {
-                    all = false;
-                    tracing::warn!(error = chain(&error), "the next start looks before it asks");
-                }
-            }
-        }
-        if all {
-            self.store.settle();
-        }
     }
 
     /// Renewal begins at once, and says more of itself.

@@ -57,9 +57,12 @@ pub trait Source {
     /// where a vault knows no such resource, the list has it.
     async fn read_secret(&mut self, name: &SecretName) -> Result<SecretSet, FetchError>;
 
-    /// Gives back what was provisioned for this pod, within [`GIVE_BACK`]; says whether it could: a
-    /// secret that no answer has named has no id to be given back by.
-    async fn give_back(&mut self, name: &SecretName) -> Result<bool, FetchError>;
+    /// The id by which `name` is given back; none if no answer has named it.
+    fn id(&self, name: &SecretName) -> Option<&str>;
+
+    /// Gives back the secret of this id, which was provisioned for this pod, within [`GIVE_BACK`].
+    /// An error names `attempt`.
+    async fn give_back(&mut self, attempt: Attempt, id: &str) -> Result<(), FetchError>;
 }
 
 /// A client of one vault, for one pod.
@@ -157,13 +160,6 @@ impl<'a> Client<'a> {
     /// What the next client may go on with.
     pub fn into_token(self) -> Option<Token> {
         self.token
-    }
-
-    /// Learns what `name` is given back by, where no answer of this client has named it.
-    pub fn know(&mut self, name: &SecretName, id: &str) {
-        if !id.is_empty() {
-            self.ids.insert(name.clone(), id.to_owned());
-        }
     }
 
     fn query<'q>(&'q self, name: &'q SecretName) -> PodQuery<'q> {
@@ -315,18 +311,6 @@ impl<'a> Client<'a> {
         Ok(())
     }
 
-    async fn ask_to_give_back(&mut self, attempt: Attempt, id: &str) -> Result<(), FetchError> {
-        let body = GiveBackRequest {
-            secret_id: id,
-            pod_name: &self.pod.name,
-            deploy: &self.pod.deploy,
-            namespace: self.pod.namespace.as_deref(),
-        };
-        let url = self.url(&["iso", "coe", "dapp", "deprovision"]);
-        let request = self.wire.request(Method::POST, url).json(&body);
-        self.asked(&attempt, request, Limit::UntilDeadline(GIVE_BACK), wire::done).await
-    }
-
     fn within(&self, limit: Limit) -> Duration {
         match (limit, self.deadline) {
             (Limit::Whole(limit), _) | (Limit::UntilDeadline(limit), None) => limit,
@@ -389,13 +373,20 @@ impl Source for Client<'_> {
         }
     }
 
-    async fn give_back(&mut self, name: &SecretName) -> Result<bool, FetchError> {
-        let Some(id) = self.ids.get(name).cloned() else {
-            return Ok(false);
+    fn id(&self, name: &SecretName) -> Option<&str> {
+        self.ids.get(name).map(String::as_str)
+    }
+
+    async fn give_back(&mut self, attempt: Attempt, id: &str) -> Result<(), FetchError> {
+        let body = GiveBackRequest {
+            secret_id: id,
+            pod_name: &self.pod.name,
+            deploy: &self.pod.deploy,
+            namespace: self.pod.namespace.as_deref(),
         };
-        self.ask_to_give_back(Attempt::GiveBack(name.clone()), &id).await?;
-        self.ids.remove(name);
-        Ok(true)
+        let url = self.url(&["iso", "coe", "dapp", "deprovision"]);
+        let request = self.wire.request(Method::POST, url).json(&body);
+        self.asked(&attempt, request, Limit::UntilDeadline(GIVE_BACK), wire::done).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! What people do from the command line: documents to the vault, secrets shown, secrets given back.
 
 use crate::config::Config;
+use crate::deprovision;
 use crate::doctor::examine;
 use crate::documents::{About, Flawed, Request};
 use crate::exit::{Exit, Failure};
@@ -9,7 +10,6 @@ use crate::put::{Line, put};
 use crate::settings::{Tell, Vault};
 use crate::shown::{self, Style};
 use crate::store::Store;
-use crate::surrender::surrender;
 use crate::vault::{Client, Source};
 
 /// Writes documents to the vault; without one they are only proven.
@@ -41,7 +41,7 @@ pub async fn get(vault: &Vault, name: &SecretName, style: Style) -> Result<Strin
 /// Gives back the secret of this id, which `pod` was provisioned.
 pub async fn give_back(vault: &Vault, pod: PodIdentity, id: &str) -> Result<String, Failure> {
     let mut client = Client::new(vault, pod).map_err(|error| error.failure())?;
-    client.give_back_by_id(id).await.map_err(|error| error.failure())?;
+    deprovision::by_id(&mut client, id).await.map_err(|error| error.failure())?;
     Ok(format!("given back  id={id}\n"))
 }
 
@@ -54,7 +54,7 @@ pub async fn give_all_back(config: &Config, show: impl FnMut(String)) -> Result<
         let failure = error.failure();
         if error.is_held() { failure.hint(Some(hint)) } else { failure }
     })?;
-    surrender(config, &mut store, show).await
+    deprovision::by_hand(config, &mut store, show).await
 }
 
 /// Walks the whole path.

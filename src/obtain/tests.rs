@@ -99,8 +99,12 @@ impl Source for Script {
         self.read_provisioned(name).await
     }
 
-    async fn give_back(&mut self, _: &SecretName) -> Result<bool, FetchError> {
-        Ok(true)
+    fn id(&self, _: &SecretName) -> Option<&str> {
+        None
+    }
+
+    async fn give_back(&mut self, _: Attempt, _: &str) -> Result<(), FetchError> {
+        Ok(())
     }
 }
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::memory::Absence;
 use super::{PASS, Renewer, Why};
+use crate::deprovision;
 use crate::exit::chain;
 use crate::model::SecretName;
 use crate::obtain::{Renewed, again};
@@ -15,7 +16,7 @@ use crate::settings::{OnAbsent, Refresh, Source as Way};
 use crate::state::Origin;
 use crate::store::Pending;
 use crate::vault::error::{Cause, Fate, FetchError};
-use crate::vault::{Client, GIVE_BACK, Source};
+use crate::vault::{Client, Source};
 
 /// What a pass asked, and what came of it.
 pub(super) struct Asked {
@@ -154,39 +155,8 @@ impl Renewer<'_> {
     /// Gives the set back to the vault, best effort, and takes it away from here: what may have been
     /// given back must not be served, and the next start provisions anew.
     pub async fn give_back(&mut self) {
-        let config = self.config;
-        let client = Client::new(&config.vault, config.pod.clone());
-        let mut client = match client {
-            Ok(client) => client.with_token(self.token.take()),
-            Err(error) => {
-                tracing::warn!(error = chain(&error), "the set can't be given back");
-                return;
-            }
-        };
-        client.end_by(Some(Instant::now() + GIVE_BACK));
-        let mut gone = false;
-        let all = async {
-            for secret in &self.state.secrets {
-                client.know(&secret.identity, &secret.secret_id);
-                let identity = &secret.identity;
-                match client.give_back(identity).await {
-                    Ok(true) => {
-                        gone = true;
-                        tracing::info!(%identity, "given back");
-                    }
-                    Ok(false) => tracing::warn!(%identity, "has no id to be given back by"),
-                    Err(error) => {
-                        gone |= error.fate() == Fate::Unknown;
-                        tracing::warn!(%identity, error = chain(&error), "could not be given back");
-                    }
-                }
-            }
-        };
-        if timeout(GIVE_BACK, all).await.is_err() {
-            gone = true;
-            tracing::warn!("giving back took too long");
-        }
-        if gone {
+        let token = self.token.take();
+        if deprovision::published(self.config, token, &self.state.secrets).await {
             self.take_away();
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::trouble::{Told, Troubles};
 use super::{News, Renewer, Unpublished};
 use crate::clock;
+use crate::deprovision::take_away;
 use crate::exit::chain;
 use crate::model::{Bundle, Entry, Fault, Item, Outcome, Retry, SecretName, SecretSet, TTL};
 use crate::obtain::{Renewed, openings};
@@ -241,10 +242,21 @@ impl Renewer<'_> {
     pub(super) fn take_away(&mut self) {
         let mut state = self.state.clone();
         state.secrets.clear();
-        state.given_back = true;
-        if let Err(error) = self.write(clock::boot(), &Bundle::default(), &mut state) {
-            tracing::debug!(error = chain(&error), "nothing more can be written; it is removed");
-            self.store.remove();
+        self.stamp(&mut state);
+        let layout = &self.config.layout;
+        match take_away(self.store, layout, &mut state, &mut self.remarked) {
+            Ok(outcome) => {
+                self.state = state;
+                self.show();
+                let publishes = u64::from(matches!(outcome, Outcome::Published(_)));
+                self.count(|counters| counters.publishes += publishes);
+            }
+            Err(error) => {
+                tracing::debug!(
+                    error = chain(&error),
+                    "nothing more can be written; it is removed"
+                );
+            }
         }
     }
 

@@ -34,11 +34,6 @@ impl Client<'_> {
         };
         self.asked_of(&attempt, call, limit, said, understand).await
     }
-
-    /// Gives back the secret of this id, which was provisioned for this pod.
-    pub async fn give_back_by_id(&mut self, id: &str) -> Result<(), FetchError> {
-        self.ask_to_give_back(Attempt::GiveBackById(id.to_owned()), id).await
-    }
 }
 
 /// The secret of the answer that was written; an answer that does not show it is a success still.
