@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use segura_agent::model::{Bundle, Item, PodIdentity, SecretName, SecretSet};
-use segura_agent::pass::{Publisher, Remarked};
+use segura_agent::model::{Bundle, Generation, Item, PodIdentity, SecretName, SecretSet};
+use segura_agent::pass::{Publisher, Remarked, Stamp, first};
 use segura_agent::render::decode::Decode;
 use segura_agent::render::env::Dialect;
 use segura_agent::render::name::{Case, Variables};
 use segura_agent::render::template::Templates;
 use segura_agent::render::{Collision, Layout};
-use segura_agent::schedule::RenewInterval;
 use segura_agent::secret::Secret;
 use segura_agent::settings::{Access, Disk, Output};
 use segura_agent::state::{Origin, Settled};
@@ -60,15 +59,12 @@ fn published(bundle: &Bundle) -> Outcome<Duration> {
         Output { dir: dir.path().to_owned(), create_last: false, access, disk: Disk::Refuse };
     let mut store = Store::hold(Some(&output), "bench")?;
     let origin = origin(bundle);
-    let mut publisher = Publisher {
-        store: &mut store,
-        layout: &layout()?,
-        renew: RenewInterval::Auto,
-        origin: &origin,
-        silent_until: None,
-        remarked: &mut Remarked::default(),
-    };
-    let (took, outcome) = timed(|| publisher.fetched(bundle, None, Settled::Get));
+    let mut publisher =
+        Publisher { store: &mut store, layout: &layout()?, remarked: &mut Remarked::default() };
+    let (took, outcome) = timed(|| {
+        let stamp = Stamp::new(Generation::default(), None, None);
+        publisher.publish(bundle, &mut first(bundle, &origin, Settled::Get, &stamp))
+    });
     outcome?;
     Ok(took)
 }

@@ -9,10 +9,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::config::Config;
 use crate::exit::{Exit, Failure, chain};
-use crate::model::{Bundle, Outcome, SecretName};
-use crate::pass::{PublishError, Publisher, Remarked, origin};
-use crate::render::Layout;
-use crate::schedule::RenewInterval;
+use crate::model::{Bundle, SecretName};
+use crate::pass::{Current, PublishError, Remarked, Replaced, origin};
 use crate::state::{SecretState, State};
 use crate::store::Store;
 use crate::vault::error::{Attempt, Fate, FetchError};
@@ -150,7 +148,7 @@ pub async fn by_hand(
     mut show: impl FnMut(String),
 ) -> Result<(), Failure> {
     let origin = origin(config).map_err(|error| error.failure())?;
-    let Some(mut state) = store.remembered().filter(|state| !state.secrets.is_empty()) else {
+    let Some(state) = store.remembered().filter(|state| !state.secrets.is_empty()) else {
         show("nothing stands that could be given back".to_owned());
         return Ok(());
     };
@@ -192,9 +190,11 @@ pub async fn by_hand(
     })
     .await;
     if gone {
-        state.secrets.retain(|secret| !given.contains(&secret.identity));
+        let mut left = state.clone();
+        left.secrets.retain(|secret| !given.contains(&secret.identity));
+        let mut current = Current::new(store, &config.layout, state, Remarked::default());
         // Where it can't be written, it is removed: that is all there is to do.
-        take_away(store, &config.layout, &mut state, &mut Remarked::default()).ok();
+        take_away(&mut current, left).ok();
     }
     failed.map_or(Ok(()), Err)
 }
@@ -205,28 +205,17 @@ pub async fn by_id(source: &mut impl Source, id: &str) -> Result<(), FetchError>
 }
 
 /// Takes the published set away: an empty one replaces it, which no start adopts, or, on an error,
-/// none. `state` is completed, and says what is left to be given back.
+/// none. `state` says what is left to be given back.
 pub fn take_away(
-    store: &mut Store,
-    layout: &Layout,
-    state: &mut State,
-    remarked: &mut Remarked,
-) -> Result<Outcome, PublishError> {
+    current: &mut Current<'_>,
+    mut state: State,
+) -> Result<Option<Replaced>, PublishError> {
     state.given_back = true;
-    let silent_until = state.boot_ms.silent_until;
-    let taken = Publisher {
-        store,
-        layout: &layout.without_outputs(),
-        renew: RenewInterval::Off,
-        origin: &state.origin.clone(),
-        silent_until,
-        remarked,
-    }
-    .publish(&Bundle::default(), state);
+    let taken = current.publish(&Bundle::default(), &mut state);
     if taken.is_err() {
-        store.remove();
+        current.store().remove();
     }
-    store.sweep();
+    current.store().sweep();
     taken
 }
 

@@ -164,7 +164,7 @@ fn opens_something(set: &SecretSet) -> bool {
 }
 
 /// How many of its entries open something.
-pub fn openings(set: &SecretSet) -> usize {
+fn openings(set: &SecretSet) -> usize {
     set.entries.iter().filter(|entry| entry.iter().any(opens)).count()
 }
 

@@ -1,6 +1,9 @@
 //! From secrets to published files, once: render, publish, remember.
 
 mod admit;
+mod current;
+mod difference;
+mod failed;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -8,14 +11,16 @@ use std::time::{Duration, SystemTime};
 use crate::clock;
 use crate::config::Config;
 use crate::exit::{Exit, Failure, chain};
-use crate::model::{Bundle, Generation, Outcome, SecretName, SecretSet};
+use crate::model::{Bundle, Generation, Outcome, SecretSet};
 use crate::render::{Layout, RenderError, Rendering, render};
-use crate::schedule::{RenewInterval, due_in, first_due};
+use crate::schedule::{RenewInterval, due_in};
 use crate::state::{BootMillis, Origin, SecretState, Settled, State, millis};
 use crate::store::{Store, WriteError};
 use crate::vault;
 use crate::vault::error::FetchError;
-pub use admit::{admit, lacking};
+use admit::{admit, lacking};
+pub use current::{Candidate, Current, Fetched, News, Prepared, Replaced};
+pub use failed::{Failed, HeldBack};
 
 /// A vault whose every answer looks wrong in a new way is not told of for ever.
 const MOST_REMARKS: usize = 1_000;
@@ -80,6 +85,57 @@ pub fn origin(config: &Config) -> Result<Origin, FetchError> {
     })
 }
 
+/// What the state says of the agent that renews the set.
+#[derive(Clone, Debug)]
+pub struct Stamp {
+    notified: Generation,
+    next_due: Option<String>,
+    boot_next_due: Option<u64>,
+    silent_until: Option<u64>,
+}
+
+impl Stamp {
+    /// Notes the generation of which the main process was notified last, when the set is `due`, by
+    /// the boot clock, and until when silence is no bad sign: none is never, and for ever.
+    pub fn new(notified: Generation, due: Option<Duration>, silent_until: Option<u64>) -> Self {
+        let left = due.map(|due| due.saturating_sub(clock::boot()));
+        let next_due = left.map(|left| clock::stamp(clock::wall() + left));
+        Self { notified, next_due, boot_next_due: due.map(millis), silent_until }
+    }
+
+    /// Writes it into a state.
+    pub fn apply(&self, state: &mut State) {
+        state.notified = self.notified;
+        state.next_due.clone_from(&self.next_due);
+        state.boot_ms.next_due = self.boot_next_due;
+        state.boot_ms.silent_until = self.silent_until;
+    }
+}
+
+/// The state of a first set, which the vault has just given.
+pub fn first(bundle: &Bundle, origin: &Origin, refresh: Settled, stamp: &Stamp) -> State {
+    let boot = clock::boot();
+    let secrets = bundle.secrets.iter();
+    let secrets = secrets.map(|(name, set)| SecretState::of(name, set, None, boot));
+    let mut state = State {
+        generation: Generation::default(),
+        notified: Generation::default(),
+        secrets: secrets.collect(),
+        fetched_at: clock::stamp(clock::wall()),
+        changed_at: String::new(),
+        next_due: None,
+        failures: 0,
+        last_error: None,
+        boot_ms: BootMillis { fetched: millis(boot), ..BootMillis::default() },
+        origin: origin.clone(),
+        refresh,
+        given_back: false,
+        left_out: Vec::new(),
+    };
+    stamp.apply(&mut state);
+    state
+}
+
 /// What publishing takes besides the secrets.
 #[derive(Debug)]
 pub struct Publisher<'a> {
@@ -87,12 +143,6 @@ pub struct Publisher<'a> {
     pub store: &'a mut Store,
     /// In which form.
     pub layout: &'a Layout,
-    /// When the set is due again.
-    pub renew: RenewInterval,
-    /// Whose set it is.
-    pub origin: &'a Origin,
-    /// Until when who will renew it may be silent, if anyone will.
-    pub silent_until: Option<u64>,
     /// What has been said of earlier sets, and need not be said again.
     pub remarked: &'a mut Remarked,
 }
@@ -114,43 +164,6 @@ impl Remarked {
 }
 
 impl Publisher<'_> {
-    /// Publishes secrets that the vault has just given.
-    pub fn fetched(
-        &mut self,
-        bundle: &Bundle,
-        before: Option<&State>,
-        settled: Settled,
-    ) -> Result<(Outcome, State), PublishError> {
-        let (wall, boot) = (clock::wall(), clock::boot());
-        let mut random = fastrand::Rng::new();
-        let due = due(bundle, self.renew).map(|due| first_due(due, self.renew, &mut random));
-        let known = |name: &SecretName| before.and_then(|state| state.secret(name));
-        let secrets = bundle.secrets.iter();
-        let secrets = secrets.map(|(name, set)| SecretState::of(name, set, known(name), boot));
-        let mut state = State {
-            generation: Generation::default(),
-            notified: before.map(|state| state.notified).unwrap_or_default(),
-            secrets: secrets.collect(),
-            fetched_at: clock::stamp(wall),
-            changed_at: before.map(|state| state.changed_at.clone()).unwrap_or_default(),
-            next_due: due.map(|due| clock::stamp(wall + due)),
-            failures: 0,
-            last_error: None,
-            boot_ms: BootMillis {
-                fetched: millis(boot),
-                next_due: due.map(|due| millis(boot + due)),
-                changed: before.map(|state| state.boot_ms.changed).unwrap_or_default(),
-                silent_until: self.silent_until,
-            },
-            origin: self.origin.clone(),
-            refresh: settled,
-            given_back: false,
-            left_out: before.map(|state| state.left_out.clone()).unwrap_or_default(),
-        };
-        let outcome = self.publish(bundle, &mut state)?;
-        Ok((outcome, state))
-    }
-
     /// Publishes `bundle` beside `state`, which is completed with what came of it. What stands
     /// already is left as it is, unless its files, the settings or the values have changed.
     pub fn publish(&mut self, bundle: &Bundle, state: &mut State) -> Result<Outcome, PublishError> {

@@ -6,8 +6,8 @@
 mod ask;
 mod keep;
 mod memory;
-mod merge;
 mod plan;
+mod publish;
 mod trouble;
 
 use std::cell::{Cell, RefCell};
@@ -17,11 +17,10 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::config::Config;
-use crate::exit::chain;
 use crate::model::{Bundle, Generation, SecretName};
 use crate::obtain::{Asking, Renewed};
-use crate::pass::Remarked;
-use crate::render::Layout;
+pub use crate::pass::News;
+use crate::pass::{Current, Failed, HeldBack, Prepared, Remarked};
 use crate::schedule::Schedule;
 use crate::settings::OnAbsent;
 use crate::state::{SecretState, State};
@@ -33,7 +32,7 @@ use ask::Asked;
 pub use keep::keep;
 use memory::{Absence, Memory};
 use plan::due_of;
-use trouble::{Told, Trouble, Troubles};
+use trouble::Trouble;
 
 /// How long all reads of a pass may take together.
 const PASS: Duration = Duration::from_secs(60);
@@ -69,17 +68,6 @@ pub struct Set {
     pub remarked: Remarked,
 }
 
-/// A generation that was published, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
-    /// Other bytes, to be told of.
-    Changed(Generation),
-    /// No other bytes than those of `TTL`, which nobody is told of.
-    Lifetimes(Generation),
-    /// The same values: what is told of are files that something else had changed.
-    Restored(Generation),
-}
-
 /// What a pass asks for.
 struct Questions {
     /// It is all that there is.
@@ -87,21 +75,11 @@ struct Questions {
     names: Vec<SecretName>,
 }
 
-/// A set that the directory did not take.
-struct Unpublished {
-    bundle: Bundle,
-    state: State,
-    /// Those of it that are new or confirmed.
-    sound: BTreeSet<SecretName>,
-    troubles: Troubles,
-}
-
 /// What keeps a set fresh.
 pub struct Renewer<'a> {
     config: &'a Config,
     on_absent: OnAbsent,
-    store: &'a mut Store,
-    state: State,
+    current: Current<'a>,
     schedule: Schedule,
     asking: Asking,
     memory: BTreeMap<SecretName, Memory>,
@@ -117,18 +95,14 @@ pub struct Renewer<'a> {
     published: Duration,
     /// What failed in a way that may pass.
     failing: BTreeSet<SecretName>,
-    unpublished: Option<Unpublished>,
+    /// A set that the directory did not take.
+    unpublished: Option<Prepared>,
     trouble: Trouble,
     watch: Watch,
-    remarked: Remarked,
     /// The generation that was told of last; a delivery may end while a pass is under way.
     notified: Rc<Cell<Generation>>,
-    /// The state could not be written, which has been said.
-    behind: bool,
     /// Where those who ask are answered from.
     board: Rc<RefCell<Board>>,
-    /// How a set is rendered that holds nothing.
-    nothing: Layout,
 }
 
 impl<'a> Renewer<'a> {
@@ -152,13 +126,15 @@ impl<'a> Renewer<'a> {
         };
         let due = due_of(&state, config.renew, now);
         let unsettled = store.pending(&state.origin);
+        let asking = Asking::new(state.refresh, PATIENCE);
+        let memory = state.secrets.iter().map(remember).collect();
         let mut renewer = Self {
             config,
             on_absent,
-            store,
+            current: Current::new(store, &config.layout, state, remarked),
             schedule: Schedule::new(config.renew, fastrand::Rng::new()),
-            asking: Asking::new(state.refresh, PATIENCE),
-            memory: state.secrets.iter().map(remember).collect(),
+            asking,
+            memory,
             inactive: Absence::default(),
             token,
             due,
@@ -169,12 +145,8 @@ impl<'a> Renewer<'a> {
             unpublished: None,
             trouble: Trouble::default(),
             watch,
-            state,
             board,
-            remarked,
             notified,
-            behind: false,
-            nothing: config.layout.without_outputs(),
         };
         for name in unsettled {
             renewer.memory.entry(name).or_default().unsure = true;
@@ -185,12 +157,12 @@ impl<'a> Renewer<'a> {
 
     /// What is remembered of the set that stands.
     pub fn state(&self) -> &State {
-        &self.state
+        self.current.state()
     }
 
     /// Nothing will be waited for any more; the process can then end at once.
     pub fn end(&mut self) {
-        if self.notified.get() != self.state.notified {
+        if self.notified.get() != self.current.state().notified {
             // It was told while a pass was under way that did not come to its end.
             self.save();
         }
@@ -256,10 +228,10 @@ impl<'a> Renewer<'a> {
         let rested = self.published + LINGER;
         if clock::boot() >= rested {
             self.sweep = None;
-            self.store.sweep();
+            self.current.store().sweep();
         } else {
             self.sweep = Some(rested);
-            self.store.sweep_but_the_last();
+            self.current.store().sweep_but_the_last();
         }
     }
 
@@ -281,16 +253,16 @@ impl<'a> Renewer<'a> {
 
     /// A pass was given up because it did not end.
     pub fn abandoned(&mut self) {
-        let told = Told::said("unreachable", "a pass did not come to its end and was given up");
+        let failed = Failed::said("unreachable", "a pass did not come to its end and was given up");
         let questions = Questions { all: true, names: self.names(true) };
-        self.plan(clock::boot(), &questions, &Bundle::default(), &Troubles::new(), Some(&told));
-        self.failed(&Troubles::new(), Some(&told));
+        self.plan(clock::boot(), &questions, &Bundle::default(), &HeldBack::new(), Some(&failed));
+        self.failed(&HeldBack::new(), Some(&failed));
     }
 
     /// What is asked for: everything, or what failed; what failed before comes last.
     fn names(&self, all: bool) -> Vec<SecretName> {
         let wanted = &self.config.wanted;
-        let mut names = self.state.names();
+        let mut names = self.current.state().names();
         for name in &wanted.identities {
             if !names.contains(name) {
                 names.push(name.clone());
@@ -324,27 +296,29 @@ impl<'a> Renewer<'a> {
         self.refuse_less(&mut renewed);
         let gone = self.gone(at, why, &renewed);
         let Renewed { fresh, failed, cut } = renewed;
-        let mut troubles: Troubles =
-            failed.iter().map(|(name, error)| (name.clone(), Told::of(error))).collect();
-        troubles.retain(|name, _| !gone.contains(name));
-        let cut = cut.map(|error| Told::of(&error));
+        let mut held_back: HeldBack =
+            failed.iter().map(|(name, error)| (name.clone(), Failed::from(error))).collect();
+        held_back.retain(|name, _| !gone.contains(name));
+        let cut = cut.as_ref().map(Failed::from);
         let learned: BTreeSet<SecretName> = fresh.secrets.keys().cloned().collect();
         let new = self.learn(&fresh, at);
-        self.plan(at, questions, &fresh, &troubles, cut.as_ref());
+        self.plan(at, questions, &fresh, &held_back, cut.as_ref());
         if fresh.secrets.is_empty() && gone.is_empty() {
-            self.failed(&troubles, cut.as_ref());
+            self.failed(&held_back, cut.as_ref());
             return None;
         }
-        let Some(bundle) = self.merge(fresh, &gone) else {
-            let text = "what stands can't be read back, and not all of it could be fetched";
-            self.failed(&troubles, Some(&Told::said("write", text)));
-            return None;
+        let bundle = match self.current.merge(fresh, &gone) {
+            Ok(bundle) => bundle,
+            Err(failed) => {
+                self.failed(&held_back, Some(&failed));
+                return None;
+            }
         };
         if let Some(origin) = origin.filter(|_| !learned.is_empty()) {
-            self.state.origin = origin;
+            self.current.set_origin(origin);
         }
-        let outcome = self.publish_sound(at, bundle, &learned, troubles, cut);
-        for name in gone.iter().filter(|name| self.state.secret(name).is_none()) {
+        let outcome = self.publish_sound(at, bundle, learned, held_back, cut.as_ref());
+        for name in gone.iter().filter(|name| self.current.state().secret(name).is_none()) {
             tracing::warn!(
                 identity = %name,
                 "the vault has not named it for long enough: its published files are removed"
@@ -387,7 +361,7 @@ impl<'a> Renewer<'a> {
                 "each of the first reads brought a new version, so reading provisions at this vault; renewal reads the application from now on"
             );
             self.asking.settle();
-            self.state.refresh = self.asking.settled();
+            self.current.set_refresh(self.asking.settled());
             self.save();
         } else if suspicious {
             let soon = at + SECOND_READ;
@@ -397,37 +371,22 @@ impl<'a> Renewer<'a> {
     }
 
     /// Nothing came: what stands stays as it is.
-    fn failed(&mut self, troubles: &Troubles, cut: Option<&Told>) {
-        let state = &mut self.state;
-        for (name, told) in troubles {
-            state.hold_back(name, told.class);
-        }
-        let first = cut.or_else(|| troubles.values().next());
-        state.failures = state.failures.saturating_add(1);
-        state.last_error = first.map(|told| told.class.to_owned());
-        let class = first.map_or("", |told| told.class);
-        self.count(|counters| counters.failed(class));
-        self.trouble.tell(troubles, cut, &BTreeSet::new());
+    fn failed(&mut self, held_back: &HeldBack, cut: Option<&Failed>) {
+        let class = cut.or_else(|| held_back.values().next()).map(|failed| failed.class);
+        self.current.failed(held_back, class);
+        self.count(|counters| counters.failed(class.unwrap_or_default()));
+        self.trouble.tell(held_back, cut, &BTreeSet::new());
         self.save();
     }
 
     fn save(&mut self) {
-        let mut state = self.state.clone();
-        self.stamp(&mut state);
-        match self.store.save(&state) {
-            Ok(()) => self.behind = false,
-            Err(error) if !self.behind => {
-                tracing::warn!(error = chain(&error), hint = error.hint(), "the state is behind");
-                self.behind = true;
-            }
-            Err(_) => {}
-        }
-        self.state = state;
+        let stamp = self.stamp();
+        self.current.save(&stamp);
         self.show();
     }
 
     fn show(&self) {
-        self.board.borrow_mut().state = Some(self.state.clone());
+        self.board.borrow_mut().state = Some(self.current.state().clone());
     }
 
     /// Where tries to tell that fail are counted.

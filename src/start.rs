@@ -1,6 +1,6 @@
 //! The first set: adopted where one stands, else obtained, published, or given back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -11,11 +11,14 @@ use crate::deprovision;
 use crate::exit::{Failure, chain};
 use crate::model::{Bundle, Generation, Outcome, Retry, SecretName};
 use crate::obtain::{Asking, Obtaining, Renewed, again};
-use crate::pass::{PublishError, Publisher, Remarked, admit, origin};
-use crate::schedule::{Next, Tries};
+use crate::pass::{
+    Candidate, Current, Failed, Fetched, HeldBack, Prepared, PublishError, Publisher, Remarked,
+    Replaced, Stamp, due, first, origin,
+};
+use crate::schedule::{Next, RenewInterval, Tries, first_due};
 use crate::settings::{Refresh, Source as Way};
 use crate::signal::Signal;
-use crate::state::{Origin, State, millis};
+use crate::state::{Origin, Settled, State, millis};
 use crate::store::{LINGER, Pending, Standing, Store, WriteError};
 use crate::vault::error::{Cause, FetchError};
 use crate::vault::{Client, Source, Token};
@@ -172,12 +175,12 @@ impl<'a> Start<'a> {
         match self.read_again(adopted).await {
             Ok(obtained) => Ok(obtained),
             Err(Late::Final(failure)) => Err(failure),
-            Err(Late::Passing { class, told }) => {
+            Err(Late::Passing(failed)) => {
                 tracing::warn!(
-                    error = told,
+                    error = failed.text,
                     "the set that stands could not be renewed and serves on"
                 );
-                self.remember_failure(&mut state, class);
+                self.remember_failure(&mut state, failed.class);
                 Ok(Obtained { outcome, state, token: None })
             }
         }
@@ -196,7 +199,7 @@ impl<'a> Start<'a> {
         match self.read_again(adopted).await {
             Ok(obtained) => Ok(obtained),
             Err(Late::Final(failure)) => Err(failure),
-            Err(Late::Passing { .. }) => Err(error.failure()),
+            Err(Late::Passing(_)) => Err(error.failure()),
         }
     }
 
@@ -205,50 +208,40 @@ impl<'a> Start<'a> {
         self.config.wanted.source != Way::Provision || self.config.wanted.refresh != Refresh::Post
     }
 
-    async fn read_again(&mut self, standing: Adopted) -> Result<Obtained, Late> {
-        let Adopted { bundle, state } = standing;
+    async fn read_again(&mut self, adopted: Adopted) -> Result<Obtained, Late> {
+        let Adopted { bundle, state } = adopted;
+        let wanted = &self.config.wanted;
         let mut client = self.client().map_err(Late::Final)?;
         let mut asking = Asking::new(state.refresh, Duration::ZERO);
-        let names = state.names();
-        let read = again(&mut client, &self.config.wanted, &names, &mut asking).await;
-        let Renewed { mut fresh, mut failed, cut } = read;
+        let mut renewed = again(&mut client, wanted, &state.names(), &mut asking).await;
+        if asking.lists_provisioned(wanted) {
+            renewed.refuse_less(&bundle);
+        }
+        let Renewed { fresh, mut failed, cut } = renewed;
         let nothing = fresh.secrets.is_empty();
         let last = cut.or_else(|| if nothing { failed.pop_first().map(|(_, e)| e) } else { None });
         if let Some(error) = last.iter().chain(failed.values()).find(|error| error.is_final()) {
             return Err(Late::Final(error.failure()));
         }
         if let Some(error) = last {
-            return Err(Late::Passing { class: error.class(), told: chain(&error) });
+            return Err(Late::Passing(Failed::from(&error)));
         }
-        for (name, set) in bundle.secrets {
-            fresh.secrets.entry(name).or_insert(set);
-        }
-        let mut held: BTreeMap<SecretName, (&str, String)> = failed
-            .iter()
-            .map(|(name, error)| (name.clone(), (error.class(), chain(error))))
-            .collect();
-        let settled = asking.settled();
-        let mut published = self.publisher().fetched(&fresh, Some(&state), settled);
-        if matches!(published, Err(PublishError::Render(_)))
-            && let Some(standing) = self.store.standing()
-        {
-            let mut good = state.bundle(standing.entries);
-            let unfit = admit(&mut good, fresh.secrets, &self.config.layout);
-            held.extend(unfit.iter().map(|(name, error)| (name.clone(), ("render", chain(error)))));
-            published = self.publisher().fetched(&good, Some(&state), settled);
-        }
-        let (outcome, mut now) = published
-            .map_err(|error| Late::Passing { class: error.class(), told: chain(&error) })?;
-        for (name, (class, told)) in &held {
-            tracing::warn!(identity = %name, error = told, "held back: its last good version stays");
-            now.hold_back(name, class);
-        }
-        if let Some((class, _)) = held.values().next() {
-            now.fetched_at = state.fetched_at;
-            now.boot_ms.fetched = state.boot_ms.fetched;
-            self.remember_failure(&mut now, class);
-        }
-        Ok(Obtained { outcome, state: now, token: client.into_token() })
+        // From here on it is read back from where it is published.
+        drop(bundle);
+        let failed = failed.iter().map(|(name, error)| (name.clone(), Failed::from(error)));
+        let (renew, silent_until) = (self.config.renew, self.silent_until());
+        let remarked = std::mem::take(&mut self.remarked);
+        let mut current = Current::new(self.store, &self.config.layout, state, remarked);
+        let stamp =
+            |bundle: &Bundle, state: &State| stamp(bundle, renew, state.notified, silent_until);
+        let replaced = replace(&mut current, fresh, failed.collect(), asking.settled(), stamp);
+        let (state, remarked) = current.end();
+        self.remarked = remarked;
+        let outcome = match replaced.map_err(Late::Passing)? {
+            Some(_) => Outcome::Published(state.generation),
+            None => Outcome::Unchanged(state.generation),
+        };
+        Ok(Obtained { outcome, state, token: client.into_token() })
     }
 
     fn remember_failure(&self, state: &mut State, class: &str) {
@@ -358,9 +351,11 @@ impl<'a> Start<'a> {
     ) -> Result<(Outcome, State), Failure> {
         let mut told = None;
         loop {
-            let settled = self.obtaining.settled();
-            let error = match self.publisher().fetched(bundle, None, settled) {
-                Ok(published) => return Ok(published),
+            let silent_until = self.silent_until();
+            let stamp = stamp(bundle, self.config.renew, Generation::default(), silent_until);
+            let mut state = first(bundle, self.origin, self.obtaining.settled(), &stamp);
+            let error = match self.publisher().publish(bundle, &mut state) {
+                Ok(outcome) => return Ok((outcome, state)),
                 Err(error) => error,
             };
             let retry = match error {
@@ -417,15 +412,7 @@ impl<'a> Start<'a> {
     }
 
     fn publisher(&mut self) -> Publisher<'_> {
-        let silent_until = self.silent_until();
-        Publisher {
-            store: self.store,
-            layout: &self.config.layout,
-            renew: self.config.renew,
-            origin: self.origin,
-            silent_until,
-            remarked: &mut self.remarked,
-        }
+        Publisher { store: self.store, layout: &self.config.layout, remarked: &mut self.remarked }
     }
 }
 
@@ -452,6 +439,40 @@ pub async fn once(
     Ok(signal)
 }
 
+/// Publishes `fresh` in place of the current set, as a renewal does.
+fn replace(
+    current: &mut Current<'_>,
+    fresh: Bundle,
+    held_back: HeldBack,
+    refresh: Settled,
+    stamp: impl FnOnce(&Bundle, &State) -> Stamp,
+) -> Result<Option<Replaced>, Failed> {
+    let sound = fresh.secrets.keys().cloned().collect();
+    let bundle = current.merge(fresh, &BTreeSet::new())?;
+    let stamp = stamp(&bundle, current.state());
+    let fetched = Fetched { at: clock::boot(), refresh, cut: None, stamp };
+    let set = Candidate { bundle, sound, held_back };
+    let (Prepared { set, .. }, replaced) = current.publish_sound(set, &fetched);
+    let replaced = replaced.map_err(|error| Failed::from(&error))?;
+    for (name, failed) in &set.held_back {
+        let error = &failed.text;
+        tracing::warn!(identity = %name, error, "held back: its last good version stays");
+    }
+    Ok(replaced)
+}
+
+/// When a set that is published at a start is due again: sooner than by its secrets alone, so that
+/// pods that start together don't ask together.
+fn stamp(
+    bundle: &Bundle,
+    renew: RenewInterval,
+    notified: Generation,
+    silent_until: Option<u64>,
+) -> Stamp {
+    let due = due(bundle, renew).map(|due| first_due(due, renew, &mut fastrand::Rng::new()));
+    Stamp::new(notified, due.map(|due| clock::boot() + due), silent_until)
+}
+
 /// A start that a signal ends.
 pub fn ended_by(signal: Signal) -> Failure {
     Failure::signalled(u8::try_from(signal.number()).unwrap_or_default())
@@ -462,5 +483,5 @@ enum Late {
     /// No later try would do better.
     Final(Failure),
     /// It may pass.
-    Passing { class: &'static str, told: String },
+    Passing(Failed),
 }

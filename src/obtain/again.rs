@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::asking::List;
-use super::{Asking, opens_something};
+use super::{Asking, openings, opens_something};
 use crate::model::{Bundle, Fault, SecretName, SecretSet};
 use crate::settings::{Source as Way, Wanted};
 use crate::vault::Source;
@@ -70,6 +70,20 @@ async fn secret(source: &mut impl Source, name: &SecretName) -> Result<SecretSet
 }
 
 impl Renewed {
+    /// Fails what it has less of than is `published`: a list like that leaves out what was made for
+    /// this pod, and can't renew it.
+    pub fn refuse_less(&mut self, published: &Bundle) {
+        let is_less = |name: &SecretName, set: &SecretSet| {
+            let published = published.secrets.get(name);
+            published.is_some_and(|published| openings(set) < openings(published))
+        };
+        let less = self.fresh.secrets.extract_if(.., |name, set| is_less(name, set));
+        self.failed.extend(less.map(|(name, _)| {
+            let cause = Cause::Fault(Fault::Less { identity: name.clone() });
+            (name, FetchError { attempt: Attempt::ReadApplication, cause })
+        }));
+    }
+
     /// Takes in what came of asking for one identity.
     pub fn take(&mut self, name: &SecretName, read: Result<SecretSet, FetchError>) {
         match read {

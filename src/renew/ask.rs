@@ -77,7 +77,7 @@ impl Renewer<'_> {
         let mut renewed = Renewed::default();
         // This process may be killed before the answer comes.
         let pending = Pending { origin: origin.clone(), identities: names.to_vec() };
-        if let Err(error) = self.store.intend(&pending) {
+        if let Err(error) = self.current.store().intend(&pending) {
             tracing::debug!(error = chain(&error), "what is being provisioned is not noted");
         }
         for name in names {
@@ -156,7 +156,7 @@ impl Renewer<'_> {
     /// given back must not be served, and the next start provisions anew.
     pub async fn give_back(&mut self) {
         let token = self.token.take();
-        if deprovision::published(self.config, token, &self.state.secrets).await {
+        if deprovision::published(self.config, token, &self.current.state().secrets).await {
             self.take_away();
         }
     }
@@ -192,12 +192,12 @@ impl Renewer<'_> {
         }
         if inactive {
             if self.inactive.confirmed(at) {
-                gone.extend(self.state.names());
+                gone.extend(self.current.state().names());
             }
         } else if renewed.cut.is_none() || !renewed.fresh.secrets.is_empty() {
             self.inactive = Absence::default();
         }
-        gone.retain(|name| self.state.secret(name).is_some());
+        gone.retain(|name| self.current.state().secret(name).is_some());
         if self.on_absent == OnAbsent::Keep {
             gone.clear();
         }

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use super::trouble::{Told, Troubles};
 use super::{GRACE, PASS, Questions, Renewer};
-use crate::clock;
 use crate::model::{Bundle, Retry, SecretName};
-use crate::pass::due;
+use crate::pass::{Failed, HeldBack, Stamp, due};
 use crate::schedule::{RenewInterval, Seen};
 use crate::settings::Source as Way;
 use crate::state::{State, millis};
@@ -18,8 +16,8 @@ impl Renewer<'_> {
         at: Duration,
         questions: &Questions,
         fresh: &Bundle,
-        troubles: &Troubles,
-        cut: Option<&Told>,
+        held_back: &HeldBack,
+        cut: Option<&Failed>,
     ) {
         let Questions { all, names } = questions;
         let answered = cut.is_none() || !fresh.secrets.is_empty();
@@ -34,20 +32,22 @@ impl Renewer<'_> {
         } else if *all {
             self.due = None;
         }
-        let passing = |told: &&Told| told.retry != Retry::Never;
+        let passing = |failed: &&Failed| failed.retry != Retry::Never;
         let fails = |name: &&SecretName| match cut {
             // Some were not even asked for.
             Some(_) => !fresh.secrets.contains_key(*name),
-            None => troubles.get(*name).is_some_and(|told| passing(&told)),
+            None => held_back.get(*name).is_some_and(|failed| passing(&failed)),
         };
         self.failing = names.iter().filter(fails).cloned().collect();
-        let peace = cut.into_iter().chain(troubles.values()).filter_map(Told::peace).max();
-        let worst = cut.or_else(|| troubles.values().find(passing)).map(|told| match peace {
-            Some(peace) => Retry::After(peace),
-            None => told.retry,
-        });
-        // Whoever asked for peace is asked for nothing else meanwhile.
-        self.due = self.due.map(|due| due.max(at + peace.unwrap_or_default()));
+        let retry_after =
+            cut.into_iter().chain(held_back.values()).filter_map(Failed::retry_after).max();
+        let worst =
+            cut.or_else(|| held_back.values().find(passing)).map(|failed| match retry_after {
+                Some(retry_after) => Retry::After(retry_after),
+                None => failed.retry,
+            });
+        // A vault that asked for a wait is asked for nothing else meanwhile.
+        self.due = self.due.map(|due| due.max(at + retry_after.unwrap_or_default()));
         self.retry = worst.map(|retry| at + self.schedule.after_failure(retry));
         if worst.is_none() {
             self.schedule.recovered();
@@ -55,19 +55,15 @@ impl Renewer<'_> {
     }
 
     /// What is due when, and until when silence is no bad sign.
-    pub(super) fn stamp(&self, state: &mut State) {
-        state.notified = self.notified.get();
+    pub(super) fn stamp(&self) -> Stamp {
         let wake = [self.due, self.retry].into_iter().flatten().min();
-        let left = wake.map(|wake| wake.saturating_sub(clock::boot()));
-        state.next_due = left.map(|left| clock::stamp(clock::wall() + left));
-        state.boot_ms.next_due = wake.map(millis);
         let silent = wake.map_or(u64::MAX, |wake| millis(wake + self.longest_pass() + GRACE));
-        state.boot_ms.silent_until = Some(silent);
+        Stamp::new(self.notified.get(), wake, Some(silent))
     }
 
     /// However many identities hang, a pass ends within this.
     pub fn longest_pass(&self) -> Duration {
-        let names = self.state.secrets.len().max(self.config.wanted.identities.len());
+        let names = self.current.state().secrets.len().max(self.config.wanted.identities.len());
         let names = u32::try_from(names).unwrap_or(u32::MAX);
         let mut each = Duration::from_secs(1);
         if self.config.wanted.source == Way::Provision {

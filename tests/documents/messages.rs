@@ -106,7 +106,7 @@ fn what_the_agent_does_not_say_would_be_found() {
 
 /// Calls whose literals are told: the message, and not the fields beside it.
 const CALLS: [&str; 5] =
-    ["tracing::warn!(", "Failure::said(", "remarks.push(", "warnings.push(", "Told::said("];
+    ["tracing::warn!(", "Failure::said(", "remarks.push(", "warnings.push(", "Failed::said("];
 /// Files whose errors each have a row.
 const ERRORS: [&str; 4] =
     ["src/vault/error.rs", "src/store.rs", "src/render/error.rs", "src/model.rs"];
