@@ -4,9 +4,9 @@
 //! newer one is sound, and a set is replaced as a whole or not at all.
 
 mod ask;
+mod due;
 mod keep;
 mod memory;
-mod plan;
 mod publish;
 mod trouble;
 
@@ -20,18 +20,17 @@ use crate::config::Config;
 use crate::model::{Bundle, Generation, SecretName};
 use crate::obtain::{Asking, Renewed};
 pub use crate::pass::News;
-use crate::pass::{Current, Failed, HeldBack, Prepared, Remarked};
-use crate::schedule::Schedule;
-use crate::settings::OnAbsent;
+use crate::pass::{Current, Failed, HeldBack, Prepared, Remarked, Stamp};
+use crate::settings::{OnAbsent, Source as Way};
 use crate::state::{SecretState, State};
 use crate::status::{Board, Counters};
-use crate::store::{LINGER, Store};
+use crate::store::Store;
 use crate::vault::Token;
 use crate::watch::{Hint, Watch};
 use ask::Asked;
+use due::Due;
 pub use keep::keep;
 use memory::{Absence, Memory};
-use plan::due_of;
 use trouble::Trouble;
 
 /// How long all reads of a pass may take together.
@@ -80,19 +79,12 @@ pub struct Renewer<'a> {
     config: &'a Config,
     on_absent: OnAbsent,
     current: Current<'a>,
-    schedule: Schedule,
+    due: Due,
     asking: Asking,
     memory: BTreeMap<SecretName, Memory>,
     /// The evidence that the authorization is inactive.
     inactive: Absence,
     token: Option<Token>,
-    /// When everything is asked again, by the boot clock; none is never.
-    due: Option<Duration>,
-    /// When what failed is tried again.
-    retry: Option<Duration>,
-    sweep: Option<Duration>,
-    /// When a generation was last published.
-    published: Duration,
     /// What failed in a way that may pass.
     failing: BTreeSet<SecretName>,
     /// A set that the directory did not take.
@@ -124,7 +116,7 @@ impl<'a> Renewer<'a> {
             let since = if since > now { Duration::ZERO } else { since };
             (secret.identity.clone(), Memory::new(&secret.version, since))
         };
-        let due = due_of(&state, config.renew, now);
+        let due = Due::new(&state, config.renew, fastrand::Rng::new(), now);
         let unsettled = store.pending(&state.origin);
         let asking = Asking::new(state.refresh, PATIENCE);
         let memory = state.secrets.iter().map(remember).collect();
@@ -132,15 +124,11 @@ impl<'a> Renewer<'a> {
             config,
             on_absent,
             current: Current::new(store, &config.layout, state, remarked),
-            schedule: Schedule::new(config.renew, fastrand::Rng::new()),
+            due,
             asking,
             memory,
             inactive: Absence::default(),
             token,
-            due,
-            retry: None,
-            sweep: Some(now + LINGER),
-            published: now,
             failing: BTreeSet::new(),
             unpublished: None,
             trouble: Trouble::default(),
@@ -171,12 +159,7 @@ impl<'a> Renewer<'a> {
 
     /// Waits until there is something to do. Cancel-safe.
     pub async fn wait(&mut self) -> Why {
-        let wake = [self.due, self.retry].into_iter().flatten().min();
-        let (alarm, why) = match (wake, self.sweep) {
-            (Some(wake), Some(sweep)) if wake <= sweep => (Some(wake), Why::Due),
-            (_, Some(sweep)) => (Some(sweep), Why::Sweep),
-            (wake, None) => (wake, Why::Due),
-        };
+        let (alarm, why) = self.due.alarm();
         let alarm = async {
             match alarm {
                 Some(at) => clock::until(at).await,
@@ -203,11 +186,9 @@ impl<'a> Renewer<'a> {
             Why::Due | Why::Inputs => {
                 let at = clock::boot();
                 self.tell_if_late(why, at);
-                let nothing_planned = self.due.is_none() && self.unpublished.is_none();
-                let due = self.due.is_some_and(|due| at >= due);
-                let all = why == Why::Inputs || due || nothing_planned;
+                let all = why == Why::Inputs || self.due.is_for_all(at, self.unpublished.is_some());
                 if !all && let Some(unpublished) = self.unpublished.take() {
-                    self.retry = None;
+                    self.due.retries();
                     return self.publish(at, unpublished);
                 }
                 self.unpublished = None;
@@ -225,12 +206,9 @@ impl<'a> Renewer<'a> {
 
     /// Removes what was replaced, but not before readers in the middle of it have had their time.
     fn sweep(&mut self) {
-        let rested = self.published + LINGER;
-        if clock::boot() >= rested {
-            self.sweep = None;
+        if self.due.sweeps_all(clock::boot()) {
             self.current.store().sweep();
         } else {
-            self.sweep = Some(rested);
             self.current.store().sweep_but_the_last();
         }
     }
@@ -281,12 +259,47 @@ impl<'a> Renewer<'a> {
     }
 
     fn tell_if_late(&self, why: Why, at: Duration) {
-        let planned = [self.due, self.retry].into_iter().flatten().min();
-        let late = planned.map_or(Duration::ZERO, |planned| at.saturating_sub(planned));
-        if why == Why::Due && late > LATE {
+        if why == Why::Due
+            && let Some(late) = self.due.lateness(at)
+        {
             let late = humantime::format_duration(Duration::from_secs(late.as_secs()));
             tracing::warn!(%late, "this pass is late: the agent or its node was suspended");
         }
+    }
+
+    /// Decides when to ask again, and for what.
+    fn plan(
+        &mut self,
+        at: Duration,
+        questions: &Questions,
+        fresh: &Bundle,
+        held_back: &HeldBack,
+        cut: Option<&Failed>,
+    ) {
+        let Questions { all, names } = questions;
+        let fails = |name: &&SecretName| match cut {
+            // Some were not even asked for.
+            Some(_) => !fresh.secrets.contains_key(*name),
+            None => held_back.get(*name).is_some_and(Failed::may_pass),
+        };
+        self.failing = names.iter().filter(fails).cloned().collect();
+        self.due.plan(at, *all, fresh, held_back, cut);
+    }
+
+    /// What the state says of the loop.
+    fn stamp(&self) -> Stamp {
+        self.due.stamp(self.notified.get(), self.longest_pass())
+    }
+
+    /// However many identities hang, a pass ends within this.
+    pub fn longest_pass(&self) -> Duration {
+        let names = self.current.state().secrets.len().max(self.config.wanted.identities.len());
+        let names = u32::try_from(names).unwrap_or(u32::MAX);
+        let mut each = Duration::from_secs(1);
+        if self.config.wanted.source == Way::Provision {
+            each += self.config.vault.provision_timeout;
+        }
+        PASS + each.saturating_mul(names)
     }
 
     /// Makes a set of what came and what stands, and publishes it.
@@ -364,8 +377,7 @@ impl<'a> Renewer<'a> {
             self.current.set_refresh(self.asking.settled());
             self.save();
         } else if suspicious {
-            let soon = at + SECOND_READ;
-            self.due = self.due.map(|due| due.min(soon));
+            self.due.bring_forward(at + SECOND_READ);
             self.save();
         }
     }

@@ -31,6 +31,11 @@ impl Failed {
         Self { class, text: text.into(), hint: None, retry: Retry::Backoff }
     }
 
+    /// Whether a later try may do better.
+    pub fn may_pass(&self) -> bool {
+        self.retry != Retry::Never
+    }
+
     /// The wait that the vault asked for.
     pub fn retry_after(&self) -> Option<Duration> {
         match self.retry {

@@ -11,7 +11,6 @@ use crate::model::{Bundle, SecretName};
 use crate::obtain::Renewed;
 use crate::pass::{Candidate, Failed, Fetched, HeldBack, Prepared, PublishError, Replaced};
 use crate::state::State;
-use crate::store::LINGER;
 
 impl Renewer<'_> {
     /// Fails what a list has less of than is published.
@@ -65,7 +64,7 @@ impl Renewer<'_> {
                 self.trouble.tell(&set.set.held_back, cut, &set.set.sound);
                 let class = self.current.state().last_error.clone();
                 if class.is_none() {
-                    self.schedule.recovered();
+                    self.due.recovered();
                 }
                 self.count(|counters| match class {
                     Some(class) => counters.failed(&class),
@@ -75,7 +74,7 @@ impl Renewer<'_> {
             }
             Err(error) => {
                 let failed = Failed::from(&error);
-                self.retry = Some(at + self.schedule.after_failure(failed.retry));
+                self.due.failed(at, failed.retry);
                 // What can't be rendered will be no better later.
                 self.unpublished = matches!(error, PublishError::Write(_)).then_some(set);
                 self.failed(&HeldBack::new(), Some(&failed));
@@ -102,8 +101,7 @@ impl Renewer<'_> {
         let Replaced { news, swept } = replaced?;
         self.count(|counters| counters.publishes += 1);
         if !swept {
-            self.published = at;
-            self.sweep = self.sweep.or(Some(at + LINGER));
+            self.due.replaced(at);
         }
         Some(news)
     }
@@ -115,8 +113,7 @@ impl Renewer<'_> {
         let Some(bundle) = self.current.bundle() else {
             tracing::warn!("published files were altered and can't be put back; fetching anew");
             let soon = self.current.state().boot_ms.fetched.saturating_add(10_000);
-            let soon = at.max(Duration::from_millis(soon));
-            self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
+            self.due.ask_by(at.max(Duration::from_millis(soon)));
             return None;
         };
         let mut state = self.current.state().clone();
