@@ -8,7 +8,7 @@ mod due;
 mod keep;
 mod memory;
 mod publish;
-mod trouble;
+mod report;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +23,7 @@ pub use crate::pass::News;
 use crate::pass::{Current, Failed, HeldBack, Prepared, Remarked, Stamp};
 use crate::settings::{OnAbsent, Source as Way};
 use crate::state::{SecretState, State};
-use crate::status::{Board, Counters};
+use crate::status::Board;
 use crate::store::Store;
 use crate::vault::Token;
 use crate::watch::{Hint, Watch};
@@ -31,7 +31,7 @@ use ask::Asked;
 use due::Due;
 pub use keep::keep;
 use memory::{Absence, Memory};
-use trouble::Trouble;
+use report::Report;
 
 /// How long all reads of a pass may take together.
 const PASS: Duration = Duration::from_secs(60);
@@ -89,12 +89,8 @@ pub struct Renewer<'a> {
     failing: BTreeSet<SecretName>,
     /// A set that the directory did not take.
     unpublished: Option<Prepared>,
-    trouble: Trouble,
+    report: Report,
     watch: Watch,
-    /// The generation that was told of last; a delivery may end while a pass is under way.
-    notified: Rc<Cell<Generation>>,
-    /// Where those who ask are answered from.
-    board: Rc<RefCell<Board>>,
 }
 
 impl<'a> Renewer<'a> {
@@ -108,7 +104,7 @@ impl<'a> Renewer<'a> {
         board: Rc<RefCell<Board>>,
     ) -> Self {
         let Set { state, token, remarked } = set;
-        let notified = Rc::new(Cell::new(state.notified));
+        let report = Report::new(state.notified, board);
         let now = clock::boot();
         let remember = |secret: &SecretState| {
             let since = Duration::from_millis(secret.seen);
@@ -131,10 +127,8 @@ impl<'a> Renewer<'a> {
             token,
             failing: BTreeSet::new(),
             unpublished: None,
-            trouble: Trouble::default(),
+            report,
             watch,
-            board,
-            notified,
         };
         for name in unsettled {
             renewer.memory.entry(name).or_default().unsure = true;
@@ -150,7 +144,7 @@ impl<'a> Renewer<'a> {
 
     /// Nothing will be waited for any more; the process can then end at once.
     pub fn end(&mut self) {
-        if self.notified.get() != self.current.state().notified {
+        if self.report.notified().get() != self.current.state().notified {
             // It was told while a pass was under way that did not come to its end.
             self.save();
         }
@@ -215,7 +209,7 @@ impl<'a> Renewer<'a> {
 
     /// Where it is noted which generation was told of last.
     pub fn notified(&self) -> Rc<Cell<Generation>> {
-        Rc::clone(&self.notified)
+        Rc::clone(self.report.notified())
     }
 
     /// Remembers that nobody is left to be told.
@@ -225,7 +219,7 @@ impl<'a> Renewer<'a> {
 
     /// Remembers that everybody has been told.
     pub fn delivered(&mut self) {
-        self.count(|counters| counters.deliveries += 1);
+        self.report.count(|counters| counters.deliveries += 1);
         self.save();
     }
 
@@ -288,7 +282,7 @@ impl<'a> Renewer<'a> {
 
     /// What the state says of the loop.
     fn stamp(&self) -> Stamp {
-        self.due.stamp(self.notified.get(), self.longest_pass())
+        self.due.stamp(self.report.notified().get(), self.longest_pass())
     }
 
     /// However many identities hang, a pass ends within this.
@@ -386,8 +380,7 @@ impl<'a> Renewer<'a> {
     fn failed(&mut self, held_back: &HeldBack, cut: Option<&Failed>) {
         let class = cut.or_else(|| held_back.values().next()).map(|failed| failed.class);
         self.current.failed(held_back, class);
-        self.count(|counters| counters.failed(class.unwrap_or_default()));
-        self.trouble.tell(held_back, cut, &BTreeSet::new());
+        self.report.failed(held_back, cut, class.unwrap_or_default());
         self.save();
     }
 
@@ -398,16 +391,11 @@ impl<'a> Renewer<'a> {
     }
 
     fn show(&self) {
-        self.board.borrow_mut().state = Some(self.current.state().clone());
+        self.report.show(self.current.state());
     }
 
     /// Where tries to tell that fail are counted.
     fn delivery_failures(&self) -> Rc<Cell<u64>> {
-        Rc::clone(&self.board.borrow().counters.delivery_failures)
-    }
-
-    /// Counts what has been done.
-    fn count(&self, count: impl FnOnce(&mut Counters)) {
-        count(&mut self.board.borrow_mut().counters);
+        self.report.notify_failures()
     }
 }

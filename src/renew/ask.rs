@@ -50,7 +50,7 @@ impl Renewer<'_> {
             self.post(&mut client, names, &origin, at).await
         } else {
             let reads = if self.lists() { 1 } else { names.len() as u64 };
-            self.count(|counters| counters.reads += reads);
+            self.report.count(|counters| counters.reads += reads);
             let mut renewed = again(&mut client, wanted, names, &mut self.asking).await;
             if provisions && wanted.refresh == Refresh::Auto {
                 if !self.lists() {
@@ -96,7 +96,7 @@ impl Renewer<'_> {
             }
             let unsure = memory.unsure;
             memory.post(at);
-            self.board.borrow_mut().counters.provisions += 1;
+            self.report.count(|counters| counters.provisions += 1);
             let answer = client.provision(name).await;
             if answer.as_ref().is_err_and(|error| error.fate() == Fate::NotDone) {
                 // One that was turned away says nothing of the one before it.
@@ -127,7 +127,7 @@ impl Renewer<'_> {
             .collect();
         for name in &old {
             self.memory.entry(name.clone()).or_default().post(at);
-            self.count(|counters| counters.provisions += 1);
+            self.report.count(|counters| counters.provisions += 1);
             match client.provision(name).await {
                 Ok(set) => {
                     tracing::info!(identity = %name, "provisioned again, since its TTL runs out");

@@ -61,15 +61,12 @@ impl Renewer<'_> {
                 if !self.memory.values().any(|memory| memory.unsure) {
                     self.current.store().settle();
                 }
-                self.trouble.tell(&set.set.held_back, cut, &set.set.sound);
-                let class = self.current.state().last_error.clone();
+                let class = self.current.state().last_error.as_deref();
                 if class.is_none() {
                     self.due.recovered();
                 }
-                self.count(|counters| match class {
-                    Some(class) => counters.failed(&class),
-                    None => counters.passes_ok += 1,
-                });
+                let Candidate { held_back, sound, .. } = &set.set;
+                self.report.published(held_back, cut, sound, class);
                 news
             }
             Err(error) => {
@@ -99,7 +96,7 @@ impl Renewer<'_> {
     fn replaced(&mut self, at: Duration, replaced: Option<Replaced>) -> Option<News> {
         self.show();
         let Replaced { news, swept } = replaced?;
-        self.count(|counters| counters.publishes += 1);
+        self.report.count(|counters| counters.publishes += 1);
         if !swept {
             self.due.replaced(at);
         }
