@@ -6,23 +6,24 @@
 mod ask;
 mod due;
 mod keep;
+mod known;
 mod memory;
 mod publish;
 mod report;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::clock;
 use crate::config::Config;
 use crate::model::{Bundle, Generation, SecretName};
-use crate::obtain::{Asking, Renewed};
+use crate::obtain::Renewed;
 pub use crate::pass::News;
 use crate::pass::{Current, Failed, HeldBack, Prepared, Remarked, Stamp};
 use crate::settings::{OnAbsent, Source as Way};
-use crate::state::{SecretState, State};
+use crate::state::State;
 use crate::status::Board;
 use crate::store::Store;
 use crate::vault::Token;
@@ -30,7 +31,7 @@ use crate::watch::{Hint, Watch};
 use ask::Asked;
 use due::Due;
 pub use keep::keep;
-use memory::{Absence, Memory};
+use known::{Known, Reading};
 use report::Report;
 
 /// How long all reads of a pass may take together.
@@ -80,13 +81,8 @@ pub struct Renewer<'a> {
     on_absent: OnAbsent,
     current: Current<'a>,
     due: Due,
-    asking: Asking,
-    memory: BTreeMap<SecretName, Memory>,
-    /// The evidence that the authorization is inactive.
-    inactive: Absence,
+    known: Known,
     token: Option<Token>,
-    /// What failed in a way that may pass.
-    failing: BTreeSet<SecretName>,
     /// A set that the directory did not take.
     unpublished: Option<Prepared>,
     report: Report,
@@ -106,33 +102,19 @@ impl<'a> Renewer<'a> {
         let Set { state, token, remarked } = set;
         let report = Report::new(state.notified, board);
         let now = clock::boot();
-        let remember = |secret: &SecretState| {
-            let since = Duration::from_millis(secret.seen);
-            // What was seen at another boot has lived for as long as this one, at least.
-            let since = if since > now { Duration::ZERO } else { since };
-            (secret.identity.clone(), Memory::new(&secret.version, since))
-        };
         let due = Due::new(&state, config.renew, fastrand::Rng::new(), now);
-        let unsettled = store.pending(&state.origin);
-        let asking = Asking::new(state.refresh, PATIENCE);
-        let memory = state.secrets.iter().map(remember).collect();
+        let known = Known::new(&state, store.pending(&state.origin), now);
         let mut renewer = Self {
             config,
             on_absent,
             current: Current::new(store, &config.layout, state, remarked),
             due,
-            asking,
-            memory,
-            inactive: Absence::default(),
+            known,
             token,
-            failing: BTreeSet::new(),
             unpublished: None,
             report,
             watch,
         };
-        for name in unsettled {
-            renewer.memory.entry(name).or_default().unsure = true;
-        }
         renewer.save();
         renewer
     }
@@ -231,25 +213,8 @@ impl<'a> Renewer<'a> {
         self.failed(&HeldBack::new(), Some(&failed));
     }
 
-    /// What is asked for: everything, or what failed; what failed before comes last.
     fn names(&self, all: bool) -> Vec<SecretName> {
-        let wanted = &self.config.wanted;
-        let mut names = self.current.state().names();
-        for name in &wanted.identities {
-            if !names.contains(name) {
-                names.push(name.clone());
-            }
-        }
-        if !all && !self.lists() && !self.failing.is_empty() {
-            names.retain(|name| self.failing.contains(name));
-        }
-        names.sort_by_key(|name| self.failing.contains(name));
-        names
-    }
-
-    /// Whether one request brings all there is.
-    fn lists(&self) -> bool {
-        self.asking.list(&self.config.wanted).is_some()
+        self.known.names(self.current.state(), &self.config.wanted, all)
     }
 
     fn tell_if_late(&self, why: Why, at: Duration) {
@@ -271,12 +236,7 @@ impl<'a> Renewer<'a> {
         cut: Option<&Failed>,
     ) {
         let Questions { all, names } = questions;
-        let fails = |name: &&SecretName| match cut {
-            // Some were not even asked for.
-            Some(_) => !fresh.secrets.contains_key(*name),
-            None => held_back.get(*name).is_some_and(Failed::may_pass),
-        };
-        self.failing = names.iter().filter(fails).cloned().collect();
+        self.known.note_failing(names, fresh, held_back, cut);
         self.due.plan(at, *all, fresh, held_back, cut);
     }
 
@@ -308,7 +268,7 @@ impl<'a> Renewer<'a> {
         held_back.retain(|name, _| !gone.contains(name));
         let cut = cut.as_ref().map(Failed::from);
         let learned: BTreeSet<SecretName> = fresh.secrets.keys().cloned().collect();
-        let new = self.learn(&fresh, at);
+        let new = self.known.learn(&fresh, at);
         self.plan(at, questions, &fresh, &held_back, cut.as_ref());
         if fresh.secrets.is_empty() && gone.is_empty() {
             self.failed(&held_back, cut.as_ref());
@@ -336,18 +296,8 @@ impl<'a> Renewer<'a> {
         outcome
     }
 
-    /// Takes in versions; says which are new.
-    fn learn(&mut self, fresh: &Bundle, at: Duration) -> BTreeSet<SecretName> {
-        let mut renewed = BTreeSet::new();
-        for (name, set) in &fresh.secrets {
-            if self.memory.entry(name.clone()).or_default().learn(set, at) {
-                renewed.insert(name.clone());
-            }
-        }
-        renewed
-    }
-
-    /// Whether reading provisions, by the first two reads.
+    /// Reads the application from now on if the first two reads have shown that reading provisions;
+    /// `read` were read, `renewed` brought a new version.
     fn count_reads(
         &mut self,
         at: Duration,
@@ -355,24 +305,20 @@ impl<'a> Renewer<'a> {
         renewed: &BTreeSet<SecretName>,
         published: bool,
     ) {
-        let (mut suspicious, mut proven) = (false, false);
-        for (name, memory) in &mut self.memory {
-            if read.contains(name) {
-                let minted = published && renewed.contains(name);
-                suspicious |= memory.count_read(minted) && minted;
-                proven |= memory.reads_provision();
+        match self.known.count_reads(read, renewed, published) {
+            Reading::Harmless => {}
+            Reading::Suspicious => {
+                self.due.bring_forward(at + SECOND_READ);
+                self.save();
             }
-        }
-        if proven {
-            tracing::warn!(
-                "each of the first reads brought a new version, so reading provisions at this vault; renewal reads the application from now on"
-            );
-            self.asking.settle();
-            self.current.set_refresh(self.asking.settled());
-            self.save();
-        } else if suspicious {
-            self.due.bring_forward(at + SECOND_READ);
-            self.save();
+            Reading::Provisions => {
+                tracing::warn!(
+                    "each of the first reads brought a new version, so reading provisions at this vault; renewal reads the application from now on"
+                );
+                self.known.asking.settle();
+                self.current.set_refresh(self.known.asking.settled());
+                self.save();
+            }
         }
     }
 

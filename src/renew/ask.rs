@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::memory::Absence;
 use super::{PASS, Renewer, Why};
 use crate::deprovision;
 use crate::exit::chain;
@@ -49,11 +48,11 @@ impl Renewer<'_> {
         let renewed = if provisions && wanted.refresh == Refresh::Post {
             self.post(&mut client, names, &origin, at).await
         } else {
-            let reads = if self.lists() { 1 } else { names.len() as u64 };
+            let reads = if self.known.lists(wanted) { 1 } else { names.len() as u64 };
             self.report.count(|counters| counters.reads += reads);
-            let mut renewed = again(&mut client, wanted, names, &mut self.asking).await;
+            let mut renewed = again(&mut client, wanted, names, &mut self.known.asking).await;
             if provisions && wanted.refresh == Refresh::Auto {
-                if !self.lists() {
+                if !self.known.lists(wanted) {
                     by_get.extend(renewed.fresh.secrets.keys().cloned());
                 }
                 for name in self.provision_again(&mut client, &mut renewed, at).await {
@@ -81,10 +80,10 @@ impl Renewer<'_> {
             tracing::debug!(error = chain(&error), "what is being provisioned is not noted");
         }
         for name in names {
-            let memory = self.memory.entry(name.clone()).or_default();
-            if memory.unsure {
-                let read = self.asking.read(client, name, &self.config.wanted).await;
-                let answered = read.as_ref().is_ok_and(|set| !memory.is_version(&set.version));
+            if self.known.of(name).unsure {
+                let read = self.known.asking.read(client, name, &self.config.wanted).await;
+                let answered =
+                    read.as_ref().is_ok_and(|set| !self.known.of(name).is_version(&set.version));
                 let unsettled = read.as_ref().is_err_and(|error| !error.is_absence());
                 if answered || unsettled {
                     renewed.take(name, read);
@@ -94,13 +93,14 @@ impl Renewer<'_> {
                     continue;
                 }
             }
+            let memory = self.known.of(name);
             let unsure = memory.unsure;
             memory.post(at);
             self.report.count(|counters| counters.provisions += 1);
             let answer = client.provision(name).await;
             if answer.as_ref().is_err_and(|error| error.fate() == Fate::NotDone) {
                 // One that was turned away says nothing of the one before it.
-                memory.unsure = unsure;
+                self.known.of(name).unsure = unsure;
             }
             renewed.take(name, answer);
             if renewed.cut.is_some() {
@@ -117,16 +117,9 @@ impl Renewer<'_> {
         renewed: &mut Renewed,
         at: Duration,
     ) -> Vec<SecretName> {
-        let fresh = &renewed.fresh.secrets;
-        let old: Vec<SecretName> = fresh
-            .iter()
-            .filter(|(name, set)| {
-                self.memory.get(*name).is_some_and(|memory| memory.wants_a_post(set, at))
-            })
-            .map(|(name, _)| name.clone())
-            .collect();
+        let old = self.known.wanting_a_post(&renewed.fresh, at);
         for name in &old {
-            self.memory.entry(name.clone()).or_default().post(at);
+            self.known.of(name).post(at);
             self.report.count(|counters| counters.provisions += 1);
             match client.provision(name).await {
                 Ok(set) => {
@@ -141,7 +134,7 @@ impl Renewer<'_> {
                         "its TTL runs out, and it can't be provisioned again"
                     );
                     if error.fate() == Fate::NotDone {
-                        self.memory.entry(name.clone()).or_default().was_not_posted();
+                        self.known.of(name).was_not_posted();
                     }
                     if error.is_everyones() {
                         break;
@@ -168,36 +161,17 @@ impl Renewer<'_> {
         why: Why,
         renewed: &Renewed,
     ) -> BTreeSet<SecretName> {
-        let mut gone = BTreeSet::new();
-        let inactive =
-            renewed.cut.as_ref().is_some_and(|error| matches!(error.cause, Cause::Inactive(_)));
-        let missing: Vec<&SecretName> = renewed
-            .failed
-            .iter()
-            .filter(|(_, error)| error.is_missing())
-            .map(|(name, _)| name)
-            .collect();
-        let no_route = renewed.failed.values().any(FetchError::may_be_no_route);
-        if inactive || no_route || !missing.is_empty() {
+        let cut = renewed.cut.as_ref();
+        let inactive = cut.is_some_and(|error| matches!(error.cause, Cause::Inactive(_)));
+        let absent = |error: &FetchError| error.is_missing() || error.may_be_no_route();
+        if inactive || renewed.failed.values().any(absent) {
             // The next pass logs in anew, so that no token of old speaks for the vault.
             self.token = None;
         }
         if why != Why::Due {
-            return gone;
+            return BTreeSet::new();
         }
-        for name in missing {
-            if self.memory.entry(name.clone()).or_default().absence.confirmed(at) {
-                gone.insert(name.clone());
-            }
-        }
-        if inactive {
-            if self.inactive.confirmed(at) {
-                gone.extend(self.current.state().names());
-            }
-        } else if renewed.cut.is_none() || !renewed.fresh.secrets.is_empty() {
-            self.inactive = Absence::default();
-        }
-        gone.retain(|name| self.current.state().secret(name).is_some());
+        let mut gone = self.known.gone(at, renewed, self.current.state());
         if self.on_absent == OnAbsent::Keep {
             gone.clear();
         }

@@ -15,7 +15,7 @@ use crate::state::State;
 impl Renewer<'_> {
     /// Fails what a list has less of than is published.
     pub(super) fn refuse_less(&self, renewed: &mut Renewed) {
-        if self.asking.lists_provisioned(&self.config.wanted)
+        if self.known.asking.lists_provisioned(&self.config.wanted)
             && let Some(published) = self.current.bundle()
         {
             renewed.refuse_less(&published);
@@ -33,7 +33,7 @@ impl Renewer<'_> {
     ) -> Option<News> {
         let fetched = Fetched {
             at,
-            refresh: self.asking.settled(),
+            refresh: self.known.asking.settled(),
             cut: cut.map(|failed| failed.class),
             stamp: self.stamp(),
         };
@@ -58,7 +58,7 @@ impl Renewer<'_> {
     ) -> Option<News> {
         match published {
             Ok(news) => {
-                if !self.memory.values().any(|memory| memory.unsure) {
+                if !self.known.is_unsure() {
                     self.current.store().settle();
                 }
                 let class = self.current.state().last_error.as_deref();
