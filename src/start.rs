@@ -1,5 +1,7 @@
 //! The first set: adopted where one stands, else obtained, published, or given back.
 
+mod adopt;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -8,20 +10,17 @@ use tokio::time::{Instant, sleep};
 use crate::clock;
 use crate::config::Config;
 use crate::deprovision;
-use crate::exit::{Failure, chain};
+use crate::exit::Failure;
 use crate::model::{Bundle, Generation, Outcome, Retry, SecretName};
-use crate::obtain::{Asking, Obtaining, Renewed, again};
-use crate::pass::{
-    Candidate, Current, Failed, Fetched, HeldBack, Prepared, PublishError, Publisher, Remarked,
-    Replaced, Stamp, due, first, origin,
-};
+use crate::obtain::Obtaining;
+use crate::pass::{PublishError, Publisher, Remarked, Stamp, due, first, origin};
 use crate::schedule::{Next, RenewInterval, Tries, first_due};
-use crate::settings::{Refresh, Source as Way};
 use crate::signal::Signal;
-use crate::state::{Origin, Settled, State, millis};
-use crate::store::{LINGER, Pending, Standing, Store, WriteError};
+use crate::state::{Origin, State, millis};
+use crate::store::{LINGER, Pending, Store, WriteError};
 use crate::vault::error::{Cause, FetchError};
 use crate::vault::{Client, Source, Token};
+pub use adopt::{Adopted, adoptable};
 
 /// Steps between tries of a start grow to this.
 const LONGEST_STEP: Duration = Duration::from_secs(30);
@@ -41,29 +40,6 @@ impl From<FetchError> for StepError {
     fn from(error: FetchError) -> Self {
         Self::Fetch(error)
     }
-}
-
-/// A set that stands and is ours.
-#[derive(Debug)]
-pub struct Adopted {
-    bundle: Bundle,
-    /// What is remembered of it.
-    pub state: State,
-}
-
-/// Looks for a set to adopt.
-pub fn adoptable(store: &Store, origin: &Origin) -> Option<Adopted> {
-    let Standing { state, entries } = store.standing()?;
-    if state.given_back {
-        tracing::info!("the set that stood was given back or removed; fetching anew");
-        return None;
-    }
-    if let Some(differs) = state.origin.difference(origin) {
-        tracing::info!(differs, "the set that stands is of another origin; fetching anew");
-        return None;
-    }
-    let bundle = state.bundle(entries);
-    Some(Adopted { bundle, state })
 }
 
 /// The first set.
@@ -145,110 +121,6 @@ impl<'a> Start<'a> {
                 obtained = self.cure(adopted, error) => obtained,
                 signal = ended => Err(ended_by(signal)),
             },
-        }
-    }
-
-    /// Serves a set that stands, as it stands.
-    fn adopt(&mut self, adopted: &mut Adopted) -> Result<Outcome, PublishError> {
-        let Adopted { bundle, state } = adopted;
-        let due = state.is_due(clock::boot());
-        tracing::info!(generation = %state.generation, due, "adopted the set that stands");
-        state.boot_ms.silent_until = self.silent_until();
-        let outcome = self.publisher().publish(bundle, state)?;
-        if self.after == After::Nothing {
-            // It is published: whatever a predecessor was about to provision came of it.
-            self.store.settle();
-        }
-        Ok(outcome)
-    }
-
-    /// Serves a set that stands; if it is due, one read may bring a newer one.
-    async fn adopt_or_renew(&mut self, mut adopted: Adopted) -> Result<Obtained, Failure> {
-        let outcome = match self.adopt(&mut adopted) {
-            Ok(outcome) => outcome,
-            Err(error) => return self.cure(adopted, error).await,
-        };
-        let mut state = adopted.state.clone();
-        if !state.is_due(clock::boot()) || !self.reads() {
-            return Ok(Obtained { outcome, state, token: None });
-        }
-        match self.read_again(adopted).await {
-            Ok(obtained) => Ok(obtained),
-            Err(Late::Final(failure)) => Err(failure),
-            Err(Late::Passing(failed)) => {
-                tracing::warn!(
-                    error = failed.text,
-                    "the set that stands could not be renewed and serves on"
-                );
-                self.remember_failure(&mut state, failed.class);
-                Ok(Obtained { outcome, state, token: None })
-            }
-        }
-    }
-
-    /// Reads a set anew that can't be rendered with the settings of now: what the vault has by now
-    /// may be what they ask for.
-    async fn cure(&mut self, adopted: Adopted, error: PublishError) -> Result<Obtained, Failure> {
-        if !matches!(error, PublishError::Render(_)) || !self.reads() {
-            return Err(error.failure());
-        }
-        tracing::warn!(
-            error = chain(&error),
-            "the set that stands does not fit the settings of now; reading it anew"
-        );
-        match self.read_again(adopted).await {
-            Ok(obtained) => Ok(obtained),
-            Err(Late::Final(failure)) => Err(failure),
-            Err(Late::Passing(_)) => Err(error.failure()),
-        }
-    }
-
-    /// Whether a set can be asked for without provisioning.
-    fn reads(&self) -> bool {
-        self.config.wanted.source != Way::Provision || self.config.wanted.refresh != Refresh::Post
-    }
-
-    async fn read_again(&mut self, adopted: Adopted) -> Result<Obtained, Late> {
-        let Adopted { bundle, state } = adopted;
-        let wanted = &self.config.wanted;
-        let mut client = self.client().map_err(Late::Final)?;
-        let mut asking = Asking::new(state.refresh, Duration::ZERO);
-        let mut renewed = again(&mut client, wanted, &state.names(), &mut asking).await;
-        if asking.lists_provisioned(wanted) {
-            renewed.refuse_less(&bundle);
-        }
-        let Renewed { fresh, mut failed, cut } = renewed;
-        let nothing = fresh.secrets.is_empty();
-        let last = cut.or_else(|| if nothing { failed.pop_first().map(|(_, e)| e) } else { None });
-        if let Some(error) = last.iter().chain(failed.values()).find(|error| error.is_final()) {
-            return Err(Late::Final(error.failure()));
-        }
-        if let Some(error) = last {
-            return Err(Late::Passing(Failed::from(&error)));
-        }
-        // From here on it is read back from where it is published.
-        drop(bundle);
-        let failed = failed.iter().map(|(name, error)| (name.clone(), Failed::from(error)));
-        let (renew, silent_until) = (self.config.renew, self.silent_until());
-        let remarked = std::mem::take(&mut self.remarked);
-        let mut current = Current::new(self.store, &self.config.layout, state, remarked);
-        let stamp =
-            |bundle: &Bundle, state: &State| stamp(bundle, renew, state.notified, silent_until);
-        let replaced = replace(&mut current, fresh, failed.collect(), asking.settled(), stamp);
-        let (state, remarked) = current.end();
-        self.remarked = remarked;
-        let outcome = match replaced.map_err(Late::Passing)? {
-            Some(_) => Outcome::Published(state.generation),
-            None => Outcome::Unchanged(state.generation),
-        };
-        Ok(Obtained { outcome, state, token: client.into_token() })
-    }
-
-    fn remember_failure(&self, state: &mut State, class: &str) {
-        state.failures = state.failures.saturating_add(1);
-        state.last_error = Some(class.to_owned());
-        if let Err(error) = self.store.save(state) {
-            tracing::warn!(error = chain(&error), "the state is behind");
         }
     }
 
@@ -439,28 +311,6 @@ pub async fn once(
     Ok(signal)
 }
 
-/// Publishes `fresh` in place of the current set, as a renewal does.
-fn replace(
-    current: &mut Current<'_>,
-    fresh: Bundle,
-    held_back: HeldBack,
-    refresh: Settled,
-    stamp: impl FnOnce(&Bundle, &State) -> Stamp,
-) -> Result<Option<Replaced>, Failed> {
-    let sound = fresh.secrets.keys().cloned().collect();
-    let bundle = current.merge(fresh, &BTreeSet::new())?;
-    let stamp = stamp(&bundle, current.state());
-    let fetched = Fetched { at: clock::boot(), refresh, cut: None, stamp };
-    let set = Candidate { bundle, sound, held_back };
-    let (Prepared { set, .. }, replaced) = current.publish_sound(set, &fetched);
-    let replaced = replaced.map_err(|error| Failed::from(&error))?;
-    for (name, failed) in &set.held_back {
-        let error = &failed.text;
-        tracing::warn!(identity = %name, error, "held back: its last good version stays");
-    }
-    Ok(replaced)
-}
-
 /// When a set that is published at a start is due again: sooner than by its secrets alone, so that
 /// pods that start together don't ask together.
 fn stamp(
@@ -476,12 +326,4 @@ fn stamp(
 /// A start that a signal ends.
 pub fn ended_by(signal: Signal) -> Failure {
     Failure::signalled(u8::try_from(signal.number()).unwrap_or_default())
-}
-
-/// Why a set that stands could not be renewed.
-enum Late {
-    /// No later try would do better.
-    Final(Failure),
-    /// It may pass.
-    Passing(Failed),
 }
