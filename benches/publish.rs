@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use segura_agent::clock::{Clock, Machine};
 use segura_agent::model::{Bundle, Generation, Item, PodIdentity, SecretName, SecretSet};
 use segura_agent::pass::{Publisher, Remarked, Stamp, first};
 use segura_agent::render::decode::Decode;
@@ -59,11 +60,15 @@ fn published(bundle: &Bundle) -> Outcome<Duration> {
         Output { dir: dir.path().to_owned(), create_last: false, access, disk: Disk::Refuse };
     let mut store = Store::hold(Some(&output), "bench")?;
     let origin = origin(bundle);
-    let mut publisher =
-        Publisher { store: &mut store, layout: &layout()?, remarked: &mut Remarked::default() };
+    let mut publisher = Publisher {
+        store: &mut store,
+        layout: &layout()?,
+        remarked: &mut Remarked::default(),
+        clock: &Machine,
+    };
     let (took, outcome) = timed(|| {
-        let stamp = Stamp::new(Generation::default(), None, None);
-        publisher.publish(bundle, &mut first(bundle, &origin, Settled::Get, &stamp))
+        let stamp = Stamp::new(Generation::default(), None, None, Machine.now());
+        publisher.publish(bundle, &mut first(bundle, &origin, Settled::Get, &stamp, Machine.now()))
     });
     outcome?;
     Ok(took)

@@ -3,13 +3,58 @@
 //! The boot clock runs through suspension and ignores changes of the wall clock, so ages and due
 //! times that outlive a process are kept in it (`CLOCK_BOOTTIME`, `clock_gettime(2)`).
 
-use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::time::{Duration, SystemTime};
+use std::{fmt, io};
 
 use rustix::time::{self, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+/// The clocks as a value: a simulation gives others than the machine's.
+pub trait Clock: fmt::Debug {
+    /// Reads the wall clock, for stamps that people read.
+    fn wall(&self) -> SystemTime;
+
+    /// Reads the time since the machine started, suspension included.
+    fn boot(&self) -> Duration;
+
+    /// Waits until the boot clock shows `at`. Cancel-safe.
+    fn until(&self, at: Duration) -> Pin<Box<dyn Future<Output = ()> + '_>>;
+
+    /// Reads both clocks.
+    fn now(&self) -> Moment {
+        Moment { wall: self.wall(), boot: self.boot() }
+    }
+}
+
+/// A moment by both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// The wall clock.
+    pub wall: SystemTime,
+    /// Time since the machine started.
+    pub boot: Duration,
+}
+
+/// The clocks of the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine;
+
+impl Clock for Machine {
+    fn wall(&self) -> SystemTime {
+        wall()
+    }
+
+    fn boot(&self) -> Duration {
+        boot()
+    }
+
+    fn until(&self, at: Duration) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+        Box::pin(until(at))
+    }
+}
 
 /// The wall clock, for stamps that people read.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]

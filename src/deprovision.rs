@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 
 use tokio::time::{Instant, timeout};
 
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::exit::{Exit, Failure, chain};
 use crate::model::{Bundle, SecretName};
@@ -145,6 +146,7 @@ pub async fn published(config: &Config, token: Option<Token>, secrets: &[SecretS
 pub async fn by_hand(
     config: &Config,
     store: &mut Store,
+    clock: &dyn Clock,
     mut show: impl FnMut(String),
 ) -> Result<(), Failure> {
     let origin = origin(config).map_err(|error| error.failure())?;
@@ -192,7 +194,7 @@ pub async fn by_hand(
     if gone {
         let mut left = state.clone();
         left.secrets.retain(|secret| !given.contains(&secret.identity));
-        let mut current = Current::new(store, &config.layout, state, Remarked::default());
+        let mut current = Current::new(store, &config.layout, state, Remarked::default(), clock);
         // Where it can't be written, it is removed: that is all there is to do.
         take_away(&mut current, left).ok();
     }

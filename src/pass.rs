@@ -8,7 +8,7 @@ mod failed;
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use crate::clock;
+use crate::clock::{self, Clock, Moment};
 use crate::config::Config;
 use crate::exit::{Exit, Failure, chain};
 use crate::model::{Bundle, Generation, Outcome, SecretSet};
@@ -96,10 +96,16 @@ pub struct Stamp {
 
 impl Stamp {
     /// Notes the generation of which the main process was notified last, when the set is `due`, by
-    /// the boot clock, and until when silence is no bad sign: none is never, and for ever.
-    pub fn new(notified: Generation, due: Option<Duration>, silent_until: Option<u64>) -> Self {
-        let left = due.map(|due| due.saturating_sub(clock::boot()));
-        let next_due = left.map(|left| clock::stamp(clock::wall() + left));
+    /// the boot clock, and until when silence is no bad sign: none is never, and for ever. It is
+    /// `now`.
+    pub fn new(
+        notified: Generation,
+        due: Option<Duration>,
+        silent_until: Option<u64>,
+        now: Moment,
+    ) -> Self {
+        let left = due.map(|due| due.saturating_sub(now.boot));
+        let next_due = left.map(|left| clock::stamp(now.wall + left));
         Self { notified, next_due, boot_next_due: due.map(millis), silent_until }
     }
 
@@ -112,21 +118,26 @@ impl Stamp {
     }
 }
 
-/// The state of a first set, which the vault has just given.
-pub fn first(bundle: &Bundle, origin: &Origin, refresh: Settled, stamp: &Stamp) -> State {
-    let boot = clock::boot();
+/// The state of a first set, which the vault has given `now`.
+pub fn first(
+    bundle: &Bundle,
+    origin: &Origin,
+    refresh: Settled,
+    stamp: &Stamp,
+    now: Moment,
+) -> State {
     let secrets = bundle.secrets.iter();
-    let secrets = secrets.map(|(name, set)| SecretState::of(name, set, None, boot));
+    let secrets = secrets.map(|(name, set)| SecretState::of(name, set, None, now.boot));
     let mut state = State {
         generation: Generation::default(),
         notified: Generation::default(),
         secrets: secrets.collect(),
-        fetched_at: clock::stamp(clock::wall()),
+        fetched_at: clock::stamp(now.wall),
         changed_at: String::new(),
         next_due: None,
         failures: 0,
         last_error: None,
-        boot_ms: BootMillis { fetched: millis(boot), ..BootMillis::default() },
+        boot_ms: BootMillis { fetched: millis(now.boot), ..BootMillis::default() },
         origin: origin.clone(),
         refresh,
         given_back: false,
@@ -145,6 +156,8 @@ pub struct Publisher<'a> {
     pub layout: &'a Layout,
     /// What has been said of earlier sets, and need not be said again.
     pub remarked: &'a mut Remarked,
+    /// The clocks that the state is stamped by.
+    pub clock: &'a dyn Clock,
 }
 
 /// What has been said of sets that were published.
@@ -168,11 +181,11 @@ impl Publisher<'_> {
     /// already is left as it is, unless its files, the settings or the values have changed.
     pub fn publish(&mut self, bundle: &Bundle, state: &mut State) -> Result<Outcome, PublishError> {
         let rendering = rendered(bundle, self.layout, state).map_err(PublishError::Render)?;
-        let published = self.store.publish(&rendering.files, state, clock::wall());
+        let published = self.store.publish(&rendering.files, state, self.clock.wall());
         let outcome = published.map_err(PublishError::Write)?;
         if let Outcome::Published(_) = outcome {
             // Only now can a process have read it.
-            state.boot_ms.changed = millis(clock::boot());
+            state.boot_ms.changed = millis(self.clock.boot());
         }
         // The generation holds its own copy, so a state that can't be written loses nothing.
         if let Err(error) = self.store.save(state) {
@@ -220,9 +233,8 @@ fn rendered<'a>(
     }
 }
 
-/// When a set that was read just now is due again.
-pub fn due(bundle: &Bundle, interval: RenewInterval) -> Option<Duration> {
-    let wall = clock::wall();
+/// When a set that was read just now, at `wall`, is due again.
+pub fn due(bundle: &Bundle, interval: RenewInterval, wall: SystemTime) -> Option<Duration> {
     due_in(bundle, interval, |set| to_expiry(set, wall))
 }
 

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::clock;
+use crate::clock::{Clock, Moment};
 use crate::config::Config;
 use crate::model::{Bundle, Generation, SecretName};
 use crate::obtain::Renewed;
@@ -27,7 +27,7 @@ use crate::state::State;
 use crate::status::Board;
 use crate::store::Store;
 use crate::vault::Token;
-use crate::watch::{Hint, Watch};
+use crate::watch::{Hint, Hints};
 use ask::Asked;
 use due::Due;
 pub use keep::keep;
@@ -68,6 +68,16 @@ pub struct Set {
     pub remarked: Remarked,
 }
 
+/// What a simulation replaces.
+pub struct Edges<'a> {
+    /// The clocks.
+    pub clock: &'a dyn Clock,
+    /// What every draw is made from.
+    pub random: fastrand::Rng,
+    /// What tells of changed files.
+    pub watch: Box<dyn Hints + 'a>,
+}
+
 /// What a pass asks for.
 struct Questions {
     /// It is all that there is.
@@ -86,7 +96,8 @@ pub struct Renewer<'a> {
     /// A set that the directory did not take.
     unpublished: Option<Prepared>,
     report: Report,
-    watch: Watch,
+    clock: &'a dyn Clock,
+    watch: Box<dyn Hints + 'a>,
 }
 
 impl<'a> Renewer<'a> {
@@ -96,23 +107,25 @@ impl<'a> Renewer<'a> {
         on_absent: OnAbsent,
         store: &'a mut Store,
         set: Set,
-        watch: Watch,
+        edges: Edges<'a>,
         board: Rc<RefCell<Board>>,
     ) -> Self {
         let Set { state, token, remarked } = set;
         let report = Report::new(state.notified, board);
-        let now = clock::boot();
-        let due = Due::new(&state, config.renew, fastrand::Rng::new(), now);
-        let known = Known::new(&state, store.pending(&state.origin), now);
+        let Edges { clock, random, watch } = edges;
+        let now = clock.now();
+        let due = Due::new(&state, config.renew, random, now);
+        let known = Known::new(&state, store.pending(&state.origin), now.boot);
         let mut renewer = Self {
             config,
             on_absent,
-            current: Current::new(store, &config.layout, state, remarked),
+            current: Current::new(store, &config.layout, state, remarked, clock),
             due,
             known,
             token,
             unpublished: None,
             report,
+            clock,
             watch,
         };
         renewer.save();
@@ -138,7 +151,7 @@ impl<'a> Renewer<'a> {
         let (alarm, why) = self.due.alarm();
         let alarm = async {
             match alarm {
-                Some(at) => clock::until(at).await,
+                Some(at) => self.clock.until(at).await,
                 None => std::future::pending().await,
             }
         };
@@ -160,7 +173,7 @@ impl<'a> Renewer<'a> {
             }
             Why::Output => self.heal(),
             Why::Due | Why::Inputs => {
-                let at = clock::boot();
+                let at = self.clock.boot();
                 self.tell_if_late(why, at);
                 let all = why == Why::Inputs || self.due.is_for_all(at, self.unpublished.is_some());
                 if !all && let Some(unpublished) = self.unpublished.take() {
@@ -182,7 +195,7 @@ impl<'a> Renewer<'a> {
 
     /// Removes what was replaced, but not before readers in the middle of it have had their time.
     fn sweep(&mut self) {
-        if self.due.sweeps_all(clock::boot()) {
+        if self.due.sweeps_all(self.clock.boot()) {
             self.current.store().sweep();
         } else {
             self.current.store().sweep_but_the_last();
@@ -209,7 +222,13 @@ impl<'a> Renewer<'a> {
     pub fn abandoned(&mut self) {
         let failed = Failed::said("unreachable", "a pass did not come to its end and was given up");
         let questions = Questions { all: true, names: self.names(true) };
-        self.plan(clock::boot(), &questions, &Bundle::default(), &HeldBack::new(), Some(&failed));
+        self.plan(
+            self.clock.boot(),
+            &questions,
+            &Bundle::default(),
+            &HeldBack::new(),
+            Some(&failed),
+        );
         self.failed(&HeldBack::new(), Some(&failed));
     }
 
@@ -237,12 +256,13 @@ impl<'a> Renewer<'a> {
     ) {
         let Questions { all, names } = questions;
         self.known.note_failing(names, fresh, held_back, cut);
-        self.due.plan(at, *all, fresh, held_back, cut);
+        let now = Moment { boot: at, wall: self.clock.wall() };
+        self.due.plan(now, *all, fresh, held_back, cut);
     }
 
     /// What the state says of the loop.
     fn stamp(&self) -> Stamp {
-        self.due.stamp(self.report.notified().get(), self.longest_pass())
+        self.due.stamp(self.report.notified().get(), self.longest_pass(), self.clock.now())
     }
 
     /// However many identities hang, a pass ends within this.
@@ -258,7 +278,7 @@ impl<'a> Renewer<'a> {
 
     /// Makes a set of what came and what stands, and publishes it.
     fn conclude(&mut self, why: Why, questions: &Questions, asked: Asked) -> Option<News> {
-        let at = clock::boot();
+        let at = self.clock.boot();
         let Asked { mut renewed, by_get, origin } = asked;
         self.refuse_less(&mut renewed);
         let gone = self.gone(at, why, &renewed);
@@ -326,7 +346,8 @@ impl<'a> Renewer<'a> {
     fn failed(&mut self, held_back: &HeldBack, cut: Option<&Failed>) {
         let class = cut.or_else(|| held_back.values().next()).map(|failed| failed.class);
         self.current.failed(held_back, class);
-        self.report.failed(held_back, cut, class.unwrap_or_default());
+        let at = self.clock.boot();
+        self.report.failed(at, held_back, cut, class.unwrap_or_default());
         self.save();
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::clock;
+use crate::clock::{Clock, Moment};
 use crate::config::Config;
 use crate::deprovision;
 use crate::exit::Failure;
@@ -62,6 +62,8 @@ pub struct Start<'a> {
     began: Instant,
     after: After,
     remarked: Remarked,
+    clock: &'a dyn Clock,
+    random: fastrand::Rng,
 }
 
 /// What comes after the start.
@@ -75,9 +77,16 @@ pub enum After {
 
 impl<'a> Start<'a> {
     /// Nothing is asked or written yet.
-    pub fn new(config: &'a Config, store: &'a mut Store, origin: &'a Origin, after: After) -> Self {
+    pub fn new(
+        config: &'a Config,
+        store: &'a mut Store,
+        origin: &'a Origin,
+        after: After,
+        clock: &'a dyn Clock,
+        mut random: fastrand::Rng,
+    ) -> Self {
         let obtaining = Obtaining::new(store.intended(origin));
-        let tries = Tries::new(LONGEST_STEP, fastrand::Rng::new());
+        let tries = Tries::new(LONGEST_STEP, random.fork());
         Self {
             config,
             store,
@@ -87,6 +96,8 @@ impl<'a> Start<'a> {
             began: Instant::now(),
             after,
             remarked: Remarked::default(),
+            clock,
+            random,
         }
     }
 
@@ -224,8 +235,11 @@ impl<'a> Start<'a> {
         let mut told = None;
         loop {
             let silent_until = self.silent_until();
-            let stamp = stamp(bundle, self.config.renew, Generation::default(), silent_until);
-            let mut state = first(bundle, self.origin, self.obtaining.settled(), &stamp);
+            let (renew, notified, now) =
+                (self.config.renew, Generation::default(), self.clock.now());
+            let stamp = stamp(bundle, renew, notified, silent_until, now, &mut self.random);
+            let refresh = self.obtaining.settled();
+            let mut state = first(bundle, self.origin, refresh, &stamp, now);
             let error = match self.publisher().publish(bundle, &mut state) {
                 Ok(outcome) => return Ok((outcome, state)),
                 Err(error) => error,
@@ -280,11 +294,16 @@ impl<'a> Start<'a> {
     /// Renewal begins at once, and says more of itself.
     fn silent_until(&self) -> Option<u64> {
         let renewed = self.after == After::Renewal;
-        renewed.then(|| millis(clock::boot() + BEGINS))
+        renewed.then(|| millis(self.clock.boot() + BEGINS))
     }
 
     fn publisher(&mut self) -> Publisher<'_> {
-        Publisher { store: self.store, layout: &self.config.layout, remarked: &mut self.remarked }
+        Publisher {
+            store: self.store,
+            layout: &self.config.layout,
+            remarked: &mut self.remarked,
+            clock: self.clock,
+        }
     }
 }
 
@@ -293,11 +312,13 @@ impl<'a> Start<'a> {
 pub async fn once(
     config: &Config,
     mut store: Store,
+    clock: &dyn Clock,
+    random: fastrand::Rng,
     mut ended: impl AsyncFnMut() -> Signal,
 ) -> Result<Option<Signal>, Failure> {
     let origin = origin(config).map_err(|error| error.failure())?;
     let adopted = adoptable(&store, &origin);
-    let mut start = Start::new(config, &mut store, &origin, After::Nothing);
+    let mut start = Start::new(config, &mut store, &origin, After::Nothing, clock, random);
     let Obtained { outcome, .. } = start.first(adopted, &mut ended).await?;
     let replaced = matches!(outcome, Outcome::Published(generation) if generation > Generation(1));
     if !replaced {
@@ -318,9 +339,11 @@ fn stamp(
     renew: RenewInterval,
     notified: Generation,
     silent_until: Option<u64>,
+    now: Moment,
+    random: &mut fastrand::Rng,
 ) -> Stamp {
-    let due = due(bundle, renew).map(|due| first_due(due, renew, &mut fastrand::Rng::new()));
-    Stamp::new(notified, due.map(|due| clock::boot() + due), silent_until)
+    let due = due(bundle, renew, now.wall).map(|due| first_due(due, renew, random));
+    Stamp::new(notified, due.map(|due| now.boot + due), silent_until, now)
 }
 
 /// A start that a signal ends.

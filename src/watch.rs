@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -31,6 +32,32 @@ pub enum Hint {
     Inputs,
     /// Perhaps the top of the output directory.
     Output,
+}
+
+/// Hints that files have changed, as a value: a simulation gives others than the kernel's.
+pub trait Hints {
+    /// Waits for a change. Cancel-safe: a change that was heard of is not forgotten.
+    fn changed(&mut self) -> Pin<Box<dyn Future<Output = Hint> + '_>>;
+
+    /// Reads the inputs, and says whether any differs from what was read last.
+    fn look(&mut self) -> bool;
+
+    /// Stops watching, so that the process can end at once.
+    fn end(&mut self);
+}
+
+impl Hints for Watch {
+    fn changed(&mut self) -> Pin<Box<dyn Future<Output = Hint> + '_>> {
+        Box::pin(Self::changed(self))
+    }
+
+    fn look(&mut self) -> bool {
+        Self::look(self)
+    }
+
+    fn end(&mut self) {
+        Self::end(self);
+    }
 }
 
 /// Watches the files that settings name, and the top of the output directory.

@@ -264,6 +264,13 @@ fn each_edge_has_one_file() {
 }
 
 #[test]
+fn the_life_of_a_set_is_given_its_clocks_and_its_chance() {
+    let reached = ["clock::boot", "clock::wall", "clock::until", "Rng::new", "Watch::"];
+    let life = ["deprovision", "obtain", "pass", "renew", "schedule", "start"];
+    assert_none(&reached, |source| life.contains(&source.unit()));
+}
+
+#[test]
 fn paths_below_the_directory_are_opened_by_descriptor_alone() {
     let by_path = [
         "std::fs::read",

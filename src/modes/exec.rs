@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::serving::serving;
+use crate::clock::Machine;
 use crate::config::Config;
 use crate::config::exec::{Reading, Running};
 use crate::deliver::{Deliver, Supervised};
@@ -13,7 +14,7 @@ use crate::exit::{Exit, Failure};
 use crate::follow::Follower;
 use crate::pass::origin;
 use crate::process::{Program, Reaper};
-use crate::renew::{Renewer, Set, keep};
+use crate::renew::{Edges, Renewer, Set, keep};
 use crate::schedule::RenewInterval;
 use crate::settings::Keeping;
 use crate::start::{After, Obtained, Start, adoptable, ended_by, once};
@@ -56,7 +57,7 @@ pub async fn run(
         let launch = Launch::new(program, store.published(), running);
         launch.prove()?;
         let ended = async || ended_before(&mut signals, &reaper, running.stop_signal).await;
-        let signal = once(config, store, ended).await?;
+        let signal = once(config, store, &Machine, fastrand::Rng::new(), ended).await?;
         let signal = signal.or_else(|| ended_already(&mut signals, &reaper, running.stop_signal));
         if let Some(signal) = signal {
             return Err(ended_by(signal));
@@ -82,7 +83,9 @@ async fn supervise(
     let launch = Launch::new(program, store.published(), running);
     launch.prove()?;
     let adopted = adoptable(&store, &origin);
-    let mut start = Start::new(config, &mut store, &origin, After::Renewal);
+    let mut random = fastrand::Rng::new();
+    let mut start =
+        Start::new(config, &mut store, &origin, After::Renewal, &Machine, random.fork());
     let ended = async || ended_before(&mut signals, &reaper, running.stop_signal).await;
     let Obtained { state, token, .. } = start.first(adopted, ended).await?;
     let supervised = Rc::new(Supervised::default());
@@ -93,7 +96,8 @@ async fn supervise(
     let mut supervisor = Supervisor::new(&mut signals, reaper, launch, supervised, running, clears);
     deliver.look();
     let watch = Watch::later(config.vault.files(), config.output_dir(), WATCHES_AFTER);
-    let mut renewer = Renewer::new(config, keeping.on_absent, &mut store, set, watch, board);
+    let edges = Edges { clock: &Machine, random, watch: Box::new(watch) };
+    let mut renewer = Renewer::new(config, keeping.on_absent, &mut store, set, edges, board);
     let ended = tokio::select! {
         biased;
         ended = supervisor.supervise() => ended,

@@ -1,5 +1,6 @@
 //! `init`: obtain the secrets once, publish them, end; or show what would be published.
 
+use crate::clock::Machine;
 use crate::config::Config;
 use crate::doctor::plan::planned;
 use crate::events::Terminations;
@@ -11,7 +12,8 @@ use crate::store::{Plan, Store};
 pub async fn run(config: &Config, mut terminations: Terminations) -> Result<(), Failure> {
     let held = Store::hold(config.output.as_ref(), "init");
     let store = held.map_err(|error| error.failure())?;
-    once(config, store, async || terminations.recv().await).await.map(drop)
+    let random = fastrand::Rng::new();
+    once(config, store, &Machine, random, async || terminations.recv().await).await.map(drop)
 }
 
 /// Shows what would be published, and provisions, locks and writes nothing.

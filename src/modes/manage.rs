@@ -1,5 +1,6 @@
 //! What people do from the command line: documents to the vault, secrets shown, secrets given back.
 
+use crate::clock::Machine;
 use crate::config::Config;
 use crate::deprovision;
 use crate::doctor::examine;
@@ -54,7 +55,7 @@ pub async fn give_all_back(config: &Config, show: impl FnMut(String)) -> Result<
         let failure = error.failure();
         if error.is_held() { failure.hint(Some(hint)) } else { failure }
     })?;
-    deprovision::by_hand(config, &mut store, show).await
+    deprovision::by_hand(config, &mut store, &Machine, show).await
 }
 
 /// Walks the whole path.

@@ -4,12 +4,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::serving::serving;
+use crate::clock::Machine;
 use crate::config::Config;
 use crate::deliver::Deliver;
 use crate::events::Terminations;
 use crate::exit::Failure;
 use crate::pass::origin;
-use crate::renew::{Renewer, Set, keep};
+use crate::renew::{Edges, Renewer, Set, keep};
 use crate::settings::Keeping;
 use crate::start::{After, Obtained, Start, adoptable};
 use crate::status::Board;
@@ -37,13 +38,16 @@ async fn run_unserved(
     let held = Store::hold(config.output.as_ref(), "sidecar");
     let mut store = held.map_err(|error| error.failure())?;
     let adopted = adoptable(&store, &origin);
-    let mut start = Start::new(config, &mut store, &origin, After::Renewal);
+    let mut random = fastrand::Rng::new();
+    let mut start =
+        Start::new(config, &mut store, &origin, After::Renewal, &Machine, random.fork());
     let Obtained { state, token, .. } = start.begin(adopted, terminations.recv()).await?;
     let mut deliver = Deliver::new(keeping.tell.clone());
     deliver.look();
     let watch = Watch::new(config.vault.files(), config.output_dir());
     let standing = Set { state, token, remarked: start.remarked() };
-    let mut renewer = Renewer::new(config, keeping.on_absent, &mut store, standing, watch, board);
+    let edges = Edges { clock: &Machine, random, watch: Box::new(watch) };
+    let mut renewer = Renewer::new(config, keeping.on_absent, &mut store, standing, edges, board);
     let signal = tokio::select! {
         never = keep(&mut renewer, &mut deliver) => match never {},
         signal = terminations.recv() => signal,

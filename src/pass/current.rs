@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::difference::{Difference, difference, same_words};
 use super::{Failed, HeldBack, PublishError, Publisher, Remarked, Stamp, admit, lacking};
-use crate::clock;
+use crate::clock::{self, Clock};
 use crate::exit::chain;
 use crate::model::{Bundle, Generation, Outcome, SecretName, SecretSet};
 use crate::render::Layout;
@@ -23,6 +23,7 @@ pub struct Current<'a> {
     remarked: Remarked,
     /// The state could not be written, which has been said.
     behind: bool,
+    clock: &'a dyn Clock,
 }
 
 /// A fetched set, merged with the current one.
@@ -77,8 +78,14 @@ pub struct Replaced {
 
 impl<'a> Current<'a> {
     /// Goes on from the set that is published in `store`, which `state` describes.
-    pub fn new(store: &'a mut Store, layout: &'a Layout, state: State, remarked: Remarked) -> Self {
-        Self { store, layout, state, remarked, behind: false }
+    pub fn new(
+        store: &'a mut Store,
+        layout: &'a Layout,
+        state: State,
+        remarked: Remarked,
+        clock: &'a dyn Clock,
+    ) -> Self {
+        Self { store, layout, state, remarked, behind: false, clock }
     }
 
     /// What is remembered of the set.
@@ -180,7 +187,7 @@ impl<'a> Current<'a> {
         state.last_error = first.map(str::to_owned).or(before);
         if state.last_error.is_none() {
             state.failures = 0;
-            state.fetched_at = clock::stamp(clock::wall());
+            state.fetched_at = clock::stamp(self.clock.wall());
             state.boot_ms.fetched = millis(fetched.at);
         } else {
             state.failures = state.failures.saturating_add(1);
@@ -199,8 +206,8 @@ impl<'a> Current<'a> {
         // An empty set has no files at all, rather than empty ones.
         let nothing = bundle.secrets.is_empty().then(|| self.layout.without_outputs());
         let layout = nothing.as_ref().unwrap_or(self.layout);
-        let (store, remarked) = (&mut *self.store, &mut self.remarked);
-        let outcome = Publisher { store, layout, remarked }.publish(bundle, state)?;
+        let (store, remarked, clock) = (&mut *self.store, &mut self.remarked, self.clock);
+        let outcome = Publisher { store, layout, remarked, clock }.publish(bundle, state)?;
         let swept = state.secrets.len() < self.state.secrets.len();
         let alike = self.layout.templates.is_empty() || same_words(&self.state, state);
         self.state = state.clone();
@@ -258,6 +265,7 @@ impl<'a> Current<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Machine;
     use crate::render::name::{Case, Variables};
     use crate::render::template::Templates;
     use crate::render::tests::{bundle, layout};
@@ -275,7 +283,7 @@ mod tests {
     }
 
     fn fetched() -> Fetched {
-        let stamp = Stamp::new(Generation::default(), None, None);
+        let stamp = Stamp::new(Generation::default(), None, None, Machine.now());
         Fetched { at: Duration::from_secs(1), refresh: Settled::Get, cut: None, stamp }
     }
 
@@ -300,11 +308,11 @@ mod tests {
     fn a_template_that_is_left_out_already_holds_nothing_else_back() {
         let (old, layout) = (with(&TEMPLATES[..1]), with(&TEMPLATES));
         let mut store = Store::hold(None, "init").unwrap();
-        let mut current = Current::new(&mut store, &old, state(), Remarked::default());
+        let mut current = Current::new(&mut store, &old, state(), Remarked::default(), &Machine);
         let (set_of, published) = current.publish_sound(candidate(set("1", "1")), &fetched());
         assert!(matches!(published, Ok(Some(Replaced { news: News::Changed(_), .. }))));
         let state = State { left_out: vec!["lacks.j2".to_owned()], ..set_of.state };
-        let mut current = Current::new(&mut store, &layout, state, Remarked::default());
+        let mut current = Current::new(&mut store, &layout, state, Remarked::default(), &Machine);
         let (set_of, published) = current.publish_sound(candidate(set("2", "nu\0l")), &fetched());
         assert!(published.is_ok_and(|replaced| replaced.is_some()));
         assert_eq!(values(&current), ["2", "1"]);
@@ -318,10 +326,11 @@ mod tests {
     fn a_template_that_never_had_what_it_names_is_not_left_out() {
         let (old, layout) = (with(&TEMPLATES[..1]), with(&TEMPLATES));
         let mut store = Store::hold(None, "init").unwrap();
-        let mut current = Current::new(&mut store, &old, state(), Remarked::default());
+        let mut current = Current::new(&mut store, &old, state(), Remarked::default(), &Machine);
         let (first, published) = current.publish_sound(candidate(set("1", "1")), &fetched());
         assert!(published.is_ok());
-        let mut current = Current::new(&mut store, &layout, first.state, Remarked::default());
+        let mut current =
+            Current::new(&mut store, &layout, first.state, Remarked::default(), &Machine);
         let (_, published) = current.publish_sound(candidate(set("2", "2")), &fetched());
         assert!(matches!(published, Err(PublishError::Render(_))));
         assert_eq!(values(&current), ["1", "1"]);
@@ -332,7 +341,7 @@ mod tests {
     fn a_template_that_names_what_is_gone_is_left_out() {
         let layout = with(&[("names_b.j2", "{{ secrets.b.k }}")]);
         let mut store = Store::hold(None, "init").unwrap();
-        let mut current = Current::new(&mut store, &layout, state(), Remarked::default());
+        let mut current = Current::new(&mut store, &layout, state(), Remarked::default(), &Machine);
         let (_, published) = current.publish_sound(candidate(set("1", "1")), &fetched());
         assert!(published.is_ok());
         let gone = BTreeSet::from([SecretName::new("b").unwrap()]);
@@ -347,7 +356,7 @@ mod tests {
     fn what_was_not_fetched_keeps_its_last_good_version() {
         let layout = with(&[]);
         let mut store = Store::hold(None, "init").unwrap();
-        let mut current = Current::new(&mut store, &layout, state(), Remarked::default());
+        let mut current = Current::new(&mut store, &layout, state(), Remarked::default(), &Machine);
         let (_, published) = current.publish_sound(candidate(set("1", "1")), &fetched());
         assert!(published.is_ok());
         let merged = current.merge(bundle(&[("b", &[&[("k", "2")]])]), &BTreeSet::new()).unwrap();

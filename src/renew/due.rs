@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{GRACE, LATE, Why};
+use crate::clock::Moment;
 use crate::model::{Bundle, Generation, Retry};
 use crate::pass::{Failed, HeldBack, Stamp, due};
 use crate::schedule::{RenewInterval, Schedule, Seen};
@@ -29,15 +30,15 @@ impl Due {
         state: &State,
         renew: RenewInterval,
         random: fastrand::Rng,
-        now: Duration,
+        now: Moment,
     ) -> Self {
         Self {
             renew,
             schedule: Schedule::new(renew, random),
             all: due_of(state, renew, now),
             retry: None,
-            sweep: Some(now + LINGER),
-            published: now,
+            sweep: Some(now.boot + LINGER),
+            published: now.boot,
         }
     }
 
@@ -67,16 +68,17 @@ impl Due {
         self.all.map_or(!something_else, |all| at >= all)
     }
 
-    /// Plans the next pass by what one that was made `at` has brought; `all` if it asked for
+    /// Plans the next pass by what the one of `now` has brought; `all` if it asked for
     /// everything.
     pub(super) fn plan(
         &mut self,
-        at: Duration,
+        now: Moment,
         all: bool,
         fresh: &Bundle,
         held_back: &HeldBack,
         cut: Option<&Failed>,
     ) {
+        let at = now.boot;
         let answered = cut.is_none() || !fresh.secrets.is_empty();
         if all && answered {
             let seen = fresh.secrets.iter().map(|(name, set)| Seen {
@@ -84,7 +86,7 @@ impl Due {
                 version: &set.version,
                 renew: set.renew,
             });
-            let wait = self.schedule.after_success(at, seen, due(fresh, self.renew));
+            let wait = self.schedule.after_success(at, seen, due(fresh, self.renew, now.wall));
             self.all = wait.map(|wait| at + wait);
         } else if all {
             self.all = None;
@@ -148,30 +150,33 @@ impl Due {
     }
 
     /// What the state says of it, by an agent whose passes take `longest` at most.
-    pub(super) fn stamp(&self, notified: Generation, longest: Duration) -> Stamp {
+    pub(super) fn stamp(&self, notified: Generation, longest: Duration, now: Moment) -> Stamp {
         let next = self.next();
         let silent = next.map_or(u64::MAX, |next| millis(next + longest + GRACE));
-        Stamp::new(notified, next, Some(silent))
+        Stamp::new(notified, next, Some(silent), now)
     }
 }
 
 /// When a set that stands is due, by the settings as they are now and what was planned before.
-fn due_of(state: &State, renew: RenewInterval, now: Duration) -> Option<Duration> {
-    let planned = if state.is_due(now) {
-        now
+fn due_of(state: &State, renew: RenewInterval, now: Moment) -> Option<Duration> {
+    let Moment { boot, wall } = now;
+    let planned = if state.is_due(boot) {
+        boot
     } else {
-        state.boot_ms.next_due.map_or(now, Duration::from_millis)
+        state.boot_ms.next_due.map_or(boot, Duration::from_millis)
     };
     let latest = match renew {
         RenewInterval::Off => return None,
         RenewInterval::Every(interval) => interval,
-        RenewInterval::Auto => due(&Bundle::default(), renew)?,
+        RenewInterval::Auto => due(&Bundle::default(), renew, wall)?,
     };
-    Some(planned.min(now + latest))
+    Some(planned.min(boot + latest))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
     use crate::model::SecretName;
     use crate::state::BootMillis;
@@ -179,10 +184,14 @@ mod tests {
 
     const NOW: Duration = Duration::from_secs(1_000);
 
+    fn now(boot: Duration) -> Moment {
+        Moment { boot, wall: SystemTime::UNIX_EPOCH }
+    }
+
     fn due(next_due: Option<u64>, every: Duration) -> Due {
         let boot_ms = BootMillis { fetched: 900_000, next_due, ..BootMillis::default() };
         let state = State { boot_ms, ..state() };
-        Due::new(&state, RenewInterval::Every(every), fastrand::Rng::with_seed(7), NOW)
+        Due::new(&state, RenewInterval::Every(every), fastrand::Rng::with_seed(7), now(NOW))
     }
 
     #[test]
@@ -213,7 +222,7 @@ mod tests {
         let wait = Duration::from_secs(120);
         let failed = Failed { retry: Retry::After(wait), ..Failed::said("unreachable", "busy") };
         let db = SecretName::new("db").unwrap();
-        due.plan(NOW, true, &Bundle::default(), &HeldBack::from([(db, failed)]), None);
+        due.plan(now(NOW), true, &Bundle::default(), &HeldBack::from([(db, failed)]), None);
         assert!(due.next() >= Some(NOW + wait), "{:?}", due.next());
         assert!(!due.is_for_all(NOW + wait - Duration::from_secs(1), false));
     }
@@ -232,7 +241,7 @@ mod tests {
     fn without_a_plan_everything_is_asked_for_unless_there_is_something_else_to_do() {
         let mut due = due(Some(1_000_000), Duration::from_secs(300));
         let cut = Failed::said("unreachable", "gone");
-        due.plan(NOW, true, &Bundle::default(), &HeldBack::new(), Some(&cut));
+        due.plan(now(NOW), true, &Bundle::default(), &HeldBack::new(), Some(&cut));
         assert!(due.is_for_all(NOW, false) && !due.is_for_all(NOW, true));
         due.bring_forward(NOW);
         assert!(!due.is_for_all(NOW, true), "what is not planned is not brought forward");

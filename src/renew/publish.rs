@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{News, Renewer};
-use crate::clock;
 use crate::deprovision::take_away;
 use crate::exit::chain;
 use crate::model::{Bundle, SecretName};
@@ -66,7 +65,7 @@ impl Renewer<'_> {
                     self.due.recovered();
                 }
                 let Candidate { held_back, sound, .. } = &set.set;
-                self.report.published(held_back, cut, sound, class);
+                self.report.published(at, held_back, cut, sound, class);
                 news
             }
             Err(error) => {
@@ -105,7 +104,7 @@ impl Renewer<'_> {
 
     /// Looks at what is published, and puts back what something else has changed.
     pub(super) fn heal(&mut self) -> Option<News> {
-        let at = clock::boot();
+        let at = self.clock.boot();
         self.current.store().suspect();
         let Some(bundle) = self.current.bundle() else {
             tracing::warn!("published files were altered and can't be put back; fetching anew");
@@ -134,7 +133,7 @@ impl Renewer<'_> {
         state.secrets.clear();
         self.stamp().apply(&mut state);
         match take_away(&mut self.current, state) {
-            Ok(replaced) => drop(self.replaced(clock::boot(), replaced)),
+            Ok(replaced) => drop(self.replaced(self.clock.boot(), replaced)),
             Err(error) => {
                 tracing::debug!(error = chain(&error), "nothing more can be written; it is removed")
             }

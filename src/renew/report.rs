@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::clock;
 use crate::model::{Generation, SecretName};
 use crate::pass::{Failed, HeldBack};
 use crate::state::State;
@@ -52,12 +51,13 @@ impl Report {
     /// same.
     pub(super) fn published(
         &mut self,
+        at: Duration,
         held_back: &HeldBack,
         cut: Option<&Failed>,
         sound: &BTreeSet<SecretName>,
         class: Option<&str>,
     ) {
-        self.trouble.tell(held_back, cut, sound);
+        self.trouble.tell(at, held_back, cut, sound);
         self.count(|counters| match class {
             Some(class) => counters.failed(class),
             None => counters.passes_ok += 1,
@@ -65,9 +65,15 @@ impl Report {
     }
 
     /// Reports a pass that published nothing.
-    pub(super) fn failed(&mut self, held_back: &HeldBack, cut: Option<&Failed>, class: &str) {
+    pub(super) fn failed(
+        &mut self,
+        at: Duration,
+        held_back: &HeldBack,
+        cut: Option<&Failed>,
+        class: &str,
+    ) {
         self.count(|counters| counters.failed(class));
-        self.trouble.tell(held_back, cut, &BTreeSet::new());
+        self.trouble.tell(at, held_back, cut, &BTreeSet::new());
     }
 }
 
@@ -80,11 +86,17 @@ struct Trouble {
 
 impl Trouble {
     /// Tells what is new among these, and what of the old is over: `sound` are those that came.
-    fn tell(&mut self, held_back: &HeldBack, cut: Option<&Failed>, sound: &BTreeSet<SecretName>) {
+    fn tell(
+        &mut self,
+        at: Duration,
+        held_back: &HeldBack,
+        cut: Option<&Failed>,
+        sound: &BTreeSet<SecretName>,
+    ) {
         match cut {
-            Some(failed) => self.begin(failed),
+            Some(failed) => self.begin(at, failed),
             None if sound.is_empty() => {}
-            None => self.end(),
+            None => self.end(at),
         }
         for (name, failed) in held_back {
             let (error, hint) = (&failed.text, failed.hint);
@@ -100,7 +112,7 @@ impl Trouble {
         }
     }
 
-    fn begin(&mut self, failed: &Failed) {
+    fn begin(&mut self, at: Duration, failed: &Failed) {
         let (error, hint) = (&failed.text, failed.hint);
         match &mut self.all {
             Some((_, passes)) => {
@@ -108,7 +120,7 @@ impl Trouble {
                 tracing::debug!(error, "renewal still fails");
             }
             None => {
-                self.all = Some((clock::boot(), 1));
+                self.all = Some((at, 1));
                 tracing::warn!(
                     error,
                     hint,
@@ -118,9 +130,9 @@ impl Trouble {
         }
     }
 
-    fn end(&mut self) {
+    fn end(&mut self, at: Duration) {
         if let Some((since, passes)) = self.all.take() {
-            let lasted = clock::boot().saturating_sub(since).as_secs();
+            let lasted = at.saturating_sub(since).as_secs();
             let lasted = humantime::format_duration(Duration::from_secs(lasted));
             tracing::info!(%lasted, passes, "renewal works again");
         }

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{After, Obtained, Start, stamp};
-use crate::clock;
 use crate::exit::{Failure, chain};
 use crate::model::{Bundle, Outcome};
 use crate::obtain::{Asking, Renewed, again};
@@ -42,7 +41,7 @@ impl Start<'_> {
     /// Serves a set that stands, as it stands.
     pub(super) fn adopt(&mut self, adopted: &mut Adopted) -> Result<Outcome, PublishError> {
         let Adopted { bundle, state } = adopted;
-        let due = state.is_due(clock::boot());
+        let due = state.is_due(self.clock.boot());
         tracing::info!(generation = %state.generation, due, "adopted the set that stands");
         state.boot_ms.silent_until = self.silent_until();
         let outcome = self.publisher().publish(bundle, state)?;
@@ -63,7 +62,7 @@ impl Start<'_> {
             Err(error) => return self.cure(adopted, error).await,
         };
         let mut state = adopted.state.clone();
-        if !state.is_due(clock::boot()) || !self.reads() {
+        if !state.is_due(self.clock.boot()) || !self.reads() {
             return Ok(Obtained { outcome, state, token: None });
         }
         match self.read_again(adopted).await {
@@ -127,12 +126,16 @@ impl Start<'_> {
         // From here on it is read back from where it is published.
         drop(bundle);
         let failed = failed.iter().map(|(name, error)| (name.clone(), Failed::from(error)));
-        let (renew, silent_until) = (self.config.renew, self.silent_until());
+        let (renew, silent_until, now) = (self.config.renew, self.silent_until(), self.clock.now());
         let remarked = std::mem::take(&mut self.remarked);
-        let mut current = Current::new(self.store, &self.config.layout, state, remarked);
-        let stamp =
-            |bundle: &Bundle, state: &State| stamp(bundle, renew, state.notified, silent_until);
-        let replaced = replace(&mut current, fresh, failed.collect(), asking.settled(), stamp);
+        let mut current =
+            Current::new(self.store, &self.config.layout, state, remarked, self.clock);
+        let random = &mut self.random;
+        let stamp = |bundle: &Bundle, state: &State| {
+            stamp(bundle, renew, state.notified, silent_until, now, random)
+        };
+        let refresh = asking.settled();
+        let replaced = replace(&mut current, fresh, failed.collect(), refresh, now.boot, stamp);
         let (state, remarked) = current.end();
         self.remarked = remarked;
         let outcome = match replaced.map_err(Late::Passing)? {
@@ -157,12 +160,13 @@ fn replace(
     fresh: Bundle,
     held_back: HeldBack,
     refresh: Settled,
+    at: Duration,
     stamp: impl FnOnce(&Bundle, &State) -> Stamp,
 ) -> Result<Option<Replaced>, Failed> {
     let sound = fresh.secrets.keys().cloned().collect();
     let bundle = current.merge(fresh, &BTreeSet::new())?;
     let stamp = stamp(&bundle, current.state());
-    let fetched = Fetched { at: clock::boot(), refresh, cut: None, stamp };
+    let fetched = Fetched { at, refresh, cut: None, stamp };
     let set = Candidate { bundle, sound, held_back };
     let (Prepared { set, .. }, replaced) = current.publish_sound(set, &fetched);
     let replaced = replaced.map_err(|error| Failed::from(&error))?;
