@@ -15,7 +15,7 @@ use crate::pass::{Current, PublishError, Remarked, Replaced, origin};
 use crate::state::{SecretState, State};
 use crate::store::Store;
 use crate::vault::error::{Attempt, Fate, FetchError};
-use crate::vault::{Client, GIVE_BACK, Source, Token};
+use crate::vault::{Client, Connect, GIVE_BACK, Source, Token};
 
 /// A secret that was provisioned, and the id that the vault gave it, where that is known.
 struct Account {
@@ -103,10 +103,13 @@ pub async fn unpublished(source: &mut impl Source, identities: BTreeSet<SecretNa
 
 /// Gives back the published `secrets`, best effort, as their agent ends; says whether any was given
 /// back or may have been. Goes on with `token`, and ends within [`GIVE_BACK`].
-pub async fn published(config: &Config, token: Option<Token>, secrets: &[SecretState]) -> bool {
-    let client = Client::new(&config.vault, config.pod.clone());
-    let mut client = match client {
-        Ok(client) => client.with_token(token),
+pub async fn published(
+    vault: &impl Connect,
+    mut token: Option<Token>,
+    secrets: &[SecretState],
+) -> bool {
+    let mut client = match vault.connect(&mut token) {
+        Ok(client) => client,
         Err(error) => {
             tracing::warn!(error = chain(&error), "the set can't be given back");
             return false;

@@ -26,7 +26,7 @@ use crate::settings::{OnAbsent, Source as Way};
 use crate::state::State;
 use crate::status::Board;
 use crate::store::Store;
-use crate::vault::Token;
+use crate::vault::{Connect, Token};
 use crate::watch::{Hint, Hints};
 use ask::Asked;
 use due::Due;
@@ -69,13 +69,15 @@ pub struct Set {
 }
 
 /// What a simulation replaces.
-pub struct Edges<'a> {
+pub struct Edges<'a, V> {
     /// The clocks.
     pub clock: &'a dyn Clock,
     /// What every draw is made from.
     pub random: fastrand::Rng,
     /// What tells of changed files.
     pub watch: Box<dyn Hints + 'a>,
+    /// Where secrets come from.
+    pub vault: V,
 }
 
 /// What a pass asks for.
@@ -86,7 +88,7 @@ struct Questions {
 }
 
 /// What keeps a set fresh.
-pub struct Renewer<'a> {
+pub struct Renewer<'a, V> {
     config: &'a Config,
     on_absent: OnAbsent,
     current: Current<'a>,
@@ -98,21 +100,22 @@ pub struct Renewer<'a> {
     report: Report,
     clock: &'a dyn Clock,
     watch: Box<dyn Hints + 'a>,
+    vault: V,
 }
 
-impl<'a> Renewer<'a> {
+impl<'a, V: Connect> Renewer<'a, V> {
     /// Goes on from a set that stands in `store`.
     pub fn new(
         config: &'a Config,
         on_absent: OnAbsent,
         store: &'a mut Store,
         set: Set,
-        edges: Edges<'a>,
+        edges: Edges<'a, V>,
         board: Rc<RefCell<Board>>,
     ) -> Self {
         let Set { state, token, remarked } = set;
         let report = Report::new(state.notified, board);
-        let Edges { clock, random, watch } = edges;
+        let Edges { clock, random, watch, vault } = edges;
         let now = clock.now();
         let due = Due::new(&state, config.renew, random, now);
         let known = Known::new(&state, store.pending(&state.origin), now.boot);
@@ -127,6 +130,7 @@ impl<'a> Renewer<'a> {
             report,
             clock,
             watch,
+            vault,
         };
         renewer.save();
         renewer
@@ -366,3 +370,6 @@ impl<'a> Renewer<'a> {
         self.report.notify_failures()
     }
 }
+
+#[cfg(test)]
+mod tests;

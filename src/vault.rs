@@ -1,6 +1,7 @@
 //! The vault's client: log in, ask, and log in once more where an old token may be the reason of a
 //! refusal. One connection, kept between requests; certificates verified; no redirect followed.
 
+mod connect;
 pub mod decrypt;
 pub mod error;
 mod exchange;
@@ -21,6 +22,7 @@ use url::Url;
 use crate::model::{Bundle, Fault, PodIdentity, SecretName, SecretSet};
 use crate::secret::Secret;
 use crate::settings::{Credential, Vault};
+pub use connect::{Connect, Dsm};
 use decrypt::PrivateKey;
 use error::{Attempt, Cause, FetchError};
 use exchange::Wire;

@@ -21,6 +21,7 @@ use crate::start::{After, Obtained, Start, adoptable, ended_by, once};
 use crate::status::Board;
 use crate::store::Store;
 use crate::supervise::{Launch, Supervisor, ended_already, ended_before};
+use crate::vault::Dsm;
 use crate::watch::Watch;
 
 /// A command that ends sooner than this needs nothing watched.
@@ -96,7 +97,8 @@ async fn supervise(
     let mut supervisor = Supervisor::new(&mut signals, reaper, launch, supervised, running, clears);
     deliver.look();
     let watch = Watch::later(config.vault.files(), config.output_dir(), WATCHES_AFTER);
-    let edges = Edges { clock: &Machine, random, watch: Box::new(watch) };
+    let vault = Dsm { settings: &config.vault, pod: &config.pod };
+    let edges = Edges { clock: &Machine, random, watch: Box::new(watch), vault };
     let mut renewer = Renewer::new(config, keeping.on_absent, &mut store, set, edges, board);
     let ended = tokio::select! {
         biased;

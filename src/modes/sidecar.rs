@@ -15,6 +15,7 @@ use crate::settings::Keeping;
 use crate::start::{After, Obtained, Start, adoptable};
 use crate::status::Board;
 use crate::store::Store;
+use crate::vault::Dsm;
 use crate::watch::Watch;
 
 /// Runs until a signal ends it.
@@ -46,7 +47,8 @@ async fn run_unserved(
     deliver.look();
     let watch = Watch::new(config.vault.files(), config.output_dir());
     let standing = Set { state, token, remarked: start.remarked() };
-    let edges = Edges { clock: &Machine, random, watch: Box::new(watch) };
+    let vault = Dsm { settings: &config.vault, pod: &config.pod };
+    let edges = Edges { clock: &Machine, random, watch: Box::new(watch), vault };
     let mut renewer = Renewer::new(config, keeping.on_absent, &mut store, standing, edges, board);
     let signal = tokio::select! {
         never = keep(&mut renewer, &mut deliver) => match never {},

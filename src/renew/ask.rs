@@ -15,7 +15,7 @@ use crate::settings::{OnAbsent, Refresh, Source as Way};
 use crate::state::Origin;
 use crate::store::Pending;
 use crate::vault::error::{Cause, Fate, FetchError};
-use crate::vault::{Client, Source};
+use crate::vault::{Connect, Source};
 
 /// What a pass asked, and what came of it.
 pub(super) struct Asked {
@@ -26,13 +26,13 @@ pub(super) struct Asked {
     pub(super) origin: Option<Origin>,
 }
 
-impl Renewer<'_> {
+impl<V: Connect> Renewer<'_, V> {
     /// Asks for `names`, with every file of the settings as it stands now.
     pub(super) async fn ask(&mut self, names: &[SecretName], at: Duration) -> Asked {
         let config = self.config;
         let prepared = origin(config).and_then(|origin| {
-            let client = Client::new(&config.vault, config.pod.clone())?;
-            Ok((origin, client.with_token(self.token.take())))
+            let client = self.vault.connect(&mut self.token)?;
+            Ok((origin, client))
         });
         let (origin, mut client) = match prepared {
             Ok(prepared) => prepared,
@@ -61,14 +61,14 @@ impl Renewer<'_> {
             }
             renewed
         };
-        self.token = client.into_token();
+        self.token = self.vault.end(client);
         Asked { renewed, by_get, origin: Some(origin) }
     }
 
     /// POSTs for each of `names`; where the fate of the POST before is unknown, reads first.
     async fn post(
         &mut self,
-        client: &mut Client<'_>,
+        client: &mut V::Source,
         names: &[SecretName],
         origin: &Origin,
         at: Duration,
@@ -113,7 +113,7 @@ impl Renewer<'_> {
     /// POSTs for what has lived most of its life and did not change by itself; says for what.
     async fn provision_again(
         &mut self,
-        client: &mut Client<'_>,
+        client: &mut V::Source,
         renewed: &mut Renewed,
         at: Duration,
     ) -> Vec<SecretName> {
@@ -149,7 +149,7 @@ impl Renewer<'_> {
     /// given back must not be served, and the next start provisions anew.
     pub async fn give_back(&mut self) {
         let token = self.token.take();
-        if deprovision::published(self.config, token, &self.current.state().secrets).await {
+        if deprovision::published(&self.vault, token, &self.current.state().secrets).await {
             self.take_away();
         }
     }

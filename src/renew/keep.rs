@@ -11,9 +11,10 @@ use tokio::time::timeout;
 use super::{News, Renewer, Why};
 use crate::deliver::Deliver;
 use crate::model::Generation;
+use crate::vault::Connect;
 
 /// Keeps the set fresh until it is dropped.
-pub async fn keep(renewer: &mut Renewer<'_>, deliver: &mut Deliver) -> Infallible {
+pub async fn keep<V: Connect>(renewer: &mut Renewer<'_, V>, deliver: &mut Deliver) -> Infallible {
     let notified = renewer.notified();
     deliver.count_failures(&renewer.delivery_failures());
     let standing = renewer.state().generation;
@@ -53,8 +54,8 @@ enum Passed {
 }
 
 /// Makes a pass, and goes on telling meanwhile.
-async fn pass(
-    renewer: &mut Renewer<'_>,
+async fn pass<V: Connect>(
+    renewer: &mut Renewer<'_, V>,
     deliver: &mut Deliver,
     why: Why,
     notified: &Cell<Generation>,
@@ -69,7 +70,7 @@ async fn pass(
     }
 }
 
-fn tell(renewer: &mut Renewer<'_>, deliver: &mut Deliver, news: News) {
+fn tell<V: Connect>(renewer: &mut Renewer<'_, V>, deliver: &mut Deliver, news: News) {
     let (generation, left) = match news {
         News::Changed(generation) | News::Restored(generation) => {
             let published = Duration::from_millis(renewer.state().boot_ms.changed);

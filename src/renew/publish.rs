@@ -10,8 +10,9 @@ use crate::model::{Bundle, SecretName};
 use crate::obtain::Renewed;
 use crate::pass::{Candidate, Failed, Fetched, HeldBack, Prepared, PublishError, Replaced};
 use crate::state::State;
+use crate::vault::Connect;
 
-impl Renewer<'_> {
+impl<V: Connect> Renewer<'_, V> {
     /// Fails what a list has less of than is published.
     pub(super) fn refuse_less(&self, renewed: &mut Renewed) {
         if self.known.asking.lists_provisioned(&self.config.wanted)
