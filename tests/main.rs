@@ -37,4 +37,5 @@ mod settings;
 mod sidecar;
 mod tell;
 mod tls;
+mod upgrade;
 mod vendor;
