@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use segura_agent::clock::{Clock, Machine};
+use segura_agent::config::settings::{Access, Disk, Output};
+use segura_agent::lifecycle::publish::{Publisher, Remarked, Stamp, first};
 use segura_agent::model::{Bundle, Generation, Item, PodIdentity, SecretName, SecretSet};
-use segura_agent::pass::{Publisher, Remarked, Stamp, first};
+use segura_agent::os::clock::{Clock, Machine};
 use segura_agent::render::decode::Decode;
 use segura_agent::render::env::Dialect;
 use segura_agent::render::name::{Case, Variables};
 use segura_agent::render::template::Templates;
 use segura_agent::render::{Collision, Layout};
 use segura_agent::secret::Secret;
-use segura_agent::settings::{Access, Disk, Output};
-use segura_agent::state::{Origin, Settled};
 use segura_agent::store::Store;
+use segura_agent::store::state::{Origin, Settled};
 
 use crate::Outcome;
 use crate::clock::{median, millis, timed};

@@ -3,14 +3,15 @@
 
 pub mod check;
 pub mod exec;
-mod fetch;
-mod other;
+mod file_rules;
+mod notify;
+mod output;
 pub mod parse;
 pub mod raw;
-mod reach;
-mod rules;
+pub mod settings;
+mod source;
 pub mod variables;
-mod write;
+mod vault;
 
 use std::fmt;
 use std::path::Path;
@@ -18,13 +19,13 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+use crate::config::settings::{Keeping, Output, Vault, Wanted};
+use crate::inputs::pod::Mounted;
+use crate::inputs::templates::Found;
+use crate::lifecycle::schedule::RenewInterval;
 use crate::logging;
 use crate::model::PodIdentity;
-use crate::pod::Mounted;
 use crate::render::Layout;
-use crate::schedule::RenewInterval;
-use crate::settings::{Keeping, Output, Vault, Wanted};
-use crate::templates::Found;
 use parse::Shape;
 use raw::Raw;
 

@@ -5,51 +5,28 @@
 
 #![doc(hidden)]
 
-pub mod clock;
 pub mod exit;
-pub mod harden;
 pub mod logging;
 pub mod secret;
-pub mod signal;
 
-pub mod environment;
+pub mod os;
+
 pub mod model;
-pub mod pod;
-pub mod settings;
-pub mod templates;
 
-pub mod documents;
-pub mod policy;
-pub mod process;
+pub mod inputs;
+
 pub mod render;
-pub mod schedule;
-pub mod shown;
-pub mod state;
-pub mod status;
 
 pub mod config;
-pub mod deliver;
-pub mod events;
-pub mod given;
-pub mod install;
-pub mod resolve;
-pub mod serve;
+
+pub mod notify;
 pub mod store;
 pub mod vault;
-pub mod watch;
 
-pub mod obtain;
-pub mod pass;
-pub mod put;
+pub mod probes;
 
-pub mod deprovision;
-pub mod doctor;
-pub mod follow;
+pub mod lifecycle;
+
 pub mod supervise;
 
-pub mod renew;
-pub mod start;
-
-pub mod modes;
-
-pub mod cli;
+pub mod commands;

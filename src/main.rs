@@ -8,28 +8,31 @@ use std::path::Path;
 use std::pin::{Pin, pin};
 use std::process::ExitCode;
 
-use segura_agent::cli::{
+use segura_agent::commands;
+use segura_agent::commands::args::{
     self, Command, CredentialCommand, Documents, Historic, SecretCommand, Shown, Typed,
 };
+use segura_agent::commands::exec::Ended;
+use segura_agent::commands::install;
+use segura_agent::commands::secret::documents::Given;
+use segura_agent::commands::secret::put::Line;
+use segura_agent::commands::secret::table::Style;
 use segura_agent::config::check::Checked;
 use segura_agent::config::exec::{Reading, Running, Whereabouts};
 use segura_agent::config::raw::Raw;
+use segura_agent::config::settings::{Keeping, Vault};
 use segura_agent::config::{self, Config, Mounts, Reach, TERMINATION_LOG};
-use segura_agent::documents::About;
-use segura_agent::events::{Blocked, Signals, Terminations};
 use segura_agent::exit::{Exit, Failure};
-use segura_agent::given::Given;
+use segura_agent::inputs::pod::{Mounted, SERVICE_ACCOUNT};
+use segura_agent::inputs::templates::Found;
+use segura_agent::logging;
 use segura_agent::model::SecretName;
-use segura_agent::modes::exec::Ended;
-use segura_agent::pod::{Mounted, SERVICE_ACCOUNT};
-use segura_agent::process::Program;
-use segura_agent::put::Line;
-use segura_agent::settings::{Keeping, Vault};
-use segura_agent::shown::Style;
-use segura_agent::status::Question;
+use segura_agent::os::harden;
+use segura_agent::os::process::Program;
+use segura_agent::os::signal::incoming::{Blocked, Signals, Terminations};
+use segura_agent::probes::Question;
 use segura_agent::store::{Place, Store};
-use segura_agent::templates::Found;
-use segura_agent::{harden, install, logging, modes};
+use segura_agent::vault::documents::About;
 use zeroizing_alloc::ZeroAlloc;
 
 /// Libraries that free what held a value, a token or a key leave nothing of it behind.
@@ -39,7 +42,7 @@ static WIPED: ZeroAlloc<System> = ZeroAlloc(System);
 fn main() -> ExitCode {
     harden::hide();
     harden::quiet_panics();
-    let exit = match cli::read(std::env::args_os()) {
+    let exit = match args::read(std::env::args_os()) {
         Ok(Typed::Print(text)) => print(&text),
         Ok(Typed::Run(args)) => {
             let raw = Raw::from_environment(std::env::vars_os());
@@ -82,7 +85,7 @@ fn by_hand(failure: Failure) -> Exit {
 
 fn check(raw: &Raw, question: Question) -> Result<Exit, Failure> {
     let checked = Checked::from_raw(raw).map_err(|problems| invalid(&problems))?;
-    let verdict = modes::check::run(question, &checked);
+    let verdict = commands::check::run(question, &checked);
     show(verdict.line);
     Ok(if verdict.holds { Exit::Done } else { Exit::No })
 }
@@ -98,7 +101,7 @@ fn init(raw: Raw) -> Result<Exit, Failure> {
     let mounts = mounts(&raw);
     let config = Config::for_init(raw, mounts).map_err(|problems| invalid(&problems))?;
     warn(&config.warnings);
-    run(async || modes::init::run(&config, listen()?).await.map(|()| Exit::Done))
+    run(async || commands::init::run(&config, listen()?).await.map(|()| Exit::Done))
 }
 
 #[cold]
@@ -108,7 +111,7 @@ fn plan(raw: Raw) -> Result<Exit, Failure> {
     let mounts = mounts(&raw);
     let config = Config::for_plan(raw, mounts).map_err(|problems| invalid(&problems))?;
     warn(&config.warnings);
-    let plan = run(async || modes::init::dry_run(&config, listen()?).await)?;
+    let plan = run(async || commands::init::dry_run(&config, listen()?).await)?;
     tracing::info!("{}", plan.summary());
     Ok(print(&plan.to_string()))
 }
@@ -153,7 +156,7 @@ fn secret(raw: Raw, command: SecretCommand) -> Result<Exit, Failure> {
         SecretCommand::Put(documents) => return put(raw, About::Secrets, &documents),
         SecretCommand::List { shown } => {
             let vault = reach(raw)?;
-            run(async || modes::manage::list(&vault, style(&shown)).await)?
+            run(async || commands::manage::list(&vault, style(&shown)).await)?
         }
         SecretCommand::Get { identity, shown } => {
             let name = SecretName::new(identity).map_err(|problem| {
@@ -161,7 +164,7 @@ fn secret(raw: Raw, command: SecretCommand) -> Result<Exit, Failure> {
                 Failure::said(Exit::Usage, message)
             })?;
             let vault = reach(raw)?;
-            run(async || modes::manage::get(&vault, &name, style(&shown)).await)?
+            run(async || commands::manage::get(&vault, &name, style(&shown)).await)?
         }
     };
     Ok(print(&text))
@@ -188,7 +191,7 @@ fn put(raw: Raw, about: About, documents: &Documents) -> Result<Exit, Failure> {
             std::io::stderr().write_all(format!("{failure}\n").as_bytes()).ok();
         }
     };
-    let exit = run(async || modes::manage::write(vault.as_ref(), about, requests, show).await)?;
+    let exit = run(async || commands::manage::write(vault.as_ref(), about, requests, show).await)?;
     Ok(if broken && exit == Exit::Done { Exit::CannotWrite } else { exit })
 }
 
@@ -200,13 +203,13 @@ fn deprovision(raw: Raw, secret_id: Option<&str>) -> Result<Exit, Failure> {
         let mounts = mounts(&raw);
         let config = Config::for_deprovision(raw, mounts).map_err(|problems| invalid(&problems))?;
         warn(&config.warnings);
-        return run(async || modes::manage::give_all_back(&config, show).await)
+        return run(async || commands::manage::give_all_back(&config, show).await)
             .map(|()| Exit::Done);
     };
     let account = Mounted::read(Path::new(SERVICE_ACCOUNT));
     let (reach, pod) = Reach::of_pod(raw, account).map_err(|problems| invalid(&problems))?;
     warn(&reach.warnings);
-    run(async || modes::manage::give_back(&reach.vault, pod, id).await).map(|text| print(&text))
+    run(async || commands::manage::give_back(&reach.vault, pod, id).await).map(|text| print(&text))
 }
 
 #[cold]
@@ -223,7 +226,7 @@ fn doctor(raw: Raw) -> Result<Exit, Failure> {
             return Err(invalid(&problems));
         }
     };
-    run(async || modes::manage::doctor(&config, keeping.tell.clone(), show).await)
+    run(async || commands::manage::doctor(&config, keeping.tell.clone(), show).await)
 }
 
 /// The vault, for a command that only asks it.
@@ -242,7 +245,7 @@ fn sidecar(raw: Raw) -> Result<Exit, Failure> {
     let (config, keeping) =
         Config::for_sidecar(raw, mounts).map_err(|problems| invalid(&problems))?;
     warn(&config.warnings);
-    run(async || modes::sidecar::run(&config, &keeping, listen()?).await.map(|()| Exit::Done))
+    run(async || commands::sidecar::run(&config, &keeping, listen()?).await.map(|()| Exit::Done))
 }
 
 fn exec(raw: Raw, words: Vec<OsString>) -> Result<Exit, Failure> {
@@ -257,16 +260,17 @@ fn exec(raw: Raw, words: Vec<OsString>) -> Result<Exit, Failure> {
             warn(&reading.warnings);
             run(async || {
                 let signals = take(blocked)?;
-                let command = modes::exec::Command { program, running: &reading.running, signals };
-                modes::exec::read(&reading, command).await
+                let command =
+                    commands::exec::Command { program, running: &reading.running, signals };
+                commands::exec::read(&reading, command).await
             })
         }
         Role::Agent(config, keeping, running, store) => {
             warn(&config.warnings);
             run(async || {
                 let signals = take(blocked)?;
-                let command = modes::exec::Command { program, running: &running, signals };
-                modes::exec::run(&config, &keeping, store, command).await
+                let command = commands::exec::Command { program, running: &running, signals };
+                commands::exec::run(&config, &keeping, store, command).await
             })
         }
     }?;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::os::signal::Signal;
 use crate::secret::Secret;
-use crate::signal::Signal;
 
 /// Who this pod is, as the vault is told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

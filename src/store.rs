@@ -8,18 +8,19 @@
 //! directory, and inside each generation, so that a set and what is known of it change together.
 
 mod access;
-mod beneath;
+mod dir;
 mod directory;
 mod generation;
+mod holder;
+pub mod inspect;
 mod links;
-pub mod look;
 mod memory;
 mod mount;
 mod owner;
-mod place;
 mod plan;
 mod published;
 mod set;
+pub mod state;
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -29,15 +30,15 @@ use std::time::{Duration, SystemTime};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::config::settings::Output;
 use crate::exit::{Exit, Failure};
 use crate::model::{Outcome, SecretName};
 use crate::render::FileSet;
 use crate::render::bundle::Entries;
-use crate::settings::Output;
-use crate::state::{Origin, State};
+use crate::store::state::{Origin, State};
 pub use directory::Directory;
+pub use holder::Place;
 pub use memory::Memory;
-pub use place::Place;
 pub use plan::{Plan, plan};
 pub use published::Published;
 pub use set::Set;

@@ -2,23 +2,24 @@
 //! decided here.
 
 mod launch;
+pub mod policy;
 
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::clock;
 use crate::config::exec::Running;
-use crate::deliver::Supervised;
-use crate::events::{Received, Signals};
+use crate::config::settings::OnChange;
 use crate::exit::Failure;
-use crate::harden;
 use crate::model::{End, Holder};
-use crate::policy::{Action, Change, Event, Policy};
-use crate::process::terminal::{Terminal, has_shell, stop_ourselves};
-use crate::process::{Child, Reaper, Streams};
-use crate::settings::OnChange;
-use crate::signal::{CHLD, CONT, HUP, INT, KILL, QUIT, Signal, TERM, TSTP, TTIN, TTOU};
+use crate::notify::Supervised;
+use crate::os::clock;
+use crate::os::harden;
+use crate::os::process::terminal::{Terminal, has_shell, stop_ourselves};
+use crate::os::process::{Child, Reaper, Streams};
+use crate::os::signal::incoming::{Received, Signals};
+use crate::os::signal::{CHLD, CONT, HUP, INT, KILL, QUIT, Signal, TERM, TSTP, TTIN, TTOU};
+use crate::supervise::policy::{Action, Change, Event, Policy};
 pub use launch::Launch;
 
 /// How long a killed group may take to be gone, before it is left to the kernel.

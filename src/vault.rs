@@ -3,8 +3,10 @@
 
 mod connect;
 pub mod decrypt;
+pub mod documents;
 pub mod error;
-mod exchange;
+mod http;
+pub mod resolve;
 mod tls;
 pub mod wire;
 mod write;
@@ -19,13 +21,13 @@ use serde::Serialize;
 use tokio::time::Instant;
 use url::Url;
 
+use crate::config::settings::{Credential, Vault};
 use crate::model::{Bundle, Fault, PodIdentity, SecretName, SecretSet};
 use crate::secret::Secret;
-use crate::settings::{Credential, Vault};
 pub use connect::{Connect, Dsm};
 use decrypt::PrivateKey;
 use error::{Attempt, Cause, FetchError};
-use exchange::Wire;
+use http::Wire;
 use tls::setting;
 use wire::Answer;
 pub use wire::Written;

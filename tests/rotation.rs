@@ -7,8 +7,8 @@ mod simulation;
 use std::time::Duration;
 
 use herd::{Herd, INTERVAL, peak, rate};
+use segura_agent::lifecycle::schedule::{RenewInterval, Schedule, Seen};
 use segura_agent::model::SecretName;
-use segura_agent::schedule::{RenewInterval, Schedule, Seen};
 use simulation::{Case, Figures, LATENCY, Pattern, Poll};
 
 const MINUTE: f64 = 60.0;

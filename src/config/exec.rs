@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::parse::{self, Shape};
 use super::raw::Raw;
 use super::{Config, Mounts, Problems, Reader};
-use crate::environment::Environment;
+use crate::config::settings::{Keeping, OnChange, Tell};
+use crate::lifecycle::schedule::RenewInterval;
+use crate::os::environment::Environment;
+use crate::os::signal::{KILL, Signal, TERM};
 use crate::render::decode::Decode;
 use crate::render::name::{Case, Variables};
-use crate::schedule::RenewInterval;
-use crate::settings::{Keeping, OnChange, Tell};
-use crate::signal::{KILL, Signal, TERM};
 
 /// How entries become variables: with one identity named to who fetches, and with several or none.
 #[derive(Clone, Debug)]

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
+use crate::os::signal::Signal;
 use crate::render::env::Dialect;
 use crate::render::name::{Case, Variables};
-use crate::signal::Signal;
 
 /// What a value must be, to follow `VARIABLE: must be …`.
 pub type Shape = &'static str;

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use serde::Deserialize;
 
 use super::variables::{FOREIGN, is_own};
-use crate::environment::Environment;
+use crate::os::environment::Environment;
 use crate::secret::Secret;
 
 /// Every variable that has a say, as text.

@@ -1,8 +1,8 @@
 use std::ffi::OsString;
 
 use super::*;
+use crate::config::settings::{Credential, Disk, OnAbsent, Source, Tell};
 use crate::model::SecretName;
-use crate::settings::{Credential, Disk, OnAbsent, Source, Tell};
 
 const REQUIRED: [(&str, &str); 4] = [
     ("SEGURA_URL", "https://vault.example.com"),
@@ -256,7 +256,7 @@ fn sidecar(pairs: &[(&str, &str)]) -> Result<(Config, Keeping), Vec<String>> {
 #[test]
 fn a_sidecar_keeps_by_the_defaults_of_the_interface() {
     let (_, keeping) = sidecar(&[]).unwrap();
-    assert_eq!(keeping.tell.signal, crate::signal::HUP);
+    assert_eq!(keeping.tell.signal, crate::os::signal::HUP);
     assert_eq!(keeping.on_absent, OnAbsent::Keep);
     assert!(keeping.max_stale.is_none() && keeping.listen.is_none() && !keeping.give_back);
     let Tell { process, pid_file, command, url, .. } = keeping.tell;

@@ -20,9 +20,9 @@ use minijinja::{
 use serde::Serialize;
 
 use super::error::{Flaw, RenderError};
+use crate::inputs::templates::SUFFIX;
 use crate::model::{Bundle, Entry, PodIdentity, SecretSet, flat};
 use crate::secret::{Secret, SecretBuf};
-use crate::templates::SUFFIX;
 use filters::Unfit;
 
 /// What one rendering may spend on steps, and on the texts and lists that they make; ten thousand

@@ -8,20 +8,20 @@ use rustix::fs::{self, Access as Right, AtFlags, FlockOperation};
 use rustix::io::Errno;
 
 use super::access::Owner;
-use super::beneath::{Changed, Dir};
+use super::dir::{Changed, Dir};
 use super::mount::{self, Mount};
 use super::owner::Owners;
 use super::{
     Backend, DATA, DATA_NEXT, HOLDER, OWN, PENDING, PROBE, Pending, STATE, STATE_TARGET, Standing,
-    UNFINISHED, WriteCause, WriteError, generation, links, look,
+    UNFINISHED, WriteCause, WriteError, generation, inspect, links,
 };
-use crate::clock;
+use crate::config::settings::Output;
 use crate::exit::chain;
 use crate::model::{Generation, Outcome, STATE_LINK};
+use crate::os::clock;
 use crate::render::FileSet;
 use crate::render::bundle::{self, Entries};
-use crate::settings::Output;
-use crate::state::State;
+use crate::store::state::State;
 
 /// The output directory, held against any other agent as long as this lives.
 #[derive(Debug)]
@@ -219,7 +219,7 @@ impl Backend for Directory {
     }
 
     fn remembered(&self) -> Option<State> {
-        look::remembered(&self.dir, &self.own, self.current.as_deref()?)
+        inspect::remembered(&self.dir, &self.own, self.current.as_deref()?)
     }
 
     fn replaced(&self) -> Option<Entries> {

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::beneath::{Changed, Dir};
+use super::dir::{Changed, Dir};
 use super::owner::Owners;
 use super::{DATA, WriteError};
 use crate::render::{FileName, FileSet};
-use crate::state::State;
+use crate::store::state::State;
 
 /// What was known of the set when it was published; not compared, since it holds times.
 const SNAPSHOT: &str = "..generation.json";

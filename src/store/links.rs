@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rustix::io::Errno;
 
-use super::beneath::{Dir, Found};
+use super::dir::{Dir, Found};
 use super::{DATA, WriteCause, WriteError};
 use crate::render::FileSet;
 

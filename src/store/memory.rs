@@ -6,12 +6,12 @@ use std::time::SystemTime;
 
 use super::set::Set;
 use super::{Backend, Standing, WriteError};
-use crate::clock;
 use crate::model::{Generation, Outcome};
+use crate::os::clock;
 use crate::render::FileSet;
 use crate::render::bundle::{self, Entries};
 use crate::secret::Secret;
-use crate::state::State;
+use crate::store::state::State;
 
 /// A set in memory. Clones are the same set.
 #[derive(Clone, Debug, Default)]
@@ -90,7 +90,7 @@ mod tests {
     use crate::model::{Bundle, SecretName};
     use crate::render::render;
     use crate::render::tests::{bundle, layout};
-    use crate::state::tests::state;
+    use crate::store::state::tests::state;
 
     fn publish(memory: &mut Memory, bundle: &Bundle) -> Outcome {
         let rendering = render(bundle, &layout("")).unwrap();

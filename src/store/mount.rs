@@ -5,9 +5,9 @@ use std::path::Path;
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::beneath::Dir;
+use super::dir::Dir;
 use super::{IN_MEMORY, WriteCause, WriteError};
-use crate::settings::{Disk, Output};
+use crate::config::settings::{Disk, Output};
 
 /// The output directory.
 #[derive(Debug)]

@@ -4,9 +4,9 @@ use rustix::fs::{self, RawMode};
 
 use super::WriteError;
 use super::access::Owner;
-use super::beneath::Dir;
+use super::dir::Dir;
+use crate::config::settings::Access;
 use crate::render::{FileName, FileSet};
-use crate::settings::Access;
 
 const SET_GID: RawMode = 0o2000;
 

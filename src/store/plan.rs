@@ -6,12 +6,12 @@ use std::fmt;
 use rustix::fs::Stat;
 
 use super::access::Owner;
-use super::beneath::Dir;
+use super::dir::Dir;
 use super::mount::{self, Mount};
 use super::owner::Owners;
 use super::{WriteError, generation, links};
+use crate::config::settings::Output;
 use crate::render::FileSet;
-use crate::settings::Output;
 
 /// A set beside what stands in the output directory. Shown, it is one line a file.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::beneath::Dir;
+use super::dir::Dir;
 use super::memory::Memory;
 use super::set::Set;
 use super::{WriteError, generation};
@@ -109,8 +109,8 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::state::State;
-    use crate::state::tests::state;
+    use crate::store::state::State;
+    use crate::store::state::tests::state;
 
     fn generation(dir: &Path, folder: &str, number: u64, value: &str, given_back: bool) {
         let root = dir.join(folder);

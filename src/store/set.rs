@@ -2,7 +2,7 @@
 
 use crate::model::Generation;
 use crate::render::bundle::Entries;
-use crate::state::State;
+use crate::store::state::State;
 
 /// A set that is published, as it was read.
 #[derive(Debug)]

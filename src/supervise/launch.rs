@@ -6,11 +6,11 @@ use std::ffi::OsStr;
 use std::io;
 
 use crate::config::exec::{Naming, Running};
-use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
+use crate::lifecycle::publish::PublishError;
 use crate::model::Generation;
-use crate::pass::PublishError;
-use crate::process::{Mask, Program, become_it, room};
+use crate::os::environment::Environment;
+use crate::os::process::{Mask, Program, become_it, room};
 use crate::render::decode::Decode;
 use crate::render::environment::{is_withheld, variables};
 use crate::store::Published;

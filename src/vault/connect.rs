@@ -2,8 +2,8 @@
 
 use super::error::FetchError;
 use super::{Client, Source, Token};
+use crate::config::settings::Vault;
 use crate::model::PodIdentity;
-use crate::settings::Vault;
 
 /// The way to the vault.
 ///

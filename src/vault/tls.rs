@@ -11,8 +11,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 
 use super::error::{BadCertificate, Cause};
+use crate::config::settings::{ClientCertificate, Vault};
 use crate::secret::Secret;
-use crate::settings::{ClientCertificate, Vault};
 
 /// Reads what the settings name and builds the client's side of TLS.
 pub(super) fn client_config(settings: &Vault) -> Result<ClientConfig, Cause> {

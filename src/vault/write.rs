@@ -6,8 +6,8 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use super::error::{Attempt, Cause, FetchError, Nonsense};
 use super::wire::{self, Written};
 use super::{Client, Limit};
-use crate::documents::{About, Request};
 use crate::model::SecretName;
+use crate::vault::documents::{About, Request};
 
 impl Client<'_> {
     /// Creates or updates what a document is about. It is sent once: what may have been acted on is

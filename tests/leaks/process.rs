@@ -119,7 +119,7 @@ fn a_panic_prints_its_place_and_nothing_else() {
     // This test is its own other process: what panics there is the real hook's to tell.
     const ROLE: &str = "PANIC_ON_PURPOSE";
     if std::env::vars_os().any(|(name, _)| name == ROLE) {
-        segura_agent::harden::quiet_panics();
+        segura_agent::os::harden::quiet_panics();
         panic!("{VALUE} {SECRET}");
     }
     let output = Command::new(std::env::current_exe().unwrap())

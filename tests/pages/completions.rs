@@ -1,7 +1,7 @@
 //! What shells complete.
 
 use clap_complete::{Shell, generate};
-use segura_agent::cli;
+use segura_agent::commands::args;
 
 use super::Page;
 
@@ -27,7 +27,7 @@ fn page(shell: Shell, file: &str) -> Page {
 
 /// The commands without those that are for old manifests, which clap would have shells propose.
 fn shown() -> clap::Command {
-    let all = cli::commands();
+    let all = args::commands();
     let shown = all.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
     let none = clap::Command::new(NAME).version(env!("CARGO_PKG_VERSION"));
     none.propagate_version(true).disable_help_subcommand(true).subcommands(shown)

@@ -3,7 +3,7 @@
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
-use segura_agent::cli::Args;
+use segura_agent::commands::args::Args;
 use segura_agent::config::variables::{ALIASES, FOREIGN, Group, VARIABLES};
 use segura_agent::exit::CODES;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use segura_agent::lifecycle::schedule::{RenewInterval, Schedule, Seen};
 use segura_agent::model::{Retry, SecretName};
-use segura_agent::schedule::{RenewInterval, Schedule, Seen};
 
 use super::simulation::LATENCY;
 

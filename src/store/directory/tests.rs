@@ -19,13 +19,13 @@ use rustix::fs::{Mode, OFlags};
 use tempfile::TempDir;
 
 use super::*;
-use crate::clock;
+use crate::config::settings::{Access, Disk};
+use crate::os::clock;
 use crate::render::render;
 use crate::render::tests::{bundle, layout};
-use crate::settings::{Access, Disk};
-use crate::state::SecretState;
-use crate::state::tests::{origin, state};
 use crate::store::IN_MEMORY;
+use crate::store::state::SecretState;
+use crate::store::state::tests::{origin, state};
 
 type Secrets<'a> = &'a [(&'a str, &'a [&'a [(&'a str, &'a str)]])];
 

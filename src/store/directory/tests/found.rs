@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::SecretName;
-use crate::state::Origin;
+use crate::store::state::Origin;
 
 #[test]
 fn a_clock_that_stands_still_loses_no_set() {

@@ -1,0 +1,31 @@
+//! `check`: what the directory says to a probe. No network, nothing written, no runtime.
+
+use crate::config::check::{Checked, Watched};
+use crate::os::clock;
+use crate::probes::{Facts, Question, Verdict};
+use crate::store::inspect::look;
+
+/// Answers from what stands in the directory.
+pub fn run(question: Question, checked: &Checked) -> Verdict {
+    let Watched { dir, max_stale } = match checked {
+        Checked::Watched(watched) => watched,
+        Checked::Nothing => {
+            let line = "SEGURA_OUTPUT=none: there is nothing to check".to_owned();
+            return Verdict { holds: true, line };
+        }
+    };
+    match look(dir) {
+        Ok(seen) => {
+            let facts = Facts {
+                place: &dir.display().to_string(),
+                state: seen.state.as_ref(),
+                whole: seen.whole,
+                agent: seen.agent,
+                boot: clock::boot(),
+                max_stale: *max_stale,
+            };
+            facts.verdict(question)
+        }
+        Err(error) => Verdict::no(question, &crate::exit::chain(&error)),
+    }
+}

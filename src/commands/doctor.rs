@@ -1,0 +1,292 @@
+//! The whole path from the settings to the main process, step by step, each with its remedy. Nothing
+//! is provisioned, written or told to anybody.
+
+use super::dry_run::readable;
+use crate::config::Config;
+use crate::config::settings::{Output, Tell};
+use crate::exit::{Exit, Failure};
+use crate::lifecycle::publish::{PublishError, origin};
+use crate::model::Bundle;
+use crate::notify::{Deliver, Outlook};
+use crate::render::render;
+use crate::store::Place;
+use crate::store::inspect;
+use crate::store::plan;
+use crate::store::state::State;
+use crate::vault::Client;
+use crate::vault::error::{Attempt, Cause, FetchError};
+
+/// What one step came to.
+#[derive(Debug)]
+pub struct Step {
+    verdict: Verdict,
+    /// What it is about.
+    name: &'static str,
+    /// What was found, or why it failed.
+    text: String,
+    remedy: Option<String>,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Good,
+    /// It may be as it should.
+    Doubtful,
+    /// No start would get past it.
+    Bad(Exit),
+}
+
+impl Step {
+    fn good(name: &'static str, text: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Good, name, text: text.into(), remedy: None }
+    }
+
+    fn doubt(name: &'static str, text: impl Into<String>, remedy: Option<String>) -> Self {
+        Self { verdict: Verdict::Doubtful, name, text: text.into(), remedy }
+    }
+
+    fn bad(name: &'static str, failure: Failure) -> Self {
+        let Failure { exit, message, hint } = failure;
+        Self { verdict: Verdict::Bad(exit), name, text: message, remedy: hint }
+    }
+
+    /// How the process ends for it.
+    pub fn exit(&self) -> Exit {
+        match self.verdict {
+            Verdict::Good | Verdict::Doubtful => Exit::Done,
+            Verdict::Bad(exit) => exit,
+        }
+    }
+
+    /// Its one line.
+    pub fn line(&self) -> String {
+        let verdict = match self.verdict {
+            Verdict::Good => "ok",
+            Verdict::Doubtful => "warn",
+            Verdict::Bad(_) => "FAIL",
+        };
+        let remedy = self.remedy.as_ref().map(|remedy| format!(" -> {remedy}"));
+        format!("{verdict:<4}  {:<10}  {}{}", self.name, self.text, remedy.unwrap_or_default())
+    }
+}
+
+/// Walks the whole path; `show` is given each step as soon as it is known. Ends as the first step
+/// that no start would get past.
+pub async fn examine(config: &Config, tell: Tell, mut show: impl FnMut(Step)) -> Exit {
+    let mut exit = Exit::Done;
+    let mut step = |step: Step| {
+        if exit == Exit::Done {
+            exit = step.exit();
+        }
+        show(step);
+    };
+    settings(config).into_iter().for_each(&mut step);
+    let bundle = vault(config, &mut step).await;
+    match &config.output {
+        None => step(Step::good("output", "SEGURA_OUTPUT=none: nothing is written")),
+        Some(output) => {
+            place(config, output, bundle.as_ref(), &mut step);
+            standing(config, output, &mut step);
+        }
+    }
+    told(tell, &mut step);
+    exit
+}
+
+fn settings(config: &Config) -> Vec<Step> {
+    let wanted = &config.wanted;
+    let identities: Vec<&str> = wanted.identities.iter().map(|name| name.as_str()).collect();
+    let identities =
+        if identities.is_empty() { "all secrets".to_owned() } else { identities.join(", ") };
+    let source = wanted.source.as_str();
+    let mut steps =
+        vec![Step::good("settings", format!("{identities}, by SEGURA_SOURCE={source}"))];
+    let pod = &config.pod;
+    let namespace = pod.namespace.as_deref().unwrap_or("no namespace");
+    let told = format!("pod {} of {}, {namespace}", pod.name, pod.deploy);
+    steps.push(Step::good("identity", told));
+    let warnings = config.warnings.iter();
+    steps.extend(warnings.map(|warning| Step::doubt("settings", warning.clone(), None)));
+    steps
+}
+
+/// Everything up to the secrets, none of which is provisioned for it.
+async fn vault(config: &Config, step: &mut impl FnMut(Step)) -> Option<Bundle> {
+    let host = config.vault.url.host_str().unwrap_or_default().to_owned();
+    let prepared = origin(config)
+        .and_then(|origin| Ok((origin, Client::new(&config.vault, config.pod.clone())?)));
+    let (origin, mut client) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            step(Step::bad("files", error.failure()));
+            return None;
+        }
+    };
+    if let Err(error) = client.reach().await {
+        let reached = stage(&error);
+        way(config, &host, before(&error), step);
+        step(Step::bad(reached, error.failure()));
+        return None;
+    }
+    way(config, &host, 2, step);
+    let trust = match (&config.vault.ca_file, config.vault.url.scheme()) {
+        (_, "http") => "plain http, which is not encrypted".to_owned(),
+        (Some(file), _) => format!("trusted by {}", file.display()),
+        (None, _) => "trusted by the built-in roots".to_owned(),
+    };
+    step(Step::good("tls", trust));
+    step(Step::good("login", "the vault takes the client id and secret"));
+    match readable(config, &origin, &mut client).await {
+        Ok(bundle) => {
+            for (name, set) in &bundle.secrets {
+                let keys = set.items().count();
+                let version = if set.version.is_empty() { "no version" } else { &set.version };
+                step(Step::good("secret", format!("{name}: {keys} values, version {version}")));
+            }
+            for remark in &bundle.remarks {
+                step(Step::doubt("secret", remark.clone(), None));
+            }
+            Some(bundle)
+        }
+        Err(failure) => {
+            step(Step::bad("secret", failure));
+            None
+        }
+    }
+}
+
+/// The first `count` steps of the way to the vault, which are known to be well.
+fn way(config: &Config, host: &str, count: usize, step: &mut impl FnMut(Step)) {
+    let steps = if config.vault.proxy.is_some() {
+        [
+            ("name", "the proxy of HTTPS_PROXY is known".to_owned()),
+            ("connection", format!("{host} answers through HTTPS_PROXY, or NO_PROXY names it")),
+        ]
+    } else {
+        [("name", format!("{host} is known")), ("connection", format!("{host} answers"))]
+    };
+    for (name, text) in steps.into_iter().take(count) {
+        step(Step::good(name, text));
+    }
+}
+
+/// How many steps of the way a failure proves to be well. One that is out of time proves nothing.
+fn before(error: &FetchError) -> usize {
+    match (&error.attempt, &error.cause) {
+        (Attempt::Prepare, _) => 0,
+        (
+            _,
+            Cause::Unresolved(_) | Cause::ConnectTimedOut(_) | Cause::TimedOut(_) | Cause::Broken,
+        ) => 0,
+        (_, Cause::Unconnected(_)) => 1,
+        (_, _) => 2,
+    }
+}
+
+/// The step that a login fails at.
+fn stage(error: &FetchError) -> &'static str {
+    match (&error.attempt, &error.cause) {
+        (Attempt::Prepare, _) => "files",
+        (_, Cause::Unresolved(_)) => "name",
+        (_, Cause::Unconnected(_) | Cause::ConnectTimedOut(_) | Cause::TimedOut(_)) => "connection",
+        (_, Cause::Certificate(_) | Cause::Tls(_)) => "tls",
+        _ => "login",
+    }
+}
+
+/// The directory, and what would be written there.
+fn place(config: &Config, output: &Output, bundle: Option<&Bundle>, step: &mut impl FnMut(Step)) {
+    let dir = output.dir.display();
+    let rendering = bundle.map(|bundle| render(bundle, &config.layout)).transpose();
+    let rendering = rendering.unwrap_or_else(|error| {
+        step(Step::bad("render", PublishError::Render(error).failure()));
+        None
+    });
+    for remark in rendering.iter().flat_map(|rendering| &rendering.remarks) {
+        step(Step::doubt("render", remark.clone(), None));
+    }
+    let is_rendered = rendering.is_some();
+    let files = rendering.map(|rendering| rendering.files).unwrap_or_default();
+    match plan(output, &files) {
+        Ok(plan) => {
+            let free = if is_rendered { ", and nothing is in the way" } else { "" };
+            step(Step::good("directory", format!("{dir} is there{free}")));
+            step(Step::good("readers", format!("files will be readable by {}", plan.readers)));
+            for remark in plan.idle_rules.iter().filter(|_| is_rendered) {
+                step(Step::doubt("readers", remark.clone(), None));
+            }
+            if is_rendered {
+                step(Step::good("files", plan.summary()));
+            }
+        }
+        Err(error) => step(Step::bad("directory", error.failure())),
+    }
+}
+
+/// Whose the directory is, and what stands in it.
+fn standing(config: &Config, output: &Output, step: &mut impl FnMut(Step)) {
+    let reader = "exec reads there what another agent publishes; init and sidecar can't start";
+    match Place::of(&output.dir) {
+        Place::ReadOnly => step(Step::doubt(
+            "directory",
+            "it can't be written to from here",
+            Some(reader.to_owned()),
+        )),
+        Place::Hidden => {
+            step(Step::doubt("directory", "an agent of another user has been there", None))
+        }
+        Place::Held => step(Step::good("directory", "a living agent holds it")),
+        Place::Left | Place::Free => step(Step::good("directory", "no living agent holds it")),
+    }
+    let seen = inspect::look(&output.dir).ok().filter(|seen| seen.whole);
+    let state = seen.and_then(|seen| seen.state);
+    let differs = origin(config).ok().and_then(|origin| state.as_ref()?.origin.difference(&origin));
+    let Some(State {
+        generation,
+        given_back: false,
+        failures,
+        last_error,
+        secrets,
+        fetched_at,
+        ..
+    }) = state
+    else {
+        step(Step::good("set", "none stands"));
+        return;
+    };
+    let count = secrets.len();
+    step(Step::good(
+        "set",
+        format!("generation {generation} stands: {count} secrets, confirmed at {fetched_at}"),
+    ));
+    if let Some(differs) = differs {
+        let text = format!("it is of another {differs}, so a start fetches anew");
+        step(Step::doubt("set", text, None));
+    }
+    if let Some(class) = last_error {
+        let text = format!("{failures} passes since have failed, the last one by {class}");
+        step(Step::doubt("set", text, Some("the agent's log says more".to_owned())));
+    }
+    for secret in secrets {
+        if let Some(class) = secret.error {
+            let text = format!("a newer version of {} is held back by {class}", secret.identity);
+            step(Step::doubt("set", text, Some("the agent's log says more".to_owned())));
+        }
+    }
+}
+
+/// Who would be told of a change.
+fn told(tell: Tell, step: &mut impl FnMut(Step)) {
+    let mut deliver = Deliver::new(tell);
+    if !deliver.has_targets() {
+        let text = "sidecar tells nobody of a change; exec tells its own command";
+        step(Step::good("tell", text));
+    }
+    for outlook in deliver.outlook() {
+        step(match outlook {
+            Outlook::Would(text) => Step::good("tell", text),
+            Outlook::MayNot { text, hint } => Step::doubt("tell", text, Some(hint.to_owned())),
+        });
+    }
+}

@@ -1,0 +1,74 @@
+//! What a start would write: found out without provisioning anything, shown without writing it.
+
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::config::settings::Source as Way;
+use crate::exit::Failure;
+use crate::lifecycle::fetch::{Asking, Renewed, again, unprovisioned};
+use crate::lifecycle::publish::{PublishError, Remarked, origin};
+use crate::model::Bundle;
+use crate::render::render;
+use crate::store::Plan;
+use crate::store::inspect;
+use crate::store::plan;
+use crate::store::state::Origin;
+use crate::vault::error::FetchError;
+use crate::vault::{Client, Source};
+
+/// Plans what a start with `config` would write to its output directory, which another agent may
+/// hold; where nothing is written at all, that is nothing.
+///
+/// Where a set of ours stands, secrets are read as a renewal would; else as far as they can be read
+/// before they are provisioned. Each request is made once.
+pub async fn planned(config: &Config) -> Result<Plan, Failure> {
+    let Some(output) = &config.output else {
+        return Ok(Plan::default());
+    };
+    let origin = origin(config).map_err(|error| error.failure())?;
+    let pod = config.pod.clone();
+    let mut client = Client::new(&config.vault, pod).map_err(|error| error.failure())?;
+    let bundle = readable(config, &origin, &mut client).await?;
+    let rendering =
+        render(&bundle, &config.layout).map_err(|error| PublishError::Render(error).failure())?;
+    let plan = plan(output, &rendering.files).map_err(|error| error.failure())?;
+    let remarks = bundle.remarks.iter().chain(&rendering.remarks).chain(&plan.idle_rules);
+    Remarked::default().tell(remarks);
+    Ok(plan)
+}
+
+/// What can be read without provisioning anything: all of it, or a failure.
+pub async fn readable(
+    config: &Config,
+    origin: &Origin,
+    source: &mut impl Source,
+) -> Result<Bundle, Failure> {
+    read(config, origin, source).await.map_err(|error| {
+        let provisions = config.wanted.source == Way::Provision && error.is_missing();
+        let hint = "what was never provisioned may not be listed: start the pod once, or check SEGURA_IDENTITY";
+        let failure = error.failure();
+        if provisions { failure.hint(Some(hint)) } else { failure }
+    })
+}
+
+async fn read(
+    config: &Config,
+    origin: &Origin,
+    source: &mut impl Source,
+) -> Result<Bundle, FetchError> {
+    let state = config
+        .output_dir()
+        .and_then(|dir| inspect::look(dir).ok().filter(|seen| seen.whole)?.state);
+    let ours = state.filter(|state| !state.given_back && state.origin.difference(origin).is_none());
+    let Some(state) = ours else {
+        return unprovisioned(source, &config.wanted).await;
+    };
+    let mut asking = Asking::new(state.refresh, Duration::ZERO);
+    let names = &config.wanted.identities;
+    let Renewed { fresh, mut failed, cut } =
+        again(source, &config.wanted, names, &mut asking).await;
+    match cut.or_else(|| failed.pop_first().map(|(_, error)| error)) {
+        Some(error) => Err(error),
+        None => Ok(fresh),
+    }
+}

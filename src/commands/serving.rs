@@ -1,0 +1,46 @@
+//! `/livez`, `/readyz` and `/metrics` beside a mode that keeps a set.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::config::settings::{Keeping, Output};
+use crate::exit::{Exit, Failure};
+use crate::os::clock;
+use crate::probes::server;
+use crate::probes::{Board, Facts};
+use crate::store::state::Agent;
+
+/// Runs a mode to its end, answering meanwhile where `SEGURA_LISTEN` asks for it.
+pub(super) async fn serving<T>(
+    keeping: &Keeping,
+    output: Option<&Output>,
+    board: Rc<RefCell<Board>>,
+    running: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let Some(address) = keeping.listen else {
+        return running.await;
+    };
+    let listener = server::bind(address).await.map_err(|error| {
+        Failure::said(Exit::Settings, format!("cannot listen on {address}: {error}"))
+            .hint(Some("SEGURA_LISTEN must be an address of the pod and a port that nobody has"))
+    })?;
+    let place = output.map(|output| output.dir.display().to_string());
+    let place = place.unwrap_or_else(|| "memory".to_owned());
+    let answer = |path: &str| {
+        let board = board.borrow();
+        let agent = if board.state.is_some() { Agent::Running } else { Agent::Starting };
+        let facts = Facts {
+            place: &place,
+            state: board.state.as_ref(),
+            whole: board.state.is_some(),
+            agent,
+            boot: clock::boot(),
+            max_stale: keeping.max_stale,
+        };
+        server::answer(path, &facts, &board.counters)
+    };
+    tokio::select! {
+        ended = running => ended,
+        never = server::serve(listener, answer) => match never {},
+    }
+}

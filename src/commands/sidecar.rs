@@ -1,0 +1,63 @@
+//! `sidecar`: the first set as `init` has it, then kept fresh until a signal ends it.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::serving::serving;
+use crate::config::Config;
+use crate::config::settings::Keeping;
+use crate::exit::Failure;
+use crate::lifecycle::publish::origin;
+use crate::lifecycle::renew::{Edges, Renewer, Set, keep};
+use crate::lifecycle::start::{After, Obtained, Start, adoptable};
+use crate::notify::Deliver;
+use crate::os::clock::Machine;
+use crate::os::signal::incoming::Terminations;
+use crate::os::watch::Watch;
+use crate::probes::Board;
+use crate::store::Store;
+use crate::vault::Dsm;
+
+/// Runs until a signal ends it.
+pub async fn run(
+    config: &Config,
+    keeping: &Keeping,
+    terminations: Terminations,
+) -> Result<(), Failure> {
+    let board = Rc::new(RefCell::new(Board::default()));
+    let running = run_unserved(config, keeping, terminations, Rc::clone(&board));
+    serving(keeping, config.output.as_ref(), board, running).await
+}
+
+async fn run_unserved(
+    config: &Config,
+    keeping: &Keeping,
+    mut terminations: Terminations,
+    board: Rc<RefCell<Board>>,
+) -> Result<(), Failure> {
+    let origin = origin(config).map_err(|error| error.failure())?;
+    let held = Store::hold(config.output.as_ref(), "sidecar");
+    let mut store = held.map_err(|error| error.failure())?;
+    let adopted = adoptable(&store, &origin);
+    let mut random = fastrand::Rng::new();
+    let mut start =
+        Start::new(config, &mut store, &origin, After::Renewal, &Machine, random.fork());
+    let Obtained { state, token, .. } = start.begin(adopted, terminations.recv()).await?;
+    let mut deliver = Deliver::new(keeping.tell.clone());
+    deliver.look();
+    let watch = Watch::new(config.vault.files(), config.output_dir());
+    let standing = Set { state, token, remarked: start.remarked() };
+    let vault = Dsm { settings: &config.vault, pod: &config.pod };
+    let edges = Edges { clock: &Machine, random, watch: Box::new(watch), vault };
+    let mut renewer = Renewer::new(config, keeping.on_absent, &mut store, standing, edges, board);
+    let signal = tokio::select! {
+        never = keep(&mut renewer, &mut deliver) => match never {},
+        signal = terminations.recv() => signal,
+    };
+    tracing::info!(%signal, "ending");
+    if keeping.give_back {
+        renewer.give_back().await;
+    }
+    renewer.end();
+    Ok(())
+}

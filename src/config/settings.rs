@@ -1,0 +1,241 @@
+//! The words of the settings, once understood: each part of the agent takes the ones it needs.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::model::SecretName;
+use crate::os::environment::Environment;
+use crate::os::signal::Signal;
+use crate::secret::Secret;
+
+/// One half of the OAuth 2.0 pair, and where it comes from.
+#[derive(Debug)]
+pub enum Credential {
+    /// Given in the environment.
+    Given(Secret<String>),
+    /// A file, read again at every login; one final newline is dropped.
+    File {
+        /// The variable that names the file, for errors.
+        variable: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// A client certificate and its key, both PEM.
+#[derive(Clone, Debug)]
+pub struct ClientCertificate {
+    /// `SEGURA_CLIENT_CERT_FILE`.
+    pub certificate: PathBuf,
+    /// `SEGURA_CLIENT_KEY_FILE`.
+    pub key: PathBuf,
+}
+
+/// How the vault is reached, and as whom.
+#[derive(Debug)]
+pub struct Vault {
+    /// The base URL, without a trailing slash beyond the root's.
+    pub url: Url,
+    /// OAuth 2.0 client id.
+    pub client_id: Credential,
+    /// OAuth 2.0 client secret.
+    pub client_secret: Credential,
+    /// When set, the only roots trusted.
+    pub ca_file: Option<PathBuf>,
+    /// For authorizations that pin a fingerprint.
+    pub client_certificate: Option<ClientCertificate>,
+    /// Opens values that arrive encrypted.
+    pub private_key_file: Option<PathBuf>,
+    /// Sent as `Referer`.
+    pub referer: Option<String>,
+    /// One whole read.
+    pub timeout: Duration,
+    /// The connect part of any request.
+    pub connect_timeout: Duration,
+    /// One whole provisioning POST.
+    pub provision_timeout: Duration,
+    /// `HTTPS_PROXY`, which may hold a password.
+    pub proxy: Option<Secret<String>>,
+    /// `NO_PROXY`.
+    pub no_proxy: Option<String>,
+}
+
+impl Vault {
+    /// Every file that is read at a login or for a connection.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let credential = |credential: &Credential| match credential {
+            Credential::Given(_) => None,
+            Credential::File { path, .. } => Some(path.clone()),
+        };
+        let certificate = self.client_certificate.as_ref();
+        [
+            credential(&self.client_id),
+            credential(&self.client_secret),
+            self.ca_file.clone(),
+            certificate.map(|certificate| certificate.certificate.clone()),
+            certificate.map(|certificate| certificate.key.clone()),
+            self.private_key_file.clone(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// Which request brings the set at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// `POST /iso/coe/dapp/provision`, one for each identity.
+    Provision,
+    /// `GET /iso/dapp/application`.
+    Application,
+    /// `GET /iso/sctm/secret/{identity}`, or the list.
+    Secret,
+}
+
+impl Source {
+    /// The word of the setting.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Provision => "provision",
+            Self::Application => "application",
+            Self::Secret => "secret",
+        }
+    }
+}
+
+/// How renewal asks, where the source is [`Source::Provision`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refresh {
+    /// `GET` provision, until the vault proves to have no such route.
+    Auto,
+    /// `GET` provision.
+    Get,
+    /// `GET` application.
+    Application,
+    /// `GET` secret.
+    Secret,
+    /// `POST` provision.
+    Post,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Which request brings it.
+    pub source: Source,
+    /// How renewal asks.
+    pub refresh: Refresh,
+    /// In the order they were named; none is all of the authorization.
+    pub identities: Vec<SecretName>,
+}
+
+/// Modes and owners of what the agent creates.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// Of files.
+    pub file_mode: u32,
+    /// Of folders.
+    pub dir_mode: u32,
+    /// Of both; the agent's own if none.
+    pub uid: Option<u32>,
+    /// Of both; the directory's if it is set-gid, else the agent's own, if none.
+    pub gid: Option<u32>,
+    /// Files that are to have others; the first rule that matches counts.
+    pub rules: Vec<FileRule>,
+}
+
+/// What files are to have whose path inside the output directory matches; what is not said is as
+/// for all files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileRule {
+    /// `*` stands for any part of a name, `**` for any number of folders.
+    pub glob: String,
+    /// The files' mode.
+    pub mode: Option<u32>,
+    /// Whose they are.
+    pub uid: Option<u32>,
+    /// Their group.
+    pub gid: Option<u32>,
+}
+
+/// Whether a directory that is not in memory will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disk {
+    /// It is refused.
+    Refuse,
+    /// It is taken with a warning, as the historic sidecar's users expect.
+    Warn,
+    /// It is taken.
+    Allow,
+}
+
+/// Where outputs go.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The one directory that all outputs live in.
+    pub dir: PathBuf,
+    /// Its last folder is ours to create: the historic layout's `senhasegura`.
+    pub create_last: bool,
+    /// Modes and owners.
+    pub access: Access,
+    /// Whether a disk will do.
+    pub disk: Disk,
+}
+
+/// What becomes of published files whose secret the vault no longer names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnAbsent {
+    /// They stay.
+    Keep,
+    /// They go, on evidence.
+    Remove,
+}
+
+/// What becomes of the command that `exec` runs when published bytes have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnChange {
+    /// It is sent `SEGURA_SIGNAL`.
+    Signal,
+    /// It is started anew.
+    Restart,
+    /// It is ended, and the agent with this code.
+    Exit(u8),
+    /// Nothing.
+    Nothing,
+}
+
+/// How a set is kept, once it stands.
+#[derive(Clone, Debug)]
+pub struct Keeping {
+    /// Who is told of a change.
+    pub tell: Tell,
+    /// What becomes of what the vault no longer names.
+    pub on_absent: OnAbsent,
+    /// A set that is older is not ready.
+    pub max_stale: Option<Duration>,
+    /// Where `/livez`, `/readyz` and `/metrics` are answered.
+    pub listen: Option<SocketAddr>,
+    /// The set is given back to the vault at the end.
+    pub give_back: bool,
+}
+
+/// Who is told when published bytes have changed, and how.
+#[derive(Clone, Debug)]
+pub struct Tell {
+    /// `SEGURA_SIGNAL`, for the processes that are signalled.
+    pub signal: Signal,
+    /// `SEGURA_SIGNAL_PROCESS`: processes of this name.
+    pub process: Option<String>,
+    /// `SEGURA_SIGNAL_PID_FILE`: the process that this file names.
+    pub pid_file: Option<PathBuf>,
+    /// `SEGURA_NOTIFY_COMMAND`: program and arguments.
+    pub command: Option<Vec<String>>,
+    /// `SEGURA_NOTIFY_URL`, on loopback.
+    pub url: Option<Url>,
+    /// What the command is given: the container's variables, without what is the agent's own.
+    pub environment: Environment,
+}

@@ -1,0 +1,123 @@
+//! What to fetch, when, and for whom.
+
+use std::time::Duration;
+
+use super::Reader;
+use super::parse::{self, Shape};
+use super::raw::Raw;
+use crate::config::settings::{Refresh, Source, Wanted};
+use crate::inputs::pod::{self, Given, Mounted};
+use crate::lifecycle::schedule::RenewInterval;
+use crate::model::{PodIdentity, SecretName};
+
+impl Reader {
+    pub(super) fn pod(&mut self, raw: &Raw, mounted: Mounted) -> Option<PodIdentity> {
+        let first =
+            |one: &Option<String>, other: &Option<String>| one.as_ref().or(other.as_ref()).cloned();
+        let given = Given {
+            name: first(&raw.segura_pod_name, &raw.pod_name),
+            uid: first(&raw.segura_pod_uid, &raw.pod_uid),
+            namespace: first(&raw.segura_namespace, &raw.pod_namespace),
+            deploy: first(&raw.segura_deploy, &raw.deploy_name),
+            hostname: raw.hostname.clone(),
+        };
+        let Some(identified) = pod::identify(given, mounted) else {
+            self.problem("SEGURA_POD_NAME", "must be set, from metadata.name of the pod");
+            return None;
+        };
+        if self.gives_back && identified.merely_hostname {
+            let remedy = "must be set to give back: HOSTNAME alone names nobody's set";
+            self.problem("SEGURA_POD_NAME", remedy);
+        }
+        let provisions = source(raw) == Ok(Source::Provision) || self.gives_back;
+        if provisions {
+            self.warnings.extend(identified.warnings);
+        }
+        if provisions && identified.pod.namespace.is_none() {
+            self.warnings.push(
+                "the pod's namespace is unknown and is not sent; set SEGURA_NAMESPACE from metadata.namespace"
+                    .to_owned(),
+            );
+        }
+        Some(identified.pod)
+    }
+
+    pub(super) fn wanted(&mut self, raw: &Raw) -> Option<Wanted> {
+        let identities = raw.segura_identity.as_deref().map(identities);
+        let identities = match identities.transpose() {
+            Ok(identities) => identities.unwrap_or_default(),
+            Err(remedy) => {
+                self.problem("SEGURA_IDENTITY", remedy);
+                Vec::new()
+            }
+        };
+        let source = match source(raw) {
+            Ok(source) => Some(source),
+            Err(shape) => {
+                self.wrong("SEGURA_SOURCE", shape);
+                None
+            }
+        };
+        if self.gives_back && source.is_some_and(|source| source != Source::Provision) {
+            let remedy = "must not be set: only SEGURA_SOURCE=provision has something to give back";
+            self.problem("SEGURA_DEPROVISION", remedy);
+        }
+        if source == Some(Source::Provision) && raw.segura_identity.is_none() {
+            self.problem("SEGURA_IDENTITY", "must be set for SEGURA_SOURCE=provision");
+        }
+        let refresh =
+            self.text("SEGURA_REFRESH", raw.segura_refresh.as_deref(), |text| match text {
+                "auto" => Ok(Refresh::Auto),
+                "get" => Ok(Refresh::Get),
+                "application" => Ok(Refresh::Application),
+                "secret" => Ok(Refresh::Secret),
+                "post" => Ok(Refresh::Post),
+                _ => Err("`auto`, `get`, `application`, `secret` or `post`"),
+            });
+        Some(Wanted { source: source?, refresh: refresh.unwrap_or(Refresh::Auto), identities })
+    }
+
+    pub(super) fn renew(&mut self, raw: &Raw) -> RenewInterval {
+        let interval = raw.segura_renew_interval.as_deref();
+        let read = self.text("SEGURA_RENEW_INTERVAL", interval, |text| match text {
+            "auto" => Ok(RenewInterval::Auto),
+            "off" => Ok(RenewInterval::Off),
+            _ => parse::duration(text)
+                .ok()
+                .filter(|interval| *interval >= Duration::from_secs(1))
+                .map(RenewInterval::Every)
+                .ok_or("`auto`, `off` or a duration of 1s or more, such as 5m"),
+        });
+        read.unwrap_or(RenewInterval::Auto)
+    }
+
+    pub(super) fn give_up_after(&mut self, raw: &Raw) -> Option<Duration> {
+        let timeout = raw.segura_startup_timeout.as_deref();
+        self.text("SEGURA_STARTUP_TIMEOUT", timeout, parse::duration_or_off)
+            .unwrap_or(Some(Duration::from_secs(120)))
+    }
+}
+
+fn identities(text: &str) -> Result<Vec<SecretName>, String> {
+    let mut named: Vec<SecretName> = Vec::new();
+    for (identity, n) in text.split(',').map(str::trim).zip(1..) {
+        let identity = SecretName::new(identity)
+            .map_err(|problem| format!("its identity number {n} {problem}"))?;
+        if named.contains(&identity) {
+            return Err(format!("its identity number {n} stands there already"));
+        }
+        named.push(identity);
+    }
+    Ok(named)
+}
+
+fn source(raw: &Raw) -> Result<Source, Shape> {
+    match raw.segura_source.as_deref() {
+        Some("provision") => Ok(Source::Provision),
+        Some("application") => Ok(Source::Application),
+        Some("secret") => Ok(Source::Secret),
+        Some(_) => Err("`provision`, `application` or `secret`"),
+        None if raw.segura_identity.is_some() => Ok(Source::Provision),
+        None => Ok(Source::Application),
+    }
+}

@@ -1,0 +1,143 @@
+//! Asking again: what stands is kept, so each identity's fate is its own.
+
+use std::collections::BTreeMap;
+
+use super::route::List;
+use super::{Asking, openings, opens_something};
+use crate::config::settings::{Source as Way, Wanted};
+use crate::model::{Bundle, Fault, SecretName, SecretSet};
+use crate::vault::Source;
+use crate::vault::error::{Attempt, Cause, FetchError};
+
+/// What asking again has brought.
+#[derive(Debug, Default)]
+pub struct Renewed {
+    /// Sound secrets.
+    pub fresh: Bundle,
+    /// Why others have none.
+    pub failed: BTreeMap<SecretName, FetchError>,
+    /// What ended the asking, and would have ended it for any identity.
+    pub cut: Option<FetchError>,
+}
+
+/// Asks again for `names`, in their order; never provisions.
+///
+/// Where one request lists all secrets, `names` are those that it should hold.
+pub async fn again(
+    source: &mut impl Source,
+    wanted: &Wanted,
+    names: &[SecretName],
+    asking: &mut Asking,
+) -> Renewed {
+    match asking.list(wanted) {
+        Some(List::Application) => {
+            let answer = source.read_application().await;
+            return listed(answer, Attempt::ReadApplication, wanted, names);
+        }
+        Some(List::Secrets) => {
+            return listed(source.read_secrets().await, Attempt::ReadSecrets, wanted, names);
+        }
+        None => {}
+    }
+    let mut renewed = Renewed::default();
+    for name in names {
+        let read = if wanted.source == Way::Provision {
+            asking.read(source, name, wanted).await
+        } else {
+            secret(source, name).await
+        };
+        renewed.take(name, read);
+        if renewed.cut.is_some() {
+            break;
+        }
+    }
+    renewed
+}
+
+/// Reads one secret; whether one that is not found is gone, or its route, is for the list to say.
+async fn secret(source: &mut impl Source, name: &SecretName) -> Result<SecretSet, FetchError> {
+    let read = source.read_secret(name).await;
+    if !read.as_ref().is_err_and(FetchError::may_be_no_route) {
+        return read;
+    }
+    match source.read_secrets().await {
+        Ok(list) if !list.holds(name) => {
+            let cause = Cause::Absent(name.clone());
+            Err(FetchError { attempt: Attempt::ReadSecrets, cause })
+        }
+        Ok(_) | Err(_) => read,
+    }
+}
+
+impl Renewed {
+    /// Fails what it has less of than is `published`: a list like that leaves out what was made for
+    /// this pod, and can't renew it.
+    pub fn refuse_less(&mut self, published: &Bundle) {
+        let is_less = |name: &SecretName, set: &SecretSet| {
+            let published = published.secrets.get(name);
+            published.is_some_and(|published| openings(set) < openings(published))
+        };
+        let less = self.fresh.secrets.extract_if(.., |name, set| is_less(name, set));
+        self.failed.extend(less.map(|(name, _)| {
+            let cause = Cause::Fault(Fault::Less { identity: name.clone() });
+            (name, FetchError { attempt: Attempt::ReadApplication, cause })
+        }));
+    }
+
+    /// Takes in what came of asking for one identity.
+    pub fn take(&mut self, name: &SecretName, read: Result<SecretSet, FetchError>) {
+        match read {
+            Ok(set) => {
+                self.failed.remove(name);
+                self.fresh.secrets.insert(name.clone(), set);
+            }
+            Err(error) if error.is_everyones() => self.cut = Some(error),
+            Err(error) => {
+                self.failed.insert(name.clone(), error);
+            }
+        }
+    }
+}
+
+fn listed(
+    answer: Result<Bundle, FetchError>,
+    attempt: Attempt,
+    wanted: &Wanted,
+    names: &[SecretName],
+) -> Renewed {
+    let mut fresh = match answer {
+        Ok(bundle) => bundle,
+        Err(error) => return Renewed { cut: Some(error), ..Renewed::default() },
+    };
+    let is_wanted = |name: &SecretName| wanted.identities.is_empty() || names.contains(name);
+    fresh.secrets.retain(|name, _| is_wanted(name));
+    let mut failed = BTreeMap::new();
+    for fault in std::mem::take(&mut fresh.faults) {
+        match fault.identity().cloned() {
+            Some(name) if is_wanted(&name) => {
+                let cause = Cause::Fault(fault);
+                fresh.secrets.remove(&name);
+                failed.insert(name, FetchError { attempt: attempt.clone(), cause });
+            }
+            Some(_) => {}
+            None => fresh.remarks.push(format!("{fault}; it is left out")),
+        }
+    }
+    if wanted.source == Way::Provision {
+        // The list may leave out what is made for single pods: then it can't renew that.
+        let bare = fresh.secrets.extract_if(.., |_, set| !opens_something(set));
+        failed.extend(bare.map(|(name, _)| {
+            let cause = Cause::Fault(Fault::Empty { identity: name.clone() });
+            (name, FetchError { attempt: attempt.clone(), cause })
+        }));
+    }
+    for name in names {
+        if !fresh.secrets.contains_key(name) && !failed.contains_key(name) {
+            let cause = Cause::Absent(name.clone());
+            failed.insert(name.clone(), FetchError { attempt: attempt.clone(), cause });
+        }
+    }
+    let nothing = fresh.secrets.is_empty() && failed.is_empty();
+    let cut = nothing.then_some(FetchError { attempt, cause: Cause::NoSecrets });
+    Renewed { fresh, failed, cut }
+}

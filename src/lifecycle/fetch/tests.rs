@@ -1,0 +1,347 @@
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::*;
+use crate::config::settings::Refresh;
+use crate::model::{Fault, Item};
+use crate::secret::Secret;
+use crate::store::state::Settled;
+use crate::vault::error::Said;
+
+fn name(identity: &str) -> SecretName {
+    SecretName::new(identity).unwrap()
+}
+
+fn set(items: &[(&str, &str)]) -> SecretSet {
+    let item = |(key, value): &(&str, &str)| Item {
+        key: (*key).to_owned(),
+        value: Secret::new((*value).to_owned()),
+    };
+    SecretSet {
+        id: "1".to_owned(),
+        name: String::new(),
+        version: "1".to_owned(),
+        engine: String::new(),
+        expiration: String::new(),
+        renew: None,
+        entries: vec![items.iter().map(item).collect()],
+    }
+}
+
+const LOGIN: &[(&str, &str)] = &[("username", "u"), ("password", "p")];
+const BASE: &[(&str, &str)] = &[("hostname", "h"), ("username", "u"), ("password", "")];
+
+type Items = &'static [(&'static str, &'static str)];
+
+/// What the scripted vault answers to one request.
+enum Reply {
+    Set(Items),
+    Fails(Cause),
+}
+
+fn hung() -> Reply {
+    Reply::Fails(Cause::TimedOut(Duration::from_secs(1)))
+}
+
+fn no_route() -> Reply {
+    Reply::Fails(Cause::TurnedAway { status: 404, said: Said::default() })
+}
+
+fn limited() -> Reply {
+    Reply::Fails(Cause::RateLimited { after: None })
+}
+
+/// Answers in order; a request beyond the script is a failed test.
+#[derive(Default)]
+struct Script {
+    posts: VecDeque<Reply>,
+    reads: VecDeque<Reply>,
+    lists: VecDeque<Vec<(&'static str, Items)>>,
+    log: Vec<&'static str>,
+}
+
+impl Script {
+    fn answer(attempt: Attempt, reply: Option<Reply>) -> Result<SecretSet, FetchError> {
+        match reply.expect("the script covers every request") {
+            Reply::Set(items) => Ok(set(items)),
+            Reply::Fails(cause) => Err(FetchError { attempt, cause }),
+        }
+    }
+}
+
+impl Source for Script {
+    fn end_by(&mut self, _: Option<Instant>) {}
+
+    async fn provision(&mut self, name: &SecretName) -> Result<SecretSet, FetchError> {
+        self.log.push("post");
+        Self::answer(Attempt::Provision(name.clone()), self.posts.pop_front())
+    }
+
+    async fn read_provisioned(&mut self, name: &SecretName) -> Result<SecretSet, FetchError> {
+        self.log.push("read");
+        Self::answer(Attempt::ReadProvisioned(name.clone()), self.reads.pop_front())
+    }
+
+    async fn read_application(&mut self) -> Result<Bundle, FetchError> {
+        self.log.push("list");
+        let listed = self.lists.pop_front().expect("the script covers every request");
+        let secrets = listed.into_iter().map(|(identity, items)| (name(identity), set(items)));
+        Ok(Bundle { secrets: secrets.collect(), ..Bundle::default() })
+    }
+
+    async fn read_secrets(&mut self) -> Result<Bundle, FetchError> {
+        self.read_application().await
+    }
+
+    async fn read_secret(&mut self, name: &SecretName) -> Result<SecretSet, FetchError> {
+        self.read_provisioned(name).await
+    }
+
+    fn id(&self, _: &SecretName) -> Option<&str> {
+        None
+    }
+
+    async fn give_back(&mut self, _: Attempt, _: &str) -> Result<(), FetchError> {
+        Ok(())
+    }
+}
+
+fn wanted(source: Way, identities: &[&str]) -> Wanted {
+    let identities = identities.iter().map(|identity| name(identity)).collect();
+    Wanted { source, refresh: Refresh::Auto, identities }
+}
+
+/// Tries until it succeeds or the script ends in `tries` failures; says what was asked.
+async fn run(
+    mut script: Script,
+    pending: &[&str],
+    identities: &[&str],
+    tries: usize,
+) -> (Option<Bundle>, Vec<&'static str>, Obtaining) {
+    let wanted = wanted(Way::Provision, identities);
+    let mut obtaining = Obtaining::new(pending.iter().map(|identity| name(identity)).collect());
+    for _ in 0..tries {
+        let tried = obtaining.attempt::<FetchError>(&mut script, &wanted, |_| Ok(())).await;
+        if let Ok(bundle) = tried {
+            return (Some(bundle), script.log, obtaining);
+        }
+    }
+    (None, script.log, obtaining)
+}
+
+#[tokio::test]
+async fn a_plain_start_posts_once_for_each_identity() {
+    let posts = [Reply::Set(LOGIN), Reply::Set(BASE)].into();
+    let (bundle, log, obtaining) =
+        run(Script { posts, ..Script::default() }, &[], &["a", "b"], 1).await;
+    assert_eq!(bundle.unwrap().secrets.len(), 2);
+    assert_eq!(log, ["post", "post"]);
+    assert_eq!(obtaining.posted().len(), 2);
+}
+
+#[tokio::test]
+async fn what_one_identity_got_is_kept_while_another_is_tried_again() {
+    let posts = [Reply::Set(LOGIN), limited(), limited(), Reply::Set(LOGIN)].into();
+    let (bundle, log, _) = run(Script { posts, ..Script::default() }, &[], &["a", "b"], 3).await;
+    assert_eq!(bundle.unwrap().secrets.len(), 2);
+    assert_eq!(log, ["post", "post", "post", "post"]);
+}
+
+#[tokio::test]
+async fn a_post_of_unknown_fate_is_followed_by_a_read_that_may_find_it() {
+    let (posts, reads) = ([hung()].into(), [limited(), Reply::Set(LOGIN)].into());
+    let (bundle, log, _) = run(Script { posts, reads, ..Script::default() }, &[], &["a"], 3).await;
+    assert!(bundle.is_some());
+    assert_eq!(log, ["post", "read", "read"]);
+}
+
+#[tokio::test]
+async fn a_post_is_repeated_only_where_nothing_new_is_there_and_three_times_at_most() {
+    let posts = [hung(), hung(), hung()].into();
+    let absent = || Reply::Fails(Cause::Absent(name("a")));
+    let empty = || Reply::Fails(Cause::Fault(Fault::Empty { identity: name("a") }));
+    let reads = [Reply::Set(BASE), absent(), empty(), Reply::Set(BASE), Reply::Set(LOGIN)].into();
+    let (bundle, log, _) = run(Script { posts, reads, ..Script::default() }, &[], &["a"], 6).await;
+    assert!(bundle.is_some(), "reading goes on after the last POST");
+    assert_eq!(log, ["post", "read", "post", "read", "post", "read", "read", "read"]);
+}
+
+#[tokio::test]
+async fn a_post_that_was_turned_away_is_forgotten() {
+    let posts = [limited(), Reply::Set(LOGIN)].into();
+    let script = Script { posts, ..Script::default() };
+    let (bundle, log, _) = run(script, &[], &["a"], 2).await;
+    assert!(bundle.is_some());
+    assert_eq!(log, ["post", "post"]);
+    let script = Script { posts: [limited()].into(), ..Script::default() };
+    let (_, _, obtaining) = run(script, &[], &["a"], 1).await;
+    assert!(obtaining.posted().is_empty(), "nothing is there to be given back");
+}
+
+#[tokio::test]
+async fn a_post_turned_away_after_one_of_unknown_fate_does_not_settle_that_one() {
+    let posts = [hung(), limited(), Reply::Set(LOGIN)].into();
+    let reads = [Reply::Set(BASE), Reply::Set(BASE)].into();
+    let (bundle, log, obtaining) =
+        run(Script { posts, reads, ..Script::default() }, &[], &["a"], 3).await;
+    assert!(bundle.is_some());
+    assert_eq!(log, ["post", "read", "post", "read", "post"]);
+    assert_eq!(obtaining.posted().len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_predecessor_may_have_posted_is_looked_for_first() {
+    let reads = [Reply::Set(LOGIN)].into();
+    let (bundle, log, _) = run(Script { reads, ..Script::default() }, &["a"], &["a"], 1).await;
+    assert!(bundle.is_some());
+    assert_eq!(log, ["read"]);
+}
+
+#[tokio::test]
+async fn without_a_get_route_the_list_is_read_if_it_holds_what_the_pod_was_given() {
+    let (posts, reads) = ([hung()].into(), [no_route(), no_route()].into());
+    let lists = [vec![("a", LOGIN)]].into();
+    let script = Script { posts, reads, lists, ..Script::default() };
+    let (bundle, log, obtaining) = run(script, &[], &["a"], 3).await;
+    assert!(bundle.is_some());
+    assert_eq!(log, ["post", "read", "read", "list"]);
+    assert_eq!(obtaining.settled(), Settled::Application);
+}
+
+#[tokio::test]
+async fn a_list_that_leaves_out_what_is_made_for_pods_settles_nothing() {
+    let (posts, reads) = ([hung(), Reply::Set(LOGIN)].into(), [no_route(), no_route()].into());
+    let lists = [vec![("a", BASE)]].into();
+    let script = Script { posts, reads, lists, ..Script::default() };
+    let (bundle, log, obtaining) = run(script, &[], &["a"], 4).await;
+    assert!(bundle.is_some());
+    assert_eq!(log, ["post", "read", "read", "list", "post"]);
+    assert_eq!(obtaining.settled(), Settled::Get);
+}
+
+#[tokio::test]
+async fn one_bad_minute_or_a_list_that_lacks_an_identity_settles_nothing() {
+    let wanted = wanted(Way::Provision, &["a"]);
+    let mut asking = Asking::default();
+    let reads = [no_route(), Reply::Set(LOGIN), no_route(), no_route(), no_route()].into();
+    let lists = [vec![("b", LOGIN)], vec![("b", LOGIN)]].into();
+    let mut script = Script { reads, lists, ..Script::default() };
+    for expected in [false, true, false, false, false] {
+        let read = again(&mut script, &wanted, &wanted.identities, &mut asking).await;
+        assert_eq!(read.failed.is_empty() && read.cut.is_none(), expected);
+    }
+    assert_eq!(asking.settled(), Settled::Get);
+}
+
+#[tokio::test]
+async fn everything_that_was_posted_is_noted_before_each_post() {
+    let wanted = wanted(Way::Provision, &["a", "b"]);
+    let posts = [Reply::Set(LOGIN), Reply::Set(LOGIN)].into();
+    let mut script = Script { posts, ..Script::default() };
+    let mut noted = Vec::new();
+    let mut obtaining = Obtaining::default();
+    let intend = |posted: &BTreeSet<SecretName>| {
+        noted.push(posted.len());
+        Ok::<(), FetchError>(())
+    };
+    obtaining.attempt(&mut script, &wanted, intend).await.unwrap();
+    assert_eq!(noted, [1, 2]);
+}
+
+#[tokio::test]
+async fn a_list_is_all_or_nothing() {
+    for (identities, listed, expected) in [
+        (&["a", "b"][..], vec![("a", LOGIN), ("b", LOGIN), ("c", LOGIN)], Some(2)),
+        (&["a", "b"], vec![("a", LOGIN)], None),
+        (&[], vec![("a", LOGIN), ("c", LOGIN)], Some(2)),
+        (&[], vec![], None),
+    ] {
+        let wanted = wanted(Way::Application, identities);
+        let mut script = Script { lists: [listed].into(), ..Script::default() };
+        let mut obtaining = Obtaining::default();
+        let got = obtaining.attempt::<FetchError>(&mut script, &wanted, |_| Ok(())).await;
+        assert_eq!(got.ok().map(|bundle| bundle.secrets.len()), expected, "{identities:?}");
+    }
+    let fault = Fault::Data { identity: name("a") };
+    let bundle = Bundle { faults: vec![fault], ..Bundle::default() };
+    let error = whole(bundle, &[], Attempt::ReadApplication).unwrap_err();
+    assert!(matches!(error.cause, Cause::Fault(_)));
+}
+
+fn names(identities: &[&str]) -> Vec<SecretName> {
+    identities.iter().map(|identity| name(identity)).collect()
+}
+
+#[tokio::test]
+async fn asked_again_each_identity_fares_by_itself() {
+    let (missing, broken) = (Cause::Absent(name("b")), Cause::Broken);
+    let reads = [Reply::Set(LOGIN), Reply::Fails(missing), Reply::Fails(broken)].into();
+    let mut script = Script { reads, ..Script::default() };
+    let wanted = wanted(Way::Provision, &["a", "b", "c"]);
+    let mut asking = Asking::default();
+    let renewed = again(&mut script, &wanted, &wanted.identities, &mut asking).await;
+    assert!(renewed.fresh.secrets.keys().eq([&name("a")]));
+    assert!(renewed.failed.keys().eq([&name("b"), &name("c")]));
+    assert!(renewed.cut.is_none());
+}
+
+#[tokio::test]
+async fn what_everyone_would_meet_ends_the_asking() {
+    let refused = Cause::ClientRefused(Said::default());
+    let reads = [Reply::Set(LOGIN), Reply::Fails(refused)].into();
+    let mut script = Script { reads, ..Script::default() };
+    let wanted = wanted(Way::Provision, &["a", "b", "c"]);
+    let renewed = again(&mut script, &wanted, &wanted.identities, &mut Asking::default()).await;
+    assert!(renewed.fresh.holds(&name("a")) && renewed.failed.is_empty());
+    assert!(matches!(renewed.cut, Some(FetchError { cause: Cause::ClientRefused(_), .. })));
+    assert_eq!(script.log, ["read", "read"]);
+}
+
+#[tokio::test]
+async fn a_list_tells_what_is_new_what_is_gone_and_that_it_is_empty() {
+    let everything = wanted(Way::Application, &[]);
+    let one = wanted(Way::Application, &["a"]);
+    for (wanted, known, fresh, failed, cut) in [
+        (&everything, &["a", "gone"][..], &["a", "new"][..], &["gone"][..], false),
+        (&one, &["a"], &["a"], &[], false),
+        (&one, &["a", "gone"], &["a"], &["gone"], false),
+    ] {
+        let lists = [vec![("a", LOGIN), ("new", LOGIN)]].into();
+        let mut script = Script { lists, ..Script::default() };
+        let renewed = again(&mut script, wanted, &names(known), &mut Asking::default()).await;
+        assert!(renewed.fresh.secrets.keys().eq(&names(fresh)), "{known:?}");
+        assert!(renewed.failed.keys().eq(&names(failed)), "{known:?}");
+        assert!(renewed.failed.values().all(FetchError::is_missing));
+        assert_eq!(renewed.cut.is_some(), cut);
+    }
+    let mut empty = Script { lists: [vec![]].into(), ..Script::default() };
+    let renewed = again(&mut empty, &everything, &[], &mut Asking::default()).await;
+    assert!(matches!(renewed.cut, Some(FetchError { cause: Cause::NoSecrets, .. })));
+}
+
+#[tokio::test]
+async fn whether_a_secret_is_gone_or_its_route_is_for_the_list_to_say() {
+    for (listed, missing) in [(vec![("a", LOGIN)], true), (vec![("b", LOGIN)], false)] {
+        let (reads, lists) = ([no_route()].into(), [listed].into());
+        let mut script = Script { reads, lists, ..Script::default() };
+        let wanted = wanted(Way::Secret, &["b"]);
+        let renewed = again(&mut script, &wanted, &wanted.identities, &mut Asking::default()).await;
+        let error = renewed.failed.get(&name("b")).unwrap();
+        assert_eq!(error.is_missing(), missing);
+    }
+}
+
+#[test]
+fn what_lives_is_what_has_a_ttl_beside_something_that_opens() {
+    for (items, seconds) in [
+        (&[("username", "u"), ("password", "p"), ("TTL", "60")][..], Some(60)),
+        (&[("username", "u"), ("TTL", "60")], None),
+        (&[("password", "p"), ("TTL", "0")], None),
+        (&[("password", "p"), ("TTL", "")], None),
+        (&[("password", "p"), ("ttl", "60")], None),
+    ] {
+        assert_eq!(lifetime(&set(items)), seconds.map(Duration::from_secs), "{items:?}");
+    }
+}

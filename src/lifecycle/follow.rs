@@ -1,0 +1,191 @@
+//! A reader's set: waited for, and followed, in a directory that another agent publishes in.
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ring::digest;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::exit::{Exit, Failure, chain};
+use crate::model::TTL;
+use crate::notify::Deliver;
+use crate::os::clock;
+use crate::os::watch::Watch;
+use crate::render::bundle::Entries;
+use crate::store::{Published, Set};
+
+/// How often a set is looked for that does not stand yet.
+const LOOKS: Duration = Duration::from_secs(1);
+/// How often what stands is looked at where changes are not heard of.
+const DEAF: Duration = Duration::from_secs(10);
+/// How soon a wait is told of.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// When what could not be told is tried again.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// Follows what is published.
+pub struct Follower {
+    dir: PathBuf,
+    published: Published,
+    watch: Watch,
+    /// What was told of last: its number is of this reader, its digest leaves out what nobody is told
+    /// of.
+    told: Option<(u64, Digest)>,
+}
+
+type Digest = Vec<u8>;
+
+impl Follower {
+    /// Starts to watch `dir`, after a while.
+    pub fn new(dir: &Path, watches_after: Duration) -> Self {
+        let published = Published::of_another(dir);
+        let watch = Watch::later(Vec::new(), Some(dir), watches_after);
+        Self { dir: dir.to_owned(), published, watch, told: None }
+    }
+
+    /// Waits until a set stands, for so long; none is for ever.
+    pub async fn first(&mut self, give_up_after: Option<Duration>) -> Result<(), Failure> {
+        let began = Instant::now();
+        let mut said = false;
+        loop {
+            let found = match self.published.set() {
+                Ok(Some(set)) => {
+                    self.told = Some(seen(&set));
+                    tracing::info!(
+                        generation = %set.generation,
+                        dir = %self.dir.display(),
+                        "reading the set that another agent publishes"
+                    );
+                    return Ok(());
+                }
+                Ok(None) => Failure::said(
+                    Exit::Unreachable,
+                    format!("cannot read a set in {}: none stands there", self.dir.display()),
+                )
+                .hint(Some("see the log of the agent that is to publish there, or name a vault with SEGURA_URL")),
+                Err(error) => error.failure(),
+            };
+            let waited = began.elapsed();
+            if give_up_after.is_some_and(|most| waited >= most) {
+                let waited = humantime::format_duration(Duration::from_secs(waited.as_secs()));
+                let message = format!("{}; gave up after {waited}", found.message);
+                return Err(Failure { message, ..found });
+            }
+            if !said && waited >= PATIENCE {
+                tracing::warn!(error = found.message, hint = found.hint, "waiting for a set");
+                said = true;
+            }
+            tokio::select! {
+                _ = self.watch.changed() => {}
+                () = sleep(LOOKS) => {}
+            }
+        }
+    }
+
+    /// Follows the set, and has `deliver` tell of each change, until it is dropped.
+    pub async fn follow(&mut self, deliver: &mut Deliver) -> Infallible {
+        let mut again = Instant::now() + AGAIN;
+        loop {
+            let deaf = !self.watch.hears();
+            tokio::select! {
+                _ = self.watch.changed() => self.look(deliver),
+                () = sleep(DEAF), if deaf => self.look(deliver),
+                _ = deliver.delivered() => {}
+                () = sleep_until(again), if deliver.is_telling() => {
+                    again = Instant::now() + AGAIN;
+                    deliver.pass();
+                }
+            }
+        }
+    }
+
+    fn look(&mut self, deliver: &mut Deliver) {
+        let set = match self.published.set() {
+            Ok(Some(set)) => set,
+            // It was given back, or is being put in place of another: what was read serves on.
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(error = chain(&error), hint = error.hint(), "the set can't be read");
+                return;
+            }
+        };
+        let (number, digest) = seen(&set);
+        let (before, same) = match &self.told {
+            Some((before, known)) => (*before, *known == digest),
+            None => (0, false),
+        };
+        if number == before {
+            return;
+        }
+        let generation = set.generation;
+        self.told = Some((number, digest));
+        if same {
+            deliver.carry_on(generation);
+        } else {
+            tracing::info!(%generation, "the set has changed");
+            deliver.publish(generation, clock::boot());
+        }
+    }
+
+    /// The way to the set, whose numbers are this follower's.
+    pub fn published(&self) -> Published {
+        self.published.clone()
+    }
+
+    /// Nothing will be waited for any more; the process can then end at once.
+    pub fn end(&mut self) {
+        self.watch.end();
+    }
+}
+
+fn seen(set: &Set) -> (u64, Digest) {
+    (set.generation.0, digest(&set.entries))
+}
+
+/// Of everything but the values of `TTL`, a change of which nobody is told of.
+fn digest(entries: &Entries) -> Digest {
+    let mut context = digest::Context::new(&digest::SHA256);
+    let mut add = |text: &str| {
+        context.update(&text.len().to_le_bytes());
+        context.update(text.as_bytes());
+    };
+    for (identity, entries) in entries {
+        add(identity.as_str());
+        add(&entries.len().to_string());
+        for entry in entries {
+            add(&entry.len().to_string());
+            for item in entry {
+                add(&item.key);
+                add(if item.key == TTL { "" } else { item.value.expose() });
+            }
+        }
+    }
+    context.finish().as_ref().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::tests::{Written, bundle};
+
+    #[test]
+    fn a_change_of_lifetimes_alone_is_no_change() {
+        let of = |secrets: &[Written<'_>]| {
+            let secrets = bundle(secrets).secrets.into_iter();
+            digest(&secrets.map(|(name, set)| (name, set.entries)).collect())
+        };
+        let one = of(&[("a", &[&[("k", "v"), (TTL, "60")]])]);
+        assert_eq!(one, of(&[("a", &[&[("k", "v"), (TTL, "30")]])]));
+        for other in [
+            of(&[("a", &[&[("k", "w"), (TTL, "60")]])]),
+            of(&[("a", &[&[("kv", ""), (TTL, "60")]])]),
+            of(&[("a", &[&[("k", "v")]])]),
+            of(&[("a", &[&[("k", "v")], &[(TTL, "60")]])]),
+            of(&[("b", &[&[("k", "v"), (TTL, "60")]])]),
+            of(&[]),
+        ] {
+            assert_ne!(one, other);
+        }
+    }
+}

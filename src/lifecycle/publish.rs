@@ -1,0 +1,289 @@
+//! From secrets to published files, once: render, publish, remember.
+
+mod admit;
+mod current;
+mod difference;
+mod failed;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use crate::config::Config;
+use crate::exit::{Exit, Failure, chain};
+use crate::lifecycle::schedule::{RenewInterval, due_in};
+use crate::model::{Bundle, Generation, Outcome, SecretSet};
+use crate::os::clock::{self, Clock, Moment};
+use crate::render::{Layout, RenderError, Rendering, render};
+use crate::store::state::{BootMillis, Origin, SecretState, Settled, State, millis};
+use crate::store::{Store, WriteError};
+use crate::vault;
+use crate::vault::error::FetchError;
+use admit::{admit, lacking};
+pub use current::{Candidate, Current, Fetched, News, Prepared, Replaced};
+pub use failed::{Failed, HeldBack};
+
+/// A vault whose every answer looks wrong in a new way is not told of for ever.
+const MOST_REMARKS: usize = 1_000;
+
+/// Why a set could not be published; what stood still stands.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The secrets can't be rendered as the settings want.
+    #[error("cannot render the secrets")]
+    Render(#[source] RenderError),
+    /// The directory does not take it.
+    #[error(transparent)]
+    Write(WriteError),
+}
+
+impl PublishError {
+    /// Its class, for the state and for metrics.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Render(_) => "render",
+            Self::Write(_) => "write",
+        }
+    }
+
+    /// How a start ends that gives up on it.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Render(error) => {
+                let exit = match error {
+                    RenderError::Variable { .. }
+                    | RenderError::Disagreement { .. }
+                    | RenderError::Env { .. }
+                    | RenderError::ShellsOwn { .. }
+                    | RenderError::Property { .. }
+                    | RenderError::Template { .. }
+                    | RenderError::TooLong { .. } => Exit::Settings,
+                    RenderError::Clash { .. }
+                    | RenderError::Nul { .. }
+                    | RenderError::NotBase64 { .. }
+                    | RenderError::NotText { .. } => Exit::Nonsense,
+                };
+                Failure::new(exit, self).hint(Some(error.hint()))
+            }
+            Self::Write(error) => error.failure(),
+        }
+    }
+}
+
+/// Whose set the configuration asks for, as the files that it names stand now.
+pub fn origin(config: &Config) -> Result<Origin, FetchError> {
+    let mut identities: Vec<String> =
+        config.wanted.identities.iter().map(ToString::to_string).collect();
+    identities.sort_unstable();
+    Ok(Origin {
+        url: config.vault.url.to_string(),
+        client: vault::client_digest(&config.vault)?,
+        source: config.wanted.source.as_str().to_owned(),
+        identities,
+        pod_name: config.pod.name.clone(),
+        pod_uid: config.pod.uid.clone(),
+        namespace: config.pod.namespace.clone(),
+    })
+}
+
+/// What the state says of the agent that renews the set.
+#[derive(Clone, Debug)]
+pub struct Stamp {
+    notified: Generation,
+    next_due: Option<String>,
+    boot_next_due: Option<u64>,
+    silent_until: Option<u64>,
+}
+
+impl Stamp {
+    /// Notes the generation of which the main process was notified last, when the set is `due`, by
+    /// the boot clock, and until when silence is no bad sign: none is never, and for ever. It is
+    /// `now`.
+    pub fn new(
+        notified: Generation,
+        due: Option<Duration>,
+        silent_until: Option<u64>,
+        now: Moment,
+    ) -> Self {
+        let left = due.map(|due| due.saturating_sub(now.boot));
+        let next_due = left.map(|left| clock::stamp(now.wall + left));
+        Self { notified, next_due, boot_next_due: due.map(millis), silent_until }
+    }
+
+    /// Writes it into a state.
+    pub fn apply(&self, state: &mut State) {
+        state.notified = self.notified;
+        state.next_due.clone_from(&self.next_due);
+        state.boot_ms.next_due = self.boot_next_due;
+        state.boot_ms.silent_until = self.silent_until;
+    }
+}
+
+/// The state of a first set, which the vault has given `now`.
+pub fn first(
+    bundle: &Bundle,
+    origin: &Origin,
+    refresh: Settled,
+    stamp: &Stamp,
+    now: Moment,
+) -> State {
+    let secrets = bundle.secrets.iter();
+    let secrets = secrets.map(|(name, set)| SecretState::of(name, set, None, now.boot));
+    let mut state = State {
+        generation: Generation::default(),
+        notified: Generation::default(),
+        secrets: secrets.collect(),
+        fetched_at: clock::stamp(now.wall),
+        changed_at: String::new(),
+        next_due: None,
+        failures: 0,
+        last_error: None,
+        boot_ms: BootMillis { fetched: millis(now.boot), ..BootMillis::default() },
+        origin: origin.clone(),
+        refresh,
+        given_back: false,
+        left_out: Vec::new(),
+    };
+    stamp.apply(&mut state);
+    state
+}
+
+/// What publishing takes besides the secrets.
+#[derive(Debug)]
+pub struct Publisher<'a> {
+    /// Where to.
+    pub store: &'a mut Store,
+    /// In which form.
+    pub layout: &'a Layout,
+    /// What has been said of earlier sets, and need not be said again.
+    pub remarked: &'a mut Remarked,
+    /// The clocks that the state is stamped by.
+    pub clock: &'a dyn Clock,
+}
+
+/// What has been said of sets that were published.
+#[derive(Debug, Default)]
+pub struct Remarked(BTreeSet<String>);
+
+impl Remarked {
+    /// Tells what looks wrong and is published all the same, each once.
+    pub fn tell(&mut self, remarks: impl IntoIterator<Item = impl AsRef<str>>) {
+        for remark in remarks {
+            let remark = remark.as_ref();
+            if self.0.len() < MOST_REMARKS && self.0.insert(remark.to_owned()) {
+                tracing::warn!("{remark}");
+            }
+        }
+    }
+}
+
+impl Publisher<'_> {
+    /// Publishes `bundle` beside `state`, which is completed with what came of it. What stands
+    /// already is left as it is, unless its files, the settings or the values have changed.
+    pub fn publish(&mut self, bundle: &Bundle, state: &mut State) -> Result<Outcome, PublishError> {
+        let rendering = rendered(bundle, self.layout, state).map_err(PublishError::Render)?;
+        let published = self.store.publish(&rendering.files, state, self.clock.wall());
+        let outcome = published.map_err(PublishError::Write)?;
+        if let Outcome::Published(_) = outcome {
+            // Only now can a process have read it.
+            state.boot_ms.changed = millis(self.clock.boot());
+        }
+        // The generation holds its own copy, so a state that can't be written loses nothing.
+        if let Err(error) = self.store.save(state) {
+            tracing::warn!(error = chain(&error), "the state is behind");
+        }
+        let generation = outcome.generation();
+        let files = rendering.files.keys().filter(|name| !name.is_hidden()).count();
+        match outcome {
+            Outcome::Published(_) => {
+                self.remarked.tell(bundle.remarks.iter().chain(&rendering.remarks));
+                self.remarked.tell(self.store.idle_rules(&rendering.files));
+                self.remarked.tell(state.left_out.iter().map(|file| {
+                    format!(
+                        "the template {file} makes no file: the vault no longer has what it names"
+                    )
+                }));
+                tracing::info!(%generation, files, "published");
+            }
+            Outcome::Unchanged(_) => tracing::debug!(%generation, files, "unchanged"),
+        }
+        Ok(outcome)
+    }
+}
+
+/// Renders a set; of the templates that an earlier one had to do without, those for which that
+/// still holds are left out, as `state` will say.
+fn rendered<'a>(
+    bundle: &'a Bundle,
+    layout: &Layout,
+    state: &mut State,
+) -> Result<Rendering<'a>, RenderError> {
+    let before = std::mem::take(&mut state.left_out);
+    let mut reduced = None;
+    loop {
+        let flaw = match render(bundle, reduced.as_ref().unwrap_or(layout)) {
+            Err(RenderError::Template { flaw }) => flaw,
+            rendering => return rendering,
+        };
+        let file = flaw.file();
+        if !before.iter().any(|before| before == file) {
+            return Err(RenderError::Template { flaw });
+        }
+        state.left_out.push(file.to_owned());
+        reduced = Some(reduced.as_ref().unwrap_or(layout).without_template(file));
+    }
+}
+
+/// When a set that was read just now, at `wall`, is due again.
+pub fn due(bundle: &Bundle, interval: RenewInterval, wall: SystemTime) -> Option<Duration> {
+    due_in(bundle, interval, |set| to_expiry(set, wall))
+}
+
+/// What is left until a secret's expiry date, in whatever time zone the vault may mean.
+fn to_expiry(set: &SecretSet, now: SystemTime) -> Option<Duration> {
+    let text = set.expiration.trim();
+    if text.len() < 10 {
+        return None;
+    }
+    let us = |text: &str| {
+        let mut parts = text.split('/');
+        let (month, day, year) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(format!("{year}-{month}-{day}T00:00:00Z"))
+    };
+    let (date, rest) = text.split_at_checked(10)?;
+    let time = rest.trim_start_matches(['T', ' ']).trim_end_matches('Z');
+    let iso = if time.is_empty() {
+        format!("{date}T00:00:00Z")
+    } else {
+        format!("{date}T{}Z", time.get(..8)?)
+    };
+    let moment = humantime::parse_rfc3339(&us(date).unwrap_or(iso)).ok()?;
+    Some(moment.duration_since(now).unwrap_or(Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::tests::bundle;
+
+    #[test]
+    fn expiry_dates_are_hints_in_any_spelling() {
+        let now = humantime::parse_rfc3339("2022-08-18T11:00:00Z").unwrap();
+        for (text, seconds) in [
+            ("2022-08-18 11:10:00", Some(600)),
+            ("2022-08-18T11:10:00Z", Some(600)),
+            ("2022-08-18T11:10:00.000+02:00", Some(600)),
+            ("2022-08-19", Some(13 * 3600)),
+            ("08/19/2022", Some(13 * 3600)),
+            ("2020-01-01 00:00:00", Some(0)),
+            ("", None),
+            ("never ever", None),
+            ("9999-99-99 99:99:99", None),
+            ("2022-08-18 é1:10:00", None),
+        ] {
+            let mut bundle = bundle(&[("s", &[&[("k", "v")]])]);
+            let set = bundle.secrets.values_mut().next().unwrap();
+            set.expiration = text.to_owned();
+            assert_eq!(to_expiry(set, now), seconds.map(Duration::from_secs), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! The current set: its state, where it is published, and how a newer one takes its place.
+//!
+//! Each identity keeps its last good version until a newer one is sound, and a set is replaced as a
+//! whole or not at all.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::difference::{Difference, difference, same_words};
+use super::{Failed, HeldBack, PublishError, Publisher, Remarked, Stamp, admit, lacking};
+use crate::exit::chain;
+use crate::model::{Bundle, Generation, Outcome, SecretName, SecretSet};
+use crate::os::clock::{self, Clock};
+use crate::render::Layout;
+use crate::store::Store;
+use crate::store::state::{Origin, SecretState, Settled, State, millis};
+
+/// The current set.
+pub struct Current<'a> {
+    store: &'a mut Store,
+    layout: &'a Layout,
+    state: State,
+    remarked: Remarked,
+    /// The state could not be written, which has been said.
+    behind: bool,
+    clock: &'a dyn Clock,
+}
+
+/// A fetched set, merged with the current one.
+pub struct Candidate {
+    /// Its secrets.
+    pub bundle: Bundle,
+    /// Those of it that are new or confirmed.
+    pub sound: BTreeSet<SecretName>,
+    /// Why others keep their last good version.
+    pub held_back: HeldBack,
+}
+
+/// A candidate with its state, as it was published or has to be tried again.
+pub struct Prepared {
+    /// The set.
+    pub set: Candidate,
+    /// What is remembered of it.
+    pub state: State,
+}
+
+/// The pass that has fetched a set, as the state remembers it.
+pub struct Fetched {
+    /// When it was made, by the boot clock.
+    pub at: Duration,
+    /// How renewal asks from now on.
+    pub refresh: Settled,
+    /// The class of the failure that ended it early.
+    pub cut: Option<&'static str>,
+    /// What comes next.
+    pub stamp: Stamp,
+}
+
+/// A generation that was published, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Other bytes, of which the main process is notified.
+    Changed(Generation),
+    /// No other bytes than those of `TTL`, which notify nobody.
+    Lifetimes(Generation),
+    /// The same values: the main process is notified of files that something else had changed.
+    Restored(Generation),
+}
+
+/// The generation that replaced the current set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// What it brings.
+    pub news: News,
+    /// It has fewer secrets, so what it replaced is removed already.
+    pub swept: bool,
+}
+
+impl<'a> Current<'a> {
+    /// Goes on from the set that is published in `store`, which `state` describes.
+    pub fn new(
+        store: &'a mut Store,
+        layout: &'a Layout,
+        state: State,
+        remarked: Remarked,
+        clock: &'a dyn Clock,
+    ) -> Self {
+        Self { store, layout, state, remarked, behind: false, clock }
+    }
+
+    /// What is remembered of the set.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Where it is published.
+    pub fn store(&mut self) -> &mut Store {
+        self.store
+    }
+
+    /// Ends with what is remembered of the set, and what has been said of it.
+    pub fn end(self) -> (State, Remarked) {
+        (self.state, self.remarked)
+    }
+
+    /// The set itself, read back from where it is published; none if it is not whole.
+    pub fn bundle(&self) -> Option<Bundle> {
+        let standing = self.store.standing()?;
+        Some(self.state.bundle(standing.entries))
+    }
+
+    /// The fetched secrets, plus the last good version of the others that are not `gone`. Fails if
+    /// that can't be read back.
+    pub fn merge(&self, fetched: Bundle, gone: &BTreeSet<SecretName>) -> Result<Bundle, Failed> {
+        let mut bundle = fetched;
+        let stays = |name: &SecretName| !bundle.secrets.contains_key(name) && !gone.contains(name);
+        let kept: BTreeSet<SecretName> = self.state.names().into_iter().filter(stays).collect();
+        if !kept.is_empty() {
+            let text = "what stands can't be read back, and not all of it could be fetched";
+            let current = self.bundle().ok_or_else(|| Failed::said("write", text))?;
+            let current = current.secrets.into_iter();
+            bundle.secrets.extend(current.filter(|(name, _)| kept.contains(name)));
+        }
+        Ok(bundle)
+    }
+
+    /// Publishes a merged set; secrets of it that can't be rendered are held back.
+    pub fn publish_sound(
+        &mut self,
+        mut set: Candidate,
+        fetched: &Fetched,
+    ) -> (Prepared, Result<Option<Replaced>, PublishError>) {
+        let mut state = self.next(&set, fetched);
+        let mut published = self.publish(&set.bundle, &mut state);
+        if matches!(published, Err(PublishError::Render(_)))
+            && let Some(good) = self.bundle()
+        {
+            let left_out = self.hold_back(&mut set, good);
+            state = State { left_out, ..self.next(&set, fetched) };
+            published = self.publish(&set.bundle, &mut state);
+        }
+        (Prepared { set, state }, published)
+    }
+
+    /// Leaves out of `set` what can't be rendered, in favour of what is `good`. Gives the templates
+    /// that are left out as well: the current set does without them already, or what they name is
+    /// gone.
+    fn hold_back(&self, set: &mut Candidate, mut good: Bundle) -> Vec<String> {
+        let current = good.secrets.len();
+        good.secrets.retain(|name, _| set.bundle.secrets.contains_key(name));
+        let is_gone = good.secrets.len() < current;
+        let mut layout = self.layout.clone();
+        let mut left_out = lacking(&good, &layout);
+        // One that lacks something for another reason is a fault of the settings.
+        left_out.retain(|file| is_gone || self.state.left_out.contains(file));
+        for file in &left_out {
+            layout = layout.without_template(file);
+        }
+        let fetched = std::mem::take(&mut set.bundle.secrets);
+        let held_back = admit(&mut good, fetched, &layout);
+        set.sound.retain(|name| !held_back.contains_key(name));
+        let held_back = held_back.into_iter().map(|(name, error)| (name, Failed::from(&error)));
+        set.held_back.extend(held_back);
+        set.bundle.secrets = good.secrets;
+        left_out
+    }
+
+    /// What is to be remembered of a set, were it published now.
+    fn next(&self, set: &Candidate, fetched: &Fetched) -> State {
+        let Candidate { bundle, sound, held_back } = set;
+        let secret = |(name, set): (&SecretName, &SecretSet)| {
+            let before = self.state.secret(name);
+            match before {
+                Some(before) if !sound.contains(name) => {
+                    let error = held_back.get(name).map(|failed| failed.class.to_owned());
+                    SecretState { error: error.or_else(|| before.error.clone()), ..before.clone() }
+                }
+                Some(_) | None => SecretState::of(name, set, before, fetched.at),
+            }
+        };
+        let mut state = self.state.clone();
+        state.secrets = bundle.secrets.iter().map(secret).collect();
+        state.refresh = fetched.refresh;
+        state.given_back = bundle.secrets.is_empty();
+        let first = fetched.cut.or_else(|| held_back.values().next().map(|failed| failed.class));
+        let before = state.secrets.iter().find_map(|secret| secret.error.clone());
+        state.last_error = first.map(str::to_owned).or(before);
+        if state.last_error.is_none() {
+            state.failures = 0;
+            state.fetched_at = clock::stamp(self.clock.wall());
+            state.boot_ms.fetched = millis(fetched.at);
+        } else {
+            state.failures = state.failures.saturating_add(1);
+        }
+        fetched.stamp.apply(&mut state);
+        state
+    }
+
+    /// Publishes `bundle` in place of the current set, beside `state`, which is completed. On an
+    /// error the current set stays. None if nothing differs.
+    pub fn publish(
+        &mut self,
+        bundle: &Bundle,
+        state: &mut State,
+    ) -> Result<Option<Replaced>, PublishError> {
+        // An empty set has no files at all, rather than empty ones.
+        let nothing = bundle.secrets.is_empty().then(|| self.layout.without_outputs());
+        let layout = nothing.as_ref().unwrap_or(self.layout);
+        let (store, remarked, clock) = (&mut *self.store, &mut self.remarked, self.clock);
+        let outcome = Publisher { store, layout, remarked, clock }.publish(bundle, state)?;
+        let swept = state.secrets.len() < self.state.secrets.len();
+        let alike = self.layout.templates.is_empty() || same_words(&self.state, state);
+        self.state = state.clone();
+        let Outcome::Published(generation) = outcome else {
+            return Ok(None);
+        };
+        let difference = self.store.replaced().map(|old| difference(&old, bundle));
+        // A template shows more than values.
+        let difference = difference.filter(|_| alike);
+        if swept {
+            // What is gone from the vault must be gone from here.
+            self.store.sweep();
+        }
+        let news = match difference {
+            Some(Difference::None) => News::Restored,
+            Some(Difference::Lifetimes) => News::Lifetimes,
+            Some(Difference::Values) | None => News::Changed,
+        };
+        Ok(Some(Replaced { news: news(generation), swept }))
+    }
+
+    /// Remembers where its secrets come from, as the files of the settings are now.
+    pub fn set_origin(&mut self, origin: Origin) {
+        self.state.origin = origin;
+    }
+
+    /// Remembers how renewal asks from now on.
+    pub fn set_refresh(&mut self, refresh: Settled) {
+        self.state.refresh = refresh;
+    }
+
+    /// Remembers a pass that brought nothing, and the class of its failure.
+    pub fn failed(&mut self, held_back: &HeldBack, class: Option<&str>) {
+        for (name, failed) in held_back {
+            self.state.hold_back(name, failed.class);
+        }
+        self.state.failures = self.state.failures.saturating_add(1);
+        self.state.last_error = class.map(str::to_owned);
+    }
+
+    /// Writes the state, with `stamp`. That it can't be written is said once.
+    pub fn save(&mut self, stamp: &Stamp) {
+        stamp.apply(&mut self.state);
+        match self.store.save(&self.state) {
+            Ok(()) => self.behind = false,
+            Err(error) if !self.behind => {
+                tracing::warn!(error = chain(&error), hint = error.hint(), "the state is behind");
+                self.behind = true;
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::clock::Machine;
+    use crate::render::name::{Case, Variables};
+    use crate::render::template::Templates;
+    use crate::render::tests::{bundle, layout};
+    use crate::store::state::tests::{origin, state};
+
+    /// What templates name: a secret that stays, and one that is gone or was never there.
+    const TEMPLATES: [(&str, &str); 2] =
+        [("stays.j2", "{{ secrets.a.k }}"), ("lacks.j2", "{{ secrets.gone.k }}")];
+
+    fn with(templates: &[(&str, &str)]) -> Layout {
+        let source = |(file, text): &(&str, &str)| ((*file).to_owned(), (*text).to_owned());
+        let templates = Templates::new(templates.iter().map(source)).unwrap();
+        let variables = Variables::new("{identity}_{key}", Case::Keep).unwrap();
+        Layout { templates, variables, ..layout("files,env") }
+    }
+
+    fn fetched() -> Fetched {
+        let stamp = Stamp::new(Generation::default(), None, None, Machine.now());
+        Fetched { at: Duration::from_secs(1), refresh: Settled::Get, cut: None, stamp }
+    }
+
+    /// A set of `a` and `b` whose values are these.
+    fn set(a: &'static str, b: &'static str) -> Bundle {
+        let mut set = bundle(&[("a", &[&[("k", a)]])]);
+        set.secrets.extend(bundle(&[("b", &[&[("k", b)]])]).secrets);
+        set
+    }
+
+    fn candidate(bundle: Bundle) -> Candidate {
+        let sound = bundle.secrets.keys().cloned().collect();
+        Candidate { bundle, sound, held_back: HeldBack::new() }
+    }
+
+    fn values(current: &Current<'_>) -> Vec<String> {
+        let secrets = current.bundle().unwrap().secrets.into_values();
+        secrets.map(|set| set.flat().get("k").unwrap().expose().clone()).collect()
+    }
+
+    #[test]
+    fn a_template_that_is_left_out_already_holds_nothing_else_back() {
+        let (old, layout) = (with(&TEMPLATES[..1]), with(&TEMPLATES));
+        let mut store = Store::hold(None, "init").unwrap();
+        let mut current = Current::new(&mut store, &old, state(), Remarked::default(), &Machine);
+        let (set_of, published) = current.publish_sound(candidate(set("1", "1")), &fetched());
+        assert!(matches!(published, Ok(Some(Replaced { news: News::Changed(_), .. }))));
+        let state = State { left_out: vec!["lacks.j2".to_owned()], ..set_of.state };
+        let mut current = Current::new(&mut store, &layout, state, Remarked::default(), &Machine);
+        let (set_of, published) = current.publish_sound(candidate(set("2", "nu\0l")), &fetched());
+        assert!(published.is_ok_and(|replaced| replaced.is_some()));
+        assert_eq!(values(&current), ["2", "1"]);
+        let held_back: Vec<&str> = set_of.set.held_back.keys().map(SecretName::as_str).collect();
+        assert_eq!(held_back, ["b"]);
+        assert_eq!(current.state().last_error.as_deref(), Some("render"));
+        assert_eq!(current.state().left_out, ["lacks.j2"]);
+    }
+
+    #[test]
+    fn a_template_that_never_had_what_it_names_is_not_left_out() {
+        let (old, layout) = (with(&TEMPLATES[..1]), with(&TEMPLATES));
+        let mut store = Store::hold(None, "init").unwrap();
+        let mut current = Current::new(&mut store, &old, state(), Remarked::default(), &Machine);
+        let (first, published) = current.publish_sound(candidate(set("1", "1")), &fetched());
+        assert!(published.is_ok());
+        let mut current =
+            Current::new(&mut store, &layout, first.state, Remarked::default(), &Machine);
+        let (_, published) = current.publish_sound(candidate(set("2", "2")), &fetched());
+        assert!(matches!(published, Err(PublishError::Render(_))));
+        assert_eq!(values(&current), ["1", "1"]);
+        assert!(current.state().left_out.is_empty());
+    }
+
+    #[test]
+    fn a_template_that_names_what_is_gone_is_left_out() {
+        let layout = with(&[("names_b.j2", "{{ secrets.b.k }}")]);
+        let mut store = Store::hold(None, "init").unwrap();
+        let mut current = Current::new(&mut store, &layout, state(), Remarked::default(), &Machine);
+        let (_, published) = current.publish_sound(candidate(set("1", "1")), &fetched());
+        assert!(published.is_ok());
+        let gone = BTreeSet::from([SecretName::new("b").unwrap()]);
+        let merged = current.merge(bundle(&[("a", &[&[("k", "2")]])]), &gone).unwrap();
+        let (_, published) = current.publish_sound(candidate(merged), &fetched());
+        assert!(matches!(published, Ok(Some(Replaced { swept: true, .. }))));
+        assert_eq!(values(&current), ["2"]);
+        assert_eq!(current.state().left_out, ["names_b.j2"]);
+    }
+
+    #[test]
+    fn what_was_not_fetched_keeps_its_last_good_version() {
+        let layout = with(&[]);
+        let mut store = Store::hold(None, "init").unwrap();
+        let mut current = Current::new(&mut store, &layout, state(), Remarked::default(), &Machine);
+        let (_, published) = current.publish_sound(candidate(set("1", "1")), &fetched());
+        assert!(published.is_ok());
+        let merged = current.merge(bundle(&[("b", &[&[("k", "2")]])]), &BTreeSet::new()).unwrap();
+        let sound = BTreeSet::from([SecretName::new("b").unwrap()]);
+        let held_back = SecretName::new("a").map(|a| (a, Failed::said("refused", "no"))).unwrap();
+        let set = Candidate { bundle: merged, sound, held_back: HeldBack::from([held_back]) };
+        let (_, published) = current.publish_sound(set, &fetched());
+        assert!(published.is_ok());
+        assert_eq!(values(&current), ["1", "2"]);
+        let state = current.state();
+        assert_eq!((state.failures, state.last_error.as_deref()), (1, Some("refused")));
+        assert_eq!(state.origin, origin());
+    }
+}

@@ -1,0 +1,77 @@
+//! How a set differs from the one that it replaces.
+
+use crate::model::{Bundle, Entry, Item, TTL};
+use crate::render::bundle::Entries;
+use crate::store::state::{SecretState, State};
+
+/// Whether two states say the same of their secrets, values left aside.
+pub fn same_words(old: &State, new: &State) -> bool {
+    fn words(secret: &SecretState) -> [&str; 6] {
+        let SecretState { identity, secret_id, name, version, engine, expiration_date, .. } =
+            secret;
+        [identity.as_str(), secret_id, name, version, engine, expiration_date]
+    }
+    old.secrets.iter().map(words).eq(new.secrets.iter().map(words))
+}
+
+/// How two sets differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// Not at all.
+    None,
+    /// By values of `TTL`, and nothing else.
+    Lifetimes,
+    /// By more than that.
+    Values,
+}
+
+/// How `new` differs from the values of an `old` set.
+pub fn difference(old: &Entries, new: &Bundle) -> Difference {
+    let mut lifetimes = false;
+    let mut same = |old: &Item, new: &Item| {
+        let equal = old.value.expose() == new.value.expose();
+        lifetimes |= !equal;
+        old.key == new.key && (equal || old.key == TTL)
+    };
+    let mut alike = |old: &Entry, new: &Entry| {
+        old.len() == new.len() && old.iter().zip(new).all(|(old, new)| same(old, new))
+    };
+    let all = old.len() == new.secrets.len()
+        && new.secrets.iter().all(|(name, set)| {
+            old.get(name).is_some_and(|old| {
+                old.len() == set.entries.len()
+                    && old.iter().zip(&set.entries).all(|(old, new)| alike(old, new))
+            })
+        });
+    match (all, lifetimes) {
+        (true, false) => Difference::None,
+        (true, true) => Difference::Lifetimes,
+        (false, _) => Difference::Values,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::tests::bundle;
+
+    #[test]
+    fn a_change_of_lifetimes_alone_is_told_from_any_other() {
+        use Difference::{Lifetimes, None as Same, Values};
+        let entries = |bundle: Bundle| -> Entries {
+            bundle.secrets.into_iter().map(|(name, set)| (name, set.entries)).collect()
+        };
+        let old = || entries(bundle(&[("a", &[&[("password", "x"), ("TTL", "60")]])]));
+        for (new, expected) in [
+            (bundle(&[("a", &[&[("password", "x"), ("TTL", "30")]])]), Lifetimes),
+            (bundle(&[("a", &[&[("password", "x"), ("TTL", "60")]])]), Same),
+            (bundle(&[("a", &[&[("password", "y"), ("TTL", "30")]])]), Values),
+            (bundle(&[("a", &[&[("password", "x")]])]), Values),
+            (bundle(&[("a", &[&[("password", "x"), ("TTL", "60")], &[("k", "v")]])]), Values),
+            (bundle(&[("b", &[&[("password", "x"), ("TTL", "60")]])]), Values),
+            (bundle(&[]), Values),
+        ] {
+            assert_eq!(difference(&old(), &new), expected, "{new:?}");
+        }
+    }
+}

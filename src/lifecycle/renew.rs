@@ -1,0 +1,375 @@
+//! Renewal: when to ask again, what to make of the answer, what to say of it.
+//!
+//! What stands is never touched by what failed: each identity keeps its last good version until a
+//! newer one is sound, and a set is replaced as a whole or not at all.
+
+mod ask;
+mod due;
+mod known;
+mod memory;
+mod publish;
+mod report;
+mod run;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::config::settings::{OnAbsent, Source as Way};
+use crate::lifecycle::fetch::Renewed;
+pub use crate::lifecycle::publish::News;
+use crate::lifecycle::publish::{Current, Failed, HeldBack, Prepared, Remarked, Stamp};
+use crate::model::{Bundle, Generation, SecretName};
+use crate::os::clock::{Clock, Moment};
+use crate::os::watch::{Hint, Hints};
+use crate::probes::Board;
+use crate::store::Store;
+use crate::store::state::State;
+use crate::vault::{Connect, Token};
+use ask::Asked;
+use due::Due;
+use known::{Known, Reading};
+use report::Report;
+pub use run::keep;
+
+/// How long all reads of a pass may take together.
+const PASS: Duration = Duration::from_secs(60);
+/// A pass that comes this much too late is told.
+const LATE: Duration = Duration::from_secs(30);
+/// A route that is missing for less is a gateway's bad minute.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Beyond the longest pass, a loop that turns may be silent this long.
+const GRACE: Duration = Duration::from_secs(60);
+/// The second of the first two reads, which shows whether reading provisions, is no later.
+const SECOND_READ: Duration = Duration::from_secs(10);
+
+/// Why a pass is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Its time has come.
+    Due,
+    /// A file that the settings name has changed.
+    Inputs,
+    /// Something may have touched the output directory.
+    Output,
+    /// Readers of a replaced generation have had their time.
+    Sweep,
+}
+
+/// A set that stands, as the start leaves it.
+pub struct Set {
+    /// What is remembered of it.
+    pub state: State,
+    /// What is left of the login that brought it.
+    pub token: Option<Token>,
+    /// What has been said of it.
+    pub remarked: Remarked,
+}
+
+/// What a simulation replaces.
+pub struct Edges<'a, V> {
+    /// The clocks.
+    pub clock: &'a dyn Clock,
+    /// What every draw is made from.
+    pub random: fastrand::Rng,
+    /// What tells of changed files.
+    pub watch: Box<dyn Hints + 'a>,
+    /// Where secrets come from.
+    pub vault: V,
+}
+
+/// What a pass asks for.
+struct Questions {
+    /// It is all that there is.
+    all: bool,
+    names: Vec<SecretName>,
+}
+
+/// What keeps a set fresh.
+pub struct Renewer<'a, V> {
+    config: &'a Config,
+    on_absent: OnAbsent,
+    current: Current<'a>,
+    due: Due,
+    known: Known,
+    token: Option<Token>,
+    /// A set that the directory did not take.
+    unpublished: Option<Prepared>,
+    report: Report,
+    clock: &'a dyn Clock,
+    watch: Box<dyn Hints + 'a>,
+    vault: V,
+}
+
+impl<'a, V: Connect> Renewer<'a, V> {
+    /// Goes on from a set that stands in `store`.
+    pub fn new(
+        config: &'a Config,
+        on_absent: OnAbsent,
+        store: &'a mut Store,
+        set: Set,
+        edges: Edges<'a, V>,
+        board: Rc<RefCell<Board>>,
+    ) -> Self {
+        let Set { state, token, remarked } = set;
+        let report = Report::new(state.notified, board);
+        let Edges { clock, random, watch, vault } = edges;
+        let now = clock.now();
+        let due = Due::new(&state, config.renew, random, now);
+        let known = Known::new(&state, store.pending(&state.origin), now.boot);
+        let mut renewer = Self {
+            config,
+            on_absent,
+            current: Current::new(store, &config.layout, state, remarked, clock),
+            due,
+            known,
+            token,
+            unpublished: None,
+            report,
+            clock,
+            watch,
+            vault,
+        };
+        renewer.save();
+        renewer
+    }
+
+    /// What is remembered of the set that stands.
+    pub fn state(&self) -> &State {
+        self.current.state()
+    }
+
+    /// Nothing will be waited for any more; the process can then end at once.
+    pub fn end(&mut self) {
+        if self.report.notified().get() != self.current.state().notified {
+            // It was told while a pass was under way that did not come to its end.
+            self.save();
+        }
+        self.watch.end();
+    }
+
+    /// Waits until there is something to do. Cancel-safe.
+    pub async fn wait(&mut self) -> Why {
+        let (alarm, why) = self.due.alarm();
+        let alarm = async {
+            match alarm {
+                Some(at) => self.clock.until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = alarm => why,
+            hint = self.watch.changed() => match hint {
+                Hint::Inputs => Why::Inputs,
+                Hint::Output => Why::Output,
+            },
+        }
+    }
+
+    /// Makes one pass; says what came of it, if anything.
+    pub async fn pass(&mut self, why: Why) -> Option<News> {
+        match why {
+            Why::Sweep => {
+                self.sweep();
+                None
+            }
+            Why::Output => self.heal(),
+            Why::Due | Why::Inputs => {
+                let at = self.clock.boot();
+                self.tell_if_late(why, at);
+                let all = why == Why::Inputs || self.due.is_for_all(at, self.unpublished.is_some());
+                if !all && let Some(unpublished) = self.unpublished.take() {
+                    self.due.retries();
+                    return self.publish(at, unpublished);
+                }
+                self.unpublished = None;
+                if self.watch.look() || why == Why::Inputs {
+                    // It was given for what the files held before.
+                    self.token = None;
+                }
+                let names = self.names(all);
+                let asked = self.ask(&names, at).await;
+                let questions = Questions { all, names };
+                self.conclude(why, &questions, asked)
+            }
+        }
+    }
+
+    /// Removes what was replaced, but not before readers in the middle of it have had their time.
+    fn sweep(&mut self) {
+        if self.due.sweeps_all(self.clock.boot()) {
+            self.current.store().sweep();
+        } else {
+            self.current.store().sweep_but_the_last();
+        }
+    }
+
+    /// Where it is noted which generation was told of last.
+    pub fn notified(&self) -> Rc<Cell<Generation>> {
+        Rc::clone(self.report.notified())
+    }
+
+    /// Remembers that nobody is left to be told.
+    pub fn told(&mut self) {
+        self.save();
+    }
+
+    /// Remembers that everybody has been told.
+    pub fn delivered(&mut self) {
+        self.report.count(|counters| counters.deliveries += 1);
+        self.save();
+    }
+
+    /// A pass was given up because it did not end.
+    pub fn abandoned(&mut self) {
+        let failed = Failed::said("unreachable", "a pass did not come to its end and was given up");
+        let questions = Questions { all: true, names: self.names(true) };
+        self.plan(
+            self.clock.boot(),
+            &questions,
+            &Bundle::default(),
+            &HeldBack::new(),
+            Some(&failed),
+        );
+        self.failed(&HeldBack::new(), Some(&failed));
+    }
+
+    fn names(&self, all: bool) -> Vec<SecretName> {
+        self.known.names(self.current.state(), &self.config.wanted, all)
+    }
+
+    fn tell_if_late(&self, why: Why, at: Duration) {
+        if why == Why::Due
+            && let Some(late) = self.due.lateness(at)
+        {
+            let late = humantime::format_duration(Duration::from_secs(late.as_secs()));
+            tracing::warn!(%late, "this pass is late: the agent or its node was suspended");
+        }
+    }
+
+    /// Decides when to ask again, and for what.
+    fn plan(
+        &mut self,
+        at: Duration,
+        questions: &Questions,
+        fresh: &Bundle,
+        held_back: &HeldBack,
+        cut: Option<&Failed>,
+    ) {
+        let Questions { all, names } = questions;
+        self.known.note_failing(names, fresh, held_back, cut);
+        let now = Moment { boot: at, wall: self.clock.wall() };
+        self.due.plan(now, *all, fresh, held_back, cut);
+    }
+
+    /// What the state says of the loop.
+    fn stamp(&self) -> Stamp {
+        self.due.stamp(self.report.notified().get(), self.longest_pass(), self.clock.now())
+    }
+
+    /// However many identities hang, a pass ends within this.
+    pub fn longest_pass(&self) -> Duration {
+        let names = self.current.state().secrets.len().max(self.config.wanted.identities.len());
+        let names = u32::try_from(names).unwrap_or(u32::MAX);
+        let mut each = Duration::from_secs(1);
+        if self.config.wanted.source == Way::Provision {
+            each += self.config.vault.provision_timeout;
+        }
+        PASS + each.saturating_mul(names)
+    }
+
+    /// Makes a set of what came and what stands, and publishes it.
+    fn conclude(&mut self, why: Why, questions: &Questions, asked: Asked) -> Option<News> {
+        let at = self.clock.boot();
+        let Asked { mut renewed, by_get, origin } = asked;
+        self.refuse_less(&mut renewed);
+        let gone = self.gone(at, why, &renewed);
+        let Renewed { fresh, failed, cut } = renewed;
+        let mut held_back: HeldBack =
+            failed.iter().map(|(name, error)| (name.clone(), Failed::from(error))).collect();
+        held_back.retain(|name, _| !gone.contains(name));
+        let cut = cut.as_ref().map(Failed::from);
+        let learned: BTreeSet<SecretName> = fresh.secrets.keys().cloned().collect();
+        let new = self.known.learn(&fresh, at);
+        self.plan(at, questions, &fresh, &held_back, cut.as_ref());
+        if fresh.secrets.is_empty() && gone.is_empty() {
+            self.failed(&held_back, cut.as_ref());
+            return None;
+        }
+        let bundle = match self.current.merge(fresh, &gone) {
+            Ok(bundle) => bundle,
+            Err(failed) => {
+                self.failed(&held_back, Some(&failed));
+                return None;
+            }
+        };
+        if let Some(origin) = origin.filter(|_| !learned.is_empty()) {
+            self.current.set_origin(origin);
+        }
+        let outcome = self.publish_sound(at, bundle, learned, held_back, cut.as_ref());
+        for name in gone.iter().filter(|name| self.current.state().secret(name).is_none()) {
+            tracing::warn!(
+                identity = %name,
+                "the vault has not named it for long enough: its published files are removed"
+            );
+        }
+        let changed = matches!(outcome, Some(News::Changed(_)));
+        self.count_reads(at, &by_get, &new, changed);
+        outcome
+    }
+
+    /// Reads the application from now on if the first two reads have shown that reading provisions;
+    /// `read` were read, `renewed` brought a new version.
+    fn count_reads(
+        &mut self,
+        at: Duration,
+        read: &BTreeSet<SecretName>,
+        renewed: &BTreeSet<SecretName>,
+        published: bool,
+    ) {
+        match self.known.count_reads(read, renewed, published) {
+            Reading::Harmless => {}
+            Reading::Suspicious => {
+                self.due.bring_forward(at + SECOND_READ);
+                self.save();
+            }
+            Reading::Provisions => {
+                tracing::warn!(
+                    "each of the first reads brought a new version, so reading provisions at this vault; renewal reads the application from now on"
+                );
+                self.known.asking.settle();
+                self.current.set_refresh(self.known.asking.settled());
+                self.save();
+            }
+        }
+    }
+
+    /// Nothing came: what stands stays as it is.
+    fn failed(&mut self, held_back: &HeldBack, cut: Option<&Failed>) {
+        let class = cut.or_else(|| held_back.values().next()).map(|failed| failed.class);
+        self.current.failed(held_back, class);
+        let at = self.clock.boot();
+        self.report.failed(at, held_back, cut, class.unwrap_or_default());
+        self.save();
+    }
+
+    fn save(&mut self) {
+        let stamp = self.stamp();
+        self.current.save(&stamp);
+        self.show();
+    }
+
+    fn show(&self) {
+        self.report.show(self.current.state());
+    }
+
+    /// Where tries to tell that fail are counted.
+    fn delivery_failures(&self) -> Rc<Cell<u64>> {
+        self.report.notify_failures()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! One pass's questions to the vault.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{PASS, Renewer, Why};
+use crate::config::settings::{OnAbsent, Refresh, Source as Way};
+use crate::exit::chain;
+use crate::lifecycle::deprovision;
+use crate::lifecycle::fetch::{Renewed, again};
+use crate::lifecycle::publish::origin;
+use crate::model::SecretName;
+use crate::store::Pending;
+use crate::store::state::Origin;
+use crate::vault::error::{Cause, Fate, FetchError};
+use crate::vault::{Connect, Source};
+
+/// What a pass asked, and what came of it.
+pub(super) struct Asked {
+    pub(super) renewed: Renewed,
+    /// Those that were read by the route which may provision, and not POSTed for.
+    pub(super) by_get: BTreeSet<SecretName>,
+    /// Whose secrets these are, by the files of the settings as they stand now.
+    pub(super) origin: Option<Origin>,
+}
+
+impl<V: Connect> Renewer<'_, V> {
+    /// Asks for `names`, with every file of the settings as it stands now.
+    pub(super) async fn ask(&mut self, names: &[SecretName], at: Duration) -> Asked {
+        let config = self.config;
+        let prepared = origin(config).and_then(|origin| {
+            let client = self.vault.connect(&mut self.token)?;
+            Ok((origin, client))
+        });
+        let (origin, mut client) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                let renewed = Renewed { cut: Some(error), ..Renewed::default() };
+                return Asked { renewed, by_get: BTreeSet::new(), origin: None };
+            }
+        };
+        client.end_by(Some(Instant::now() + PASS));
+        let wanted = &config.wanted;
+        let provisions = wanted.source == Way::Provision;
+        let mut by_get = BTreeSet::new();
+        let renewed = if provisions && wanted.refresh == Refresh::Post {
+            self.post(&mut client, names, &origin, at).await
+        } else {
+            let reads = if self.known.lists(wanted) { 1 } else { names.len() as u64 };
+            self.report.count(|counters| counters.reads += reads);
+            let mut renewed = again(&mut client, wanted, names, &mut self.known.asking).await;
+            if provisions && wanted.refresh == Refresh::Auto {
+                if !self.known.lists(wanted) {
+                    by_get.extend(renewed.fresh.secrets.keys().cloned());
+                }
+                for name in self.provision_again(&mut client, &mut renewed, at).await {
+                    by_get.remove(&name);
+                }
+            }
+            renewed
+        };
+        self.token = self.vault.end(client);
+        Asked { renewed, by_get, origin: Some(origin) }
+    }
+
+    /// POSTs for each of `names`; where the fate of the POST before is unknown, reads first.
+    async fn post(
+        &mut self,
+        client: &mut V::Source,
+        names: &[SecretName],
+        origin: &Origin,
+        at: Duration,
+    ) -> Renewed {
+        let mut renewed = Renewed::default();
+        // This process may be killed before the answer comes.
+        let pending = Pending { origin: origin.clone(), identities: names.to_vec() };
+        if let Err(error) = self.current.store().intend(&pending) {
+            tracing::debug!(error = chain(&error), "what is being provisioned is not noted");
+        }
+        for name in names {
+            if self.known.of(name).unsure {
+                let read = self.known.asking.read(client, name, &self.config.wanted).await;
+                let answered =
+                    read.as_ref().is_ok_and(|set| !self.known.of(name).is_version(&set.version));
+                let unsettled = read.as_ref().is_err_and(|error| !error.is_absence());
+                if answered || unsettled {
+                    renewed.take(name, read);
+                    if renewed.cut.is_some() {
+                        break;
+                    }
+                    continue;
+                }
+            }
+            let memory = self.known.of(name);
+            let unsure = memory.unsure;
+            memory.post(at);
+            self.report.count(|counters| counters.provisions += 1);
+            let answer = client.provision(name).await;
+            if answer.as_ref().is_err_and(|error| error.fate() == Fate::NotDone) {
+                // One that was turned away says nothing of the one before it.
+                self.known.of(name).unsure = unsure;
+            }
+            renewed.take(name, answer);
+            if renewed.cut.is_some() {
+                break;
+            }
+        }
+        renewed
+    }
+
+    /// POSTs for what has lived most of its life and did not change by itself; says for what.
+    async fn provision_again(
+        &mut self,
+        client: &mut V::Source,
+        renewed: &mut Renewed,
+        at: Duration,
+    ) -> Vec<SecretName> {
+        let old = self.known.wanting_a_post(&renewed.fresh, at);
+        for name in &old {
+            self.known.of(name).post(at);
+            self.report.count(|counters| counters.provisions += 1);
+            match client.provision(name).await {
+                Ok(set) => {
+                    tracing::info!(identity = %name, "provisioned again, since its TTL runs out");
+                    renewed.take(name, Ok(set));
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        identity = %name,
+                        error = chain(&error),
+                        hint = error.hint(),
+                        "its TTL runs out, and it can't be provisioned again"
+                    );
+                    if error.fate() == Fate::NotDone {
+                        self.known.of(name).was_not_posted();
+                    }
+                    if error.is_everyones() {
+                        break;
+                    }
+                }
+            }
+        }
+        old
+    }
+
+    /// Gives the set back to the vault, best effort, and takes it away from here: what may have been
+    /// given back must not be served, and the next start provisions anew.
+    pub async fn give_back(&mut self) {
+        let token = self.token.take();
+        if deprovision::published(&self.vault, token, &self.current.state().secrets).await {
+            self.take_away();
+        }
+    }
+
+    /// What is gone from the vault, on the evidence that it takes.
+    pub(super) fn gone(
+        &mut self,
+        at: Duration,
+        why: Why,
+        renewed: &Renewed,
+    ) -> BTreeSet<SecretName> {
+        let cut = renewed.cut.as_ref();
+        let inactive = cut.is_some_and(|error| matches!(error.cause, Cause::Inactive(_)));
+        let absent = |error: &FetchError| error.is_missing() || error.may_be_no_route();
+        if inactive || renewed.failed.values().any(absent) {
+            // The next pass logs in anew, so that no token of old speaks for the vault.
+            self.token = None;
+        }
+        if why != Why::Due {
+            return BTreeSet::new();
+        }
+        let mut gone = self.known.gone(at, renewed, self.current.state());
+        if self.on_absent == OnAbsent::Keep {
+            gone.clear();
+        }
+        gone
+    }
+}

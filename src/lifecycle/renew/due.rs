@@ -1,0 +1,251 @@
+//! What is due: when to ask again, when to try again, when to sweep. Times are the boot clock's.
+
+use std::time::Duration;
+
+use super::{GRACE, LATE, Why};
+use crate::lifecycle::publish::{Failed, HeldBack, Stamp, due};
+use crate::lifecycle::schedule::{RenewInterval, Schedule, Seen};
+use crate::model::{Bundle, Generation, Retry};
+use crate::os::clock::Moment;
+use crate::store::LINGER;
+use crate::store::state::{State, millis};
+
+/// What is due, and when.
+pub(super) struct Due {
+    renew: RenewInterval,
+    schedule: Schedule,
+    /// When everything is asked again; none is never.
+    all: Option<Duration>,
+    /// When what failed is tried again.
+    retry: Option<Duration>,
+    /// When what was replaced is removed.
+    sweep: Option<Duration>,
+    /// When a generation was last published.
+    published: Duration,
+}
+
+impl Due {
+    /// Plans the first pass and the first sweep of an agent that goes on from `state`.
+    pub(super) fn new(
+        state: &State,
+        renew: RenewInterval,
+        random: fastrand::Rng,
+        now: Moment,
+    ) -> Self {
+        Self {
+            renew,
+            schedule: Schedule::new(renew, random),
+            all: due_of(state, renew, now),
+            retry: None,
+            sweep: Some(now.boot + LINGER),
+            published: now.boot,
+        }
+    }
+
+    /// When the next pass is due, whatever it is for; none is never.
+    fn next(&self) -> Option<Duration> {
+        [self.all, self.retry].into_iter().flatten().min()
+    }
+
+    /// When to wake, and what for; none is never.
+    pub(super) fn alarm(&self) -> (Option<Duration>, Why) {
+        match (self.next(), self.sweep) {
+            (Some(next), Some(sweep)) if next <= sweep => (Some(next), Why::Due),
+            (_, Some(sweep)) => (Some(sweep), Why::Sweep),
+            (next, None) => (next, Why::Due),
+        }
+    }
+
+    /// How late the pass is that is made `at`, if that is worth a warning.
+    pub(super) fn lateness(&self, at: Duration) -> Option<Duration> {
+        let late = self.next().map(|next| at.saturating_sub(next));
+        late.filter(|late| *late > LATE)
+    }
+
+    /// Whether a pass that is made `at` asks for everything, and not only for what failed. Without
+    /// a plan it does, unless there is `something_else` to do.
+    pub(super) fn is_for_all(&self, at: Duration, something_else: bool) -> bool {
+        self.all.map_or(!something_else, |all| at >= all)
+    }
+
+    /// Plans the next pass by what the one of `now` has brought; `all` if it asked for
+    /// everything.
+    pub(super) fn plan(
+        &mut self,
+        now: Moment,
+        all: bool,
+        fresh: &Bundle,
+        held_back: &HeldBack,
+        cut: Option<&Failed>,
+    ) {
+        let at = now.boot;
+        let answered = cut.is_none() || !fresh.secrets.is_empty();
+        if all && answered {
+            let seen = fresh.secrets.iter().map(|(name, set)| Seen {
+                name,
+                version: &set.version,
+                renew: set.renew,
+            });
+            let wait = self.schedule.after_success(at, seen, due(fresh, self.renew, now.wall));
+            self.all = wait.map(|wait| at + wait);
+        } else if all {
+            self.all = None;
+        }
+        let retry_after =
+            cut.into_iter().chain(held_back.values()).filter_map(Failed::retry_after).max();
+        let passing = || held_back.values().find(|failed| failed.may_pass());
+        let worst = cut.or_else(passing).map(|failed| match retry_after {
+            Some(retry_after) => Retry::After(retry_after),
+            None => failed.retry,
+        });
+        // A vault that asked for a wait is asked for nothing else meanwhile.
+        self.all = self.all.map(|all| all.max(at + retry_after.unwrap_or_default()));
+        match worst {
+            Some(retry) => self.failed(at, retry),
+            None => {
+                self.retry = None;
+                self.schedule.recovered();
+            }
+        }
+    }
+
+    /// Plans to try again what failed `at`.
+    pub(super) fn failed(&mut self, at: Duration, retry: Retry) {
+        self.retry = Some(at + self.schedule.after_failure(retry));
+    }
+
+    /// Tries now what was to be tried again.
+    pub(super) fn retries(&mut self) {
+        self.retry = None;
+    }
+
+    /// Nothing fails any more: the next failure is tried again soon.
+    pub(super) fn recovered(&mut self) {
+        self.schedule.recovered();
+    }
+
+    /// Asks for everything `by` then, whatever was planned.
+    pub(super) fn ask_by(&mut self, by: Duration) {
+        self.all = Some(self.all.map_or(by, |all| all.min(by)));
+    }
+
+    /// Asks for everything `by` then, if that is planned at all.
+    pub(super) fn bring_forward(&mut self, by: Duration) {
+        self.all = self.all.map(|all| all.min(by));
+    }
+
+    /// Plans to remove what was replaced `at` by a new generation.
+    pub(super) fn replaced(&mut self, at: Duration) {
+        self.published = at;
+        self.sweep = self.sweep.or(Some(at + LINGER));
+    }
+
+    /// Whether readers of what was replaced last have had their time; if not, another sweep is
+    /// planned.
+    pub(super) fn sweeps_all(&mut self, at: Duration) -> bool {
+        let rested = self.published + LINGER;
+        let all = at >= rested;
+        self.sweep = (!all).then_some(rested);
+        all
+    }
+
+    /// What the state says of it, by an agent whose passes take `longest` at most.
+    pub(super) fn stamp(&self, notified: Generation, longest: Duration, now: Moment) -> Stamp {
+        let next = self.next();
+        let silent = next.map_or(u64::MAX, |next| millis(next + longest + GRACE));
+        Stamp::new(notified, next, Some(silent), now)
+    }
+}
+
+/// When a set that stands is due, by the settings as they are now and what was planned before.
+fn due_of(state: &State, renew: RenewInterval, now: Moment) -> Option<Duration> {
+    let Moment { boot, wall } = now;
+    let planned = if state.is_due(boot) {
+        boot
+    } else {
+        state.boot_ms.next_due.map_or(boot, Duration::from_millis)
+    };
+    let latest = match renew {
+        RenewInterval::Off => return None,
+        RenewInterval::Every(interval) => interval,
+        RenewInterval::Auto => due(&Bundle::default(), renew, wall)?,
+    };
+    Some(planned.min(boot + latest))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::model::SecretName;
+    use crate::store::state::BootMillis;
+    use crate::store::state::tests::state;
+
+    const NOW: Duration = Duration::from_secs(1_000);
+
+    fn now(boot: Duration) -> Moment {
+        Moment { boot, wall: SystemTime::UNIX_EPOCH }
+    }
+
+    fn due(next_due: Option<u64>, every: Duration) -> Due {
+        let boot_ms = BootMillis { fetched: 900_000, next_due, ..BootMillis::default() };
+        let state = State { boot_ms, ..state() };
+        Due::new(&state, RenewInterval::Every(every), fastrand::Rng::with_seed(7), now(NOW))
+    }
+
+    #[test]
+    fn a_sweep_comes_first_and_waits_for_readers_of_what_was_replaced_last() {
+        let mut due = due(Some(1_060_000), Duration::from_secs(300));
+        assert_eq!(due.alarm(), (Some(NOW + LINGER), Why::Sweep));
+        due.replaced(NOW + LINGER / 2);
+        assert!(!due.sweeps_all(NOW + LINGER));
+        assert_eq!(due.alarm(), (Some(NOW + LINGER * 3 / 2), Why::Sweep));
+        assert!(due.sweeps_all(NOW + LINGER * 3 / 2));
+        assert_eq!(due.alarm(), (Some(Duration::from_secs(1_060)), Why::Due));
+    }
+
+    #[test]
+    fn what_was_planned_holds_unless_the_settings_want_it_sooner() {
+        for (planned, every, expected) in
+            [(1_060_000, 300, 1_060), (1_600_000, 300, 1_300), (990_000, 300, 1_000)]
+        {
+            let due = due(Some(planned), Duration::from_secs(every));
+            assert_eq!(due.next(), Some(Duration::from_secs(expected)), "{planned}");
+        }
+    }
+
+    #[test]
+    fn a_wait_that_the_vault_asked_for_holds_for_everything() {
+        let mut due = due(Some(1_000_000), Duration::from_secs(30));
+        assert!(due.is_for_all(NOW, false));
+        let wait = Duration::from_secs(120);
+        let failed = Failed { retry: Retry::After(wait), ..Failed::said("unreachable", "busy") };
+        let db = SecretName::new("db").unwrap();
+        due.plan(now(NOW), true, &Bundle::default(), &HeldBack::from([(db, failed)]), None);
+        assert!(due.next() >= Some(NOW + wait), "{:?}", due.next());
+        assert!(!due.is_for_all(NOW + wait - Duration::from_secs(1), false));
+    }
+
+    #[test]
+    fn only_a_pass_that_is_much_too_late_is_worth_a_warning() {
+        let due = due(Some(1_060_000), Duration::from_secs(300));
+        let at = Duration::from_secs(1_060);
+        assert_eq!(due.lateness(NOW), None);
+        assert_eq!(due.lateness(at + LATE), None);
+        let late = LATE + Duration::from_secs(1);
+        assert_eq!(due.lateness(at + late), Some(late));
+    }
+
+    #[test]
+    fn without_a_plan_everything_is_asked_for_unless_there_is_something_else_to_do() {
+        let mut due = due(Some(1_000_000), Duration::from_secs(300));
+        let cut = Failed::said("unreachable", "gone");
+        due.plan(now(NOW), true, &Bundle::default(), &HeldBack::new(), Some(&cut));
+        assert!(due.is_for_all(NOW, false) && !due.is_for_all(NOW, true));
+        due.bring_forward(NOW);
+        assert!(!due.is_for_all(NOW, true), "what is not planned is not brought forward");
+        due.ask_by(NOW);
+        assert!(due.is_for_all(NOW, true));
+    }
+}

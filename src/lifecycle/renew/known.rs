@@ -1,0 +1,233 @@
+//! What is known of each secret between passes, and how the vault is asked for them. No value.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::PATIENCE;
+use super::memory::{Absence, Memory};
+use crate::config::settings::Wanted;
+use crate::lifecycle::fetch::{Asking, Renewed};
+use crate::lifecycle::publish::{Failed, HeldBack};
+use crate::model::{Bundle, SecretName};
+use crate::store::state::{SecretState, State};
+use crate::vault::error::Cause;
+
+/// What is known of the secrets.
+pub(super) struct Known {
+    secrets: BTreeMap<SecretName, Memory>,
+    /// What failed in a way that may pass.
+    failing: BTreeSet<SecretName>,
+    /// The evidence that the authorization is inactive.
+    inactive: Absence,
+    /// How they are read.
+    pub(super) asking: Asking,
+}
+
+/// Result of the first two reads: whether reading provisions at this vault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Nothing speaks for it.
+    Harmless,
+    /// One read may have done so.
+    Suspicious,
+    /// Each of the first reads did.
+    Provisions,
+}
+
+impl Known {
+    /// Goes on from a published set, and from secrets that may have been `provisioned` since.
+    pub(super) fn new(state: &State, provisioned: Vec<SecretName>, now: Duration) -> Self {
+        let remember = |secret: &SecretState| {
+            let since = Duration::from_millis(secret.seen);
+            // What was seen at another boot has lived for as long as this one, at least.
+            let since = if since > now { Duration::ZERO } else { since };
+            (secret.identity.clone(), Memory::new(&secret.version, since))
+        };
+        let mut secrets: BTreeMap<_, _> = state.secrets.iter().map(remember).collect();
+        for name in provisioned {
+            secrets.entry(name).or_default().unsure = true;
+        }
+        Self {
+            secrets,
+            failing: BTreeSet::new(),
+            inactive: Absence::default(),
+            asking: Asking::new(state.refresh, PATIENCE),
+        }
+    }
+
+    /// What is known of `name`.
+    pub(super) fn of(&mut self, name: &SecretName) -> &mut Memory {
+        self.secrets.entry(name.clone()).or_default()
+    }
+
+    /// Whether the fate of any POST is unknown.
+    pub(super) fn is_unsure(&self) -> bool {
+        self.secrets.values().any(|memory| memory.unsure)
+    }
+
+    /// Whether one request brings all there is.
+    pub(super) fn lists(&self, wanted: &Wanted) -> bool {
+        self.asking.list(wanted).is_some()
+    }
+
+    /// What is asked for: everything, or what failed; what failed before comes last.
+    pub(super) fn names(&self, state: &State, wanted: &Wanted, all: bool) -> Vec<SecretName> {
+        let mut names = state.names();
+        for name in &wanted.identities {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        if !all && !self.lists(wanted) && !self.failing.is_empty() {
+            names.retain(|name| self.failing.contains(name));
+        }
+        names.sort_by_key(|name| self.failing.contains(name));
+        names
+    }
+
+    /// Takes in which of `names` failed in a way that may pass.
+    pub(super) fn note_failing(
+        &mut self,
+        names: &[SecretName],
+        fresh: &Bundle,
+        held_back: &HeldBack,
+        cut: Option<&Failed>,
+    ) {
+        let fails = |name: &&SecretName| match cut {
+            // Some were not even asked for.
+            Some(_) => !fresh.secrets.contains_key(*name),
+            None => held_back.get(*name).is_some_and(Failed::may_pass),
+        };
+        self.failing = names.iter().filter(fails).cloned().collect();
+    }
+
+    /// Takes in versions; says which are new.
+    pub(super) fn learn(&mut self, fresh: &Bundle, at: Duration) -> BTreeSet<SecretName> {
+        let mut renewed = BTreeSet::new();
+        for (name, set) in &fresh.secrets {
+            if self.of(name).learn(set, at) {
+                renewed.insert(name.clone());
+            }
+        }
+        renewed
+    }
+
+    /// Of what was read, those for which a POST may bring a newer version in time.
+    pub(super) fn wanting_a_post(&self, read: &Bundle, at: Duration) -> Vec<SecretName> {
+        let wants = |name: &SecretName, set| {
+            self.secrets.get(name).is_some_and(|memory| memory.wants_a_post(set, at))
+        };
+        let old = read.secrets.iter().filter(|(name, set)| wants(name, set));
+        old.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Counts what was `read` by the route that should not provision, and says what the first two
+    /// reads have shown. `renewed` brought a new version, and other values if those were
+    /// `published`.
+    pub(super) fn count_reads(
+        &mut self,
+        read: &BTreeSet<SecretName>,
+        renewed: &BTreeSet<SecretName>,
+        published: bool,
+    ) -> Reading {
+        let (mut suspicious, mut proven) = (false, false);
+        for (name, memory) in self.secrets.iter_mut().filter(|(name, _)| read.contains(name)) {
+            let minted = published && renewed.contains(name);
+            suspicious |= memory.count_read(minted) && minted;
+            proven |= memory.reads_provision();
+        }
+        match (proven, suspicious) {
+            (true, _) => Reading::Provisions,
+            (false, true) => Reading::Suspicious,
+            (false, false) => Reading::Harmless,
+        }
+    }
+
+    /// What of the published set is gone from the vault, on the evidence that it takes, now that a
+    /// due pass has brought this.
+    pub(super) fn gone(
+        &mut self,
+        at: Duration,
+        renewed: &Renewed,
+        state: &State,
+    ) -> BTreeSet<SecretName> {
+        let mut gone = BTreeSet::new();
+        for (name, _) in renewed.failed.iter().filter(|(_, error)| error.is_missing()) {
+            if self.of(name).absence.confirmed(at) {
+                gone.insert(name.clone());
+            }
+        }
+        let cut = renewed.cut.as_ref();
+        if cut.is_some_and(|error| matches!(error.cause, Cause::Inactive(_))) {
+            if self.inactive.confirmed(at) {
+                gone.extend(state.names());
+            }
+        } else if cut.is_none() || !renewed.fresh.secrets.is_empty() {
+            self.inactive = Absence::default();
+        }
+        gone.retain(|name| state.secret(name).is_some());
+        gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::{Refresh, Source as Way};
+    use crate::render::tests::bundle;
+    use crate::store::state::tests::state;
+
+    fn name(identity: &str) -> SecretName {
+        SecretName::new(identity).unwrap()
+    }
+
+    fn known(names: &[&str]) -> (Known, State) {
+        let secrets = names.iter().map(|name| {
+            let bundle = bundle(&[(*name, &[&[("k", "v")]])]);
+            let (name, set) = bundle.secrets.into_iter().next().unwrap();
+            SecretState::of(&name, &set, None, Duration::ZERO)
+        });
+        let state = State { secrets: secrets.collect(), ..state() };
+        (Known::new(&state, Vec::new(), Duration::ZERO), state)
+    }
+
+    #[test]
+    fn what_failed_is_asked_for_alone_until_everything_is_and_comes_last_then() {
+        let (mut known, state) = known(&["a", "b"]);
+        let identities = vec![name("a"), name("c")];
+        let wanted = Wanted { source: Way::Provision, refresh: Refresh::Get, identities };
+        let asked = |known: &Known, all| {
+            let names = known.names(&state, &wanted, all).into_iter();
+            names.map(|name| name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(asked(&known, false), ["a", "b", "c"]);
+        let names = known.names(&state, &wanted, true);
+        let held_back = HeldBack::from([(name("a"), Failed::said("unreachable", "busy"))]);
+        known.note_failing(&names, &Bundle::default(), &held_back, None);
+        assert_eq!(asked(&known, false), ["a"]);
+        assert_eq!(asked(&known, true), ["b", "c", "a"]);
+    }
+
+    #[test]
+    fn only_what_two_first_reads_of_one_secret_minted_proves_that_reading_provisions() {
+        let (mut known, _) = known(&["a", "b"]);
+        let all = BTreeSet::from([name("a"), name("b")]);
+        let only = |identity: &str| BTreeSet::from([name(identity)]);
+        assert_eq!(known.count_reads(&all, &only("a"), false), Reading::Harmless);
+        assert_eq!(known.count_reads(&all, &only("b"), true), Reading::Suspicious);
+        assert_eq!(known.count_reads(&all, &all, true), Reading::Harmless, "these are no first");
+        let (mut known, _) = self::known(&["a"]);
+        assert_eq!(known.count_reads(&only("a"), &only("a"), true), Reading::Suspicious);
+        assert_eq!(known.count_reads(&only("a"), &only("a"), true), Reading::Provisions);
+    }
+
+    #[test]
+    fn a_post_of_unknown_fate_is_known_of_until_an_answer_comes() {
+        let (_, state) = known(&["a"]);
+        let mut known = Known::new(&state, vec![name("a")], Duration::ZERO);
+        assert!(known.is_unsure());
+        let fresh = bundle(&[("a", &[&[("k", "v")]])]);
+        assert!(known.learn(&fresh, Duration::ZERO).is_empty());
+        assert!(!known.is_unsure());
+    }
+}

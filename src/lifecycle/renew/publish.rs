@@ -1,0 +1,145 @@
+//! From a fetched set to the current one, and what is made of a set that can't be published.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{News, Renewer};
+use crate::exit::chain;
+use crate::lifecycle::deprovision::take_away;
+use crate::lifecycle::fetch::Renewed;
+use crate::lifecycle::publish::{
+    Candidate, Failed, Fetched, HeldBack, Prepared, PublishError, Replaced,
+};
+use crate::model::{Bundle, SecretName};
+use crate::store::state::State;
+use crate::vault::Connect;
+
+impl<V: Connect> Renewer<'_, V> {
+    /// Fails what a list has less of than is published.
+    pub(super) fn refuse_less(&self, renewed: &mut Renewed) {
+        if self.known.asking.lists_provisioned(&self.config.wanted)
+            && let Some(published) = self.current.bundle()
+        {
+            renewed.refuse_less(&published);
+        }
+    }
+
+    /// Publishes `bundle`; those of `sound` that can't be rendered are held back.
+    pub(super) fn publish_sound(
+        &mut self,
+        at: Duration,
+        bundle: Bundle,
+        sound: BTreeSet<SecretName>,
+        held_back: HeldBack,
+        cut: Option<&Failed>,
+    ) -> Option<News> {
+        let fetched = Fetched {
+            at,
+            refresh: self.known.asking.settled(),
+            cut: cut.map(|failed| failed.class),
+            stamp: self.stamp(),
+        };
+        let set = Candidate { bundle, sound, held_back };
+        let (set, published) = self.current.publish_sound(set, &fetched);
+        let published = published.map(|replaced| self.replaced(at, replaced));
+        self.published(at, set, cut, published)
+    }
+
+    /// Publishes a set that was kept in memory; says what came of it, if anything.
+    pub(super) fn publish(&mut self, at: Duration, mut set: Prepared) -> Option<News> {
+        let published = self.write(at, &set.set.bundle, &mut set.state);
+        self.published(at, set, None, published)
+    }
+
+    fn published(
+        &mut self,
+        at: Duration,
+        set: Prepared,
+        cut: Option<&Failed>,
+        published: Result<Option<News>, PublishError>,
+    ) -> Option<News> {
+        match published {
+            Ok(news) => {
+                if !self.known.is_unsure() {
+                    self.current.store().settle();
+                }
+                let class = self.current.state().last_error.as_deref();
+                if class.is_none() {
+                    self.due.recovered();
+                }
+                let Candidate { held_back, sound, .. } = &set.set;
+                self.report.published(at, held_back, cut, sound, class);
+                news
+            }
+            Err(error) => {
+                let failed = Failed::from(&error);
+                self.due.failed(at, failed.retry);
+                // What can't be rendered will be no better later.
+                self.unpublished = matches!(error, PublishError::Write(_)).then_some(set);
+                self.failed(&HeldBack::new(), Some(&failed));
+                None
+            }
+        }
+    }
+
+    /// Publishes a set as it is; says what came of it, if anything.
+    fn write(
+        &mut self,
+        at: Duration,
+        bundle: &Bundle,
+        state: &mut State,
+    ) -> Result<Option<News>, PublishError> {
+        self.stamp().apply(state);
+        let replaced = self.current.publish(bundle, state)?;
+        Ok(self.replaced(at, replaced))
+    }
+
+    /// Takes note of a publication, and of what it has replaced, if anything.
+    fn replaced(&mut self, at: Duration, replaced: Option<Replaced>) -> Option<News> {
+        self.show();
+        let Replaced { news, swept } = replaced?;
+        self.report.count(|counters| counters.publishes += 1);
+        if !swept {
+            self.due.replaced(at);
+        }
+        Some(news)
+    }
+
+    /// Looks at what is published, and puts back what something else has changed.
+    pub(super) fn heal(&mut self) -> Option<News> {
+        let at = self.clock.boot();
+        self.current.store().suspect();
+        let Some(bundle) = self.current.bundle() else {
+            tracing::warn!("published files were altered and can't be put back; fetching anew");
+            let soon = self.current.state().boot_ms.fetched.saturating_add(10_000);
+            self.due.ask_by(at.max(Duration::from_millis(soon)));
+            return None;
+        };
+        let mut state = self.current.state().clone();
+        match self.write(at, &bundle, &mut state) {
+            Ok(None) => None,
+            Ok(news) => {
+                tracing::warn!("put back published files that something else had altered");
+                news
+            }
+            Err(error) => {
+                let Failed { text, hint, .. } = Failed::from(&error);
+                tracing::warn!(error = text, hint, "published files were altered; put back later");
+                None
+            }
+        }
+    }
+
+    /// Publishes a set of nothing, which no start adopts.
+    pub(super) fn take_away(&mut self) {
+        let mut state = self.current.state().clone();
+        state.secrets.clear();
+        self.stamp().apply(&mut state);
+        match take_away(&mut self.current, state) {
+            Ok(replaced) => drop(self.replaced(self.clock.boot(), replaced)),
+            Err(error) => {
+                tracing::debug!(error = chain(&error), "nothing more can be written; it is removed")
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What is reported of renewal: log lines, the numbers, what was notified. One warning is logged when
+//! trouble starts, one line when it is over.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::lifecycle::publish::{Failed, HeldBack};
+use crate::model::{Generation, SecretName};
+use crate::probes::{Board, Counters};
+use crate::store::state::State;
+
+/// What is reported.
+pub(super) struct Report {
+    trouble: Trouble,
+    /// The generation of which the main process was notified last; that may happen while a pass is
+    /// under way.
+    notified: Rc<Cell<Generation>>,
+    /// Where probes and metrics are answered from.
+    board: Rc<RefCell<Board>>,
+}
+
+impl Report {
+    /// Goes on from a set of which the generation `notified` was the last that was notified.
+    pub(super) fn new(notified: Generation, board: Rc<RefCell<Board>>) -> Self {
+        Self { trouble: Trouble::default(), notified: Rc::new(Cell::new(notified)), board }
+    }
+
+    /// Where it is noted which generation was notified last.
+    pub(super) fn notified(&self) -> &Rc<Cell<Generation>> {
+        &self.notified
+    }
+
+    /// Shows a state to probes and metrics.
+    pub(super) fn show(&self, state: &State) {
+        self.board.borrow_mut().state = Some(state.clone());
+    }
+
+    /// Counts what has been done.
+    pub(super) fn count(&self, count: impl FnOnce(&mut Counters)) {
+        count(&mut self.board.borrow_mut().counters);
+    }
+
+    /// Where failures to notify are counted.
+    pub(super) fn notify_failures(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.board.borrow().counters.delivery_failures)
+    }
+
+    /// Reports a pass that published what is `sound`, of the class of what failed in it all the
+    /// same.
+    pub(super) fn published(
+        &mut self,
+        at: Duration,
+        held_back: &HeldBack,
+        cut: Option<&Failed>,
+        sound: &BTreeSet<SecretName>,
+        class: Option<&str>,
+    ) {
+        self.trouble.tell(at, held_back, cut, sound);
+        self.count(|counters| match class {
+            Some(class) => counters.failed(class),
+            None => counters.passes_ok += 1,
+        });
+    }
+
+    /// Reports a pass that published nothing.
+    pub(super) fn failed(
+        &mut self,
+        at: Duration,
+        held_back: &HeldBack,
+        cut: Option<&Failed>,
+        class: &str,
+    ) {
+        self.count(|counters| counters.failed(class));
+        self.trouble.tell(at, held_back, cut, &BTreeSet::new());
+    }
+}
+
+/// What has been told and is not over yet.
+#[derive(Debug, Default)]
+struct Trouble {
+    all: Option<(Duration, u64)>,
+    names: BTreeSet<SecretName>,
+}
+
+impl Trouble {
+    /// Tells what is new among these, and what of the old is over: `sound` are those that came.
+    fn tell(
+        &mut self,
+        at: Duration,
+        held_back: &HeldBack,
+        cut: Option<&Failed>,
+        sound: &BTreeSet<SecretName>,
+    ) {
+        match cut {
+            Some(failed) => self.begin(at, failed),
+            None if sound.is_empty() => {}
+            None => self.end(at),
+        }
+        for (name, failed) in held_back {
+            let (error, hint) = (&failed.text, failed.hint);
+            if self.names.insert(name.clone()) {
+                tracing::warn!(identity = %name, error, hint, "held back: its last good version stays");
+            } else {
+                tracing::debug!(identity = %name, error, "still held back");
+            }
+        }
+        let over = |name: &SecretName| sound.contains(name) && !held_back.contains_key(name);
+        for name in self.names.extract_if(.., over) {
+            tracing::info!(identity = %name, "is fresh again");
+        }
+    }
+
+    fn begin(&mut self, at: Duration, failed: &Failed) {
+        let (error, hint) = (&failed.text, failed.hint);
+        match &mut self.all {
+            Some((_, passes)) => {
+                *passes = passes.saturating_add(1);
+                tracing::debug!(error, "renewal still fails");
+            }
+            None => {
+                self.all = Some((at, 1));
+                tracing::warn!(
+                    error,
+                    hint,
+                    "renewal fails; what is published stays, and it is tried on"
+                );
+            }
+        }
+    }
+
+    fn end(&mut self, at: Duration) {
+        if let Some((since, passes)) = self.all.take() {
+            let lasted = at.saturating_sub(since).as_secs();
+            let lasted = humantime::format_duration(Duration::from_secs(lasted));
+            tracing::info!(%lasted, passes, "renewal works again");
+        }
+    }
+}

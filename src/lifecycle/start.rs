@@ -1,0 +1,352 @@
+//! The first set: adopted where one stands, else obtained, published, or given back.
+
+mod adopt;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::config::Config;
+use crate::exit::Failure;
+use crate::lifecycle::deprovision;
+use crate::lifecycle::fetch::Obtaining;
+use crate::lifecycle::publish::{PublishError, Publisher, Remarked, Stamp, due, first, origin};
+use crate::lifecycle::schedule::{Next, RenewInterval, Tries, first_due};
+use crate::model::{Bundle, Generation, Outcome, Retry, SecretName};
+use crate::os::clock::{Clock, Moment};
+use crate::os::signal::Signal;
+use crate::store::state::{Origin, State, millis};
+use crate::store::{LINGER, Pending, Store, WriteError};
+use crate::vault::error::{Cause, FetchError};
+use crate::vault::{Client, Source, Token};
+pub use adopt::{Adopted, adoptable};
+
+/// Steps between tries of a start grow to this.
+const LONGEST_STEP: Duration = Duration::from_secs(30);
+/// However late the secrets came, publishing them is tried this long.
+const PUBLISH_FOR: Duration = Duration::from_secs(5);
+
+/// Renewal begins within this.
+const BEGINS: Duration = Duration::from_secs(60);
+
+/// A failed step of an attempt.
+enum StepError {
+    Fetch(FetchError),
+    Write(WriteError),
+}
+
+impl From<FetchError> for StepError {
+    fn from(error: FetchError) -> Self {
+        Self::Fetch(error)
+    }
+}
+
+/// The first set.
+pub struct Obtained {
+    /// What publishing it came to.
+    pub outcome: Outcome,
+    /// What is remembered of it.
+    pub state: State,
+    /// Good for later requests, if any were made.
+    pub token: Option<Token>,
+}
+
+/// The start of any mode that publishes.
+pub struct Start<'a> {
+    config: &'a Config,
+    store: &'a mut Store,
+    origin: &'a Origin,
+    obtaining: Obtaining,
+    tries: Tries,
+    began: Instant,
+    after: After,
+    remarked: Remarked,
+    clock: &'a dyn Clock,
+    random: fastrand::Rng,
+}
+
+/// What comes after the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// The end.
+    Nothing,
+    /// The set is kept fresh.
+    Renewal,
+}
+
+impl<'a> Start<'a> {
+    /// Nothing is asked or written yet.
+    pub fn new(
+        config: &'a Config,
+        store: &'a mut Store,
+        origin: &'a Origin,
+        after: After,
+        clock: &'a dyn Clock,
+        mut random: fastrand::Rng,
+    ) -> Self {
+        let obtaining = Obtaining::new(store.intended(origin));
+        let tries = Tries::new(LONGEST_STEP, random.fork());
+        Self {
+            config,
+            store,
+            origin,
+            obtaining,
+            tries,
+            began: Instant::now(),
+            after,
+            remarked: Remarked::default(),
+            clock,
+            random,
+        }
+    }
+
+    /// Serves what was `adopted`, read once more if it is due, or else obtains a set; what `ended`
+    /// waits for ends it.
+    pub async fn first(
+        &mut self,
+        adopted: Option<Adopted>,
+        mut ended: impl AsyncFnMut() -> Signal,
+    ) -> Result<Obtained, Failure> {
+        match adopted {
+            Some(adopted) => tokio::select! {
+                obtained = self.adopt_or_renew(adopted) => obtained,
+                signal = ended() => Err(ended_by(signal)),
+            },
+            None => self.obtain_unless(ended()).await,
+        }
+    }
+
+    /// Serves what was `adopted`, due or not, or else obtains a set; what `ended` waits for ends it.
+    pub async fn begin(
+        &mut self,
+        adopted: Option<Adopted>,
+        ended: impl Future<Output = Signal>,
+    ) -> Result<Obtained, Failure> {
+        let Some(mut adopted) = adopted else {
+            return self.obtain_unless(ended).await;
+        };
+        match self.adopt(&mut adopted) {
+            Ok(outcome) => Ok(Obtained { outcome, state: adopted.state, token: None }),
+            Err(error) => tokio::select! {
+                obtained = self.cure(adopted, error) => obtained,
+                signal = ended => Err(ended_by(signal)),
+            },
+        }
+    }
+
+    /// What has been said of the set.
+    pub fn remarked(self) -> Remarked {
+        self.remarked
+    }
+
+    /// A client, with everything that it needs read and proven.
+    fn client(&self) -> Result<Client<'a>, Failure> {
+        Client::new(&self.config.vault, self.config.pod.clone()).map_err(|error| error.failure())
+    }
+
+    /// Proves all that is local, before anything is asked of the vault.
+    fn prove(&self) -> Result<(), Failure> {
+        let identities = self.config.wanted.identities.iter().map(SecretName::top);
+        let identities = identities.filter(|_| self.config.layout.files);
+        let names: Vec<&str> = identities.chain(self.config.layout.documents()).collect();
+        self.store.prove(&names).map_err(|error| error.failure())
+    }
+
+    /// Obtains and publishes the first set; a signal ends it, and what was never published is given
+    /// back.
+    pub async fn obtain_unless(
+        &mut self,
+        ended: impl Future<Output = Signal>,
+    ) -> Result<Obtained, Failure> {
+        self.prove()?;
+        let mut client = self.client()?;
+        let obtained = tokio::select! {
+            obtained = self.obtain(&mut client) => obtained,
+            signal = ended => Err(ended_by(signal)),
+        };
+        match obtained {
+            Ok((outcome, state)) => {
+                let token = client.into_token();
+                Ok(Obtained { outcome, state, token })
+            }
+            Err(failure) => {
+                if deprovision::unpublished(&mut client, self.obtaining.posted()).await {
+                    self.store.settle();
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Obtains and publishes the first set, retrying until the configured time is over.
+    async fn obtain(&mut self, source: &mut impl Source) -> Result<(Outcome, State), Failure> {
+        let deadline = self.config.give_up_after.map(|after| self.began + after);
+        source.end_by(deadline);
+        let bundle = self.fetch(source, deadline).await?;
+        let latest = deadline.map(|deadline| deadline.max(Instant::now() + PUBLISH_FOR));
+        let published = self.publish(&bundle, latest).await?;
+        self.store.settle();
+        Ok(published)
+    }
+
+    async fn fetch(
+        &mut self,
+        source: &mut impl Source,
+        deadline: Option<Instant>,
+    ) -> Result<Bundle, Failure> {
+        let mut told = None;
+        // What the vault said last: a try that the end of the start cuts short must not hide it.
+        let mut heard: Option<Failure> = None;
+        loop {
+            let Self { config, store, origin, obtaining, .. } = self;
+            let intend = |posted: &BTreeSet<SecretName>| {
+                let identities = posted.iter().cloned().collect();
+                let pending = Pending { origin: (*origin).clone(), identities };
+                store.intend(&pending).map_err(StepError::Write)
+            };
+            let error = match obtaining.attempt(source, &config.wanted, intend).await {
+                Ok(bundle) => {
+                    if told.is_some() {
+                        tracing::info!("the vault answers again");
+                    }
+                    self.tries.succeeded();
+                    return Ok(bundle);
+                }
+                Err(StepError::Fetch(error)) => error,
+                Err(StepError::Write(error)) => return Err(error.failure()),
+            };
+            let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            let cut_short = over && matches!(error.cause, Cause::TimedOut(_));
+            let failure = match heard.take() {
+                Some(before) if cut_short => before,
+                Some(_) | None => error.failure(),
+            };
+            heard = Some(failure.clone());
+            self.pause(error.retry(), deadline, failure, &mut told).await?;
+        }
+    }
+
+    async fn publish(
+        &mut self,
+        bundle: &Bundle,
+        latest: Option<Instant>,
+    ) -> Result<(Outcome, State), Failure> {
+        let mut told = None;
+        loop {
+            let silent_until = self.silent_until();
+            let (renew, notified, now) =
+                (self.config.renew, Generation::default(), self.clock.now());
+            let stamp = stamp(bundle, renew, notified, silent_until, now, &mut self.random);
+            let refresh = self.obtaining.settled();
+            let mut state = first(bundle, self.origin, refresh, &stamp, now);
+            let error = match self.publisher().publish(bundle, &mut state) {
+                Ok(outcome) => return Ok((outcome, state)),
+                Err(error) => error,
+            };
+            let retry = match error {
+                PublishError::Render(_) => Retry::Never,
+                PublishError::Write(_) => Retry::Backoff,
+            };
+            self.pause(retry, latest, error.failure(), &mut told).await?;
+        }
+    }
+
+    /// Waits before the next try, or gives up with `failure`. A kind of failure is told once.
+    async fn pause(
+        &mut self,
+        retry: Retry,
+        deadline: Option<Instant>,
+        failure: Failure,
+        told: &mut Option<String>,
+    ) -> Result<(), Failure> {
+        let Next::In(wait) = self.tries.after_failure(retry) else {
+            return Err(failure);
+        };
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left == Some(Duration::ZERO) {
+            return Err(self.gave_up(failure));
+        }
+        if told.as_deref() != Some(failure.message.as_str()) {
+            let hint = failure.hint.as_deref();
+            tracing::warn!(error = failure.message, hint, "not yet; trying again");
+            *told = Some(failure.message.clone());
+        }
+        match left {
+            // The vault asked for more peace than is left: there is no one to try for.
+            Some(left) if wait >= left => {
+                sleep(left).await;
+                Err(self.gave_up(failure))
+            }
+            Some(_) | None => {
+                sleep(wait).await;
+                Ok(())
+            }
+        }
+    }
+
+    fn gave_up(&self, failure: Failure) -> Failure {
+        let after = Duration::from_secs(self.began.elapsed().as_secs());
+        let after = humantime::format_duration(after);
+        Failure { message: format!("{}; gave up after {after}", failure.message), ..failure }
+    }
+
+    /// Renewal begins at once, and says more of itself.
+    fn silent_until(&self) -> Option<u64> {
+        let renewed = self.after == After::Renewal;
+        renewed.then(|| millis(self.clock.boot() + BEGINS))
+    }
+
+    fn publisher(&mut self) -> Publisher<'_> {
+        Publisher {
+            store: self.store,
+            layout: &self.config.layout,
+            remarked: &mut self.remarked,
+            clock: self.clock,
+        }
+    }
+}
+
+/// Obtains and publishes a set that nobody keeps fresh. What `ended` waits for ends it early; if the
+/// set is out by then, it is no failure, and the signal is given.
+pub async fn once(
+    config: &Config,
+    mut store: Store,
+    clock: &dyn Clock,
+    random: fastrand::Rng,
+    mut ended: impl AsyncFnMut() -> Signal,
+) -> Result<Option<Signal>, Failure> {
+    let origin = origin(config).map_err(|error| error.failure())?;
+    let adopted = adoptable(&store, &origin);
+    let mut start = Start::new(config, &mut store, &origin, After::Nothing, clock, random);
+    let Obtained { outcome, .. } = start.first(adopted, &mut ended).await?;
+    let replaced = matches!(outcome, Outcome::Published(generation) if generation > Generation(1));
+    if !replaced {
+        return Ok(None);
+    }
+    let signal = tokio::select! {
+        () = sleep(LINGER) => None,
+        signal = ended() => Some(signal),
+    };
+    store.sweep();
+    Ok(signal)
+}
+
+/// When a set that is published at a start is due again: sooner than by its secrets alone, so that
+/// pods that start together don't ask together.
+fn stamp(
+    bundle: &Bundle,
+    renew: RenewInterval,
+    notified: Generation,
+    silent_until: Option<u64>,
+    now: Moment,
+    random: &mut fastrand::Rng,
+) -> Stamp {
+    let due = due(bundle, renew, now.wall).map(|due| first_due(due, renew, random));
+    Stamp::new(notified, due.map(|due| now.boot + due), silent_until, now)
+}
+
+/// A start that a signal ends.
+pub fn ended_by(signal: Signal) -> Failure {
+    Failure::signalled(u8::try_from(signal.number()).unwrap_or_default())
+}

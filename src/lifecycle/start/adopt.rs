@@ -1,0 +1,186 @@
+//! A set that stands already: adopted where it is ours, read once more where it is due.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{After, Obtained, Start, stamp};
+use crate::config::settings::{Refresh, Source as Way};
+use crate::exit::{Failure, chain};
+use crate::lifecycle::fetch::{Asking, Renewed, again};
+use crate::lifecycle::publish::{
+    Candidate, Current, Failed, Fetched, HeldBack, Prepared, PublishError, Replaced, Stamp,
+};
+use crate::model::{Bundle, Outcome};
+use crate::store::state::{Origin, Settled, State};
+use crate::store::{Standing, Store};
+
+/// A set that stands and is ours.
+#[derive(Debug)]
+pub struct Adopted {
+    bundle: Bundle,
+    /// What is remembered of it.
+    pub state: State,
+}
+
+/// Looks for a set to adopt.
+pub fn adoptable(store: &Store, origin: &Origin) -> Option<Adopted> {
+    let Standing { state, entries } = store.standing()?;
+    if state.given_back {
+        tracing::info!("the set that stood was given back or removed; fetching anew");
+        return None;
+    }
+    if let Some(differs) = state.origin.difference(origin) {
+        tracing::info!(differs, "the set that stands is of another origin; fetching anew");
+        return None;
+    }
+    let bundle = state.bundle(entries);
+    Some(Adopted { bundle, state })
+}
+
+impl Start<'_> {
+    /// Serves a set that stands, as it stands.
+    pub(super) fn adopt(&mut self, adopted: &mut Adopted) -> Result<Outcome, PublishError> {
+        let Adopted { bundle, state } = adopted;
+        let due = state.is_due(self.clock.boot());
+        tracing::info!(generation = %state.generation, due, "adopted the set that stands");
+        state.boot_ms.silent_until = self.silent_until();
+        let outcome = self.publisher().publish(bundle, state)?;
+        if self.after == After::Nothing {
+            // It is published: whatever a predecessor was about to provision came of it.
+            self.store.settle();
+        }
+        Ok(outcome)
+    }
+
+    /// Serves a set that stands; if it is due, one read may bring a newer one.
+    pub(super) async fn adopt_or_renew(
+        &mut self,
+        mut adopted: Adopted,
+    ) -> Result<Obtained, Failure> {
+        let outcome = match self.adopt(&mut adopted) {
+            Ok(outcome) => outcome,
+            Err(error) => return self.cure(adopted, error).await,
+        };
+        let mut state = adopted.state.clone();
+        if !state.is_due(self.clock.boot()) || !self.reads() {
+            return Ok(Obtained { outcome, state, token: None });
+        }
+        match self.read_again(adopted).await {
+            Ok(obtained) => Ok(obtained),
+            Err(Late::Final(failure)) => Err(failure),
+            Err(Late::Passing(failed)) => {
+                tracing::warn!(
+                    error = failed.text,
+                    "the set that stands could not be renewed and serves on"
+                );
+                self.remember_failure(&mut state, failed.class);
+                Ok(Obtained { outcome, state, token: None })
+            }
+        }
+    }
+
+    /// Reads a set anew that can't be rendered with the settings of now: what the vault has by now
+    /// may be what they ask for.
+    pub(super) async fn cure(
+        &mut self,
+        adopted: Adopted,
+        error: PublishError,
+    ) -> Result<Obtained, Failure> {
+        if !matches!(error, PublishError::Render(_)) || !self.reads() {
+            return Err(error.failure());
+        }
+        tracing::warn!(
+            error = chain(&error),
+            "the set that stands does not fit the settings of now; reading it anew"
+        );
+        match self.read_again(adopted).await {
+            Ok(obtained) => Ok(obtained),
+            Err(Late::Final(failure)) => Err(failure),
+            Err(Late::Passing(_)) => Err(error.failure()),
+        }
+    }
+
+    /// Whether a set can be asked for without provisioning.
+    fn reads(&self) -> bool {
+        self.config.wanted.source != Way::Provision || self.config.wanted.refresh != Refresh::Post
+    }
+
+    async fn read_again(&mut self, adopted: Adopted) -> Result<Obtained, Late> {
+        let Adopted { bundle, state } = adopted;
+        let wanted = &self.config.wanted;
+        let mut client = self.client().map_err(Late::Final)?;
+        let mut asking = Asking::new(state.refresh, Duration::ZERO);
+        let mut renewed = again(&mut client, wanted, &state.names(), &mut asking).await;
+        if asking.lists_provisioned(wanted) {
+            renewed.refuse_less(&bundle);
+        }
+        let Renewed { fresh, mut failed, cut } = renewed;
+        let nothing = fresh.secrets.is_empty();
+        let last = cut.or_else(|| if nothing { failed.pop_first().map(|(_, e)| e) } else { None });
+        if let Some(error) = last.iter().chain(failed.values()).find(|error| error.is_final()) {
+            return Err(Late::Final(error.failure()));
+        }
+        if let Some(error) = last {
+            return Err(Late::Passing(Failed::from(&error)));
+        }
+        // From here on it is read back from where it is published.
+        drop(bundle);
+        let failed = failed.iter().map(|(name, error)| (name.clone(), Failed::from(error)));
+        let (renew, silent_until, now) = (self.config.renew, self.silent_until(), self.clock.now());
+        let remarked = std::mem::take(&mut self.remarked);
+        let mut current =
+            Current::new(self.store, &self.config.layout, state, remarked, self.clock);
+        let random = &mut self.random;
+        let stamp = |bundle: &Bundle, state: &State| {
+            stamp(bundle, renew, state.notified, silent_until, now, random)
+        };
+        let refresh = asking.settled();
+        let replaced = replace(&mut current, fresh, failed.collect(), refresh, now.boot, stamp);
+        let (state, remarked) = current.end();
+        self.remarked = remarked;
+        let outcome = match replaced.map_err(Late::Passing)? {
+            Some(_) => Outcome::Published(state.generation),
+            None => Outcome::Unchanged(state.generation),
+        };
+        Ok(Obtained { outcome, state, token: client.into_token() })
+    }
+
+    fn remember_failure(&self, state: &mut State, class: &str) {
+        state.failures = state.failures.saturating_add(1);
+        state.last_error = Some(class.to_owned());
+        if let Err(error) = self.store.save(state) {
+            tracing::warn!(error = chain(&error), "the state is behind");
+        }
+    }
+}
+
+/// Publishes `fresh` in place of the current set, as a renewal does.
+fn replace(
+    current: &mut Current<'_>,
+    fresh: Bundle,
+    held_back: HeldBack,
+    refresh: Settled,
+    at: Duration,
+    stamp: impl FnOnce(&Bundle, &State) -> Stamp,
+) -> Result<Option<Replaced>, Failed> {
+    let sound = fresh.secrets.keys().cloned().collect();
+    let bundle = current.merge(fresh, &BTreeSet::new())?;
+    let stamp = stamp(&bundle, current.state());
+    let fetched = Fetched { at, refresh, cut: None, stamp };
+    let set = Candidate { bundle, sound, held_back };
+    let (Prepared { set, .. }, replaced) = current.publish_sound(set, &fetched);
+    let replaced = replaced.map_err(|error| Failed::from(&error))?;
+    for (name, failed) in &set.held_back {
+        let error = &failed.text;
+        tracing::warn!(identity = %name, error, "held back: its last good version stays");
+    }
+    Ok(replaced)
+}
+
+/// Why a set that stands could not be renewed.
+enum Late {
+    /// No later try would do better.
+    Final(Failure),
+    /// It may pass.
+    Passing(Failed),
+}

@@ -1,0 +1,325 @@
+//! Telling the main process that published bytes have changed.
+//!
+//! At least once for each publish, by every way that is configured. What is under way lives in the
+//! targets, not in futures, so nothing is lost when a future is dropped; who can't be told now is
+//! tried again at the next pass, and costs nothing until then.
+
+mod attempts;
+mod child;
+mod command;
+mod job;
+mod pid_file;
+mod signal;
+mod url;
+
+use std::cell::Cell;
+use std::ffi::OsString;
+use std::fmt;
+use std::future::{Future, pending, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use child::Anew;
+pub use child::Supervised;
+use command::Command;
+use job::Job;
+use signal::Signalled;
+use url::Post;
+
+use crate::config::settings::{OnChange, Tell};
+use crate::model::Generation;
+use crate::os::process::{Program, Reaper};
+
+/// What is to be told: this generation stands since this moment of the boot clock, which tells one
+/// order from another.
+#[derive(Clone, Copy, Debug)]
+struct Order {
+    generation: Generation,
+    published: Duration,
+}
+
+/// How long each way may take.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// A signal waits this long for a handler before that is said.
+    withhold: Duration,
+    /// A command may run.
+    command: Duration,
+    /// A request may take.
+    post: Duration,
+    /// What has failed is tried again after this, or at the next pass if that comes sooner.
+    again: Duration,
+}
+
+const LIMITS: Limits = Limits {
+    withhold: Duration::from_secs(60),
+    command: Duration::from_secs(30),
+    post: Duration::from_secs(10),
+    again: Duration::from_secs(120),
+};
+
+/// Ends when the target has been told; for ever pending where only a later pass can help.
+type Working<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+/// One way to tell.
+trait Target {
+    /// What can't work, or not yet, as things stand.
+    fn look(&mut self) -> Vec<Finding> {
+        Vec::new()
+    }
+
+    /// What would be done, if nothing speaks against it.
+    fn would(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What has been said of it.
+    fn health(&mut self) -> &mut Health;
+
+    /// Goes on with what is left to tell, as if it were of this generation.
+    fn carry_on(&mut self, generation: Generation);
+
+    /// Takes an order, in place of any before it.
+    fn publish(&mut self, order: Order);
+
+    /// The same for an order that is about files alone.
+    fn restore(&mut self, order: Order) {
+        self.publish(order);
+    }
+
+    /// Has what waits tried once more.
+    fn pass(&mut self);
+
+    /// Works on the order, if there is one. Cancel-safe.
+    fn work(&mut self) -> Working<'_>;
+}
+
+/// Tells all who are to be told.
+pub struct Deliver {
+    targets: Vec<Box<dyn Target>>,
+    order: Option<Order>,
+}
+
+impl Deliver {
+    /// Nothing is told before the first [`Deliver::publish`].
+    pub fn new(tell: Tell) -> Self {
+        Self::within(tell, LIMITS)
+    }
+
+    /// The same for `command`, which is told as `on_change` says; `reaper` waits for children.
+    pub fn supervising(
+        tell: Tell,
+        command: &Rc<Supervised>,
+        on_change: OnChange,
+        reaper: Reaper,
+    ) -> Self {
+        let command = Rc::clone(command);
+        let own: Option<Box<dyn Target>> = match on_change {
+            OnChange::Signal => {
+                Some(Box::new(Signalled::supervised(command, tell.signal, LIMITS.withhold)))
+            }
+            OnChange::Restart | OnChange::Exit(_) => Some(Box::new(Anew::new(command))),
+            OnChange::Nothing => None,
+        };
+        let mut deliver = Self::of(tell, reaper, LIMITS);
+        deliver.targets.extend(own);
+        deliver
+    }
+
+    fn within(tell: Tell, limits: Limits) -> Self {
+        Self::of(tell, Reaper::listening(), limits)
+    }
+
+    fn of(tell: Tell, reaper: Reaper, limits: Limits) -> Self {
+        let mut targets: Vec<Box<dyn Target>> = Vec::new();
+        if let Some(path) = tell.pid_file {
+            targets.push(Box::new(Signalled::by_pid_file(path, tell.signal, limits.withhold)));
+        }
+        if let Some(name) = tell.process {
+            targets.push(Box::new(Signalled::by_name(name, tell.signal, limits.withhold)));
+        }
+        let program = tell.command.map(|words| Program::new(words.into_iter().map(OsString::from)));
+        if let Some(program) = program.flatten() {
+            let (environment, limit) = (tell.environment, limits.command);
+            let command = Command { program, environment, reaper, limit };
+            targets.push(Box::new(Job::new(command, limits.again)));
+        }
+        if let Some(url) = tell.url {
+            let post = Post { url, limit: limits.post };
+            targets.push(Box::new(Job::new(post, limits.again)));
+        }
+        Self { targets, order: None }
+    }
+
+    /// Whether anyone is to be told at all.
+    pub fn has_targets(&self) -> bool {
+        !self.targets.is_empty()
+    }
+
+    /// Has every try that fails counted in `failures`.
+    pub fn count_failures(&mut self, failures: &Rc<Cell<u64>>) {
+        for target in &mut self.targets {
+            target.health().failures = Rc::clone(failures);
+        }
+    }
+
+    /// Whether something is left to be told.
+    pub fn is_telling(&self) -> bool {
+        self.order.is_some()
+    }
+
+    /// Says in the log what can't work as things stand, each with its remedy. Nobody is disturbed.
+    pub fn look(&mut self) {
+        for target in &mut self.targets {
+            for finding in target.look() {
+                target.health().says(finding);
+            }
+        }
+    }
+
+    /// What telling would come to, as things stand. Nobody is disturbed.
+    pub fn outlook(&mut self) -> Vec<Outlook> {
+        let mut outlook = Vec::new();
+        for target in &mut self.targets {
+            let findings = target.look();
+            if findings.is_empty() {
+                outlook.extend(target.would().into_iter().map(Outlook::Would));
+            }
+            let may_not = |Finding { text, hint, .. }| Outlook::MayNot { text, hint };
+            outlook.extend(findings.into_iter().map(may_not));
+        }
+        outlook
+    }
+
+    /// Has everyone told that `generation` stands since `published`, of [`crate::os::clock::boot`].
+    /// What was still to be told of an older one is told of this one.
+    pub fn publish(&mut self, generation: Generation, published: Duration) {
+        let order = Order { generation, published };
+        self.order = Some(order);
+        for target in &mut self.targets {
+            target.publish(order);
+        }
+    }
+
+    /// The same where the values of `generation` are those of the one before, and only files had been
+    /// changed by something else: whoever reads no files is not told.
+    pub fn restore(&mut self, generation: Generation, published: Duration) {
+        let order = Order { generation, published };
+        self.order = Some(order);
+        for target in &mut self.targets {
+            target.restore(order);
+        }
+    }
+
+    /// `generation` stands, and need not be told of: what is left to tell of an older one is told of
+    /// it instead, once, and nobody is told again. Says whether anything is left.
+    pub fn carry_on(&mut self, generation: Generation) -> bool {
+        for target in &mut self.targets {
+            target.carry_on(generation);
+        }
+        self.order.as_mut().map(|order| order.generation = generation).is_some()
+    }
+
+    /// Has what waits tried once more: a pass has come by.
+    pub fn pass(&mut self) {
+        for target in &mut self.targets {
+            target.pass();
+        }
+    }
+
+    /// Tells; ends with the generation once every target has been told of it, or has nobody to tell
+    /// who is older than its publish. For ever pending while there is nothing to tell, or only a
+    /// later [`Deliver::pass`] can help. Cancel-safe: nothing is lost, nothing starts twice.
+    pub async fn delivered(&mut self) -> Generation {
+        let Some(order) = self.order else {
+            return pending().await;
+        };
+        let mut working: Vec<_> = self.targets.iter_mut().map(|target| target.work()).collect();
+        poll_fn(|context| {
+            working.retain_mut(|work| work.as_mut().poll(context).is_pending());
+            if working.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        drop(working);
+        self.order = None;
+        order.generation
+    }
+}
+
+/// What telling somebody would come to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outlook {
+    /// It would work, and do this.
+    Would(String),
+    /// It might not.
+    MayNot {
+        /// Why.
+        text: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
+}
+
+/// Something that can't work, in one line, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Finding {
+    /// Whether it may well come right by itself.
+    expected: bool,
+    text: String,
+    hint: &'static str,
+}
+
+impl Finding {
+    fn warning(text: impl Into<String>, hint: &'static str) -> Self {
+        Self { expected: false, text: text.into(), hint }
+    }
+
+    fn expected(text: impl Into<String>, hint: &'static str) -> Self {
+        Self { expected: true, text: text.into(), hint }
+    }
+
+    fn say(&self) {
+        let hint = self.hint;
+        if self.expected {
+            tracing::info!(hint, "{}", self.text);
+        } else {
+            tracing::warn!(hint, "{}", self.text);
+        }
+    }
+}
+
+/// Says once that a target can't be told, and once that this is over.
+#[derive(Debug, Default)]
+struct Health {
+    said: Option<Finding>,
+    failed: bool,
+    /// How often somebody could not be told.
+    failures: Rc<Cell<u64>>,
+}
+
+impl Health {
+    fn says(&mut self, finding: Finding) {
+        if self.said.as_ref() != Some(&finding) {
+            finding.say();
+            self.said = Some(finding);
+        }
+    }
+
+    fn fails(&mut self, finding: Finding) {
+        self.failed = true;
+        self.failures.set(self.failures.get().saturating_add(1));
+        self.says(finding);
+    }
+
+    fn works(&mut self, target: &dyn fmt::Display) {
+        self.said = None;
+        if std::mem::take(&mut self.failed) {
+            tracing::info!("{target} can be told again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! Telling by a command, in a group of its own that is killed when its time is up.
+
+use std::io;
+use std::time::Duration;
+
+use super::Finding;
+use super::job::Way;
+use crate::model::End;
+use crate::os::environment::Environment;
+use crate::os::process::{Child, Program, Reaper, Streams};
+use crate::os::signal::KILL;
+
+const AGAIN: &str =
+    "it is run again, in two minutes or at the next pass; what it writes stands in this log";
+
+/// Told by a command that exits with 0.
+pub(super) struct Command {
+    pub(super) program: Program,
+    pub(super) environment: Environment,
+    pub(super) reaper: Reaper,
+    /// How long a run may take.
+    pub(super) limit: Duration,
+}
+
+/// One run of the command.
+pub(super) struct Started {
+    child: Child,
+    /// It was killed because its time was up.
+    killed: bool,
+}
+
+impl Command {
+    fn unusable(&self, error: &io::Error) -> Finding {
+        Finding::warning(
+            format!("{} can't be run: {error}", self.name()),
+            "see that the program is in the agent's own container and may be run",
+        )
+    }
+}
+
+impl Way for Command {
+    type Attempt = Started;
+
+    fn name(&self) -> String {
+        format!("the command {}", self.program.name())
+    }
+
+    fn success(&self) -> String {
+        format!("told by {}", self.name())
+    }
+
+    fn would(&self) -> String {
+        format!("would run {}", self.name())
+    }
+
+    fn look(&self) -> Vec<Finding> {
+        match self.program.find(self.environment.get("PATH")) {
+            Ok(_) => Vec::new(),
+            Err(error) => vec![self.unusable(&error)],
+        }
+    }
+
+    fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    fn start(&self) -> Result<Started, Finding> {
+        let child = self.reaper.spawn(&self.program, &self.environment, Streams::Aside);
+        let child = child.map_err(|error| self.unusable(&error))?;
+        Ok(Started { child, killed: false })
+    }
+
+    async fn end(&self, run: &mut Started) -> Result<(), Finding> {
+        let end = run.child.wait().await;
+        let name = self.name();
+        let failure = match end {
+            _ if run.killed => {
+                format!("{name} was killed: it took longer than {:?}", self.limit)
+            }
+            End::Code(0) => return Ok(()),
+            End::Code(_) => format!("{name} failed with {end}"),
+            End::Signal(_) => format!("{name} was ended by {end}"),
+        };
+        Err(Finding::warning(failure, AGAIN))
+    }
+
+    fn stop(&self, run: &mut Started) {
+        // A group that has ended needs no killing.
+        run.child.signal_group(KILL).ok();
+        run.killed = true;
+    }
+}

@@ -1,0 +1,161 @@
+//! The process that a PID file names, unless the file is stale or names the wrong one.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::OFlags;
+
+use super::Finding;
+use crate::os::clock;
+use crate::os::process::{self, Handle, Process, Start};
+
+/// How much younger than its file a process may seem that is seen for the first time: stamps are of
+/// the wall clock, which may have been set forward since.
+const SLACK: Duration = Duration::from_secs(3600);
+
+/// No number is longer.
+const LONGEST_LINE: u64 = 64;
+
+const SHARE: &str = "set shareProcessNamespace: true in the pod spec, so that the main process is \
+                     seen, and let it write its PID file anew";
+
+const ANEW: &str = "let the main process write its own number there; it is read again at each pass";
+
+const UNWRITTEN: &str = "the main process is told once it has written it; the folder must be \
+                         mounted into both containers";
+
+/// A PID file, and whom it was last seen to name.
+#[derive(Debug)]
+pub(super) struct PidFile {
+    path: PathBuf,
+    seen: Option<(Written, Start)>,
+}
+
+/// One writing of a number to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Written {
+    pid: i32,
+    at: SystemTime,
+    inode: u64,
+}
+
+impl PidFile {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, seen: None }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Holds the process that the file names, unless its number has passed to another one since.
+    pub(super) fn hold(&mut self) -> Result<(Handle, Process), Finding> {
+        let written = read(&self.path)?;
+        let (handle, found) = named(&self.path, written.pid)?;
+        let passed_on = match self.seen {
+            // As long as the file is the same, so must the process be.
+            Some((seen, start)) if seen == written => start != found.start,
+            _ => {
+                let started = found.start.wall((clock::wall(), clock::boot()));
+                started.zip(written.at.checked_add(SLACK)).is_some_and(|(is, latest)| is > latest)
+            }
+        };
+        if passed_on {
+            let shown = self.path.display();
+            let text =
+                format!("the PID file {shown} is stale: {found} started after it was written");
+            return Err(Finding::warning(text, ANEW));
+        }
+        self.seen = Some((written, found.start));
+        Ok((handle, found))
+    }
+}
+
+/// Holds the process of this number, if it can be the main process.
+fn named(path: &Path, pid: i32) -> Result<(Handle, Process), Finding> {
+    let shown = path.display();
+    if pid == process::own() {
+        let text = format!("the PID file {shown} names process {pid}, which is the agent itself");
+        return Err(Finding::warning(text, if pid == 1 { SHARE } else { ANEW }));
+    }
+    let held = Handle::open(pid).and_then(|handle| Ok((handle.process()?, handle)));
+    let (found, handle) = match held {
+        Ok(held) => held,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let text = format!("the PID file {shown} is stale: there is no process {pid}");
+            return Err(Finding::warning(text, if process::own() == 1 { SHARE } else { ANEW }));
+        }
+        Err(error) => {
+            let text =
+                format!("the PID file {shown} names process {pid}: cannot look at it: {error}");
+            return Err(Finding::warning(text, "see that /proc is mounted and shows it"));
+        }
+    };
+    if pid == 1 && (found.is_pause() || process::is_above_us(pid)) {
+        let text = format!("the PID file {shown} names {found}, which is not the main process");
+        return Err(Finding::warning(text, if found.is_pause() { ANEW } else { SHARE }));
+    }
+    Ok((handle, found))
+}
+
+/// The number in the first line, and when it was written.
+fn read(path: &Path) -> Result<Written, Finding> {
+    let shown = path.display();
+    // A FIFO must not hold us up.
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let text = opened.and_then(|file| {
+        let metadata = file.metadata()?;
+        let mut text = Vec::new();
+        file.take(LONGEST_LINE).read_to_end(&mut text)?;
+        Ok((text, metadata.modified()?, metadata.ino()))
+    });
+    let (text, at, inode) = text.map_err(|error| {
+        if error.kind() == ErrorKind::NotFound {
+            let text = format!("there is no PID file {shown} yet");
+            return Finding::expected(text, UNWRITTEN);
+        }
+        let text = format!("cannot read the PID file {shown}: {error}");
+        Finding::warning(text, "make it readable to the user that the agent runs as")
+    })?;
+    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let number = std::str::from_utf8(line).ok().map(str::trim).filter(|line| {
+        // Rust also reads `+1`.
+        line.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    match number.and_then(|number| number.parse().ok()).filter(|pid: &i32| *pid > 0) {
+        Some(pid) => Ok(Written { pid, at, inode }),
+        None => {
+            let text = format!("the PID file {shown} does not begin with a process number");
+            Err(Finding::warning(text, ANEW))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_has_passed_on_is_told_by_the_start_while_the_file_is_the_same() {
+        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pid");
+        std::fs::write(&path, child.id().to_string()).unwrap();
+        let mut file = PidFile::new(path.clone());
+        let (_, found) = file.hold().unwrap();
+        assert!(file.hold().is_ok());
+        let (written, start) = file.seen.unwrap();
+        assert_eq!(start, found.start);
+        file.seen = Some((written, Start::at(Duration::ZERO)));
+        assert!(file.hold().err().unwrap().text.contains("started after it was written"));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, child.id().to_string()).unwrap();
+        assert!(file.hold().is_ok(), "the file was written anew");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}

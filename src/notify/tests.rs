@@ -1,0 +1,432 @@
+//! Real processes, commands and sockets are told.
+
+mod commands;
+mod urls;
+
+use std::cell::RefCell;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Once;
+
+use ::url::Url;
+use tokio::time::timeout;
+
+use super::pid_file::PidFile;
+use super::*;
+use crate::os::clock;
+use crate::os::process::tests::{LONG, Stranger, program, unique, until};
+use crate::os::process::{Process, own};
+use crate::os::signal::Signal;
+
+/// Long enough for what could happen to happen.
+const MOMENT: Duration = Duration::from_millis(300);
+
+const QUICK: Limits = Limits {
+    withhold: Duration::from_millis(400),
+    command: Duration::from_millis(400),
+    post: Duration::from_millis(400),
+    again: Duration::from_secs(3600),
+};
+
+fn tell() -> Tell {
+    Tell {
+        signal: Signal::parse("USR1").unwrap(),
+        process: None,
+        pid_file: None,
+        command: None,
+        url: None,
+        environment: std::env::vars_os().collect(),
+    }
+}
+
+fn by_name(name: &str) -> Tell {
+    Tell { process: Some(name.to_owned()), ..tell() }
+}
+
+fn by_pid_file(path: &Path) -> Tell {
+    Tell { pid_file: Some(path.to_owned()), ..tell() }
+}
+
+fn by_command(text: &str, path: &Path) -> Tell {
+    let words = ["/bin/sh", "-c", text, path.to_str().unwrap()];
+    Tell { command: Some(words.map(str::to_owned).to_vec()), ..tell() }
+}
+
+fn by_url(url: &str) -> Tell {
+    Tell { url: Some(Url::parse(url).unwrap()), ..tell() }
+}
+
+/// The script of a process that writes a line to `path` for each signal.
+fn listener(path: &Path) -> String {
+    format!(
+        "trap 'echo hit >>{0}' USR1; echo ready >{0}; while :; do sleep 0.05; done",
+        path.display()
+    )
+}
+
+fn lines(path: &Path) -> Vec<String> {
+    fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+thread_local! {
+    /// What this thread has logged.
+    static LOGGED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The log of one test, which is one thread's.
+struct Log;
+
+struct Logged;
+
+impl Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        LOGGED.with_borrow_mut(|logged| logged.extend_from_slice(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// One subscriber serves all tests: with one for each, whether a line is logged at all is
+    /// settled by the thread that first comes to it.
+    fn start() -> Self {
+        static STARTED: Once = Once::new();
+        STARTED.call_once(|| {
+            let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Logged);
+            tracing::subscriber::set_global_default(subscriber.finish()).unwrap();
+        });
+        LOGGED.take();
+        Self
+    }
+
+    fn count(&self, part: &str) -> usize {
+        let text = LOGGED.with_borrow(|logged| String::from_utf8(logged.clone()).unwrap());
+        text.lines().filter(|line| line.contains(part)).count()
+    }
+}
+
+impl Deliver {
+    fn findings(&mut self) -> Vec<Finding> {
+        self.targets.iter_mut().flat_map(|target| target.look()).collect()
+    }
+
+    fn publish_now(&mut self, generation: u64) {
+        self.publish(Generation(generation), clock::boot());
+    }
+
+    /// Asserts that this much is told in the end.
+    #[track_caller]
+    fn tells(&mut self, generation: u64) -> impl Future<Output = ()> {
+        let at = std::panic::Location::caller();
+        async move {
+            let told = timeout(LONG, self.delivered()).await;
+            assert_eq!(told.ok(), Some(Generation(generation)), "{at}");
+        }
+    }
+
+    /// Works for a moment; asserts that something is still to be told.
+    #[track_caller]
+    fn waits(&mut self) -> impl Future<Output = ()> {
+        let at = std::panic::Location::caller();
+        async move {
+            let told = timeout(MOMENT, self.delivered()).await;
+            assert!(told.is_err(), "{at}: {told:?}");
+        }
+    }
+
+    /// Works until something holds that leaves something to be told.
+    async fn works_until(&mut self, what: &str, holds: impl FnMut() -> bool) {
+        tokio::select! {
+            told = self.delivered() => panic!("{told} was told before: {what}"),
+            () = until(what, holds) => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn where_nobody_is_to_be_told_a_publish_is_told_at_once() {
+    let mut deliver = Deliver::new(tell());
+    assert!(!deliver.has_targets());
+    deliver.waits().await;
+    deliver.publish_now(1);
+    deliver.tells(1).await;
+    deliver.waits().await;
+    assert!(Deliver::new(by_name("x")).has_targets());
+}
+
+#[tokio::test]
+async fn a_process_is_told_once_for_each_publish() {
+    let folder = tempfile::tempdir().unwrap();
+    let (name, heard) = (unique("told"), folder.path().join("heard"));
+    let stranger = Stranger::script(folder.path(), &name, &listener(&heard)).await;
+    until("it is ready", || lines(&heard) == ["ready"]).await;
+    let log = Log::start();
+    let mut deliver = Deliver::new(by_name(&name));
+    assert_eq!(deliver.findings(), []);
+    deliver.waits().await;
+    for generation in 1..4 {
+        deliver.publish_now(generation);
+        deliver.pass();
+        deliver.tells(generation).await;
+        deliver.pass();
+        deliver.waits().await;
+        until("it heard", || lines(&heard).len() > usize::try_from(generation).unwrap()).await;
+    }
+    assert_eq!(lines(&heard), ["ready", "hit", "hit", "hit"]);
+    let told = format!("told {name} (pid {}) by SIGUSR1", stranger.pid);
+    assert_eq!(log.count(&told), 3);
+    assert_eq!(log.count("generation=3"), 1);
+}
+
+#[tokio::test]
+async fn who_started_after_the_publish_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (name, heard) = (unique("young"), folder.path().join("heard"));
+    let pid_file = folder.path().join("pid");
+    let mut deliver = Deliver::new(Tell { pid_file: Some(pid_file.clone()), ..by_name(&name) });
+    deliver.publish_now(1);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let stranger = Stranger::script(folder.path(), &name, &listener(&heard)).await;
+    until("it is ready", || lines(&heard) == ["ready"]).await;
+    fs::write(&pid_file, format!("{}\n", stranger.pid)).unwrap();
+    deliver.tells(1).await;
+    deliver.publish_now(2);
+    deliver.tells(2).await;
+    until("it heard", || lines(&heard).len() > 1).await;
+    assert_eq!(lines(&heard).iter().filter(|line| *line == "ready").count(), 1);
+}
+
+#[tokio::test]
+async fn a_signal_that_would_kill_is_withheld_until_it_is_caught() {
+    let folder = tempfile::tempdir().unwrap();
+    let (name, heard) = (unique("late"), folder.path().join("heard"));
+    let go = folder.path().join("go");
+    let text = format!("until [ -e {} ]; do sleep 0.05; done; {}", go.display(), listener(&heard));
+    let stranger = Stranger::script(folder.path(), &name, &text).await;
+    let mut deliver = Deliver::new(by_name(&name));
+    assert!(deliver.findings()[0].text.contains("would die of it"));
+    deliver.publish_now(1);
+    deliver.waits().await;
+    assert!(stranger.lives());
+    fs::write(&go, "").unwrap();
+    deliver.tells(1).await;
+    until("it heard", || lines(&heard) == ["ready", "hit"]).await;
+}
+
+#[tokio::test]
+async fn a_handler_that_never_comes_is_said_once_and_looked_for_at_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (name, heard) = (unique("never"), folder.path().join("heard"));
+    let go = folder.path().join("go");
+    let text = format!("until [ -e {} ]; do sleep 0.05; done; {}", go.display(), listener(&heard));
+    let stranger = Stranger::script(folder.path(), &name, &text).await;
+    let log = Log::start();
+    let mut deliver = Deliver::within(by_name(&name), QUICK);
+    deliver.publish_now(1);
+    deliver.works_until("it is said", || log.count("WARN") == 1).await;
+    fs::write(&go, "").unwrap();
+    until("it is ready", || lines(&heard) == ["ready"]).await;
+    deliver.waits().await;
+    assert_eq!(lines(&heard), ["ready"], "only a pass looks again");
+    deliver.pass();
+    deliver.tells(1).await;
+    until("it heard", || lines(&heard) == ["ready", "hit"]).await;
+    assert!(stranger.lives());
+    assert_eq!((log.count("WARN"), log.count("can be told again")), (1, 1));
+}
+
+#[tokio::test]
+async fn who_ignores_the_signal_and_who_never_dies_of_it_need_no_handler() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = unique("deaf");
+    let ready = folder.path().join("ready");
+    let text =
+        format!("trap '' USR1; echo ready >{}; while :; do sleep 0.1; done", ready.display());
+    let stranger = Stranger::script(folder.path(), &name, &text).await;
+    until("it is ready", || lines(&ready) == ["ready"]).await;
+    for signal in ["USR1", "WINCH", "CONT"] {
+        let signal = Signal::parse(signal).unwrap();
+        let mut deliver = Deliver::new(Tell { signal, ..by_name(&name) });
+        deliver.publish_now(1);
+        deliver.tells(1).await;
+    }
+    assert!(stranger.lives());
+}
+
+#[tokio::test]
+async fn who_takes_signals_by_hand_is_told_after_a_second_look() {
+    let env = ["env", "--block-signal=USR1"];
+    let known = std::process::Command::new(env[0]).args([env[1], "true"]).output().unwrap();
+    if !known.status.success() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let pid_file = folder.path().join("pid");
+    let stranger = Stranger::start(&[env[0], env[1], "sleep", "300"]);
+    until("it runs", || stranger.names().matches("sleep")).await;
+    fs::write(&pid_file, stranger.pid.to_string()).unwrap();
+    let log = Log::start();
+    let mut deliver = Deliver::new(by_pid_file(&pid_file));
+    assert_eq!(deliver.findings(), []);
+    deliver.publish_now(1);
+    deliver.tells(1).await;
+    assert_eq!(log.count("by SIGUSR1"), 1);
+    assert!(stranger.lives());
+}
+
+#[tokio::test]
+async fn a_process_of_another_user_is_said_with_the_remedy() {
+    if rustix::process::getuid().is_root() || !Path::new("/proc/1/stat").exists() {
+        return;
+    }
+    let name = Process::read(1).unwrap().names.comm;
+    let mut deliver =
+        Deliver::new(Tell { signal: Signal::parse("WINCH").unwrap(), ..by_name(&name) });
+    let findings = deliver.findings();
+    assert!(
+        findings.iter().any(|finding| finding.text.starts_with("may not signal")),
+        "{findings:?}"
+    );
+    deliver.publish_now(1);
+    deliver.waits().await;
+}
+
+#[tokio::test]
+async fn a_real_time_signal_is_told_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = unique("real");
+    let ready = folder.path().join("ready");
+    let hit = folder.path().join("hit");
+    let (shown, told) = (ready.display(), hit.display());
+    let text =
+        format!("trap 'echo hit >{told}' 37; echo ready >{shown}; while :; do sleep 0.1; done");
+    let stranger = Stranger::script(folder.path(), &name, &text).await;
+    until("it is ready", || lines(&ready) == ["ready"]).await;
+    let signal = Signal::parse("RTMIN+3").unwrap();
+    let mut deliver = Deliver::new(Tell { signal, ..by_name(&name) });
+    assert!(deliver.findings().is_empty());
+    deliver.publish_now(1);
+    deliver.tells(1).await;
+    until("it has heard", || lines(&hit) == ["hit"]).await;
+    assert!(stranger.lives());
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_has_has_nobody_to_tell() {
+    let mut deliver = Deliver::new(by_name(&unique("nobody")));
+    let findings = deliver.findings();
+    assert_eq!(findings.len(), 1);
+    assert!(findings[0].expected && findings[0].text.starts_with("there is no sign of"));
+    deliver.publish_now(1);
+    deliver.tells(1).await;
+}
+
+#[tokio::test]
+async fn a_pid_file_is_read_anew_and_a_stale_one_is_said_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pid_file, heard) = (folder.path().join("pid"), folder.path().join("heard"));
+    let stranger = Stranger::script(folder.path(), &unique("filed"), &listener(&heard)).await;
+    until("it is ready", || lines(&heard) == ["ready"]).await;
+    let mut gone = std::process::Command::new("true").spawn().unwrap();
+    gone.wait().unwrap();
+    let log = Log::start();
+    let mut deliver = Deliver::new(by_pid_file(&pid_file));
+    deliver.publish_now(1);
+    deliver.waits().await;
+    assert_eq!((log.count("there is no PID file"), log.count("WARN")), (1, 0));
+    for (warnings, text) in [
+        (1, format!("{}\n", gone.id())),
+        (2, String::new()),
+        (2, "twelve\n".to_owned()),
+        (2, "-1".to_owned()),
+        (2, "+1".to_owned()),
+        (2, "99999999999999999999".to_owned()),
+    ] {
+        fs::write(&pid_file, &text).unwrap();
+        for _ in 0..2 {
+            deliver.pass();
+            deliver.waits().await;
+        }
+        assert_eq!(log.count("WARN"), warnings, "{text:?}");
+    }
+    fs::write(&pid_file, format!(" {} \nmore\n", stranger.pid)).unwrap();
+    deliver.pass();
+    deliver.tells(1).await;
+    until("it heard", || lines(&heard) == ["ready", "hit"]).await;
+    assert_eq!(log.count("can be told again"), 1);
+}
+
+#[tokio::test]
+async fn a_number_that_has_passed_to_a_later_process_is_not_hit() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pid_file, heard) = (folder.path().join("pid"), folder.path().join("heard"));
+    let stranger = Stranger::script(folder.path(), &unique("reused"), &listener(&heard)).await;
+    until("it is ready", || lines(&heard) == ["ready"]).await;
+    fs::write(&pid_file, stranger.pid.to_string()).unwrap();
+    assert!(PidFile::new(pid_file.clone()).hold().is_ok());
+    let file = fs::File::options().write(true).open(&pid_file).unwrap();
+    // As it looks after the wall clock was set forward.
+    file.set_modified(clock::wall() - Duration::from_secs(1800)).unwrap();
+    assert!(PidFile::new(pid_file.clone()).hold().is_ok());
+    file.set_modified(clock::wall() - Duration::from_secs(7200)).unwrap();
+    let finding = PidFile::new(pid_file.clone()).hold().err().unwrap();
+    assert!(finding.text.contains("started after it was written"), "{}", finding.text);
+    let mut deliver = Deliver::new(by_pid_file(&pid_file));
+    assert_eq!(deliver.findings(), [finding]);
+    deliver.publish_now(1);
+    deliver.waits().await;
+    assert_eq!(lines(&heard), ["ready"]);
+    file.set_modified(clock::wall()).unwrap();
+    deliver.pass();
+    deliver.tells(1).await;
+}
+
+#[tokio::test]
+async fn a_pid_file_that_names_the_wrong_process_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pid");
+    let refused = || PidFile::new(path.clone()).hold().err().unwrap();
+    fs::write(&path, own().to_string()).unwrap();
+    assert!(refused().text.ends_with("which is the agent itself"), "{}", refused().text);
+    // The tests don't run as process 1, so it stands above them or is out of their sight.
+    if Process::read(1).is_ok() && crate::os::process::is_above_us(1) {
+        fs::write(&path, "1\n").unwrap();
+        assert!(refused().text.ends_with("which is not the main process"), "{}", refused().text);
+        assert!(
+            refused().hint.contains("shareProcessNamespace")
+                || Process::read(1).unwrap().is_pause()
+        );
+    }
+    fs::remove_file(&path).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    assert!(
+        refused().text.contains("does not begin with a process number"),
+        "a FIFO holds nobody up"
+    );
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(refused().text.starts_with("cannot read the PID file"));
+}
+
+#[tokio::test]
+async fn all_targets_are_told_and_one_that_fails_holds_up_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let seen = folder.path().join("seen");
+    let pid_file = folder.path().join("pid");
+    let tell = Tell { pid_file: Some(pid_file.clone()), ..by_command("echo run >>\"$0\"", &seen) };
+    let stranger = Stranger::start(&["sleep", "300"]);
+    let signal = Signal::parse("WINCH").unwrap();
+    let mut deliver = Deliver::new(Tell { signal, ..tell });
+    deliver.publish_now(1);
+    deliver.works_until("the command ran", || !lines(&seen).is_empty()).await;
+    deliver.waits().await;
+    fs::write(&pid_file, stranger.pid.to_string()).unwrap();
+    deliver.pass();
+    deliver.tells(1).await;
+    assert_eq!(lines(&seen).len(), 1, "who has been told is not told again");
+}

@@ -1,0 +1,160 @@
+//! The numbers, in the Prometheus text format 0.0.4. No value of a secret is ever one.
+
+use std::cell::Cell;
+use std::fmt::{Display, Write};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Facts, Question};
+use crate::store::state::millis;
+
+/// The classes that failed passes are counted by; each is there from the start, so that its first
+/// increase is seen.
+const CLASSES: [&str; 6] = ["unreachable", "refused", "nonsense", "settings", "render", "write"];
+/// What a class that is not one of them counts as.
+const OTHER: &str = "other";
+
+/// What the agent has done since it started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Passes that the vault answered, changed or not.
+    pub passes_ok: u64,
+    /// Passes that failed, in the order of the classes and any other.
+    failed: [u64; CLASSES.len() + 1],
+    /// Generations published.
+    pub publishes: u64,
+    /// Changes that the main process was told of.
+    pub deliveries: u64,
+    /// Tries to tell it that failed; whoever tells counts them.
+    pub delivery_failures: Rc<Cell<u64>>,
+    /// Provisioning POSTs.
+    pub provisions: u64,
+    /// Reads.
+    pub reads: u64,
+}
+
+impl Counters {
+    /// Counts a failed pass by the class of its failure.
+    pub fn failed(&mut self, class: &str) {
+        let at = CLASSES.iter().position(|known| *known == class).unwrap_or(CLASSES.len());
+        if let Some(count) = self.failed.get_mut(at) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    fn passes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let classes = CLASSES.into_iter().chain([OTHER]);
+        [("ok", self.passes_ok)].into_iter().chain(classes.zip(self.failed))
+    }
+}
+
+/// Everything there is to know in numbers, for `/metrics`.
+pub fn exposition(facts: &Facts<'_>, counters: &Counters) -> String {
+    let mut page = Page(String::with_capacity(8 * 1024));
+    page.gauge("info", "The agent and its version.");
+    page.labelled("info", "version", env!("CARGO_PKG_VERSION"), 1);
+    for question in [Question::Started, Question::Ready, Question::Live] {
+        let help = match question {
+            Question::Started => "Whether a whole set stands, of any age.",
+            Question::Ready => "Whether a whole set stands that is renewed and not over max-stale.",
+            Question::Live => "Whether the loop turns.",
+        };
+        let holds = facts.verdict(question).holds;
+        page.one_gauge(question.as_str(), help, u8::from(holds));
+    }
+    if let Some(max) = facts.max_stale {
+        page.one_gauge("max_stale_seconds", "SEGURA_MAX_STALE.", max.as_secs_f64());
+    }
+    page.state(facts);
+    page.counters(counters);
+    page.0
+}
+
+struct Page(String);
+
+impl Page {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let head =
+            format!("# HELP segura_agent_{name} {help}\n# TYPE segura_agent_{name} {kind}\n");
+        self.0.push_str(&head);
+    }
+
+    fn gauge(&mut self, name: &str, help: &str) {
+        self.head(name, "gauge", help);
+    }
+
+    fn one_gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.gauge(name, help);
+        writeln!(self.0, "segura_agent_{name} {value}").ok();
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.head(name, "counter", help);
+        writeln!(self.0, "segura_agent_{name} {value}").ok();
+    }
+
+    fn labelled(&mut self, name: &str, label: &str, text: &str, value: impl Display) {
+        let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        writeln!(self.0, "segura_agent_{name}{{{label}=\"{text}\"}} {value}").ok();
+    }
+
+    fn state(&mut self, facts: &Facts<'_>) {
+        let Some(state) = facts.state else {
+            return;
+        };
+        let now = millis(facts.boot);
+        self.one_gauge("generation", "The generation that stands.", state.generation);
+        let help = "The generation that the main process was last told of.";
+        self.one_gauge("notified_generation", help, state.notified);
+        self.one_gauge("secrets", "How many secrets stand.", state.secrets.len());
+        if let Some(age) = facts.age(state) {
+            let help = "Since when the vault last confirmed the set, by the boot clock.";
+            self.one_gauge("last_success_age_seconds", help, age.as_secs_f64());
+        }
+        if let Ok(at) = humantime::parse_rfc3339(&state.fetched_at)
+            && let Ok(at) = at.duration_since(std::time::UNIX_EPOCH)
+        {
+            let help = "When the vault last confirmed the set, by the wall clock.";
+            self.one_gauge("last_success_timestamp_seconds", help, at.as_secs());
+        }
+        if let Some(due) = state.boot_ms.next_due {
+            let help = "Until the set is due again; negative where it is overdue.";
+            self.one_gauge("next_due_in_seconds", help, signed_seconds(due, now));
+        }
+        let help = "Failed passes since the last success.";
+        self.one_gauge("failures_in_row", help, state.failures);
+        let mut held = state.secrets.iter().filter(|secret| secret.error.is_some()).peekable();
+        if held.peek().is_some() {
+            let help = "A secret that the last pass brought no sound version of; the last good one stands.";
+            self.gauge("secret_held_back", help);
+        }
+        for secret in held {
+            self.labelled("secret_held_back", "identity", secret.identity.as_str(), 1);
+        }
+    }
+
+    fn counters(&mut self, counters: &Counters) {
+        self.head("passes_total", "counter", "Passes by how they ended.");
+        for (outcome, count) in counters.passes() {
+            self.labelled("passes_total", "outcome", outcome, count);
+        }
+        for (name, help, value) in [
+            ("publishes_total", "Generations published after the start.", counters.publishes),
+            ("deliveries_total", "Changes that the main process was told of.", counters.deliveries),
+            (
+                "delivery_failures_total",
+                "Tries to tell the main process that failed.",
+                counters.delivery_failures.get(),
+            ),
+            ("provisions_total", "Provisioning requests after the start.", counters.provisions),
+            ("reads_total", "Reading requests.", counters.reads),
+        ] {
+            self.counter(name, help, value);
+        }
+    }
+}
+
+fn signed_seconds(to: u64, from: u64) -> f64 {
+    let seconds = Duration::from_millis(to.abs_diff(from)).as_secs_f64();
+    if to < from { -seconds } else { seconds }
+}

@@ -1,0 +1,168 @@
+use std::cell::Cell;
+use std::pin::pin;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+use crate::store::state::tests::state;
+use crate::store::state::{Agent, State};
+
+fn facts(state: &State, agent: Agent) -> Facts<'_> {
+    let boot = Duration::from_secs(2);
+    Facts { place: "/run/s", state: Some(state), whole: true, agent, boot, max_stale: None }
+}
+
+/// Serves the answers of a test while its `guest` visits.
+async fn serving<A: Fn(&str) -> Option<Answer>, G: Future>(
+    answer: A,
+    guest: impl FnOnce(SocketAddr) -> G,
+) -> G::Output {
+    let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = pin!(serve(listener, answer));
+    tokio::select! {
+        never = server => match never {},
+        output = guest(address) => output,
+    }
+}
+
+fn fixed(path: &str) -> Option<Answer> {
+    let body = "yes\n".to_owned();
+    (path == "/livez").then_some(Answer { status: 200, content_type: TEXT, body })
+}
+
+async fn ask(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).await.ok();
+    String::from_utf8(response).unwrap()
+}
+
+fn request(method: &str, path: &str) -> String {
+    format!("{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n")
+}
+
+#[test]
+fn paths_answer_by_the_verdict() {
+    let mut state = state();
+    state.boot_ms.silent_until = Some(9_000);
+    let counters = Counters::default();
+    let said = |path, agent| answer(path, &facts(&state, agent), &counters).unwrap();
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(said(path, Agent::Running).status, 200, "{path}");
+        assert_eq!(said(path, Agent::Gone).status, 503, "{path}");
+    }
+    assert_eq!(said("/readyz", Agent::Running).body, "ready: generation 1, fetched 1 s ago\n");
+    let metrics = said("/metrics", Agent::Gone);
+    assert_eq!((metrics.status, metrics.content_type), (200, METRICS));
+    assert!(metrics.body.contains("\nsegura_agent_ready 0\n"), "{}", metrics.body);
+    for path in ["/", "/livez/", "/readyz/x", ""] {
+        assert_eq!(answer(path, &facts(&state, Agent::Running), &counters), None, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn requests_are_answered() {
+    serving(fixed, async |address| {
+        let get = ask(address, &request("GET", "/livez?verbose")).await;
+        assert!(get.starts_with("HTTP/1.1 200 OK\r\n"), "{get}");
+        assert!(get.contains("content-type: text/plain; charset=utf-8\r\n"), "{get}");
+        assert!(get.contains("connection: close\r\n"), "{get}");
+        assert!(get.ends_with("\r\n\r\nyes\n"), "{get}");
+        let head = ask(address, &request("HEAD", "/livez")).await;
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        assert!(head.contains("content-length: 4\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+        let none = ask(address, &request("GET", "/")).await;
+        assert!(none.starts_with("HTTP/1.1 404 "), "{none}");
+        for method in ["POST", "PUT", "DELETE", "OPTIONS", "BREW"] {
+            let refused = ask(address, &request(method, "/livez")).await;
+            assert!(refused.starts_with("HTTP/1.1 405 "), "{method}: {refused}");
+            assert!(refused.contains("allow: GET, HEAD\r\n"), "{method}: {refused}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_status_is_passed_on() {
+    let down = |_: &str| {
+        let body = "not ready: x\n".to_owned();
+        Some(Answer { status: 503, content_type: TEXT, body })
+    };
+    serving(down, async |address| {
+        let get = ask(address, &request("GET", "/readyz")).await;
+        assert!(get.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{get}");
+        assert!(get.ends_with("not ready: x\n"), "{get}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nonsense_ends_its_own_connection_alone() {
+    serving(fixed, async |address| {
+        let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(64 * 1024));
+        let body = "POST /livez HTTP/1.1\r\nContent-Length: 99999999\r\n\r\nabc";
+        for nonsense in ["\r\n\r\n\0\0\0", "GET", "GET / HTTP/9\r\n\r\n", &long, body] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(nonsense.as_bytes()).await.ok();
+            stream.shutdown().await.ok();
+            let mut response = Vec::new();
+            stream.read_to_end(&mut response).await.ok();
+            let response = String::from_utf8_lossy(&response).into_owned();
+            assert!(!response.contains(" 200 "), "{nonsense:.20}: {response}");
+        }
+        assert!(ask(address, &request("GET", "/livez")).await.contains(" 200 "));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn those_who_say_nothing_keep_nobody_waiting() {
+    let asked = Cell::new(0);
+    let counting = |path: &str| {
+        asked.set(asked.get() + 1);
+        fixed(path)
+    };
+    serving(counting, async |address| {
+        let mut silent = Vec::new();
+        for _ in 0..3 * MOST {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        for _ in 0..3 {
+            assert!(ask(address, &request("GET", "/livez")).await.contains(" 200 "));
+        }
+        let mut byte = [0];
+        assert!(matches!(silent[0].read(&mut byte).await, Ok(0) | Err(_)), "the oldest was let go");
+        let last = silent.last_mut().unwrap();
+        last.write_all(request("GET", "/livez").as_bytes()).await.unwrap();
+        assert!(matches!(last.read(&mut byte).await, Ok(1)), "the newest is still heard");
+    })
+    .await;
+    assert_eq!(asked.get(), 4);
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_arrive_is_let_go() {
+    serving(fixed, async |address| {
+        let began = crate::os::clock::boot();
+        let response = ask(address, "GET /livez HTTP/1.1\r\nHost:").await;
+        assert!(!response.contains(" 200 "), "{response}");
+        let took = crate::os::clock::boot() - began;
+        assert!(took < ARRIVES + Duration::from_secs(3), "{took:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn it_listens_by_ipv6_where_there_is_any() {
+    let Ok(listener) = bind("[::1]:0".parse().unwrap()).await else {
+        return;
+    };
+    let address = listener.local_addr().unwrap();
+    let get = request("GET", "/livez");
+    tokio::select! {
+        never = serve(listener, fixed) => match never {},
+        said = ask(address, &get) => assert!(said.contains(" 200 "), "{said}"),
+    }
+}

@@ -1,0 +1,82 @@
+//! What an output directory is to whoever comes to it: theirs to publish in, or another agent's.
+
+use std::path::Path;
+
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::io::Errno;
+
+use super::inspect::{Look, look};
+use crate::store::state::Agent;
+
+/// What a directory is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// We may not write there.
+    ReadOnly,
+    /// A living agent holds it.
+    Held,
+    /// Nobody holds it, and a whole set stands there.
+    Left,
+    /// An agent of another user has been there, and may be alive.
+    Hidden,
+    /// None of these: what is wrong with it shows when it is used.
+    Free,
+}
+
+impl Place {
+    /// Looks at `dir`. Nothing is locked; an agent that comes in the same moment is not seen.
+    pub fn of(dir: &Path) -> Self {
+        let right = Access::WRITE_OK | Access::EXEC_OK;
+        let mut allowed = accessat(CWD, dir, right, AtFlags::EACCESS);
+        if allowed == Err(Errno::PERM) {
+            // Some sandboxes say so of a call that they don't know.
+            allowed = accessat(CWD, dir, right, AtFlags::empty());
+        }
+        if let Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) = allowed {
+            return Self::ReadOnly;
+        }
+        match look(dir) {
+            Ok(Look { agent: Agent::Starting | Agent::Running, .. }) => Self::Held,
+            Ok(Look { whole: true, state: Some(state), .. }) if !state.given_back => Self::Left,
+            Err(error) if error.is_denied() => Self::Hidden,
+            Ok(_) | Err(_) => Self::Free,
+        }
+    }
+
+    /// Why who comes is a reader, if that is so: another agent publishes there, or nobody could for
+    /// want of a vault and there is something to read.
+    pub fn is_to_be_read(self, has_vault: bool) -> Option<&'static str> {
+        match self {
+            Self::ReadOnly => Some("it can't be written to"),
+            Self::Held => Some("a living agent holds it"),
+            Self::Left if !has_vault => Some("a set stands there, and no vault is configured"),
+            Self::Hidden if !has_vault => {
+                Some("it is of an agent of another user, and no vault is configured")
+            }
+            Self::Left | Self::Hidden | Self::Free => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_comes_to_what_is_anothers_or_what_it_cannot_renew() {
+        for (place, with_vault, without) in [
+            (Place::ReadOnly, true, true),
+            (Place::Held, true, true),
+            (Place::Left, false, true),
+            (Place::Hidden, false, true),
+            (Place::Free, false, false),
+        ] {
+            assert_eq!(place.is_to_be_read(true).is_some(), with_vault, "{place:?}");
+            assert_eq!(place.is_to_be_read(false).is_some(), without, "{place:?}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Place::of(dir.path()), Place::Free);
+        assert_eq!(Place::of(&dir.path().join("missing")), Place::Free);
+        assert_eq!(Place::of(Path::new("/proc/self")), Place::ReadOnly);
+    }
+}
