@@ -2,12 +2,15 @@
 
 pub mod args;
 pub mod check;
+pub mod credential;
+pub mod deprovision;
 pub mod doctor;
 pub mod dry_run;
 pub mod exec;
+pub mod historic;
 pub mod init;
 pub mod install;
-pub mod manage;
+pub mod runtime;
 pub mod secret;
 mod serving;
 pub mod sidecar;

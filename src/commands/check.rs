@@ -1,12 +1,23 @@
 //! `check`: what the directory says to a probe. No network, nothing written, no runtime.
 
+use super::runtime::{invalid, show};
 use crate::config::check::{Checked, Watched};
+use crate::config::raw::Raw;
+use crate::exit::{Exit, Failure};
 use crate::os::clock;
 use crate::probes::{Facts, Question, Verdict};
 use crate::store::inspect::look;
 
+/// Answers a probe in one line on stdout, and by the exit code.
+pub fn run(raw: &Raw, question: Question) -> Result<Exit, Failure> {
+    let checked = Checked::from_raw(raw).map_err(|problems| invalid(&problems))?;
+    let verdict = answer(question, &checked);
+    show(verdict.line);
+    Ok(if verdict.holds { Exit::Done } else { Exit::No })
+}
+
 /// Answers from what stands in the directory.
-pub fn run(question: Question, checked: &Checked) -> Verdict {
+fn answer(question: Question, checked: &Checked) -> Verdict {
     let Watched { dir, max_stale } = match checked {
         Checked::Watched(watched) => watched,
         Checked::Nothing => {

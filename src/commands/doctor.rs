@@ -2,12 +2,15 @@
 //! is provisioned, written or told to anybody.
 
 use super::dry_run::readable;
+use super::runtime::{begin, invalid, mounts, run as block_on, show as print_line};
 use crate::config::Config;
+use crate::config::raw::Raw;
 use crate::config::settings::{Output, Tell};
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::publish::{PublishError, origin};
 use crate::model::Bundle;
 use crate::notify::{Deliver, Outlook};
+use crate::os::harden;
 use crate::render::render;
 use crate::store::Place;
 use crate::store::inspect;
@@ -16,9 +19,28 @@ use crate::store::state::State;
 use crate::vault::Client;
 use crate::vault::error::{Attempt, Cause, FetchError};
 
+/// Walks the whole path, and prints a line for each step.
+#[cold]
+pub fn run(raw: Raw) -> Result<Exit, Failure> {
+    harden::limit();
+    begin(&raw);
+    let mounts = mounts(&raw);
+    let (config, keeping) = match Config::for_doctor(raw, mounts) {
+        Ok(proven) => proven,
+        Err(problems) => {
+            for problem in &problems.0 {
+                print_line(format!("FAIL  settings    {problem}"));
+            }
+            return Err(invalid(&problems));
+        }
+    };
+    let show = |step: Step| print_line(step.line());
+    block_on(async || Ok(examine(&config, keeping.tell.clone(), show).await))
+}
+
 /// What one step came to.
 #[derive(Debug)]
-pub struct Step {
+struct Step {
     verdict: Verdict,
     /// What it is about.
     name: &'static str,
@@ -73,7 +95,7 @@ impl Step {
 
 /// Walks the whole path; `show` is given each step as soon as it is known. Ends as the first step
 /// that no start would get past.
-pub async fn examine(config: &Config, tell: Tell, mut show: impl FnMut(Step)) -> Exit {
+async fn examine(config: &Config, tell: Tell, mut show: impl FnMut(Step)) -> Exit {
     let mut exit = Exit::Done;
     let mut step = |step: Step| {
         if exit == Exit::Done {

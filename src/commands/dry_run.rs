@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use super::runtime::{begin, invalid, listen, mounts, print, run as block_on, warn};
 use crate::config::Config;
+use crate::config::raw::Raw;
 use crate::config::settings::Source as Way;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::lifecycle::fetch::{Asking, Renewed, again, unprovisioned};
 use crate::lifecycle::publish::{PublishError, Remarked, origin};
+use crate::lifecycle::start::ended_by;
 use crate::model::Bundle;
+use crate::os::harden;
 use crate::render::render;
 use crate::store::Plan;
 use crate::store::inspect;
@@ -16,12 +20,31 @@ use crate::store::state::Origin;
 use crate::vault::error::FetchError;
 use crate::vault::{Client, Source};
 
+/// Shows each file that a start would write; provisions, locks and writes nothing.
+#[cold]
+pub fn run(raw: Raw) -> Result<Exit, Failure> {
+    harden::limit();
+    begin(&raw);
+    let mounts = mounts(&raw);
+    let config = Config::for_plan(raw, mounts).map_err(|problems| invalid(&problems))?;
+    warn(&config.warnings);
+    let plan = block_on(async || {
+        let mut terminations = listen()?;
+        tokio::select! {
+            plan = planned(&config) => plan,
+            signal = terminations.recv() => Err(ended_by(signal)),
+        }
+    })?;
+    tracing::info!("{}", plan.summary());
+    Ok(print(&plan.to_string()))
+}
+
 /// Plans what a start with `config` would write to its output directory, which another agent may
 /// hold; where nothing is written at all, that is nothing.
 ///
 /// Where a set of ours stands, secrets are read as a renewal would; else as far as they can be read
 /// before they are provisioned. Each request is made once.
-pub async fn planned(config: &Config) -> Result<Plan, Failure> {
+async fn planned(config: &Config) -> Result<Plan, Failure> {
     let Some(output) = &config.output else {
         return Ok(Plan::default());
     };
@@ -38,7 +61,7 @@ pub async fn planned(config: &Config) -> Result<Plan, Failure> {
 }
 
 /// What can be read without provisioning anything: all of it, or a failure.
-pub async fn readable(
+pub(super) async fn readable(
     config: &Config,
     origin: &Origin,
     source: &mut impl Source,

@@ -1,12 +1,15 @@
 //! `exec`: the first set as `init` has it, then the command, for as long as it runs.
 
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::runtime::{begin, bug, invalid, mounts, run as block_on, warn};
 use super::serving::serving;
 use crate::config::Config;
-use crate::config::exec::{Reading, Running};
+use crate::config::exec::{Reading, Running, Whereabouts};
+use crate::config::raw::Raw;
 use crate::config::settings::Keeping;
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::follow::Follower;
@@ -17,18 +20,81 @@ use crate::lifecycle::start::{After, Obtained, Start, adoptable, ended_by, once}
 use crate::notify::{Deliver, Supervised};
 use crate::os::clock::Machine;
 use crate::os::process::{Program, Reaper};
-use crate::os::signal::incoming::Signals;
+use crate::os::signal::incoming::{Blocked, Signals};
 use crate::os::watch::Watch;
 use crate::probes::Board;
-use crate::store::Store;
+use crate::store::{Place, Store};
 use crate::supervise::{Launch, Supervisor, ended_already, ended_before};
 use crate::vault::Dsm;
 
 /// A command that ends sooner than this needs nothing watched.
 const WATCHES_AFTER: Duration = Duration::from_secs(1);
 
+/// Runs a command with a set, or on the set that another agent publishes.
+pub fn run(raw: Raw, words: Vec<OsString>) -> Result<Exit, Failure> {
+    // Before anything else, so that no signal meets its action from here on.
+    let blocked = Blocked::block().map_err(|error| bug("block signals", &error))?;
+    let mask = blocked.mask();
+    let program = Program::new(words)
+        .ok_or_else(|| Failure::said(Exit::Usage, "cannot understand the command"))?;
+    begin(&raw);
+    let ended = match role(raw)? {
+        Role::Reader(reading) => {
+            warn(&reading.warnings);
+            block_on(async || {
+                let signals = take(blocked)?;
+                let command = Command { program, running: &reading.running, signals };
+                read(&reading, command).await
+            })
+        }
+        Role::Agent(config, keeping, running, store) => {
+            warn(&config.warnings);
+            block_on(async || {
+                let signals = take(blocked)?;
+                let command = Command { program, running: &running, signals };
+                wrap(&config, &keeping, store, command).await
+            })
+        }
+    }?;
+    match ended {
+        Ended::With(exit) => Ok(exit),
+        Ended::Becomes(launch) => Err(launch.become_it(mask)),
+    }
+}
+
+/// The part that `exec` plays at the output directory.
+enum Role {
+    Reader(Box<Reading>),
+    Agent(Box<Config>, Box<Keeping>, Box<Running>, Store),
+}
+
+fn role(raw: Raw) -> Result<Role, Failure> {
+    let read = Reading::from_raw(&raw).map(Box::new).map(Role::Reader);
+    let read = || read.map_err(|problems| invalid(&problems));
+    let Whereabouts { dir, has_vault } = Whereabouts::from_raw(&raw);
+    if let Some(why) = dir.and_then(|dir| Place::of(&dir).is_to_be_read(has_vault)) {
+        tracing::info!(why, "reading what another agent publishes in the output directory");
+        return read();
+    }
+    let mounts = mounts(&raw);
+    let (config, keeping, running) = Config::for_exec(raw, mounts).map_err(|problems| {
+        let hint = "to read what another agent publishes, mount its directory readOnly: then exec waits for a set, and needs no vault";
+        invalid(&problems).hint((!has_vault).then_some(hint))
+    })?;
+    match Store::hold(config.output.as_ref(), "exec") {
+        Ok(store) => Ok(Role::Agent(config.into(), keeping.into(), running.into(), store)),
+        // Another agent came first, in this very moment.
+        Err(error) if error.is_held() => read(),
+        Err(error) => Err(error.failure()),
+    }
+}
+
+fn take(blocked: Blocked) -> Result<Signals, Failure> {
+    blocked.listen().map_err(|error| bug("listen to signals", &error))
+}
+
 /// How `exec` goes on once its runtime has ended.
-pub enum Ended {
+enum Ended {
     /// The command has ended, or was ended.
     With(Exit),
     /// There is nothing to supervise: the command takes our place.
@@ -36,17 +102,17 @@ pub enum Ended {
 }
 
 /// The command, and how it is run.
-pub struct Command<'a> {
+struct Command<'a> {
     /// Its words.
-    pub program: Program,
+    program: Program,
     /// How.
-    pub running: &'a Running,
+    running: &'a Running,
     /// The signals that are forwarded to it.
-    pub signals: Signals,
+    signals: Signals,
 }
 
 /// Obtains a set for `store`, and runs the command for as long as it runs.
-pub async fn run(
+async fn wrap(
     config: &Config,
     keeping: &Keeping,
     store: Store,
@@ -114,7 +180,7 @@ async fn supervise(
 }
 
 /// Runs the command on a set that another agent publishes.
-pub async fn read(reading: &Reading, command: Command<'_>) -> Result<Ended, Failure> {
+async fn read(reading: &Reading, command: Command<'_>) -> Result<Ended, Failure> {
     let Command { program, running, mut signals } = command;
     let reaper = Reaper::told(signals.mask());
     let mut follower = Follower::new(&reading.dir, WATCHES_AFTER);

@@ -1,25 +1,29 @@
-//! `init`: obtain the secrets once, publish them, end; or show what would be published.
+//! `init`: fetch the secrets once, publish them, end.
 
-use crate::commands::dry_run::planned;
+use super::runtime::{begin, invalid, listen, mounts, run as block_on, warn};
 use crate::config::Config;
-use crate::exit::Failure;
-use crate::lifecycle::start::{ended_by, once};
+use crate::config::raw::Raw;
+use crate::exit::{Exit, Failure};
+use crate::lifecycle::start::once;
 use crate::os::clock::Machine;
+use crate::os::harden;
 use crate::os::signal::incoming::Terminations;
-use crate::store::{Plan, Store};
+use crate::store::Store;
+
+/// Publishes a set that nobody renews.
+pub fn run(raw: Raw) -> Result<Exit, Failure> {
+    harden::limit();
+    begin(&raw);
+    let mounts = mounts(&raw);
+    let config = Config::for_init(raw, mounts).map_err(|problems| invalid(&problems))?;
+    warn(&config.warnings);
+    block_on(async || publish(&config, listen()?).await.map(|()| Exit::Done))
+}
 
 /// Runs to the end; a termination ends it early unless the set is out.
-pub async fn run(config: &Config, mut terminations: Terminations) -> Result<(), Failure> {
+async fn publish(config: &Config, mut terminations: Terminations) -> Result<(), Failure> {
     let held = Store::hold(config.output.as_ref(), "init");
     let store = held.map_err(|error| error.failure())?;
     let random = fastrand::Rng::new();
     once(config, store, &Machine, random, async || terminations.recv().await).await.map(drop)
-}
-
-/// Shows what would be published, and provisions, locks and writes nothing.
-pub async fn dry_run(config: &Config, mut terminations: Terminations) -> Result<Plan, Failure> {
-    tokio::select! {
-        plan = planned(config) => plan,
-        signal = terminations.recv() => Err(ended_by(signal)),
-    }
 }

@@ -16,8 +16,8 @@ const MODE: u32 = 0o755;
 
 /// Copies our own binary into `dir`, in one step: whoever runs it meanwhile runs the old one or the
 /// new.
-pub fn install(dir: &Path) -> Result<(), Failure> {
-    copy(Path::new(OURSELVES), dir).map_err(|error| {
+pub fn run(dir: &Path) -> Result<Exit, Failure> {
+    copy(Path::new(OURSELVES), dir).map(|()| Exit::Done).map_err(|error| {
         Failure::said(
             Exit::CannotWrite,
             format!("cannot install {NAME} in {}: {error}", dir.display()),
@@ -103,7 +103,7 @@ mod tests {
         fs::create_dir(target.join(NAME)).unwrap();
         assert!(copy(&source, &target).is_err());
         assert_eq!(names(&target), [NAME]);
-        let failure = install(&dir.path().join("missing")).unwrap_err();
+        let failure = run(&dir.path().join("missing")).unwrap_err();
         assert_eq!(failure.exit.code(), 73);
         assert!(failure.hint.unwrap().contains("emptyDir"));
     }

@@ -1,5 +1,60 @@
-//! `secret` and `credential`: documents to the vault, and secrets shown.
+//! `secret`: documents to the vault, and secrets shown.
 
 pub mod documents;
 pub mod put;
 pub mod table;
+
+use super::args::{SecretCommand, Shown};
+use super::runtime::{print, reach, run as block_on};
+use crate::config::raw::Raw;
+use crate::config::settings::Vault;
+use crate::exit::{Exit, Failure};
+use crate::model::{PodIdentity, SecretName};
+use crate::vault::documents::About;
+use crate::vault::{Client, Source};
+use put::Lookup;
+use table::Style;
+
+/// Writes, lists or shows secrets; `variable` looks up what documents refer to.
+#[cold]
+pub fn run(raw: Raw, command: SecretCommand, variable: &Lookup<'_>) -> Result<Exit, Failure> {
+    let style = |shown: &Shown| Style { json: shown.output == "json", values: shown.show_values };
+    let text = match command {
+        SecretCommand::Put(documents) => {
+            return put::run(raw, About::Secrets, &documents, variable);
+        }
+        SecretCommand::List { shown } => {
+            let vault = reach(raw)?;
+            block_on(async || list(&vault, style(&shown)).await)?
+        }
+        SecretCommand::Get { identity, shown } => {
+            let name = SecretName::new(identity).map_err(|problem| {
+                let message = format!("cannot understand the command line: IDENTITY {problem}");
+                Failure::said(Exit::Usage, message)
+            })?;
+            let vault = reach(raw)?;
+            block_on(async || get(&vault, &name, style(&shown)).await)?
+        }
+    };
+    Ok(print(&text))
+}
+
+/// Shows every secret of the authorization.
+async fn list(vault: &Vault, style: Style) -> Result<String, Failure> {
+    let bundle = client(vault)?.read_secrets().await.map_err(|error| error.failure())?;
+    for remark in &bundle.remarks {
+        tracing::warn!("{remark}");
+    }
+    Ok(table::list(&bundle, style))
+}
+
+/// Shows one secret.
+async fn get(vault: &Vault, name: &SecretName, style: Style) -> Result<String, Failure> {
+    let set = client(vault)?.read_secret(name).await.map_err(|error| error.failure())?;
+    Ok(table::one(name, &set, style))
+}
+
+/// A client of no pod: what is read and written by hand belongs to the authorization.
+fn client(vault: &Vault) -> Result<Client<'_>, Failure> {
+    Client::new(vault, PodIdentity::default()).map_err(|error| error.failure())
+}

@@ -3,23 +3,36 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use super::runtime::{begin, invalid, listen, mounts, run as block_on, warn};
 use super::serving::serving;
 use crate::config::Config;
+use crate::config::raw::Raw;
 use crate::config::settings::Keeping;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::lifecycle::publish::origin;
 use crate::lifecycle::renew::{Edges, Renewer, Set, keep};
 use crate::lifecycle::start::{After, Obtained, Start, adoptable};
 use crate::notify::Deliver;
 use crate::os::clock::Machine;
+use crate::os::harden;
 use crate::os::signal::incoming::Terminations;
 use crate::os::watch::Watch;
 use crate::probes::Board;
 use crate::store::Store;
 use crate::vault::Dsm;
 
-/// Runs until a signal ends it.
-pub async fn run(
+/// Keeps a set fresh until a signal ends it.
+pub fn run(raw: Raw) -> Result<Exit, Failure> {
+    harden::limit();
+    begin(&raw);
+    let mounts = mounts(&raw);
+    let (config, keeping) =
+        Config::for_sidecar(raw, mounts).map_err(|problems| invalid(&problems))?;
+    warn(&config.warnings);
+    block_on(async || run_served(&config, &keeping, listen()?).await.map(|()| Exit::Done))
+}
+
+async fn run_served(
     config: &Config,
     keeping: &Keeping,
     terminations: Terminations,

@@ -1,14 +1,58 @@
 //! Documents to the vault, one after the other: each is told in one line, whatever became of the
 //! others.
 
-use crate::commands::secret::table::plain;
+use std::ffi::OsString;
+use std::io::Write;
+
+use super::client;
+use super::documents::Given;
+use super::table::plain;
+use crate::commands::args::Documents;
+use crate::commands::runtime::{begin, print, reach, run as block_on};
+use crate::config::raw::Raw;
 use crate::exit::{Exit, Failure};
+use crate::os::harden;
 use crate::vault::documents::{About, Flawed, Request};
 use crate::vault::{Client, Written};
 
+/// Looks up an environment variable by its name.
+pub type Lookup<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
+
+/// Writes the documents of a file to the vault; with `--dry-run` they are only proven.
+#[cold]
+pub fn run(
+    raw: Raw,
+    about: About,
+    documents: &Documents,
+    variable: &Lookup<'_>,
+) -> Result<Exit, Failure> {
+    let vault = if documents.dry_run {
+        harden::limit();
+        begin(&raw);
+        None
+    } else {
+        Some(reach(raw)?)
+    };
+    let found = Given::read(&documents.file)?;
+    let requests = found.requests(about, variable)?;
+    let mut broken = false;
+    let show = |line| match line {
+        Line::Told(line) => broken |= print(&format!("{line}\n")) != Exit::Done,
+        // All of it, however long it takes: nobody's work waits for this.
+        Line::Failed(failure) => {
+            std::io::stderr().write_all(format!("{failure}\n").as_bytes()).ok();
+        }
+    };
+    let exit = block_on(async || {
+        let mut client = vault.as_ref().map(client).transpose()?;
+        Ok(put(about, requests, client.as_mut(), show).await)
+    })?;
+    Ok(if broken && exit == Exit::Done { Exit::CannotWrite } else { exit })
+}
+
 /// What is to be shown.
 #[derive(Debug)]
-pub enum Line {
+enum Line {
     /// The one line of a document, for stdout: what became of it, its name, and what is known of it.
     Told(String),
     /// Why one failed, for stderr.
@@ -17,7 +61,7 @@ pub enum Line {
 
 /// Sends what can be sent, in order; without a client nothing is. Says how it all ended: as the
 /// worst of it did.
-pub async fn put(
+async fn put(
     about: About,
     documents: Vec<Result<Request, Flawed>>,
     mut client: Option<&mut Client<'_>>,

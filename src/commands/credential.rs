@@ -1,0 +1,14 @@
+//! `credential`: documents of PAM Core to the vault.
+
+use super::args::CredentialCommand;
+use super::secret::put::{self, Lookup};
+use crate::config::raw::Raw;
+use crate::exit::{Exit, Failure};
+use crate::vault::documents::About;
+
+/// Writes the credentials of a file; `variable` looks up what its documents refer to.
+#[cold]
+pub fn run(raw: Raw, command: &CredentialCommand, variable: &Lookup<'_>) -> Result<Exit, Failure> {
+    let CredentialCommand::Put(documents) = command;
+    put::run(raw, About::Credentials, documents, variable)
+}

@@ -1,0 +1,42 @@
+//! `kubernetes …`: manifests that were written for the vendor's historic sidecar.
+
+use std::path::Path;
+
+use super::args::Historic;
+use super::runtime::begin;
+use super::{init, sidecar};
+use crate::config::raw::Raw;
+use crate::exit::{Exit, Failure};
+
+/// Runs `sidecar` or `init` in place of the historic command.
+#[cold]
+pub fn run(raw: Raw, command: &Historic, config: Option<&Path>) -> Result<Exit, Failure> {
+    let (registered, name) = match command {
+        Historic::Sidecar(registered) => (registered, "sidecar"),
+        Historic::InitContainer { registered, kind } if kind == "inject-template" => {
+            (registered, "init")
+        }
+        Historic::InitContainer { kind, .. } => {
+            let message = format!(
+                "cannot do what `kubernetes init-container --type {kind}` did: register an application and hand out its credentials"
+            );
+            let hint = "say `init`, with SEGURA_CLIENT_ID and SEGURA_CLIENT_SECRET of the application's authorization";
+            return Err(Failure::said(Exit::Usage, message).hint(Some(hint)));
+        }
+    };
+    let given = registered.app_name.is_some()
+        || registered.system.is_some()
+        || registered.environment.is_some();
+    begin(&raw);
+    if config.is_some() {
+        tracing::warn!(
+            "the file of --config is not read: put its SENHASEGURA_ settings into the environment"
+        );
+    }
+    if given {
+        tracing::warn!(
+            "the options of the historic sidecar have no effect: which application it is, the authorization says; say `{name}` alone"
+        );
+    }
+    if name == "init" { init::run(raw) } else { sidecar::run(raw) }
+}

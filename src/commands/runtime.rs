@@ -1,0 +1,116 @@
+//! Parts of every command: the log, the mounts, the runtime, and the ways to end.
+
+use std::fs::OpenOptions;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::pin::{Pin, pin};
+
+use crate::config::raw::Raw;
+use crate::config::settings::Vault;
+use crate::config::{self, Mounts, Problems, Reach};
+use crate::exit::{Exit, Failure};
+use crate::inputs::pod::{Mounted, SERVICE_ACCOUNT};
+use crate::inputs::templates::Found;
+use crate::logging;
+use crate::os::harden;
+use crate::os::signal::incoming::Terminations;
+
+/// Starts the log as the settings say.
+pub(super) fn begin(raw: &Raw) {
+    let (log, _) = config::log_settings(raw, std::io::stderr().is_terminal());
+    logging::start(log);
+}
+
+/// Reads the template directory and the files that Kubernetes mounts.
+pub(super) fn mounts(raw: &Raw) -> Mounts {
+    let templates = raw.segura_template_dir.as_deref().map(|dir| Found::read(Path::new(dir)));
+    Mounts {
+        account: Mounted::read(Path::new(SERVICE_ACCOUNT)),
+        templates: templates.unwrap_or_default(),
+    }
+}
+
+/// Logs each warning of the settings.
+pub(super) fn warn(warnings: &[String]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// Reads the settings of the vault, for a command that only asks it.
+pub(super) fn reach(raw: Raw) -> Result<Vault, Failure> {
+    harden::limit();
+    begin(&raw);
+    let Reach { vault, warnings } = Reach::from_raw(raw).map_err(|problems| invalid(&problems))?;
+    warn(&warnings);
+    Ok(vault)
+}
+
+/// Runs the asynchronous part of a command to its end.
+pub(super) fn run<T>(mode: impl AsyncFnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    let mut outcome = None;
+    drive(pin!(async { outcome = Some(mode().await) }))?;
+    outcome.unwrap_or_else(|| Err(Failure::said(Exit::Bug, "cannot end: nothing came of it")))
+}
+
+/// Blocks on a future that is not generic: the code of one runtime serves all commands.
+fn drive(mode: Pin<&mut dyn Future<Output = ()>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // A few connections and two signals: room for more events is memory that is never used.
+        .max_io_events_per_tick(16)
+        .build()
+        .map_err(|error| bug("start the runtime", &error))?;
+    runtime.block_on(mode);
+    Ok(())
+}
+
+/// Listens for the signals that end a command.
+pub(super) fn listen() -> Result<Terminations, Failure> {
+    Terminations::listen().map_err(|error| bug("listen to signals", &error))
+}
+
+/// Makes a failure of the problems of the settings.
+pub(super) fn invalid(problems: &Problems) -> Failure {
+    Failure::new(Exit::Settings, problems)
+}
+
+/// Makes a failure of a system call that no setting can make fail.
+pub(super) fn bug(what: &str, error: &std::io::Error) -> Failure {
+    Failure::said(Exit::Bug, format!("cannot {what}: {error}"))
+}
+
+/// Writes text to stdout; the exit code says whether it got there.
+pub fn print(text: &str) -> Exit {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => Exit::Done,
+        Err(_) => Exit::CannotWrite,
+    }
+}
+
+/// Prints a line; whether anyone reads it changes nothing.
+pub(super) fn show(line: String) {
+    print(&format!("{line}\n"));
+}
+
+/// Shows a fatal error, on stderr and in the container's termination message.
+pub fn end(failure: &Failure, termination_log: Option<&str>) -> Exit {
+    if matches!(failure.exit, Exit::Signalled(_)) {
+        return failure.exit;
+    }
+    let text = failure.to_string();
+    logging::say(&text);
+    let log = termination_log
+        .and_then(|log| OpenOptions::new().write(true).truncate(true).open(log).ok());
+    if let Some(mut log) = log {
+        // What can't be written there is on stderr.
+        writeln!(log, "{text}").ok();
+    }
+    failure.exit
+}
+
+/// Ends a command that people run beside the container's own process, whose termination message
+/// stays as it is.
+pub fn by_hand(failure: Failure) -> Exit {
+    end(&failure, None)
+}
