@@ -19,10 +19,10 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+use crate::config::settings::RenewInterval;
 use crate::config::settings::{Keeping, Output, Vault, Wanted};
 use crate::inputs::pod::Mounted;
 use crate::inputs::templates::Found;
-use crate::lifecycle::schedule::RenewInterval;
 use crate::logging;
 use crate::model::PodIdentity;
 use crate::render::Layout;

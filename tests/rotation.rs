@@ -7,7 +7,8 @@ mod simulation;
 use std::time::Duration;
 
 use herd::{Herd, INTERVAL, peak, rate};
-use segura_agent::lifecycle::schedule::{RenewInterval, Schedule, Seen};
+use segura_agent::config::settings::RenewInterval;
+use segura_agent::lifecycle::schedule::{Schedule, Seen};
 use segura_agent::model::SecretName;
 use simulation::{Case, Figures, LATENCY, Pattern, Poll};
 

@@ -6,47 +6,11 @@ use std::time::Duration;
 use super::parse::{self, Shape};
 use super::raw::Raw;
 use super::{Config, Mounts, Problems, Reader};
-use crate::config::settings::{Keeping, OnChange, Tell};
-use crate::lifecycle::schedule::RenewInterval;
-use crate::os::environment::Environment;
+use crate::config::settings::RenewInterval;
+use crate::config::settings::{Keeping, Naming, OnChange, Running, Tell};
 use crate::os::signal::{KILL, Signal, TERM};
 use crate::render::decode::Decode;
-use crate::render::name::{Case, Variables};
-
-/// How entries become variables: with one identity named to who fetches, and with several or none.
-#[derive(Clone, Debug)]
-pub struct Naming {
-    one: Variables,
-    several: Variables,
-}
-
-impl Naming {
-    /// The names for so many identities.
-    pub fn of(&self, identities: usize) -> &Variables {
-        if identities == 1 { &self.one } else { &self.several }
-    }
-}
-
-/// How the command is run.
-#[derive(Clone, Debug)]
-pub struct Running {
-    /// The container's variables, without what is the agent's own.
-    pub environment: Environment,
-    /// How the entries are named that are put into it, if any are.
-    pub entries: Option<Naming>,
-    /// Entries that are base64.
-    pub decode: Decode,
-    /// An entry wins over a variable that the container sets.
-    pub entries_win: bool,
-    /// What becomes of the command when published bytes have changed.
-    pub on_change: OnChange,
-    /// It is started anew after a random part of this.
-    pub splay: Duration,
-    /// What stops it.
-    pub stop_signal: Signal,
-    /// How long it may take to stop.
-    pub stop_timeout: Duration,
-}
+use crate::render::name::Case;
 
 /// Where the set is, and what of the settings speaks for being only its reader.
 #[derive(Debug)]

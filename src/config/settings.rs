@@ -9,6 +9,8 @@ use url::Url;
 use crate::model::SecretName;
 use crate::os::environment::Environment;
 use crate::os::signal::Signal;
+use crate::render::decode::Decode;
+use crate::render::name::Variables;
 use crate::secret::Secret;
 
 /// One half of the OAuth 2.0 pair, and where it comes from.
@@ -238,4 +240,50 @@ pub struct Tell {
     pub url: Option<Url>,
     /// What the command is given: the container's variables, without what is the agent's own.
     pub environment: Environment,
+}
+
+/// `SEGURA_RENEW_INTERVAL`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RenewInterval {
+    /// From what the vault says of the secrets.
+    Auto,
+    /// Always this.
+    Every(Duration),
+    /// Never.
+    Off,
+}
+
+/// How entries become variables: with one identity named to who fetches, and with several or none.
+#[derive(Clone, Debug)]
+pub struct Naming {
+    pub(super) one: Variables,
+    pub(super) several: Variables,
+}
+
+impl Naming {
+    /// The names for so many identities.
+    pub fn of(&self, identities: usize) -> &Variables {
+        if identities == 1 { &self.one } else { &self.several }
+    }
+}
+
+/// How the command is run.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// The container's variables, without what is the agent's own.
+    pub environment: Environment,
+    /// How the entries are named that are put into it, if any are.
+    pub entries: Option<Naming>,
+    /// Entries that are base64.
+    pub decode: Decode,
+    /// An entry wins over a variable that the container sets.
+    pub entries_win: bool,
+    /// What becomes of the command when published bytes have changed.
+    pub on_change: OnChange,
+    /// It is started anew after a random part of this.
+    pub splay: Duration,
+    /// What stops it.
+    pub stop_signal: Signal,
+    /// How long it may take to stop.
+    pub stop_timeout: Duration,
 }

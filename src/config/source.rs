@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::Reader;
 use super::parse::{self, Shape};
 use super::raw::Raw;
+use crate::config::settings::RenewInterval;
 use crate::config::settings::{Refresh, Source, Wanted};
 use crate::inputs::pod::{self, Given, Mounted};
-use crate::lifecycle::schedule::RenewInterval;
 use crate::model::{PodIdentity, SecretName};
 
 impl Reader {

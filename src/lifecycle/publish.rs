@@ -9,8 +9,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use crate::config::Config;
+use crate::config::settings::RenewInterval;
 use crate::exit::{Exit, Failure, chain};
-use crate::lifecycle::schedule::{RenewInterval, due_in};
+use crate::lifecycle::schedule::due_in;
 use crate::model::{Bundle, Generation, Outcome, SecretSet};
 use crate::os::clock::{self, Clock, Moment};
 use crate::render::{Layout, RenderError, Rendering, render};

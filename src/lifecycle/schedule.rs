@@ -11,6 +11,7 @@ use std::time::Duration;
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;
 
+use crate::config::settings::RenewInterval;
 use crate::model::{Bundle, Item, RenewMinutes, Retry, SecretName, SecretSet};
 
 use rotation::Beat;
@@ -40,17 +41,6 @@ const SAVINGS: f64 = 4.0;
 const FORGOTTEN: f64 = 86_400.0;
 /// What is kept for the next beats when waits are spread.
 const RESERVE: f64 = 2.0;
-
-/// `SEGURA_RENEW_INTERVAL`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RenewInterval {
-    /// From what the vault says of the secrets.
-    Auto,
-    /// Always this.
-    Every(Duration),
-    /// Never.
-    Off,
-}
 
 /// When a set that was just fetched is due again; `None` is never.
 ///

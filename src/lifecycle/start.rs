@@ -8,11 +8,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::config::Config;
+use crate::config::settings::RenewInterval;
 use crate::exit::Failure;
 use crate::lifecycle::deprovision;
 use crate::lifecycle::fetch::Obtaining;
 use crate::lifecycle::publish::{PublishError, Publisher, Remarked, Stamp, due, first, origin};
-use crate::lifecycle::schedule::{Next, RenewInterval, Tries, first_due};
+use crate::lifecycle::schedule::{Next, Tries, first_due};
 use crate::model::{Bundle, Generation, Outcome, Retry, SecretName};
 use crate::os::clock::{Clock, Moment};
 use crate::os::signal::Signal;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Finding;
 use super::job::Way;
-use crate::model::End;
 use crate::os::environment::Environment;
+use crate::os::process::End;
 use crate::os::process::{Child, Program, Reaper, Streams};
 use crate::os::signal::KILL;
 

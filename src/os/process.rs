@@ -4,6 +4,7 @@
 //! [`Handle`], then looked at, so that a number that has passed to another process is never hit.
 
 mod dispositions;
+mod end;
 mod handle;
 mod names;
 mod program;
@@ -20,6 +21,7 @@ use nix::unistd::{SysconfVar, sysconf};
 use rustix::io::Errno;
 
 pub use dispositions::{Dispositions, Reaction};
+pub use end::{End, Holder};
 pub use handle::Handle;
 pub use names::Names;
 pub use program::Program;

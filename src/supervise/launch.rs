@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
 
-use crate::config::exec::{Naming, Running};
+use crate::config::settings::{Naming, Running};
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::publish::PublishError;
 use crate::model::Generation;

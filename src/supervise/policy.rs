@@ -3,7 +3,7 @@
 //! A command that ends by itself is never started anew. A signal from outside is forwarded and
 //! nothing more; one that terminates ends every plan of our own.
 
-use crate::model::{End, Holder};
+use crate::os::process::{End, Holder};
 use crate::os::signal::{CONT, INT, QUIT, Signal, TERM, TSTP, TTIN, TTOU};
 
 /// What becomes of the command for a change's sake.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use segura_agent::lifecycle::schedule::{RenewInterval, Schedule, Seen};
+use segura_agent::config::settings::RenewInterval;
+use segura_agent::lifecycle::schedule::{Schedule, Seen};
 use segura_agent::model::{Retry, SecretName};
 
 /// Seconds from a request to its answer; the vault reads its version half-way.

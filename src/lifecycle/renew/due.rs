@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{GRACE, LATE, Why};
+use crate::config::settings::RenewInterval;
 use crate::lifecycle::publish::{Failed, HeldBack, Stamp, due};
-use crate::lifecycle::schedule::{RenewInterval, Schedule, Seen};
+use crate::lifecycle::schedule::{Schedule, Seen};
 use crate::model::{Bundle, Generation, Retry};
 use crate::os::clock::Moment;
 use crate::store::LINGER;

@@ -14,10 +14,10 @@ use rustix_libc_wrappers::process::SignalExt;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::sync::Notify;
 
+use super::end::End;
 use super::own;
 use super::program::Program;
 use super::spawn::{Mask, Streams, start};
-use crate::model::End;
 use crate::os::environment::Environment;
 use crate::os::signal::Signal;
 

@@ -8,8 +8,8 @@ use rustix::io::Errno;
 use rustix::process::{self as kernel, Pid, kill_current_process_group, test_kill_process_group};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr, tcsetpgrp};
 
+use super::end::Holder;
 use super::{Stat, number, own};
-use crate::model::Holder;
 
 /// The way up to a shell is shorter.
 const MOST_ANCESTORS: usize = 64;

@@ -11,7 +11,6 @@ use rustix::process::{Pid, Signal as Kernel, kill_process_group};
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::model::End;
 use crate::os::clock;
 use crate::os::environment::Environment;
 use crate::os::signal::{KILL, Signal, TERM};
