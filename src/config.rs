@@ -19,8 +19,7 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use crate::config::settings::RenewInterval;
-use crate::config::settings::{Keeping, Output, Vault, Wanted};
+use crate::config::settings::{Keeping, Output, RenewInterval, Vault, Wanted};
 use crate::inputs::pod::Mounted;
 use crate::inputs::templates::Found;
 use crate::logging;

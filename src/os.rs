@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod environment;
 pub mod harden;
+pub mod incoming;
 pub mod process;
 pub mod signal;
 pub mod watch;

@@ -8,17 +8,14 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::config::settings::OnChange;
-use crate::config::settings::Running;
+use crate::config::settings::{OnChange, Running};
 use crate::exit::Failure;
 use crate::notify::Supervised;
-use crate::os::clock;
-use crate::os::harden;
+use crate::os::incoming::{Received, Signals};
 use crate::os::process::terminal::{Terminal, has_shell, stop_ourselves};
-use crate::os::process::{Child, Reaper, Streams};
-use crate::os::process::{End, Holder};
-use crate::os::signal::incoming::{Received, Signals};
+use crate::os::process::{Child, End, Holder, Reaper, Streams};
 use crate::os::signal::{CHLD, CONT, HUP, INT, KILL, QUIT, Signal, TERM, TSTP, TTIN, TTOU};
+use crate::os::{clock, harden};
 use crate::supervise::policy::{Action, Change, Event, Policy};
 pub use launch::Launch;
 

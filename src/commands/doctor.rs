@@ -12,10 +12,8 @@ use crate::model::Bundle;
 use crate::notify::{Deliver, Outlook};
 use crate::os::harden;
 use crate::render::render;
-use crate::store::Place;
-use crate::store::inspect;
-use crate::store::plan;
 use crate::store::state::State;
+use crate::store::{Place, inspect, plan};
 use crate::vault::Client;
 use crate::vault::error::{Attempt, Cause, FetchError};
 

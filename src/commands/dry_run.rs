@@ -13,10 +13,8 @@ use crate::lifecycle::start::ended_by;
 use crate::model::Bundle;
 use crate::os::harden;
 use crate::render::render;
-use crate::store::Plan;
-use crate::store::inspect;
-use crate::store::plan;
 use crate::store::state::Origin;
+use crate::store::{Plan, inspect, plan};
 use crate::vault::error::FetchError;
 use crate::vault::{Client, Source};
 

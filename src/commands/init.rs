@@ -7,7 +7,7 @@ use crate::exit::{Exit, Failure};
 use crate::lifecycle::start::once;
 use crate::os::clock::Machine;
 use crate::os::harden;
-use crate::os::signal::incoming::Terminations;
+use crate::os::incoming::Terminations;
 use crate::store::Store;
 
 /// Publishes a set that nobody renews.

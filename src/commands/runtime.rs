@@ -13,7 +13,7 @@ use crate::inputs::pod::{Mounted, SERVICE_ACCOUNT};
 use crate::inputs::templates::Found;
 use crate::logging;
 use crate::os::harden;
-use crate::os::signal::incoming::Terminations;
+use crate::os::incoming::Terminations;
 
 /// Starts the log as the settings say.
 pub(super) fn begin(raw: &Raw) {

@@ -6,8 +6,7 @@ use std::rc::Rc;
 use crate::config::settings::{Keeping, Output};
 use crate::exit::{Exit, Failure};
 use crate::os::clock;
-use crate::probes::server;
-use crate::probes::{Board, Facts};
+use crate::probes::{Board, Facts, server};
 use crate::store::state::Agent;
 
 /// Runs a mode to its end, answering meanwhile where `SEGURA_LISTEN` asks for it.

@@ -15,7 +15,7 @@ use crate::lifecycle::start::{After, Obtained, Start, adoptable};
 use crate::notify::Deliver;
 use crate::os::clock::Machine;
 use crate::os::harden;
-use crate::os::signal::incoming::Terminations;
+use crate::os::incoming::Terminations;
 use crate::os::watch::Watch;
 use crate::probes::Board;
 use crate::store::Store;

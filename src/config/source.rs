@@ -5,8 +5,7 @@ use std::time::Duration;
 use super::Reader;
 use super::parse::{self, Shape};
 use super::raw::Raw;
-use crate::config::settings::RenewInterval;
-use crate::config::settings::{Refresh, Source, Wanted};
+use crate::config::settings::{Refresh, RenewInterval, Source, Wanted};
 use crate::inputs::pod::{self, Given, Mounted};
 use crate::model::{PodIdentity, SecretName};
 

@@ -30,7 +30,7 @@ use crate::store::state::State;
 use crate::vault::{Connect, Token};
 use ask::Asked;
 use due::Due;
-use known::{Known, Reading};
+use known::{Known, ReadEffect};
 use report::Report;
 pub use run::keep;
 
@@ -330,12 +330,12 @@ impl<'a, V: Connect> Renewer<'a, V> {
         published: bool,
     ) {
         match self.known.count_reads(read, renewed, published) {
-            Reading::Harmless => {}
-            Reading::Suspicious => {
+            ReadEffect::Harmless => {}
+            ReadEffect::Suspicious => {
                 self.due.bring_forward(at + SECOND_READ);
                 self.save();
             }
-            Reading::Provisions => {
+            ReadEffect::Provisions => {
                 tracing::warn!(
                     "each of the first reads brought a new version, so reading provisions at this vault; renewal reads the application from now on"
                 );

@@ -6,8 +6,7 @@ use std::time::Duration;
 use super::Finding;
 use super::job::Way;
 use crate::os::environment::Environment;
-use crate::os::process::End;
-use crate::os::process::{Child, Program, Reaper, Streams};
+use crate::os::process::{Child, End, Program, Reaper, Streams};
 use crate::os::signal::KILL;
 
 const AGAIN: &str =
@@ -42,11 +41,11 @@ impl Way for Command {
     type Attempt = Started;
 
     fn name(&self) -> String {
-        format!("the command {}", self.program.name())
+        "the command ".to_owned() + &self.program.name()
     }
 
     fn success(&self) -> String {
-        format!("told by {}", self.name())
+        "told by ".to_owned() + &self.name()
     }
 
     fn would(&self) -> String {

@@ -70,7 +70,7 @@ impl Way for Post {
     }
 
     fn success(&self) -> String {
-        format!("told {}", self.name())
+        "told ".to_owned() + &self.name()
     }
 
     fn would(&self) -> String {

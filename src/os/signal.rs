@@ -2,8 +2,6 @@
 //!
 //! Real-time signals are included, so this is a number and not nix's enumeration, which lacks them.
 
-pub mod incoming;
-
 use std::fmt;
 
 /// A signal by its number on this architecture.

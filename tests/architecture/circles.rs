@@ -205,6 +205,11 @@ impl Files {
     }
 }
 
+/// The arrows between the wings, from everything that their files import.
+pub(super) fn between_wings(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
+    Files::of(sources).arrows().remove(&Module::new()).unwrap_or_default()
+}
+
 #[test]
 fn no_files_of_a_unit_import_each_other_in_a_circle() {
     let files = Files::of(&agent());

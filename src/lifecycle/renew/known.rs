@@ -25,7 +25,7 @@ pub(super) struct Known {
 
 /// Result of the first two reads: whether reading provisions at this vault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(super) enum ReadEffect {
     /// Nothing speaks for it.
     Harmless,
     /// One read may have done so.
@@ -129,7 +129,7 @@ impl Known {
         read: &BTreeSet<SecretName>,
         renewed: &BTreeSet<SecretName>,
         published: bool,
-    ) -> Reading {
+    ) -> ReadEffect {
         let (mut suspicious, mut proven) = (false, false);
         for (name, memory) in self.secrets.iter_mut().filter(|(name, _)| read.contains(name)) {
             let minted = published && renewed.contains(name);
@@ -137,9 +137,9 @@ impl Known {
             proven |= memory.reads_provision();
         }
         match (proven, suspicious) {
-            (true, _) => Reading::Provisions,
-            (false, true) => Reading::Suspicious,
-            (false, false) => Reading::Harmless,
+            (true, _) => ReadEffect::Provisions,
+            (false, true) => ReadEffect::Suspicious,
+            (false, false) => ReadEffect::Harmless,
         }
     }
 
@@ -213,12 +213,12 @@ mod tests {
         let (mut known, _) = known(&["a", "b"]);
         let all = BTreeSet::from([name("a"), name("b")]);
         let only = |identity: &str| BTreeSet::from([name(identity)]);
-        assert_eq!(known.count_reads(&all, &only("a"), false), Reading::Harmless);
-        assert_eq!(known.count_reads(&all, &only("b"), true), Reading::Suspicious);
-        assert_eq!(known.count_reads(&all, &all, true), Reading::Harmless, "these are no first");
+        assert_eq!(known.count_reads(&all, &only("a"), false), ReadEffect::Harmless);
+        assert_eq!(known.count_reads(&all, &only("b"), true), ReadEffect::Suspicious);
+        assert_eq!(known.count_reads(&all, &all, true), ReadEffect::Harmless, "these are no first");
         let (mut known, _) = self::known(&["a"]);
-        assert_eq!(known.count_reads(&only("a"), &only("a"), true), Reading::Suspicious);
-        assert_eq!(known.count_reads(&only("a"), &only("a"), true), Reading::Provisions);
+        assert_eq!(known.count_reads(&only("a"), &only("a"), true), ReadEffect::Suspicious);
+        assert_eq!(known.count_reads(&only("a"), &only("a"), true), ReadEffect::Provisions);
     }
 
     #[test]
