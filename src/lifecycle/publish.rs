@@ -86,7 +86,7 @@ pub fn origin(config: &Config) -> Result<Origin, FetchError> {
     })
 }
 
-/// What the state says of the agent that renews the set.
+/// The part of the state that tells of the agent which renews the set.
 #[derive(Clone, Debug)]
 pub struct Stamp {
     notified: Generation,
@@ -234,7 +234,7 @@ fn rendered<'a>(
     }
 }
 
-/// When a set that was read just now, at `wall`, is due again.
+/// Computes when a set that was read now, at `wall`, is due again; none is never.
 pub fn due(bundle: &Bundle, interval: RenewInterval, wall: SystemTime) -> Option<Duration> {
     due_in(bundle, interval, |set| to_expiry(set, wall))
 }

@@ -68,15 +68,15 @@ pub struct Set {
     pub remarked: Remarked,
 }
 
-/// What a simulation replaces.
+/// The edges of renewal, which a simulation replaces.
 pub struct Edges<'a, V> {
     /// The clocks.
     pub clock: &'a dyn Clock,
-    /// What every draw is made from.
+    /// The generator of every draw.
     pub random: fastrand::Rng,
-    /// What tells of changed files.
+    /// The hints of changed files.
     pub watch: Box<dyn Hints + 'a>,
-    /// Where secrets come from.
+    /// The source of the secrets.
     pub vault: V,
 }
 
@@ -264,12 +264,12 @@ impl<'a, V: Connect> Renewer<'a, V> {
         self.due.plan(now, *all, fresh, held_back, cut);
     }
 
-    /// What the state says of the loop.
+    /// Composes the part of the state that tells of the loop.
     fn stamp(&self) -> Stamp {
         self.due.stamp(self.report.notified().get(), self.longest_pass(), self.clock.now())
     }
 
-    /// However many identities hang, a pass ends within this.
+    /// Computes the time within which a pass ends, however many identities hang.
     pub fn longest_pass(&self) -> Duration {
         let names = self.current.state().secrets.len().max(self.config.wanted.identities.len());
         let names = u32::try_from(names).unwrap_or(u32::MAX);

@@ -333,8 +333,8 @@ pub async fn once(
     Ok(signal)
 }
 
-/// When a set that is published at a start is due again: sooner than by its secrets alone, so that
-/// pods that start together don't ask together.
+/// Plans the next pass after a start: sooner than by the secrets alone, so that pods that start
+/// together don't ask together.
 fn stamp(
     bundle: &Bundle,
     renew: RenewInterval,

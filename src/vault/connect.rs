@@ -1,4 +1,4 @@
-//! How a set's life gets to the vault: a value, which a simulation replaces.
+//! The way to the vault as a value, which a simulation replaces.
 
 use super::error::FetchError;
 use super::{Client, Source, Token};
@@ -9,7 +9,7 @@ use crate::model::PodIdentity;
 ///
 /// Each pass connects, since the files that the settings name may have changed.
 pub trait Connect {
-    /// What it connects to.
+    /// The source that a connection gives.
     type Source: Source;
 
     /// Connects without asking the vault anything, and goes on with `token`, which is taken unless
@@ -23,9 +23,9 @@ pub trait Connect {
 /// The vault of the settings, asked as one pod.
 #[derive(Clone, Copy, Debug)]
 pub struct Dsm<'a> {
-    /// How it is reached.
+    /// Its settings.
     pub settings: &'a Vault,
-    /// Who asks.
+    /// The pod that asks.
     pub pod: &'a PodIdentity,
 }
 

@@ -70,8 +70,8 @@ async fn secret(source: &mut impl Source, name: &SecretName) -> Result<SecretSet
 }
 
 impl Renewed {
-    /// Fails what it has less of than is `published`: a list like that leaves out what was made for
-    /// this pod, and can't renew it.
+    /// Fails secrets that the answer holds fewer entries of than are `published`: a list like that
+    /// leaves out what was made for this pod, and can't renew it.
     pub fn refuse_less(&mut self, published: &Bundle) {
         let is_less = |name: &SecretName, set: &SecretSet| {
             let published = published.secrets.get(name);

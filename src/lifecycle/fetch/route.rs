@@ -60,7 +60,7 @@ impl Asking {
         }
     }
 
-    /// Whether a list brings what was provisioned: it may leave out what was made for this pod.
+    /// Tells whether a list brings what was provisioned; it may leave out what was made for this pod.
     pub fn lists_provisioned(&self, wanted: &Wanted) -> bool {
         wanted.source == Way::Provision && self.list(wanted).is_some()
     }

@@ -1,4 +1,4 @@
-//! The current set: its state, where it is published, and how a newer one takes its place.
+//! The current set: its state, its store, and the way in which a newer one takes its place.
 //!
 //! Each identity keeps its last good version until a newer one is sound, and a set is replaced as a
 //! whole or not at all.
@@ -40,19 +40,19 @@ pub struct Candidate {
 pub struct Prepared {
     /// The set.
     pub set: Candidate,
-    /// What is remembered of it.
+    /// Its state.
     pub state: State,
 }
 
 /// The pass that has fetched a set, as the state remembers it.
 pub struct Fetched {
-    /// When it was made, by the boot clock.
+    /// The time of the pass, by the boot clock.
     pub at: Duration,
-    /// How renewal asks from now on.
+    /// The way in which renewal asks from now on.
     pub refresh: Settled,
     /// The class of the failure that ended it early.
     pub cut: Option<&'static str>,
-    /// What comes next.
+    /// The plan for the next pass.
     pub stamp: Stamp,
 }
 
@@ -63,14 +63,14 @@ pub enum News {
     Changed(Generation),
     /// No other bytes than those of `TTL`, which notify nobody.
     Lifetimes(Generation),
-    /// The same values: the main process is notified of files that something else had changed.
+    /// Unchanged values: the main process is notified of files that something else had changed.
     Restored(Generation),
 }
 
 /// The generation that replaced the current set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replaced {
-    /// What it brings.
+    /// Its difference from the set before.
     pub news: News,
     /// It has fewer secrets, so what it replaced is removed already.
     pub swept: bool,
@@ -88,12 +88,12 @@ impl<'a> Current<'a> {
         Self { store, layout, state, remarked, behind: false, clock }
     }
 
-    /// What is remembered of the set.
+    /// Gives the state of the set.
     pub fn state(&self) -> &State {
         &self.state
     }
 
-    /// Where it is published.
+    /// Gives the store that the set is published in.
     pub fn store(&mut self) -> &mut Store {
         self.store
     }
@@ -103,14 +103,14 @@ impl<'a> Current<'a> {
         (self.state, self.remarked)
     }
 
-    /// The set itself, read back from where it is published; none if it is not whole.
+    /// Reads the set back from its store; none if it is not whole.
     pub fn bundle(&self) -> Option<Bundle> {
         let standing = self.store.standing()?;
         Some(self.state.bundle(standing.entries))
     }
 
-    /// The fetched secrets, plus the last good version of the others that are not `gone`. Fails if
-    /// that can't be read back.
+    /// Merges the fetched secrets with the last good version of the others that are not `gone`. Fails
+    /// if that can't be read back.
     pub fn merge(&self, fetched: Bundle, gone: &BTreeSet<SecretName>) -> Result<Bundle, Failed> {
         let mut bundle = fetched;
         let stays = |name: &SecretName| !bundle.secrets.contains_key(name) && !gone.contains(name);
@@ -165,7 +165,7 @@ impl<'a> Current<'a> {
         left_out
     }
 
-    /// What is to be remembered of a set, were it published now.
+    /// Composes the state of a set as if it were published now.
     fn next(&self, set: &Candidate, fetched: &Fetched) -> State {
         let Candidate { bundle, sound, held_back } = set;
         let secret = |(name, set): (&SecretName, &SecretSet)| {
@@ -271,7 +271,7 @@ mod tests {
     use crate::render::tests::{bundle, layout};
     use crate::store::state::tests::{origin, state};
 
-    /// What templates name: a secret that stays, and one that is gone or was never there.
+    /// Templates: one names a secret that stays, one a secret that is gone or was never there.
     const TEMPLATES: [(&str, &str); 2] =
         [("stays.j2", "{{ secrets.a.k }}"), ("lacks.j2", "{{ secrets.gone.k }}")];
 

@@ -1,10 +1,10 @@
-//! How a set differs from the one that it replaces.
+//! The difference between a set and the one that it replaces.
 
 use crate::model::{Bundle, Entry, Item, TTL};
 use crate::render::bundle::Entries;
 use crate::store::state::{SecretState, State};
 
-/// Whether two states say the same of their secrets, values left aside.
+/// Tells whether two states say the same of their secrets, values left aside.
 pub fn same_words(old: &State, new: &State) -> bool {
     fn words(secret: &SecretState) -> [&str; 6] {
         let SecretState { identity, secret_id, name, version, engine, expiration_date, .. } =
@@ -14,7 +14,7 @@ pub fn same_words(old: &State, new: &State) -> bool {
     old.secrets.iter().map(words).eq(new.secrets.iter().map(words))
 }
 
-/// How two sets differ.
+/// The difference between two sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Difference {
     /// Not at all.
@@ -25,7 +25,7 @@ pub enum Difference {
     Values,
 }
 
-/// How `new` differs from the values of an `old` set.
+/// Compares `new` with the values of an `old` set.
 pub fn difference(old: &Entries, new: &Bundle) -> Difference {
     let mut lifetimes = false;
     let mut same = |old: &Item, new: &Item| {

@@ -16,9 +16,9 @@ pub struct Failed {
     pub class: &'static str,
     /// The error and its causes.
     pub text: String,
-    /// How to end it, where that is known.
+    /// The remedy, where one is known.
     pub hint: Option<&'static str>,
-    /// When to try again.
+    /// The wait before another try.
     pub retry: Retry,
 }
 
@@ -31,7 +31,7 @@ impl Failed {
         Self { class, text: text.into(), hint: None, retry: Retry::Backoff }
     }
 
-    /// Whether a later try may do better.
+    /// Tells whether a later try may do better.
     pub fn may_pass(&self) -> bool {
         self.retry != Retry::Never
     }

@@ -1,4 +1,4 @@
-//! What is due: when to ask again, when to try again, when to sweep. Times are the boot clock's.
+//! The times of the next pass, the next try and the next sweep, by the boot clock.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use crate::os::clock::Moment;
 use crate::store::LINGER;
 use crate::store::state::{State, millis};
 
-/// What is due, and when.
+/// The plan: everything that is due, and its times.
 pub(super) struct Due {
     renew: RenewInterval,
     schedule: Schedule,
-    /// When everything is asked again; none is never.
+    /// The time at which everything is asked for again; none is never.
     all: Option<Duration>,
-    /// When what failed is tried again.
+    /// The time at which failed secrets are tried again.
     retry: Option<Duration>,
-    /// When what was replaced is removed.
+    /// The time at which replaced generations are removed.
     sweep: Option<Duration>,
-    /// When a generation was last published.
+    /// The time at which a generation was last published.
     published: Duration,
 }
 
@@ -43,12 +43,12 @@ impl Due {
         }
     }
 
-    /// When the next pass is due, whatever it is for; none is never.
+    /// Gives the time of the next pass, whatever it is for; none is never.
     fn next(&self) -> Option<Duration> {
         [self.all, self.retry].into_iter().flatten().min()
     }
 
-    /// When to wake, and what for; none is never.
+    /// Gives the time to wake, and the reason; none is never.
     pub(super) fn alarm(&self) -> (Option<Duration>, Why) {
         match (self.next(), self.sweep) {
             (Some(next), Some(sweep)) if next <= sweep => (Some(next), Why::Due),
@@ -57,14 +57,14 @@ impl Due {
         }
     }
 
-    /// How late the pass is that is made `at`, if that is worth a warning.
+    /// Computes how late a pass is that is made `at`, if that is worth a warning.
     pub(super) fn lateness(&self, at: Duration) -> Option<Duration> {
         let late = self.next().map(|next| at.saturating_sub(next));
         late.filter(|late| *late > LATE)
     }
 
-    /// Whether a pass that is made `at` asks for everything, and not only for what failed. Without
-    /// a plan it does, unless there is `something_else` to do.
+    /// Tells whether a pass that is made `at` asks for everything, and not only for what failed.
+    /// Without a plan it does, unless there is `something_else` to do.
     pub(super) fn is_for_all(&self, at: Duration, something_else: bool) -> bool {
         self.all.map_or(!something_else, |all| at >= all)
     }
@@ -120,7 +120,7 @@ impl Due {
         self.retry = None;
     }
 
-    /// Nothing fails any more: the next failure is tried again soon.
+    /// Resets the backoff, since nothing fails any more.
     pub(super) fn recovered(&mut self) {
         self.schedule.recovered();
     }
@@ -141,8 +141,8 @@ impl Due {
         self.sweep = self.sweep.or(Some(at + LINGER));
     }
 
-    /// Whether readers of what was replaced last have had their time; if not, another sweep is
-    /// planned.
+    /// Tells whether readers of what was replaced last have had their time; if not, plans another
+    /// sweep.
     pub(super) fn sweeps_all(&mut self, at: Duration) -> bool {
         let rested = self.published + LINGER;
         let all = at >= rested;
@@ -150,7 +150,7 @@ impl Due {
         all
     }
 
-    /// What the state says of it, by an agent whose passes take `longest` at most.
+    /// Composes the stamp of the state, for an agent whose passes take `longest` at most.
     pub(super) fn stamp(&self, notified: Generation, longest: Duration, now: Moment) -> Stamp {
         let next = self.next();
         let silent = next.map_or(u64::MAX, |next| millis(next + longest + GRACE));
@@ -158,7 +158,7 @@ impl Due {
     }
 }
 
-/// When a set that stands is due, by the settings as they are now and what was planned before.
+/// Computes when a published set is due, by the settings as they are now and the plan before.
 fn due_of(state: &State, renew: RenewInterval, now: Moment) -> Option<Duration> {
     let Moment { boot, wall } = now;
     let planned = if state.is_due(boot) {

@@ -1,4 +1,4 @@
-//! What is known of each secret between passes, and how the vault is asked for them. No value.
+//! Knowledge of each secret between passes, and the way in which reading asks. No value.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,14 +12,14 @@ use crate::model::{Bundle, SecretName};
 use crate::store::state::{SecretState, State};
 use crate::vault::error::Cause;
 
-/// What is known of the secrets.
+/// Knowledge of the secrets.
 pub(super) struct Known {
     secrets: BTreeMap<SecretName, Memory>,
-    /// What failed in a way that may pass.
+    /// Secrets that failed in a way that may pass.
     failing: BTreeSet<SecretName>,
     /// The evidence that the authorization is inactive.
     inactive: Absence,
-    /// How they are read.
+    /// The way in which they are read.
     pub(super) asking: Asking,
 }
 
@@ -55,22 +55,22 @@ impl Known {
         }
     }
 
-    /// What is known of `name`.
+    /// Gives the memory of `name`.
     pub(super) fn of(&mut self, name: &SecretName) -> &mut Memory {
         self.secrets.entry(name.clone()).or_default()
     }
 
-    /// Whether the fate of any POST is unknown.
+    /// Tells whether the fate of any POST is unknown.
     pub(super) fn is_unsure(&self) -> bool {
         self.secrets.values().any(|memory| memory.unsure)
     }
 
-    /// Whether one request brings all there is.
+    /// Tells whether one request brings all there is.
     pub(super) fn lists(&self, wanted: &Wanted) -> bool {
         self.asking.list(wanted).is_some()
     }
 
-    /// What is asked for: everything, or what failed; what failed before comes last.
+    /// Lists the identities to ask for: all, or the failed ones. Those that failed before come last.
     pub(super) fn names(&self, state: &State, wanted: &Wanted, all: bool) -> Vec<SecretName> {
         let mut names = state.names();
         for name in &wanted.identities {
@@ -112,7 +112,7 @@ impl Known {
         renewed
     }
 
-    /// Of what was read, those for which a POST may bring a newer version in time.
+    /// Lists secrets of a read for which a POST may bring a newer version in time.
     pub(super) fn wanting_a_post(&self, read: &Bundle, at: Duration) -> Vec<SecretName> {
         let wants = |name: &SecretName, set| {
             self.secrets.get(name).is_some_and(|memory| memory.wants_a_post(set, at))
@@ -143,8 +143,8 @@ impl Known {
         }
     }
 
-    /// What of the published set is gone from the vault, on the evidence that it takes, now that a
-    /// due pass has brought this.
+    /// Lists published secrets that are gone from the vault, on the evidence that it takes, after a
+    /// due pass has brought `renewed`.
     pub(super) fn gone(
         &mut self,
         at: Duration,

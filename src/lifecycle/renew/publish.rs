@@ -1,4 +1,4 @@
-//! From a fetched set to the current one, and what is made of a set that can't be published.
+//! Publication of fetched sets, and the handling of those that can't be published.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

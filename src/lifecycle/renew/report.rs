@@ -1,5 +1,5 @@
-//! What is reported of renewal: log lines, the numbers, what was notified. One warning is logged when
-//! trouble starts, one line when it is over.
+//! Reports of renewal: log lines, the numbers, the last notification. One warning is logged when trouble
+//! starts, one line when it is over.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -11,13 +11,13 @@ use crate::model::{Generation, SecretName};
 use crate::probes::{Board, Counters};
 use crate::store::state::State;
 
-/// What is reported.
+/// The reports, and what they rest on.
 pub(super) struct Report {
     trouble: Trouble,
     /// The generation of which the main process was notified last; that may happen while a pass is
     /// under way.
     notified: Rc<Cell<Generation>>,
-    /// Where probes and metrics are answered from.
+    /// The board that probes and metrics are answered from.
     board: Rc<RefCell<Board>>,
 }
 
@@ -27,7 +27,7 @@ impl Report {
         Self { trouble: Trouble::default(), notified: Rc::new(Cell::new(notified)), board }
     }
 
-    /// Where it is noted which generation was notified last.
+    /// Gives the note of the generation that was notified last.
     pub(super) fn notified(&self) -> &Rc<Cell<Generation>> {
         &self.notified
     }
@@ -42,7 +42,7 @@ impl Report {
         count(&mut self.board.borrow_mut().counters);
     }
 
-    /// Where failures to notify are counted.
+    /// Gives the counter of failures to notify.
     pub(super) fn notify_failures(&self) -> Rc<Cell<u64>> {
         Rc::clone(&self.board.borrow().counters.delivery_failures)
     }
@@ -77,7 +77,7 @@ impl Report {
     }
 }
 
-/// What has been told and is not over yet.
+/// Failures that were reported and are not over yet.
 #[derive(Debug, Default)]
 struct Trouble {
     all: Option<(Duration, u64)>,

@@ -152,7 +152,7 @@ fn config() -> Config {
 /// Result of one simulated day.
 #[derive(Debug, PartialEq)]
 struct Day {
-    /// When each pass was made, and the version that it published, if any.
+    /// The time of each pass, and the version that it published, if any.
     passes: Vec<(Duration, Why, Option<u64>)>,
     reads: u32,
     state: State,

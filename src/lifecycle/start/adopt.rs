@@ -18,7 +18,7 @@ use crate::store::{Standing, Store};
 #[derive(Debug)]
 pub struct Adopted {
     bundle: Bundle,
-    /// What is remembered of it.
+    /// Its state.
     pub state: State,
 }
 
@@ -100,7 +100,7 @@ impl Start<'_> {
         }
     }
 
-    /// Whether a set can be asked for without provisioning.
+    /// Tells whether a set can be read without provisioning.
     fn reads(&self) -> bool {
         self.config.wanted.source != Way::Provision || self.config.wanted.refresh != Refresh::Post
     }
