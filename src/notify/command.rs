@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Finding;
 use super::job::Way;
+use crate::model::Generation;
 use crate::os::environment::Environment;
 use crate::os::process::{Child, End, Program, Reaper, Streams};
 use crate::os::signal::KILL;
@@ -44,8 +45,8 @@ impl Way for Command {
         "the command ".to_owned() + &self.program.name()
     }
 
-    fn success(&self) -> String {
-        "told by ".to_owned() + &self.name()
+    fn succeeded(&self, generation: Generation) {
+        tracing::info!(%generation, "told by {}", self.name());
     }
 
     fn would(&self) -> String {

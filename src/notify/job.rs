@@ -16,8 +16,8 @@ pub(super) trait Way {
     /// The name of the way in log lines, without arguments or tokens.
     fn name(&self) -> String;
 
-    /// The log line of an attempt that succeeded.
-    fn success(&self) -> String;
+    /// Logs that an attempt has succeeded.
+    fn succeeded(&self, generation: Generation);
 
     /// The line of a plan: the thing that an attempt would do.
     fn would(&self) -> String;
@@ -96,7 +96,7 @@ impl<W: Way> Job<W> {
     fn ended(&mut self, order: Order, result: Result<(), Finding>) {
         match result {
             Ok(()) => {
-                tracing::info!(generation = %order.generation, "{}", self.way.success());
+                self.way.succeeded(order.generation);
                 self.health.works(&self.way.name());
                 self.attempts.done(order);
             }
@@ -176,6 +176,7 @@ mod tests {
         ends: RefCell<Vec<Option<Result<(), Finding>>>>,
         started: Cell<usize>,
         stopped: Cell<usize>,
+        succeeded: RefCell<Vec<Generation>>,
     }
 
     impl Way for Fake {
@@ -185,8 +186,8 @@ mod tests {
             "the fake".to_owned()
         }
 
-        fn success(&self) -> String {
-            "told the fake".to_owned()
+        fn succeeded(&self, generation: Generation) {
+            self.succeeded.borrow_mut().push(generation);
         }
 
         fn would(&self) -> String {
@@ -222,7 +223,8 @@ mod tests {
 
     fn job(ends: impl IntoIterator<Item = Option<Result<(), Finding>>>) -> Job<Fake> {
         let ends = RefCell::new(ends.into_iter().collect());
-        Job::new(Fake { ends, started: Cell::new(0), stopped: Cell::new(0) }, BACKOFF)
+        let (started, stopped) = (Cell::default(), Cell::default());
+        Job::new(Fake { ends, started, stopped, succeeded: RefCell::default() }, BACKOFF)
     }
 
     fn order(number: u64) -> Order {
@@ -280,6 +282,6 @@ mod tests {
         run.attempt = Box::pin(ready(Ok(())));
         assert!(works(&mut job).await);
         assert_eq!(job.way.started.get(), 2);
-        assert!(job.attempts.order().is_none());
+        assert_eq!(job.way.succeeded.take(), [Generation(1), Generation(2)]);
     }
 }

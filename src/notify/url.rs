@@ -17,6 +17,7 @@ use url::{Host, Position, Url};
 
 use super::Finding;
 use super::job::Way;
+use crate::model::Generation;
 
 const AGAIN: &str = "it is asked again, in two minutes or at the next pass";
 
@@ -69,8 +70,8 @@ impl Way for Post {
         format!("{}://{host}:{}", self.url.scheme(), port(&self.url))
     }
 
-    fn success(&self) -> String {
-        "told ".to_owned() + &self.name()
+    fn succeeded(&self, generation: Generation) {
+        tracing::info!(%generation, "told {}", self.name());
     }
 
     fn would(&self) -> String {

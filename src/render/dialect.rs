@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-/// Who reads the env file.
+/// The kind of reader that the env file is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dialect {
     /// POSIX shells (`.`) and systemd's `EnvironmentFile`, alike.
     #[default]
     Shell,
-    /// What shells, systemd and the dotenv parsers of node, Python and Ruby read alike.
+    /// The common ground of shells, systemd and the dotenv parsers of node, Python and Ruby.
     Dotenv,
     /// `--env-file` of docker and podman: names and values as they are, one a line.
     Docker,

@@ -112,7 +112,7 @@ pub enum RenderError {
     },
 }
 
-/// What is wrong with a template, where; it quotes the template at most.
+/// A fault of a template, with its place; it quotes the template at most.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flaw {
     pub(super) file: String,

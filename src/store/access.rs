@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use rustix::fs::{self, Gid, Mode, RawMode, Uid};
 use rustix::io::Errno;
 
-/// What one file has, and the folders around it.
+/// Owner and modes of one file, and of the folders around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
     pub(super) uid: u32,
@@ -32,8 +32,8 @@ impl Owner {
         stat.st_uid == self.uid && stat.st_gid == self.gid && stat.st_mode & 0o7777 == mode
     }
 
-    /// Who may read a file that has this, in folders that have `around`. Who is in which group is
-    /// not known: a folder that some group may enter may let a file's readers in.
+    /// Names the readers of a file that has this, in folders that have `around`. The members of a
+    /// group are not known: a folder that some group may enter may let a file's readers in.
     pub(super) fn readers(&self, around: &Self) -> String {
         let enters = |bits: RawMode| around.dir_mode & bits != 0;
         let may = |bits: RawMode| self.file_mode & bits != 0;

@@ -29,7 +29,7 @@ pub struct Token {
     pub lifetime: Duration,
 }
 
-/// What the vault says of something that it has taken.
+/// The vault's answer about a document that it has written.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// The vault's own number of it.
