@@ -88,10 +88,12 @@ fn told(error: Errno) -> io::Error {
 mod tests {
     use std::process::Command;
 
+    use super::super::tests::dispositions::default_for_children;
     use super::*;
 
     #[test]
     fn without_a_descriptor_the_start_tells_a_process_from_a_later_one() {
+        default_for_children();
         let mut child = Command::new("sleep").arg("100").spawn().unwrap();
         let pid = Pid::from_child(&child);
         let start = Stat::read(pid.as_raw_pid()).unwrap().start;

@@ -16,7 +16,7 @@ use crate::os::environment::Environment;
 use crate::os::signal::{KILL, Signal, TERM};
 
 #[path = "../../../tests/harness/dispositions.rs"]
-mod dispositions;
+pub(crate) mod dispositions;
 
 /// Enough for the slowest machine.
 pub(crate) const LONG: Duration = Duration::from_secs(120);
