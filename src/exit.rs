@@ -54,13 +54,13 @@ impl Exit {
         }
     }
 
-    /// The class that the state and the metrics know such a failure by.
-    pub fn class(self) -> &'static str {
+    /// The class of a failure that ends so.
+    pub fn class(self) -> FailureClass {
         match self {
-            Self::Settings => "settings",
-            Self::Refused => "refused",
-            Self::Nonsense => "nonsense",
-            Self::CannotWrite => "write",
+            Self::Settings => FailureClass::Configuration,
+            Self::Refused => FailureClass::Refused,
+            Self::Nonsense => FailureClass::Malformed,
+            Self::CannotWrite => FailureClass::Write,
             Self::Done
             | Self::No
             | Self::Usage
@@ -69,8 +69,54 @@ impl Exit {
             | Self::NotRunnable
             | Self::NotFound
             | Self::Command(_)
-            | Self::Signalled(_) => "unreachable",
+            | Self::Signalled(_) => FailureClass::Unreachable,
         }
+    }
+}
+
+/// The class of a failure, as the state and the metrics tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureClass {
+    /// The vault did not answer, or not in time.
+    Unreachable,
+    /// The vault refused the agent.
+    Refused,
+    /// An answer was not understood.
+    Malformed,
+    /// The settings, or the vault's, don't fit.
+    Configuration,
+    /// A set could not be rendered.
+    Render,
+    /// A set could not be written.
+    Write,
+}
+
+impl FailureClass {
+    /// Every class, in the order of the metrics.
+    pub const ALL: [Self; 6] = [
+        Self::Unreachable,
+        Self::Refused,
+        Self::Malformed,
+        Self::Configuration,
+        Self::Render,
+        Self::Write,
+    ];
+
+    /// The word for it in the state and in metrics; dashboards are written against it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Refused => "refused",
+            Self::Malformed => "nonsense",
+            Self::Configuration => "settings",
+            Self::Render => "render",
+            Self::Write => "write",
+        }
+    }
+
+    /// The class of this label; none if another version of the agent has written it.
+    pub fn of(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.label() == label)
     }
 }
 

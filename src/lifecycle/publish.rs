@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::config::Config;
 use crate::config::settings::RenewInterval;
-use crate::exit::{Exit, Failure, chain};
+use crate::exit::{Exit, Failure, FailureClass, chain};
 use crate::lifecycle::schedule::due_in;
 use crate::model::{Bundle, Generation, Outcome, SecretSet};
 use crate::os::clock::{self, Clock, Moment};
@@ -39,10 +39,10 @@ pub enum PublishError {
 
 impl PublishError {
     /// Its class, for the state and for metrics.
-    pub fn class(&self) -> &'static str {
+    pub fn class(&self) -> FailureClass {
         match self {
-            Self::Render(_) => "render",
-            Self::Write(_) => "write",
+            Self::Render(_) => FailureClass::Render,
+            Self::Write(_) => FailureClass::Write,
         }
     }
 

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::config::settings::{OnAbsent, Source as Way};
+use crate::exit::FailureClass;
 use crate::lifecycle::fetch::Renewed;
 pub use crate::lifecycle::publish::News;
 use crate::lifecycle::publish::{Current, Failed, HeldBack, Prepared, Remarked, Stamp};
@@ -224,7 +225,10 @@ impl<'a, V: Connect> Renewer<'a, V> {
 
     /// A pass was given up because it did not end.
     pub fn abandoned(&mut self) {
-        let failed = Failed::said("unreachable", "a pass did not come to its end and was given up");
+        let failed = Failed::said(
+            FailureClass::Unreachable,
+            "a pass did not come to its end and was given up",
+        );
         let questions = Questions { all: true, names: self.names(true) };
         self.plan(
             self.clock.boot(),
@@ -351,7 +355,7 @@ impl<'a, V: Connect> Renewer<'a, V> {
         let class = cut.or_else(|| held_back.values().next()).map(|failed| failed.class);
         self.current.failed(held_back, class);
         let at = self.clock.boot();
-        self.report.failed(at, held_back, cut, class.unwrap_or_default());
+        self.report.failed(at, held_back, cut, class);
         self.save();
     }
 

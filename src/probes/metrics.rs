@@ -6,12 +6,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Facts, Question};
+use crate::exit::FailureClass;
 use crate::store::state::millis;
 
-/// The classes that failed passes are counted by; each is there from the start, so that its first
-/// increase is seen.
-const CLASSES: [&str; 6] = ["unreachable", "refused", "nonsense", "settings", "render", "write"];
-/// What a class that is not one of them counts as.
+/// The label of failures whose class this version does not know.
 const OTHER: &str = "other";
 
 /// What the agent has done since it started.
@@ -19,8 +17,8 @@ const OTHER: &str = "other";
 pub struct Counters {
     /// Passes that the vault answered, changed or not.
     pub passes_ok: u64,
-    /// Passes that failed, in the order of the classes and any other.
-    failed: [u64; CLASSES.len() + 1],
+    /// Passes that failed, in the order of the classes, and those of no known class.
+    failed: [u64; FailureClass::ALL.len() + 1],
     /// Generations published.
     pub publishes: u64,
     /// Changes that the main process was told of.
@@ -35,15 +33,17 @@ pub struct Counters {
 
 impl Counters {
     /// Counts a failed pass by the class of its failure.
-    pub fn failed(&mut self, class: &str) {
-        let at = CLASSES.iter().position(|known| *known == class).unwrap_or(CLASSES.len());
+    pub fn failed(&mut self, class: Option<FailureClass>) {
+        let all = FailureClass::ALL;
+        let at = all.iter().position(|known| Some(*known) == class).unwrap_or(all.len());
         if let Some(count) = self.failed.get_mut(at) {
             *count = count.saturating_add(1);
         }
     }
 
     fn passes(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let classes = CLASSES.into_iter().chain([OTHER]);
+        // Each is there from the start, so that its first increase is seen.
+        let classes = FailureClass::ALL.map(FailureClass::label).into_iter().chain([OTHER]);
         [("ok", self.passes_ok)].into_iter().chain(classes.zip(self.failed))
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::exit::FailureClass;
 use crate::model::{Generation, SecretName};
 use crate::store::state::tests::state;
 use crate::store::state::{BootMillis, SecretState};
@@ -251,7 +252,7 @@ mod numbers {
         counters.passes_ok = 5;
         counters.publishes = 3;
         for class in ["unreachable", "write", "unreachable", "of the future"] {
-            counters.failed(class);
+            counters.failed(FailureClass::of(class));
         }
         let samples = of(&facts, &counters);
         let info = concat!("info{version=\"", env!("CARGO_PKG_VERSION"), "\"}");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::exit::FailureClass;
 use crate::model::{Bundle, Entry, Generation, RenewMinutes, SecretName, SecretSet};
 
 /// Whose set stands; another origin's set is never adopted.
@@ -164,9 +165,9 @@ impl State {
     }
 
     /// A newer version of `name` is held back, by a failure of this class.
-    pub fn hold_back(&mut self, name: &SecretName, class: &str) {
+    pub fn hold_back(&mut self, name: &SecretName, class: FailureClass) {
         for secret in self.secrets.iter_mut().filter(|secret| secret.identity == *name) {
-            secret.error = Some(class.to_owned());
+            secret.error = Some(class.label().to_owned());
         }
     }
 

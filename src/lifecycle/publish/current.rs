@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::difference::{Difference, difference, same_words};
 use super::{Failed, HeldBack, PublishError, Publisher, Remarked, Stamp, admit, lacking};
-use crate::exit::chain;
+use crate::exit::{FailureClass, chain};
 use crate::model::{Bundle, Generation, Outcome, SecretName, SecretSet};
 use crate::os::clock::{self, Clock};
 use crate::render::Layout;
@@ -51,7 +51,7 @@ pub struct Fetched {
     /// The way in which renewal asks from now on.
     pub refresh: Settled,
     /// The class of the failure that ended it early.
-    pub cut: Option<&'static str>,
+    pub cut: Option<FailureClass>,
     /// The plan for the next pass.
     pub stamp: Stamp,
 }
@@ -117,7 +117,7 @@ impl<'a> Current<'a> {
         let kept: BTreeSet<SecretName> = self.state.names().into_iter().filter(stays).collect();
         if !kept.is_empty() {
             let text = "what stands can't be read back, and not all of it could be fetched";
-            let current = self.bundle().ok_or_else(|| Failed::said("write", text))?;
+            let current = self.bundle().ok_or_else(|| Failed::said(FailureClass::Write, text))?;
             let current = current.secrets.into_iter();
             bundle.secrets.extend(current.filter(|(name, _)| kept.contains(name)));
         }
@@ -172,7 +172,7 @@ impl<'a> Current<'a> {
             let before = self.state.secret(name);
             match before {
                 Some(before) if !sound.contains(name) => {
-                    let error = held_back.get(name).map(|failed| failed.class.to_owned());
+                    let error = held_back.get(name).map(|failed| failed.class.label().to_owned());
                     SecretState { error: error.or_else(|| before.error.clone()), ..before.clone() }
                 }
                 Some(_) | None => SecretState::of(name, set, before, fetched.at),
@@ -184,7 +184,7 @@ impl<'a> Current<'a> {
         state.given_back = bundle.secrets.is_empty();
         let first = fetched.cut.or_else(|| held_back.values().next().map(|failed| failed.class));
         let before = state.secrets.iter().find_map(|secret| secret.error.clone());
-        state.last_error = first.map(str::to_owned).or(before);
+        state.last_error = first.map(|class| class.label().to_owned()).or(before);
         if state.last_error.is_none() {
             state.failures = 0;
             state.fetched_at = clock::stamp(self.clock.wall());
@@ -240,12 +240,12 @@ impl<'a> Current<'a> {
     }
 
     /// Remembers a pass that brought nothing, and the class of its failure.
-    pub fn failed(&mut self, held_back: &HeldBack, class: Option<&str>) {
+    pub fn failed(&mut self, held_back: &HeldBack, class: Option<FailureClass>) {
         for (name, failed) in held_back {
             self.state.hold_back(name, failed.class);
         }
         self.state.failures = self.state.failures.saturating_add(1);
-        self.state.last_error = class.map(str::to_owned);
+        self.state.last_error = class.map(|class| class.label().to_owned());
     }
 
     /// Writes the state, with `stamp`. That it can't be written is said once.
@@ -361,7 +361,8 @@ mod tests {
         assert!(published.is_ok());
         let merged = current.merge(bundle(&[("b", &[&[("k", "2")]])]), &BTreeSet::new()).unwrap();
         let sound = BTreeSet::from([SecretName::new("b").unwrap()]);
-        let held_back = SecretName::new("a").map(|a| (a, Failed::said("refused", "no"))).unwrap();
+        let held_back =
+            SecretName::new("a").map(|a| (a, Failed::said(FailureClass::Refused, "no"))).unwrap();
         let set = Candidate { bundle: merged, sound, held_back: HeldBack::from([held_back]) };
         let (_, published) = current.publish_sound(set, &fetched());
         assert!(published.is_ok());

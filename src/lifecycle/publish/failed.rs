@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::PublishError;
-use crate::exit::chain;
+use crate::exit::{FailureClass, chain};
 use crate::model::{Retry, SecretName};
 use crate::render::RenderError;
 use crate::vault::error::FetchError;
@@ -13,7 +13,7 @@ use crate::vault::error::FetchError;
 #[derive(Clone, Debug)]
 pub struct Failed {
     /// Its class, for the state and for metrics.
-    pub class: &'static str,
+    pub class: FailureClass,
     /// The error and its causes.
     pub text: String,
     /// The remedy, where one is known.
@@ -27,7 +27,7 @@ pub type HeldBack = BTreeMap<SecretName, Failed>;
 
 impl Failed {
     /// Builds a failure that is tried again after the usual wait.
-    pub fn said(class: &'static str, text: impl Into<String>) -> Self {
+    pub fn said(class: FailureClass, text: impl Into<String>) -> Self {
         Self { class, text: text.into(), hint: None, retry: Retry::Backoff }
     }
 
@@ -54,7 +54,7 @@ impl From<&FetchError> for Failed {
 impl From<&RenderError> for Failed {
     fn from(error: &RenderError) -> Self {
         let hint = Some(error.hint());
-        Self { class: "render", text: chain(error), hint, retry: Retry::Never }
+        Self { class: FailureClass::Render, text: chain(error), hint, retry: Retry::Never }
     }
 }
 

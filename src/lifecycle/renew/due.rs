@@ -179,6 +179,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
+    use crate::exit::FailureClass;
     use crate::model::SecretName;
     use crate::store::state::BootMillis;
     use crate::store::state::tests::state;
@@ -221,7 +222,8 @@ mod tests {
         let mut due = due(Some(1_000_000), Duration::from_secs(30));
         assert!(due.is_for_all(NOW, false));
         let wait = Duration::from_secs(120);
-        let failed = Failed { retry: Retry::After(wait), ..Failed::said("unreachable", "busy") };
+        let failed =
+            Failed { retry: Retry::After(wait), ..Failed::said(FailureClass::Unreachable, "busy") };
         let db = SecretName::new("db").unwrap();
         due.plan(now(NOW), true, &Bundle::default(), &HeldBack::from([(db, failed)]), None);
         assert!(due.next() >= Some(NOW + wait), "{:?}", due.next());
@@ -241,7 +243,7 @@ mod tests {
     #[test]
     fn without_a_plan_everything_is_asked_for_unless_there_is_something_else_to_do() {
         let mut due = due(Some(1_000_000), Duration::from_secs(300));
-        let cut = Failed::said("unreachable", "gone");
+        let cut = Failed::said(FailureClass::Unreachable, "gone");
         due.plan(now(NOW), true, &Bundle::default(), &HeldBack::new(), Some(&cut));
         assert!(due.is_for_all(NOW, false) && !due.is_for_all(NOW, true));
         due.bring_forward(NOW);

@@ -174,6 +174,7 @@ impl Known {
 mod tests {
     use super::*;
     use crate::config::settings::{Refresh, Source as Way};
+    use crate::exit::FailureClass;
     use crate::render::tests::bundle;
     use crate::store::state::tests::state;
 
@@ -202,7 +203,8 @@ mod tests {
         };
         assert_eq!(asked(&known, false), ["a", "b", "c"]);
         let names = known.names(&state, &wanted, true);
-        let held_back = HeldBack::from([(name("a"), Failed::said("unreachable", "busy"))]);
+        let held_back =
+            HeldBack::from([(name("a"), Failed::said(FailureClass::Unreachable, "busy"))]);
         known.note_failing(&names, &Bundle::default(), &held_back, None);
         assert_eq!(asked(&known, false), ["a"]);
         assert_eq!(asked(&known, true), ["b", "c", "a"]);

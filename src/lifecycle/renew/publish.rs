@@ -63,12 +63,12 @@ impl<V: Connect> Renewer<'_, V> {
                 if !self.known.is_unsure() {
                     self.current.store().settle();
                 }
-                let class = self.current.state().last_error.as_deref();
-                if class.is_none() {
+                let last_error = self.current.state().last_error.as_deref();
+                if last_error.is_none() {
                     self.due.recovered();
                 }
                 let Candidate { held_back, sound, .. } = &set.set;
-                self.report.published(at, held_back, cut, sound, class);
+                self.report.published(at, held_back, cut, sound, last_error);
                 news
             }
             Err(error) => {

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::exit::FailureClass;
 use crate::lifecycle::publish::{Failed, HeldBack};
 use crate::model::{Generation, SecretName};
 use crate::probes::{Board, Counters};
@@ -47,19 +48,19 @@ impl Report {
         Rc::clone(&self.board.borrow().counters.delivery_failures)
     }
 
-    /// Reports a pass that published what is `sound`, of the class of what failed in it all the
-    /// same.
+    /// Reports a pass that published what is `sound`; `last_error` is the class, in the state's word, of a
+    /// failure in it all the same.
     pub(super) fn published(
         &mut self,
         at: Duration,
         held_back: &HeldBack,
         cut: Option<&Failed>,
         sound: &BTreeSet<SecretName>,
-        class: Option<&str>,
+        last_error: Option<&str>,
     ) {
         self.trouble.tell(at, held_back, cut, sound);
-        self.count(|counters| match class {
-            Some(class) => counters.failed(class),
+        self.count(|counters| match last_error {
+            Some(class) => counters.failed(FailureClass::of(class)),
             None => counters.passes_ok += 1,
         });
     }
@@ -70,7 +71,7 @@ impl Report {
         at: Duration,
         held_back: &HeldBack,
         cut: Option<&Failed>,
-        class: &str,
+        class: Option<FailureClass>,
     ) {
         self.count(|counters| counters.failed(class));
         self.trouble.tell(at, held_back, cut, &BTreeSet::new());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{After, Obtained, Start, stamp};
 use crate::config::settings::{Refresh, Source as Way};
-use crate::exit::{Failure, chain};
+use crate::exit::{Failure, FailureClass, chain};
 use crate::lifecycle::fetch::{Asking, Renewed, again};
 use crate::lifecycle::publish::{
     Candidate, Current, Failed, Fetched, HeldBack, Prepared, PublishError, Replaced, Stamp,
@@ -145,9 +145,9 @@ impl Start<'_> {
         Ok(Obtained { outcome, state, token: client.into_token() })
     }
 
-    fn remember_failure(&self, state: &mut State, class: &str) {
+    fn remember_failure(&self, state: &mut State, class: FailureClass) {
         state.failures = state.failures.saturating_add(1);
-        state.last_error = Some(class.to_owned());
+        state.last_error = Some(class.label().to_owned());
         if let Err(error) = self.store.save(state) {
             tracing::warn!(error = chain(&error), "the state is behind");
         }

@@ -1,7 +1,7 @@
 //! What a failed exchange means: for the schedule, for the exit code, for whoever reads of it.
 
 use super::{Attempt, BadCertificate, Cause, Fate, FetchError};
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, FailureClass};
 use crate::model::{Fault, Retry};
 
 impl FetchError {
@@ -71,7 +71,7 @@ impl FetchError {
     }
 
     /// Its class, for the state and for metrics.
-    pub fn class(&self) -> &'static str {
+    pub fn class(&self) -> FailureClass {
         self.exit().class()
     }
 
