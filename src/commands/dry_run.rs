@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::runtime::{begin, invalid, listen, mounts, print, run as block_on, warn};
 use crate::config::Config;
 use crate::config::raw::Raw;
-use crate::config::settings::Source as Way;
+use crate::config::settings::FetchMode;
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::fetch::{Asking, Renewed, again, unprovisioned};
 use crate::lifecycle::publish::{PublishError, Remarked, origin};
@@ -65,7 +65,7 @@ pub(super) async fn readable(
     source: &mut impl Source,
 ) -> Result<Bundle, Failure> {
     read(config, origin, source).await.map_err(|error| {
-        let provisions = config.wanted.source == Way::Provision && error.is_missing();
+        let provisions = config.wanted.source == FetchMode::Provision && error.is_missing();
         let hint = "what was never provisioned may not be listed: start the pod once, or check SEGURA_IDENTITY";
         let failure = error.failure();
         if provisions { failure.hint(Some(hint)) } else { failure }

@@ -87,9 +87,9 @@ impl Vault {
     }
 }
 
-/// Which request brings the set at start.
+/// The request that brings the set at start: `SEGURA_SOURCE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum FetchMode {
     /// `POST /iso/coe/dapp/provision`, one for each identity.
     Provision,
     /// `GET /iso/dapp/application`.
@@ -98,7 +98,7 @@ pub enum Source {
     Secret,
 }
 
-impl Source {
+impl FetchMode {
     /// The word of the setting.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -109,7 +109,7 @@ impl Source {
     }
 }
 
-/// How renewal asks, where the source is [`Source::Provision`].
+/// How renewal asks, where the source is [`FetchMode::Provision`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refresh {
     /// `GET` provision, until the vault proves to have no such route.
@@ -128,7 +128,7 @@ pub enum Refresh {
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// Which request brings it.
-    pub source: Source,
+    pub source: FetchMode,
     /// How renewal asks.
     pub refresh: Refresh,
     /// In the order they were named; none is all of the authorization.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Reader;
 use super::parse::{self, Shape};
 use super::raw::Raw;
-use crate::config::settings::{Refresh, RenewInterval, Source, Wanted};
+use crate::config::settings::{FetchMode, Refresh, RenewInterval, Wanted};
 use crate::inputs::pod::{self, Given, Mounted};
 use crate::model::{PodIdentity, SecretName};
 
@@ -28,7 +28,7 @@ impl Reader {
             let remedy = "must be set to give back: HOSTNAME alone names nobody's set";
             self.problem("SEGURA_POD_NAME", remedy);
         }
-        let provisions = source(raw) == Ok(Source::Provision) || self.gives_back;
+        let provisions = source(raw) == Ok(FetchMode::Provision) || self.gives_back;
         if provisions {
             self.warnings.extend(identified.warnings);
         }
@@ -57,11 +57,11 @@ impl Reader {
                 None
             }
         };
-        if self.gives_back && source.is_some_and(|source| source != Source::Provision) {
+        if self.gives_back && source.is_some_and(|source| source != FetchMode::Provision) {
             let remedy = "must not be set: only SEGURA_SOURCE=provision has something to give back";
             self.problem("SEGURA_DEPROVISION", remedy);
         }
-        if source == Some(Source::Provision) && raw.segura_identity.is_none() {
+        if source == Some(FetchMode::Provision) && raw.segura_identity.is_none() {
             self.problem("SEGURA_IDENTITY", "must be set for SEGURA_SOURCE=provision");
         }
         let refresh =
@@ -110,13 +110,13 @@ fn identities(text: &str) -> Result<Vec<SecretName>, String> {
     Ok(named)
 }
 
-fn source(raw: &Raw) -> Result<Source, Shape> {
+fn source(raw: &Raw) -> Result<FetchMode, Shape> {
     match raw.segura_source.as_deref() {
-        Some("provision") => Ok(Source::Provision),
-        Some("application") => Ok(Source::Application),
-        Some("secret") => Ok(Source::Secret),
+        Some("provision") => Ok(FetchMode::Provision),
+        Some("application") => Ok(FetchMode::Application),
+        Some("secret") => Ok(FetchMode::Secret),
         Some(_) => Err("`provision`, `application` or `secret`"),
-        None if raw.segura_identity.is_some() => Ok(Source::Provision),
-        None => Ok(Source::Application),
+        None if raw.segura_identity.is_some() => Ok(FetchMode::Provision),
+        None => Ok(FetchMode::Application),
     }
 }

@@ -1,7 +1,7 @@
 use std::ffi::OsString;
 
 use super::*;
-use crate::config::settings::{Credential, Disk, OnAbsent, Source, Tell};
+use crate::config::settings::{Credential, Disk, FetchMode, OnAbsent, Tell};
 use crate::model::SecretName;
 
 const REQUIRED: [(&str, &str); 4] = [
@@ -30,7 +30,7 @@ fn with(pairs: &[(&str, &str)]) -> Result<Config, Vec<String>> {
 #[test]
 fn defaults_are_those_of_the_interface() {
     let config = with(&[]).unwrap();
-    assert_eq!(config.wanted.source, Source::Application);
+    assert_eq!(config.wanted.source, FetchMode::Application);
     assert_eq!(config.output.as_ref().unwrap().dir.to_str(), Some("/run/secrets/segura"));
     assert_eq!(
         (
@@ -48,7 +48,7 @@ fn defaults_are_those_of_the_interface() {
     assert!(config.layout.files && config.layout.env.is_none() && config.layout.json.is_none());
 
     let one = with(&[("SEGURA_IDENTITY", "a/b")]).unwrap();
-    assert_eq!(one.wanted.source, Source::Provision);
+    assert_eq!(one.wanted.source, FetchMode::Provision);
     let name = SecretName::new("a/b").unwrap();
     assert_eq!(one.layout.variables.name(&name, "k"), "k");
     let two = with(&[("SEGURA_IDENTITY", "a/b, c"), ("SEGURA_STARTUP_TIMEOUT", "off")]).unwrap();

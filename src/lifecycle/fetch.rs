@@ -10,7 +10,7 @@ mod route;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::config::settings::{Source as Way, Wanted};
+use crate::config::settings::{FetchMode, Wanted};
 use crate::model::{Bundle, Item, SecretName, SecretSet};
 use crate::store::state::Settled;
 use crate::vault::Source;
@@ -81,9 +81,9 @@ impl Obtaining {
         mut intend: impl FnMut(&BTreeSet<SecretName>) -> Result<(), E>,
     ) -> Result<Bundle, E> {
         match wanted.source {
-            Way::Application => Ok(application(source, &wanted.identities).await?),
-            Way::Secret => Ok(secrets(source, &wanted.identities).await?),
-            Way::Provision => {
+            FetchMode::Application => Ok(application(source, &wanted.identities).await?),
+            FetchMode::Secret => Ok(secrets(source, &wanted.identities).await?),
+            FetchMode::Provision => {
                 for name in &wanted.identities {
                     if !self.done.contains_key(name) {
                         let set = self.provisioned(source, name, wanted, &mut intend).await?;
@@ -139,11 +139,11 @@ pub async fn unprovisioned(
     source: &mut impl Source,
     wanted: &Wanted,
 ) -> Result<Bundle, FetchError> {
-    if wanted.source == Way::Secret {
+    if wanted.source == FetchMode::Secret {
         return secrets(source, &wanted.identities).await;
     }
     let mut bundle = application(source, &wanted.identities).await?;
-    if wanted.source == Way::Provision {
+    if wanted.source == FetchMode::Provision {
         let bare = bundle.secrets.iter().filter(|(_, set)| !opens_something(set));
         let remarks = bare.map(|(name, _)| {
             format!("{name} holds nothing to log in with yet: what provisioning adds is not known")

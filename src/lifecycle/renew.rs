@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::config::settings::{OnAbsent, Source as Way};
+use crate::config::settings::{FetchMode, OnAbsent};
 use crate::exit::FailureClass;
 use crate::lifecycle::fetch::Renewed;
 pub use crate::lifecycle::publish::News;
@@ -278,7 +278,7 @@ impl<'a, V: Connect> Renewer<'a, V> {
         let names = self.current.state().secrets.len().max(self.config.wanted.identities.len());
         let names = u32::try_from(names).unwrap_or(u32::MAX);
         let mut each = Duration::from_secs(1);
-        if self.config.wanted.source == Way::Provision {
+        if self.config.wanted.source == FetchMode::Provision {
             each += self.config.vault.provision_timeout;
         }
         PASS + each.saturating_mul(names)

@@ -45,8 +45,6 @@ const SHARED: &[(&str, usize)] = &[
     ("Set", 2),
     // A value on the command line; a table of secrets.
     ("Shown", 2),
-    // The kind of request; the vault as a trait.
-    ("Source", 2),
     // The start of a process; that of a mode.
     ("Start", 2),
     // A token between clients; a token's answer.

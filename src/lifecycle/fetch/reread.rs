@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::route::List;
 use super::{Asking, openings, opens_something};
-use crate::config::settings::{Source as Way, Wanted};
+use crate::config::settings::{FetchMode, Wanted};
 use crate::model::{Bundle, Fault, SecretName, SecretSet};
 use crate::vault::Source;
 use crate::vault::error::{Attempt, Cause, FetchError};
@@ -41,7 +41,7 @@ pub async fn again(
     }
     let mut renewed = Renewed::default();
     for name in names {
-        let read = if wanted.source == Way::Provision {
+        let read = if wanted.source == FetchMode::Provision {
             asking.read(source, name, wanted).await
         } else {
             secret(source, name).await
@@ -123,7 +123,7 @@ fn listed(
             None => fresh.remarks.push(format!("{fault}; it is left out")),
         }
     }
-    if wanted.source == Way::Provision {
+    if wanted.source == FetchMode::Provision {
         // The list may leave out what is made for single pods: then it can't renew that.
         let bare = fresh.secrets.extract_if(.., |_, set| !opens_something(set));
         failed.extend(bare.map(|(name, _)| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{application, opens_something};
-use crate::config::settings::{Refresh, Source as Way, Wanted};
+use crate::config::settings::{FetchMode, Refresh, Wanted};
 use crate::model::{Bundle, Fault, SecretName, SecretSet};
 use crate::store::state::Settled;
 use crate::vault::Source;
@@ -49,20 +49,20 @@ impl Asking {
     /// The one list that brings all that is read, if there is one.
     pub fn list(&self, wanted: &Wanted) -> Option<List> {
         match (wanted.source, wanted.refresh) {
-            (Way::Application, _) | (Way::Provision, Refresh::Application) => {
+            (FetchMode::Application, _) | (FetchMode::Provision, Refresh::Application) => {
                 Some(List::Application)
             }
-            (Way::Provision, Refresh::Auto) => {
+            (FetchMode::Provision, Refresh::Auto) => {
                 (self.settled == Settled::Application).then_some(List::Application)
             }
-            (Way::Provision, Refresh::Get | Refresh::Secret | Refresh::Post) => None,
-            (Way::Secret, _) => wanted.identities.is_empty().then_some(List::Secrets),
+            (FetchMode::Provision, Refresh::Get | Refresh::Secret | Refresh::Post) => None,
+            (FetchMode::Secret, _) => wanted.identities.is_empty().then_some(List::Secrets),
         }
     }
 
     /// Tells whether a list brings what was provisioned; it may leave out what was made for this pod.
     pub fn lists_provisioned(&self, wanted: &Wanted) -> bool {
-        wanted.source == Way::Provision && self.list(wanted).is_some()
+        wanted.source == FetchMode::Provision && self.list(wanted).is_some()
     }
 
     /// Reads what was provisioned for `name`.

@@ -108,7 +108,7 @@ impl Source for Script {
     }
 }
 
-fn wanted(source: Way, identities: &[&str]) -> Wanted {
+fn wanted(source: FetchMode, identities: &[&str]) -> Wanted {
     let identities = identities.iter().map(|identity| name(identity)).collect();
     Wanted { source, refresh: Refresh::Auto, identities }
 }
@@ -120,7 +120,7 @@ async fn run(
     identities: &[&str],
     tries: usize,
 ) -> (Option<Bundle>, Vec<&'static str>, Obtaining) {
-    let wanted = wanted(Way::Provision, identities);
+    let wanted = wanted(FetchMode::Provision, identities);
     let mut obtaining = Obtaining::new(pending.iter().map(|identity| name(identity)).collect());
     for _ in 0..tries {
         let tried = obtaining.attempt::<FetchError>(&mut script, &wanted, |_| Ok(())).await;
@@ -223,7 +223,7 @@ async fn a_list_that_leaves_out_what_is_made_for_pods_settles_nothing() {
 
 #[tokio::test]
 async fn one_bad_minute_or_a_list_that_lacks_an_identity_settles_nothing() {
-    let wanted = wanted(Way::Provision, &["a"]);
+    let wanted = wanted(FetchMode::Provision, &["a"]);
     let mut asking = Asking::default();
     let reads = [no_route(), Reply::Set(LOGIN), no_route(), no_route(), no_route()].into();
     let lists = [vec![("b", LOGIN)], vec![("b", LOGIN)]].into();
@@ -237,7 +237,7 @@ async fn one_bad_minute_or_a_list_that_lacks_an_identity_settles_nothing() {
 
 #[tokio::test]
 async fn everything_that_was_posted_is_noted_before_each_post() {
-    let wanted = wanted(Way::Provision, &["a", "b"]);
+    let wanted = wanted(FetchMode::Provision, &["a", "b"]);
     let posts = [Reply::Set(LOGIN), Reply::Set(LOGIN)].into();
     let mut script = Script { posts, ..Script::default() };
     let mut noted = Vec::new();
@@ -258,7 +258,7 @@ async fn a_list_is_all_or_nothing() {
         (&[], vec![("a", LOGIN), ("c", LOGIN)], Some(2)),
         (&[], vec![], None),
     ] {
-        let wanted = wanted(Way::Application, identities);
+        let wanted = wanted(FetchMode::Application, identities);
         let mut script = Script { lists: [listed].into(), ..Script::default() };
         let mut obtaining = Obtaining::default();
         let got = obtaining.attempt::<FetchError>(&mut script, &wanted, |_| Ok(())).await;
@@ -279,7 +279,7 @@ async fn asked_again_each_identity_fares_by_itself() {
     let (missing, broken) = (Cause::Absent(name("b")), Cause::Broken);
     let reads = [Reply::Set(LOGIN), Reply::Fails(missing), Reply::Fails(broken)].into();
     let mut script = Script { reads, ..Script::default() };
-    let wanted = wanted(Way::Provision, &["a", "b", "c"]);
+    let wanted = wanted(FetchMode::Provision, &["a", "b", "c"]);
     let mut asking = Asking::default();
     let renewed = again(&mut script, &wanted, &wanted.identities, &mut asking).await;
     assert!(renewed.fresh.secrets.keys().eq([&name("a")]));
@@ -292,7 +292,7 @@ async fn what_everyone_would_meet_ends_the_asking() {
     let refused = Cause::ClientRefused(Said::default());
     let reads = [Reply::Set(LOGIN), Reply::Fails(refused)].into();
     let mut script = Script { reads, ..Script::default() };
-    let wanted = wanted(Way::Provision, &["a", "b", "c"]);
+    let wanted = wanted(FetchMode::Provision, &["a", "b", "c"]);
     let renewed = again(&mut script, &wanted, &wanted.identities, &mut Asking::default()).await;
     assert!(renewed.fresh.holds(&name("a")) && renewed.failed.is_empty());
     assert!(matches!(renewed.cut, Some(FetchError { cause: Cause::ClientRefused(_), .. })));
@@ -301,8 +301,8 @@ async fn what_everyone_would_meet_ends_the_asking() {
 
 #[tokio::test]
 async fn a_list_tells_what_is_new_what_is_gone_and_that_it_is_empty() {
-    let everything = wanted(Way::Application, &[]);
-    let one = wanted(Way::Application, &["a"]);
+    let everything = wanted(FetchMode::Application, &[]);
+    let one = wanted(FetchMode::Application, &["a"]);
     for (wanted, known, fresh, failed, cut) in [
         (&everything, &["a", "gone"][..], &["a", "new"][..], &["gone"][..], false),
         (&one, &["a"], &["a"], &[], false),
@@ -326,7 +326,7 @@ async fn whether_a_secret_is_gone_or_its_route_is_for_the_list_to_say() {
     for (listed, missing) in [(vec![("a", LOGIN)], true), (vec![("b", LOGIN)], false)] {
         let (reads, lists) = ([no_route()].into(), [listed].into());
         let mut script = Script { reads, lists, ..Script::default() };
-        let wanted = wanted(Way::Secret, &["b"]);
+        let wanted = wanted(FetchMode::Secret, &["b"]);
         let renewed = again(&mut script, &wanted, &wanted.identities, &mut Asking::default()).await;
         let error = renewed.failed.get(&name("b")).unwrap();
         assert_eq!(error.is_missing(), missing);

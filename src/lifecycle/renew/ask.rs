@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{PASS, Renewer, Why};
-use crate::config::settings::{OnAbsent, Refresh, Source as Way};
+use crate::config::settings::{FetchMode, OnAbsent, Refresh};
 use crate::exit::chain;
 use crate::lifecycle::deprovision;
 use crate::lifecycle::fetch::{Renewed, again};
@@ -43,7 +43,7 @@ impl<V: Connect> Renewer<'_, V> {
         };
         client.end_by(Some(Instant::now() + PASS));
         let wanted = &config.wanted;
-        let provisions = wanted.source == Way::Provision;
+        let provisions = wanted.source == FetchMode::Provision;
         let mut by_get = BTreeSet::new();
         let renewed = if provisions && wanted.refresh == Refresh::Post {
             self.post(&mut client, names, &origin, at).await

@@ -173,7 +173,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::settings::{Refresh, Source as Way};
+    use crate::config::settings::{FetchMode, Refresh};
     use crate::exit::FailureClass;
     use crate::render::tests::bundle;
     use crate::store::state::tests::state;
@@ -196,7 +196,7 @@ mod tests {
     fn what_failed_is_asked_for_alone_until_everything_is_and_comes_last_then() {
         let (mut known, state) = known(&["a", "b"]);
         let identities = vec![name("a"), name("c")];
-        let wanted = Wanted { source: Way::Provision, refresh: Refresh::Get, identities };
+        let wanted = Wanted { source: FetchMode::Provision, refresh: Refresh::Get, identities };
         let asked = |known: &Known, all| {
             let names = known.names(&state, &wanted, all).into_iter();
             names.map(|name| name.to_string()).collect::<Vec<_>>()

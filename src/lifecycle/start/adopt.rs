@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{After, Obtained, Start, stamp};
-use crate::config::settings::{Refresh, Source as Way};
+use crate::config::settings::{FetchMode, Refresh};
 use crate::exit::{Failure, FailureClass, chain};
 use crate::lifecycle::fetch::{Asking, Renewed, again};
 use crate::lifecycle::publish::{
@@ -102,7 +102,8 @@ impl Start<'_> {
 
     /// Tells whether a set can be read without provisioning.
     fn reads(&self) -> bool {
-        self.config.wanted.source != Way::Provision || self.config.wanted.refresh != Refresh::Post
+        self.config.wanted.source != FetchMode::Provision
+            || self.config.wanted.refresh != Refresh::Post
     }
 
     async fn read_again(&mut self, adopted: Adopted) -> Result<Obtained, Late> {
