@@ -41,10 +41,10 @@ pub fn start(settings: Settings) {
     let registry = tracing_subscriber::registry().with(settings.filter);
     let started = match settings.format {
         Format::Text => registry
-            .with(fmt::layer().with_ansi(false).with_target(false).with_writer(Line::default))
+            .with(fmt::layer().with_ansi(false).with_target(false).with_writer(LogLine::default))
             .try_init(),
         Format::Json => registry
-            .with(fmt::layer().json().flatten_event(true).with_writer(Line::default))
+            .with(fmt::layer().json().flatten_event(true).with_writer(LogLine::default))
             .try_init(),
     };
     // A second start can only come from a test; the first log goes on.
@@ -53,16 +53,16 @@ pub fn start(settings: Settings) {
 
 /// Writes a line to stderr outside the log, without ever blocking.
 pub fn say(text: &str) {
-    let mut line = Line::default();
+    let mut line = LogLine::default();
     line.0.extend_from_slice(text.as_bytes());
     line.0.push(b'\n');
 }
 
 /// Collects one event and writes it in one piece when dropped.
 #[derive(Debug, Default)]
-struct Line(Vec<u8>);
+struct LogLine(Vec<u8>);
 
-impl Write for Line {
+impl Write for LogLine {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -73,7 +73,7 @@ impl Write for Line {
     }
 }
 
-impl Drop for Line {
+impl Drop for LogLine {
     fn drop(&mut self) {
         if self.0.is_empty() {
             return;

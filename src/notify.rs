@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use child::Anew;
 pub use child::Supervised;
-use command::Command;
+use command::NotifyCommand;
 use job::Job;
 use signal::Signalled;
 use url::Post;
@@ -143,7 +143,7 @@ impl Deliver {
         let program = tell.command.map(|words| Program::new(words.into_iter().map(OsString::from)));
         if let Some(program) = program.flatten() {
             let (environment, limit) = (tell.environment, limits.command);
-            let command = Command { program, environment, reaper, limit };
+            let command = NotifyCommand { program, environment, reaper, limit };
             targets.push(Box::new(Job::new(command, limits.again)));
         }
         if let Some(url) = tell.url {

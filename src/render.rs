@@ -178,12 +178,12 @@ pub struct Rendering<'a> {
 }
 
 /// Who wants which path, so that a clash can name both.
-struct Claims<'a> {
+struct PathClaims<'a> {
     files: FileSet<'a>,
     owners: BTreeMap<String, String>,
 }
 
-impl<'a> Claims<'a> {
+impl<'a> PathClaims<'a> {
     fn add(
         &mut self,
         path: String,
@@ -233,7 +233,7 @@ pub fn render<'a>(bundle: &'a Bundle, layout: &Layout) -> Result<Rendering<'a>, 
     remarks.extend(layout.decode.idle(bundle).into_iter().map(|glob| {
         format!("no key of the set matches {glob} of SEGURA_DECODE: nothing is decoded by it")
     }));
-    let mut claims = Claims { files: FileSet::new(), owners: BTreeMap::new() };
+    let mut claims = PathClaims { files: FileSet::new(), owners: BTreeMap::new() };
     if layout.files {
         files::render(bundle, &layout.decode, &mut claims)?;
     }
@@ -262,7 +262,7 @@ pub fn render<'a>(bundle: &'a Bundle, layout: &Layout) -> Result<Rendering<'a>, 
 fn render_documents(
     bundle: &Bundle,
     layout: &Layout,
-    claims: &mut Claims<'_>,
+    claims: &mut PathClaims<'_>,
     remarks: &mut Vec<String>,
 ) -> Result<(), RenderError> {
     let mut add = |file: &String, owner: &str, bytes| {

@@ -39,7 +39,7 @@ pub fn run(raw: Raw) -> Result<Exit, Failure> {
 /// What one step came to.
 #[derive(Debug)]
 struct Step {
-    verdict: Verdict,
+    verdict: StepVerdict,
     /// What it is about.
     name: &'static str,
     /// What was found, or why it failed.
@@ -49,7 +49,7 @@ struct Step {
 
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum StepVerdict {
     Good,
     /// It may be as it should.
     Doubtful,
@@ -59,32 +59,32 @@ enum Verdict {
 
 impl Step {
     fn good(name: &'static str, text: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Good, name, text: text.into(), remedy: None }
+        Self { verdict: StepVerdict::Good, name, text: text.into(), remedy: None }
     }
 
     fn doubt(name: &'static str, text: impl Into<String>, remedy: Option<String>) -> Self {
-        Self { verdict: Verdict::Doubtful, name, text: text.into(), remedy }
+        Self { verdict: StepVerdict::Doubtful, name, text: text.into(), remedy }
     }
 
     fn bad(name: &'static str, failure: Failure) -> Self {
         let Failure { exit, message, hint } = failure;
-        Self { verdict: Verdict::Bad(exit), name, text: message, remedy: hint }
+        Self { verdict: StepVerdict::Bad(exit), name, text: message, remedy: hint }
     }
 
     /// How the process ends for it.
     pub fn exit(&self) -> Exit {
         match self.verdict {
-            Verdict::Good | Verdict::Doubtful => Exit::Done,
-            Verdict::Bad(exit) => exit,
+            StepVerdict::Good | StepVerdict::Doubtful => Exit::Done,
+            StepVerdict::Bad(exit) => exit,
         }
     }
 
     /// Its one line.
     pub fn line(&self) -> String {
         let verdict = match self.verdict {
-            Verdict::Good => "ok",
-            Verdict::Doubtful => "warn",
-            Verdict::Bad(_) => "FAIL",
+            StepVerdict::Good => "ok",
+            StepVerdict::Doubtful => "warn",
+            StepVerdict::Bad(_) => "FAIL",
         };
         let remedy = self.remedy.as_ref().map(|remedy| format!(" -> {remedy}"));
         format!("{verdict:<4}  {:<10}  {}{}", self.name, self.text, remedy.unwrap_or_default())

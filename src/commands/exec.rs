@@ -14,7 +14,7 @@ use crate::config::settings::{Keeping, RenewInterval, Running};
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::follow::Follower;
 use crate::lifecycle::publish::origin;
-use crate::lifecycle::renew::{Edges, Renewer, Set, keep};
+use crate::lifecycle::renew::{Edges, Handover, Renewer, keep};
 use crate::lifecycle::start::{After, Obtained, Start, adoptable, ended_by, once};
 use crate::notify::{Deliver, Supervised};
 use crate::os::clock::Machine;
@@ -42,7 +42,7 @@ pub fn run(raw: Raw, words: Vec<OsString>) -> Result<Exit, Failure> {
             warn(&reading.warnings);
             block_on(async || {
                 let signals = take(blocked)?;
-                let command = Command { program, running: &reading.running, signals };
+                let command = MainCommand { program, running: &reading.running, signals };
                 read(&reading, command).await
             })
         }
@@ -50,7 +50,7 @@ pub fn run(raw: Raw, words: Vec<OsString>) -> Result<Exit, Failure> {
             warn(&config.warnings);
             block_on(async || {
                 let signals = take(blocked)?;
-                let command = Command { program, running: &running, signals };
+                let command = MainCommand { program, running: &running, signals };
                 wrap(&config, &keeping, store, command).await
             })
         }
@@ -101,7 +101,7 @@ enum Ended {
 }
 
 /// The command, and how it is run.
-struct Command<'a> {
+struct MainCommand<'a> {
     /// Its words.
     program: Program,
     /// How.
@@ -115,11 +115,11 @@ async fn wrap(
     config: &Config,
     keeping: &Keeping,
     store: Store,
-    command: Command<'_>,
+    command: MainCommand<'_>,
 ) -> Result<Ended, Failure> {
     let reaper = Reaper::told(command.signals.mask());
     if config.renew == RenewInterval::Off && !keeping.give_back {
-        let Command { program, running, mut signals } = command;
+        let MainCommand { program, running, mut signals } = command;
         let launch = Launch::new(program, store.published(), running);
         launch.prove()?;
         let ended = async || ended_before(&mut signals, &reaper, running.stop_signal).await;
@@ -140,11 +140,11 @@ async fn supervise(
     config: &Config,
     keeping: &Keeping,
     mut store: Store,
-    command: Command<'_>,
+    command: MainCommand<'_>,
     reaper: Reaper,
     board: Rc<RefCell<Board>>,
 ) -> Result<u8, Failure> {
-    let Command { program, running, mut signals } = command;
+    let MainCommand { program, running, mut signals } = command;
     let origin = origin(config).map_err(|error| error.failure())?;
     let launch = Launch::new(program, store.published(), running);
     launch.prove()?;
@@ -158,7 +158,7 @@ async fn supervise(
     let (on_change, tell) = (running.on_change, keeping.tell.clone());
     let mut deliver = Deliver::supervising(tell, &supervised, on_change, reaper.clone());
     let clears = keeping.give_back;
-    let set = Set { state, token, remarked: start.remarked() };
+    let set = Handover { state, token, remarked: start.remarked() };
     let mut supervisor = Supervisor::new(&mut signals, reaper, launch, supervised, running, clears);
     deliver.look();
     let watch = Watch::later(config.vault.files(), config.output_dir(), WATCHES_AFTER);
@@ -179,8 +179,8 @@ async fn supervise(
 }
 
 /// Runs the command on a set that another agent publishes.
-async fn read(reading: &Reading, command: Command<'_>) -> Result<Ended, Failure> {
-    let Command { program, running, mut signals } = command;
+async fn read(reading: &Reading, command: MainCommand<'_>) -> Result<Ended, Failure> {
+    let MainCommand { program, running, mut signals } = command;
     let reaper = Reaper::told(signals.mask());
     let mut follower = Follower::new(&reading.dir, WATCHES_AFTER);
     let launch = Launch::new(program, follower.published(), running);

@@ -10,7 +10,7 @@ use crate::config::raw::Raw;
 use crate::config::settings::Keeping;
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::publish::origin;
-use crate::lifecycle::renew::{Edges, Renewer, Set, keep};
+use crate::lifecycle::renew::{Edges, Handover, Renewer, keep};
 use crate::lifecycle::start::{After, Obtained, Start, adoptable};
 use crate::notify::Deliver;
 use crate::os::clock::Machine;
@@ -59,7 +59,7 @@ async fn run_unserved(
     let mut deliver = Deliver::new(keeping.tell.clone());
     deliver.look();
     let watch = Watch::new(config.vault.files(), config.output_dir());
-    let standing = Set { state, token, remarked: start.remarked() };
+    let standing = Handover { state, token, remarked: start.remarked() };
     let vault = Dsm { settings: &config.vault, pod: &config.pod };
     let edges = Edges { clock: &Machine, random, watch: Box::new(watch), vault };
     let mut renewer = Renewer::new(config, keeping.on_absent, &mut store, standing, edges, board);

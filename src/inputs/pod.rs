@@ -46,7 +46,7 @@ pub struct Mounted {
 }
 
 #[derive(Deserialize)]
-struct Claims {
+struct TokenClaims {
     #[serde(rename = "kubernetes.io")]
     kubernetes: KubernetesClaims,
 }
@@ -79,7 +79,7 @@ impl Mounted {
 fn claim(token: &str) -> Option<PodClaim> {
     let payload = token.split('.').nth(1)?;
     let json = URL_SAFE_NO_PAD.decode(payload).ok()?;
-    serde_json::from_slice::<Claims>(&json).ok()?.kubernetes.pod
+    serde_json::from_slice::<TokenClaims>(&json).ok()?.kubernetes.pod
 }
 
 /// Who the pod is, and what is uncertain about it.

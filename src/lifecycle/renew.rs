@@ -60,7 +60,7 @@ pub enum Why {
 }
 
 /// A set that stands, as the start leaves it.
-pub struct Set {
+pub struct Handover {
     /// What is remembered of it.
     pub state: State,
     /// What is left of the login that brought it.
@@ -110,11 +110,11 @@ impl<'a, V: Connect> Renewer<'a, V> {
         config: &'a Config,
         on_absent: OnAbsent,
         store: &'a mut Store,
-        set: Set,
+        set: Handover,
         edges: Edges<'a, V>,
         board: Rc<RefCell<Board>>,
     ) -> Self {
-        let Set { state, token, remarked } = set;
+        let Handover { state, token, remarked } = set;
         let report = Report::new(state.notified, board);
         let Edges { clock, random, watch, vault } = edges;
         let now = clock.now();

@@ -14,7 +14,7 @@ const AGAIN: &str =
     "it is run again, in two minutes or at the next pass; what it writes stands in this log";
 
 /// Told by a command that exits with 0.
-pub(super) struct Command {
+pub(super) struct NotifyCommand {
     pub(super) program: Program,
     pub(super) environment: Environment,
     pub(super) reaper: Reaper,
@@ -29,7 +29,7 @@ pub(super) struct Started {
     killed: bool,
 }
 
-impl Command {
+impl NotifyCommand {
     fn unusable(&self, error: &io::Error) -> Finding {
         Finding::warning(
             format!("{} can't be run: {error}", self.name()),
@@ -38,7 +38,7 @@ impl Command {
     }
 }
 
-impl Way for Command {
+impl Way for NotifyCommand {
     type Attempt = Started;
 
     fn name(&self) -> String {

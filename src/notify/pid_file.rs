@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 
 use super::Finding;
 use crate::os::clock;
-use crate::os::process::{self, Handle, Process, Start};
+use crate::os::process::{self, Handle, Process, StartTime};
 
 /// How much younger than its file a process may seem that is seen for the first time: stamps are of
 /// the wall clock, which may have been set forward since.
@@ -31,12 +31,12 @@ const UNWRITTEN: &str = "the main process is told once it has written it; the fo
 #[derive(Debug)]
 pub(super) struct PidFile {
     path: PathBuf,
-    seen: Option<(Written, Start)>,
+    seen: Option<(WrittenPid, StartTime)>,
 }
 
 /// One writing of a number to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Written {
+struct WrittenPid {
     pid: i32,
     at: SystemTime,
     inode: u64,
@@ -102,7 +102,7 @@ fn named(path: &Path, pid: i32) -> Result<(Handle, Process), Finding> {
 }
 
 /// The number in the first line, and when it was written.
-fn read(path: &Path) -> Result<Written, Finding> {
+fn read(path: &Path) -> Result<WrittenPid, Finding> {
     let shown = path.display();
     // A FIFO must not hold us up.
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
@@ -127,7 +127,7 @@ fn read(path: &Path) -> Result<Written, Finding> {
         line.bytes().all(|byte| byte.is_ascii_digit())
     });
     match number.and_then(|number| number.parse().ok()).filter(|pid: &i32| *pid > 0) {
-        Some(pid) => Ok(Written { pid, at, inode }),
+        Some(pid) => Ok(WrittenPid { pid, at, inode }),
         None => {
             let text = format!("the PID file {shown} does not begin with a process number");
             Err(Finding::warning(text, ANEW))
@@ -150,7 +150,7 @@ mod tests {
         assert!(file.hold().is_ok());
         let (written, start) = file.seen.unwrap();
         assert_eq!(start, found.start);
-        file.seen = Some((written, Start::at(Duration::ZERO)));
+        file.seen = Some((written, StartTime::at(Duration::ZERO)));
         assert!(file.hold().err().unwrap().text.contains("started after it was written"));
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, child.id().to_string()).unwrap();

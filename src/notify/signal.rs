@@ -12,7 +12,7 @@ use super::attempts::Attempts;
 use super::pid_file::PidFile;
 use super::{Finding, Health, Order, Supervised, Target, Working};
 use crate::model::Generation;
-use crate::os::process::{self, Dispositions, Handle, Process, Reaction, Start};
+use crate::os::process::{self, Dispositions, Handle, Process, Reaction, StartTime};
 use crate::os::signal::Signal;
 
 /// The first and the longest wait for a handler between two looks.
@@ -43,7 +43,7 @@ impl fmt::Display for Whom {
 }
 
 /// One process, never mistaken for a later one of its number.
-type Identity = (i32, Start);
+type Identity = (i32, StartTime);
 
 /// A wait for handlers.
 #[derive(Debug)]
@@ -182,7 +182,7 @@ impl Signalled {
     }
 
     fn tell_all(&mut self, order: Order, held: Vec<(Handle, Process)>) -> Left {
-        let latest = Start::at(order.published);
+        let latest = StartTime::at(order.published);
         let mut left = Left::default();
         for (handle, process) in held {
             let identity = (process.pid, process.start);

@@ -30,9 +30,9 @@ pub use spawn::{Mask, Streams, become_it, room};
 
 /// When a process started, in ticks since the machine did, suspension included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Start(u64);
+pub struct StartTime(u64);
 
-impl Start {
+impl StartTime {
     /// The tick in which `boot`, of [`crate::os::clock::boot`], lies.
     pub fn at(boot: Duration) -> Self {
         let ticks = boot.as_nanos().saturating_mul(u128::from(ticks_per_second())) / 1_000_000_000;
@@ -74,7 +74,7 @@ pub struct Process {
     /// Its parent's number; 0 if that is outside of our PID namespace.
     pub parent: i32,
     /// When it started.
-    pub start: Start,
+    pub start: StartTime,
     /// What it is called.
     pub names: Names,
 }
@@ -108,7 +108,7 @@ struct Stat {
     /// Its process group and session; 0 if they are outside of our PID namespace.
     group: i32,
     session: i32,
-    start: Start,
+    start: StartTime,
 }
 
 impl Stat {
@@ -131,7 +131,7 @@ impl Stat {
         let mut number = || fields.next()?.parse().ok();
         let (parent, group, session) = (number()?, number()?, number()?);
         // Field 22 of proc_pid_stat(5); the state is the third, the session the sixth.
-        let start = Start(fields.nth(15)?.parse().ok()?);
+        let start = StartTime(fields.nth(15)?.parse().ok()?);
         Some((state, Self { comm: comm.to_owned(), parent, group, session, start }))
     }
 }

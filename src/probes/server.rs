@@ -36,7 +36,7 @@ const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What a path has to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct ProbeAnswer {
     /// 200, or 503 where what is asked does not hold.
     pub status: u16,
     /// Of the body.
@@ -46,18 +46,20 @@ pub struct Answer {
 }
 
 /// What there is to say at a path; nothing at any but the three.
-pub fn answer(path: &str, facts: &Facts<'_>, counters: &Counters) -> Option<Answer> {
+pub fn answer(path: &str, facts: &Facts<'_>, counters: &Counters) -> Option<ProbeAnswer> {
     let probe = |question| {
         let verdict = facts.verdict(question);
         let status = if verdict.holds { 200 } else { 503 };
-        Some(Answer { status, content_type: TEXT, body: format!("{}\n", verdict.line) })
+        Some(ProbeAnswer { status, content_type: TEXT, body: format!("{}\n", verdict.line) })
     };
     match path {
         "/livez" => probe(Question::Live),
         "/readyz" => probe(Question::Ready),
-        "/metrics" => {
-            Some(Answer { status: 200, content_type: METRICS, body: exposition(facts, counters) })
-        }
+        "/metrics" => Some(ProbeAnswer {
+            status: 200,
+            content_type: METRICS,
+            body: exposition(facts, counters),
+        }),
         _ => None,
     }
 }
@@ -68,7 +70,10 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves those who connect, until it is dropped.
-pub async fn serve(listener: TcpListener, answer: impl Fn(&str) -> Option<Answer>) -> Infallible {
+pub async fn serve(
+    listener: TcpListener,
+    answer: impl Fn(&str) -> Option<ProbeAnswer>,
+) -> Infallible {
     let mut guests = Guests { listener, present: Vec::new(), pause: None };
     poll_fn(|cx| guests.poll(cx, &answer)).await
 }
@@ -81,7 +86,7 @@ struct Guests<'a> {
 }
 
 impl<'a> Guests<'a> {
-    fn poll<A: Fn(&str) -> Option<Answer>>(
+    fn poll<A: Fn(&str) -> Option<ProbeAnswer>>(
         &mut self,
         cx: &mut Context<'_>,
         answer: &'a A,
@@ -110,7 +115,7 @@ impl<'a> Guests<'a> {
 }
 
 /// One connection, one request.
-async fn attend(stream: TcpStream, answer: &impl Fn(&str) -> Option<Answer>) {
+async fn attend(stream: TcpStream, answer: &impl Fn(&str) -> Option<ProbeAnswer>) {
     let service = service_fn(|request: Request<Incoming>| {
         let response = respond(request.method(), request.uri().path(), answer);
         async { Ok::<_, Infallible>(response) }
@@ -128,7 +133,7 @@ async fn attend(stream: TcpStream, answer: &impl Fn(&str) -> Option<Answer>) {
 fn respond(
     method: &Method,
     path: &str,
-    answer: &impl Fn(&str) -> Option<Answer>,
+    answer: &impl Fn(&str) -> Option<ProbeAnswer>,
 ) -> Response<Full<Bytes>> {
     if !matches!(*method, Method::GET | Method::HEAD) {
         let mut response = said(405, TEXT, "only GET and HEAD\n".to_owned());

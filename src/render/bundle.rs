@@ -19,9 +19,9 @@ pub const FILE: &str = "..bundle.json";
 /// Entries by identity, as they were written.
 pub type Entries = BTreeMap<SecretName, Vec<Entry>>;
 
-struct Written<'a>(&'a Entry);
+struct WrittenEntry<'a>(&'a Entry);
 
-impl Serialize for Written<'_> {
+impl Serialize for WrittenEntry<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for item in self.0 {
@@ -33,10 +33,10 @@ impl Serialize for Written<'_> {
 
 /// Writes the values of `bundle`, entries and keys in the vault's order.
 pub(super) fn write(bundle: &Bundle) -> Secret<Vec<u8>> {
-    let document: BTreeMap<&str, Vec<Written<'_>>> = bundle
+    let document: BTreeMap<&str, Vec<WrittenEntry<'_>>> = bundle
         .secrets
         .iter()
-        .map(|(identity, set)| (identity.as_str(), set.entries.iter().map(Written).collect()))
+        .map(|(identity, set)| (identity.as_str(), set.entries.iter().map(WrittenEntry).collect()))
         .collect();
     let mut bytes = SecretBuf::with_capacity(size(bundle));
     serde_json::to_writer(&mut bytes, &document).expect("strings by strings, into memory");

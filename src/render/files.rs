@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::decode::Decode;
-use super::{Claims, Content, RenderError};
+use super::{Content, PathClaims, RenderError};
 use crate::model::{Bundle, Item, SecretName};
 
 /// Adds `<identity>/<key>` for every key, and `<identity>/<n>/<key>` where a secret has several
@@ -11,7 +11,7 @@ use crate::model::{Bundle, Item, SecretName};
 pub(super) fn render<'a>(
     bundle: &'a Bundle,
     decode: &Decode,
-    claims: &mut Claims<'a>,
+    claims: &mut PathClaims<'a>,
 ) -> Result<(), RenderError> {
     for (identity, set) in &bundle.secrets {
         claims.reserve(identity.to_string(), format!("the secret {identity}"))?;

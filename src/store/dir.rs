@@ -29,7 +29,7 @@ pub(super) struct Changed(i128, i128);
 
 /// What stands under a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum EntryKind {
     File,
     Folder,
     Link,
@@ -237,16 +237,16 @@ impl Dir {
     }
 
     /// What stands under `name` itself, not where it leads.
-    pub(super) fn look(&self, name: &str) -> Result<Found, Errno> {
+    pub(super) fn look(&self, name: &str) -> Result<EntryKind, Errno> {
         Ok(match fs::FileType::from_raw_mode(self.stat(name)?.st_mode) {
-            fs::FileType::RegularFile => Found::File,
-            fs::FileType::Directory => Found::Folder,
-            fs::FileType::Symlink => Found::Link,
+            fs::FileType::RegularFile => EntryKind::File,
+            fs::FileType::Directory => EntryKind::Folder,
+            fs::FileType::Symlink => EntryKind::Link,
             fs::FileType::Fifo
             | fs::FileType::Socket
             | fs::FileType::CharacterDevice
             | fs::FileType::BlockDevice
-            | fs::FileType::Unknown => Found::Other,
+            | fs::FileType::Unknown => EntryKind::Other,
         })
     }
 
@@ -264,7 +264,7 @@ impl Dir {
 
     /// Removes what stands under a name: a folder with all that is in it, a link but not its target.
     pub(super) fn remove_tree(&self, name: &str) -> Result<(), Errno> {
-        if self.look(name)? != Found::Folder {
+        if self.look(name)? != EntryKind::Folder {
             return self.remove_file(name);
         }
         let dir = self.open(name)?;

@@ -117,7 +117,7 @@ fn walk<E>(
     leave: impl Fn(Dir, usize) -> Result<(), E>,
     visit: impl Fn(&Dir, &str, &FileName, &[u8]) -> Result<(), E>,
 ) -> Result<usize, E> {
-    let mut open: Vec<Open<'_>> = Vec::new();
+    let mut open: Vec<OpenFolder<'_>> = Vec::new();
     let mut inside = 0;
     for (path, content) in files {
         let mut parts: Vec<&str> = path.parts().collect();
@@ -128,7 +128,7 @@ fn walk<E>(
         for part in parts.iter().skip(common) {
             let dir = enter(open.last().map_or(root, |open| &open.dir), part)?;
             *open.last_mut().map_or(&mut inside, |open| &mut open.inside) += 1;
-            open.push(Open { name: part, dir, inside: 0 });
+            open.push(OpenFolder { name: part, dir, inside: 0 });
         }
         visit(open.last().map_or(root, |open| &open.dir), file, path, content.expose())?;
         *open.last_mut().map_or(&mut inside, |open| &mut open.inside) += 1;
@@ -138,7 +138,7 @@ fn walk<E>(
 }
 
 /// A folder on the way.
-struct Open<'a> {
+struct OpenFolder<'a> {
     name: &'a str,
     dir: Dir,
     inside: usize,

@@ -6,7 +6,7 @@ use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
-use super::dir::{Dir, Found};
+use super::dir::{Dir, EntryKind};
 use super::{DATA, HOLDER, OWN, STATE, WriteError, generation, links};
 use crate::render::bundle;
 use crate::store::state::{Agent, BootMillis, State};
@@ -109,7 +109,7 @@ fn is_whole(dir: &Dir, current: &str) -> bool {
         return false;
     };
     let shown = |name: &String| name.starts_with("..") || links::is_ours(dir, name);
-    generation.look(bundle::FILE) == Ok(Found::File) && generation.names().iter().all(shown)
+    generation.look(bundle::FILE) == Ok(EntryKind::File) && generation.names().iter().all(shown)
 }
 
 #[cfg(test)]

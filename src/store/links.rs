@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rustix::io::Errno;
 
-use super::dir::{Dir, Found};
+use super::dir::{Dir, EntryKind};
 use super::{DATA, WriteCause, WriteError};
 use crate::render::FileSet;
 
@@ -33,7 +33,9 @@ pub(super) fn free_or(
 ) -> Result<(), WriteError> {
     match dir.look(name) {
         Err(Errno::NOENT) => Ok(()),
-        Ok(Found::Link) if dir.link_target(name).is_some_and(|target| will_do(&target)) => Ok(()),
+        Ok(EntryKind::Link) if dir.link_target(name).is_some_and(|target| will_do(&target)) => {
+            Ok(())
+        }
         Ok(_) => Err(WriteError::new("publish", dir.path().join(name), WriteCause::InTheWay)),
         Err(error) => Err(WriteError::new("look at", dir.path().join(name), error)),
     }

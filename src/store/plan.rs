@@ -30,16 +30,16 @@ pub struct Plan {
 #[derive(Debug)]
 struct Planned {
     path: String,
-    change: Change,
+    change: FileChange,
     /// As it would be; if it would be gone, as it is.
-    file: Meta,
+    file: FileMeta,
     /// As it is, if that is not how it would be.
-    was: Option<Meta>,
+    was: Option<FileMeta>,
 }
 
 /// What would become of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
+enum FileChange {
     /// It is not there yet.
     New,
     /// Its bytes, mode or owner would differ.
@@ -51,7 +51,7 @@ enum Change {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Meta {
+struct FileMeta {
     mode: u32,
     uid: u32,
     gid: u32,
@@ -65,10 +65,10 @@ impl Plan {
             return format!("{} files stand as they would be written", self.files.len());
         }
         let count = |change| self.files.iter().filter(|file| file.change == change).count();
-        let counts = [Change::New, Change::Changed, Change::Gone, Change::Same]
+        let counts = [FileChange::New, FileChange::Changed, FileChange::Gone, FileChange::Same]
             .map(|change| format!("{} {change}", count(change)));
         let counts = counts.join(", ");
-        if count(Change::Same) == self.files.len() {
+        if count(FileChange::Same) == self.files.len() {
             return format!(
                 "a new generation would be published, though no file of it differs: {counts}"
             );
@@ -97,13 +97,13 @@ pub fn plan(output: &Output, files: &FileSet<'_>) -> Result<Plan, WriteError> {
     let root = dir.and_then(|dir| dir.open(&generation::standing(&dir)?).ok());
     if let Some(root) = &root {
         each_file(root, "", &mut |folder, name, path| {
-            let Some(was) = folder.stat(name).ok().as_ref().map(Meta::of) else { return };
+            let Some(was) = folder.stat(name).ok().as_ref().map(FileMeta::of) else { return };
             planned.push(match wanted.remove(path.as_str()) {
-                None => Planned { path, change: Change::Gone, file: was, was: None },
+                None => Planned { path, change: FileChange::Gone, file: was, was: None },
                 Some((owner, bytes)) => {
-                    let file = Meta::wanted(owner, bytes);
+                    let file = FileMeta::wanted(owner, bytes);
                     let same = folder.holds(name, bytes, owner);
-                    let change = if same { Change::Same } else { Change::Changed };
+                    let change = if same { FileChange::Same } else { FileChange::Changed };
                     Planned { path, change, file, was: (was != file).then_some(was) }
                 }
             });
@@ -111,8 +111,8 @@ pub fn plan(output: &Output, files: &FileSet<'_>) -> Result<Plan, WriteError> {
     }
     let new = wanted.into_iter().map(|(path, (owner, bytes))| Planned {
         path: path.to_owned(),
-        change: Change::New,
-        file: Meta::wanted(owner, bytes),
+        change: FileChange::New,
+        file: FileMeta::wanted(owner, bytes),
         was: None,
     });
     planned.extend(new);
@@ -132,7 +132,7 @@ fn each_file(dir: &Dir, above: &str, visit: &mut impl FnMut(&Dir, &str, String))
     }
 }
 
-impl Meta {
+impl FileMeta {
     fn of(stat: &Stat) -> Self {
         let size = u64::try_from(stat.st_size).unwrap_or_default();
         Self { mode: stat.st_mode & 0o7777, uid: stat.st_uid, gid: stat.st_gid, size }
@@ -144,14 +144,14 @@ impl Meta {
     }
 }
 
-impl fmt::Display for Meta {
+impl fmt::Display for FileMeta {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let owner = format!("{}:{}", self.uid, self.gid);
         write!(f, "{:04o}  {owner:<11}  {:>8}", self.mode, self.size)
     }
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for FileChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::New => "new",
@@ -165,7 +165,7 @@ impl fmt::Display for Change {
 impl fmt::Display for Planned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<7}  {}  {}", self.change, self.file, self.path)?;
-        if let Some(Meta { mode, uid, gid, size }) = self.was {
+        if let Some(FileMeta { mode, uid, gid, size }) = self.was {
             write!(f, "  (was {mode:04o} {uid}:{gid} {size})")?;
         }
         Ok(())

@@ -19,49 +19,49 @@ const TRIES: u32 = 8;
 
 /// The way to what is published. Clones count alike.
 #[derive(Clone, Debug)]
-pub struct Published(Place);
+pub struct Published(SetPlace);
 
 #[derive(Clone, Debug)]
-enum Place {
+enum SetPlace {
     /// The directory of our own agent.
     Own(PathBuf),
     Memory(Memory),
     /// The directory of another agent, and the generation that was seen last.
-    Other(PathBuf, Rc<RefCell<Seen>>),
+    Other(PathBuf, Rc<RefCell<SeenGeneration>>),
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct SeenGeneration {
     folder: String,
     number: Generation,
 }
 
 impl Published {
     pub(super) fn of_agent(dir: &Path) -> Self {
-        Self(Place::Own(dir.to_owned()))
+        Self(SetPlace::Own(dir.to_owned()))
     }
 
     pub(super) fn in_memory(memory: Memory) -> Self {
-        Self(Place::Memory(memory))
+        Self(SetPlace::Memory(memory))
     }
 
     /// What another agent publishes in `dir`. Should that agent begin its numbers anew, they go on
     /// growing here.
     pub fn of_another(dir: &Path) -> Self {
-        Self(Place::Other(dir.to_owned(), Rc::default()))
+        Self(SetPlace::Other(dir.to_owned(), Rc::default()))
     }
 
     /// The set that stands; none if none does, or it was given back.
     pub fn set(&self) -> Result<Option<Set>, WriteError> {
         match &self.0 {
-            Place::Own(dir) => Ok(read(dir)?.map(|(_, set)| set)),
-            Place::Memory(memory) => Ok(memory.set()),
-            Place::Other(dir, seen) => {
+            SetPlace::Own(dir) => Ok(read(dir)?.map(|(_, set)| set)),
+            SetPlace::Memory(memory) => Ok(memory.set()),
+            SetPlace::Other(dir, seen) => {
                 let Some((folder, set)) = read(dir)? else { return Ok(None) };
                 let mut seen = seen.borrow_mut();
                 if seen.folder != folder {
                     let number = set.generation.max(seen.number.next());
-                    *seen = Seen { folder, number };
+                    *seen = SeenGeneration { folder, number };
                 }
                 Ok(Some(Set { generation: seen.number, ..set }))
             }

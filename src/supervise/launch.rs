@@ -24,12 +24,12 @@ pub struct Launch {
     entries: Option<Naming>,
     decode: Decode,
     entries_win: bool,
-    said: RefCell<Said>,
+    said: RefCell<Warned>,
 }
 
 /// What has been said of the environment and is still so.
 #[derive(Debug, Default)]
-struct Said {
+struct Warned {
     withheld: String,
     contested: String,
     no_text: String,
@@ -169,7 +169,7 @@ impl Launch {
                 tracing::info!(names, "variables of the container stay in place of entries");
             }
         }
-        *said = Said { withheld, contested, no_text };
+        *said = Warned { withheld, contested, no_text };
     }
 }
 

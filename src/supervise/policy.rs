@@ -75,7 +75,7 @@ pub enum Action {
 
 /// What comes when a group is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
+enum AfterGroup {
     Start,
     Exit(u8),
 }
@@ -93,7 +93,7 @@ enum Phase {
     /// It is being killed.
     Killing,
     /// None runs; what is left of the last one's group may not be gone.
-    Between(Next),
+    Between(AfterGroup),
     Over,
 }
 
@@ -115,7 +115,7 @@ impl Policy {
     /// `stop` is the signal that stops a command, which from outside terminates as well; `clears`
     /// says that the command's group has to be gone before the end.
     pub fn new(change: Change, stop: Signal, clears: bool) -> Self {
-        let phase = Phase::Between(Next::Start);
+        let phase = Phase::Between(AfterGroup::Start);
         Self { change, stop, clears, phase, stopped: false, terminated: false }
     }
 
@@ -175,9 +175,9 @@ impl Policy {
         let pre_empts = terminates || signal == QUIT;
         match self.phase {
             Phase::Over => Action::Nothing,
-            Phase::Between(Next::Start) if pre_empts => {
+            Phase::Between(AfterGroup::Start) if pre_empts => {
                 let code = End::Signal(signal).code();
-                self.go(Phase::Between(Next::Exit(code)), Action::Nothing)
+                self.go(Phase::Between(AfterGroup::Exit(code)), Action::Nothing)
             }
             // There is nobody to forward it to.
             Phase::Between(_) => Action::Nothing,
@@ -236,10 +236,10 @@ impl Policy {
     fn on_ended(&mut self, end: End) -> Action {
         self.stopped = false;
         let next = match (self.phase, self.change) {
-            (Phase::Stopping | Phase::Killing, Change::Restart) => Next::Start,
-            (Phase::Stopping | Phase::Killing, Change::Exit(code)) => Next::Exit(code),
+            (Phase::Stopping | Phase::Killing, Change::Restart) => AfterGroup::Start,
+            (Phase::Stopping | Phase::Killing, Change::Exit(code)) => AfterGroup::Exit(code),
             (Phase::Running | Phase::Splaying | Phase::Preparing, _) if self.clears => {
-                Next::Exit(end.code())
+                AfterGroup::Exit(end.code())
             }
             (Phase::Running | Phase::Splaying | Phase::Preparing, _) => {
                 return self.go(Phase::Over, Action::Exit(end.code()));
@@ -251,8 +251,8 @@ impl Policy {
 
     fn on_group_gone(&mut self) -> Action {
         match self.phase {
-            Phase::Between(Next::Start) => self.go(Phase::Running, Action::Start),
-            Phase::Between(Next::Exit(code)) => self.go(Phase::Over, Action::Exit(code)),
+            Phase::Between(AfterGroup::Start) => self.go(Phase::Running, Action::Start),
+            Phase::Between(AfterGroup::Exit(code)) => self.go(Phase::Over, Action::Exit(code)),
             Phase::Running
             | Phase::Splaying
             | Phase::Preparing

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::error::{Cause, Nonsense};
 use crate::model::{Bundle, Entry, Fault, Item, RenewMinutes, SecretName, SecretSet, check_part};
 use crate::secret::Secret;
-use fields::{Fields, Kind, compact, kind, text};
+use fields::{Fields, JsonKind, compact, kind, text};
 
 pub use envelope::Answer;
 
@@ -22,7 +22,7 @@ pub const LONGEST: usize = 8 * 1024 * 1024;
 
 /// A token and how long the vault says that it lives.
 #[derive(Debug)]
-pub struct Token {
+pub struct TokenAnswer {
     /// The bearer token.
     pub value: Secret<String>,
     /// `expires_in`.
@@ -46,7 +46,7 @@ pub struct Written {
 const UNKNOWN_LIFETIME: Duration = Duration::from_secs(300);
 
 /// Understands the answer of the token endpoint.
-pub fn token(answer: &Answer<'_>) -> Result<Token, Cause> {
+pub fn token(answer: &Answer<'_>) -> Result<TokenAnswer, Cause> {
     let fields = answer.success()?.fields;
     let nothing = || Cause::Nonsense(Nonsense::NoToken);
     let value =
@@ -60,7 +60,7 @@ pub fn token(answer: &Answer<'_>) -> Result<Token, Cause> {
     let lifetime = lifetime.map_or(UNKNOWN_LIFETIME, |seconds| {
         Duration::from_secs_f64(seconds.min(7.0 * 24.0 * 3600.0))
     });
-    Ok(Token { value, lifetime })
+    Ok(TokenAnswer { value, lifetime })
 }
 
 /// Understands an answer that needs to say no more than that it succeeded.
@@ -130,8 +130,8 @@ fn container<'a>(fields: &Fields<'a>) -> Option<Vec<&'a RawValue>> {
 /// One secret, an array of them, or what PHP makes of an array with gaps; `None` if it is neither.
 fn listed(value: &RawValue) -> Option<Vec<&RawValue>> {
     match kind(value) {
-        Kind::Array => serde_json::from_str(value.get()).ok(),
-        Kind::Object => {
+        JsonKind::Array => serde_json::from_str(value.get()).ok(),
+        JsonKind::Object => {
             let fields = Fields::parse(value)?;
             let numbered = fields.numbered();
             if fields.is_empty() || numbered.is_some() {
@@ -140,7 +140,7 @@ fn listed(value: &RawValue) -> Option<Vec<&RawValue>> {
                 Some(vec![value])
             }
         }
-        Kind::Null | Kind::Text | Kind::Scalar => None,
+        JsonKind::Null | JsonKind::Text | JsonKind::Scalar => None,
     }
 }
 
@@ -153,7 +153,7 @@ fn secret(
     let word = |names: &[&str]| fields.get(names).and_then(text).unwrap_or_default();
     let identity = fields
         .get(&["identity", "identificador", "identifier"])
-        .filter(|value| kind(value) != Kind::Null)
+        .filter(|value| kind(value) != JsonKind::Null)
         .and_then(text)
         .ok_or(Fault::Nameless { number })?;
     let identity = SecretName::new(identity.as_str())
@@ -186,19 +186,19 @@ fn secret(
 /// Data as an object, an array of objects, or what PHP makes of an array with gaps.
 fn listed_entries(data: &RawValue) -> Option<Vec<Fields<'_>>> {
     let entries: Vec<&RawValue> = match kind(data) {
-        Kind::Array => serde_json::from_str(data.get()).ok()?,
-        Kind::Object => {
+        JsonKind::Array => serde_json::from_str(data.get()).ok()?,
+        JsonKind::Object => {
             let fields = Fields::parse(data)?;
             match fields.numbered() {
                 Some(entries) => entries,
                 None => return Some(vec![fields]),
             }
         }
-        Kind::Null | Kind::Text | Kind::Scalar => return None,
+        JsonKind::Null | JsonKind::Text | JsonKind::Scalar => return None,
     };
     entries
         .into_iter()
-        .filter(|entry| kind(entry) != Kind::Null && compact(entry) != "[]")
+        .filter(|entry| kind(entry) != JsonKind::Null && compact(entry) != "[]")
         .map(Fields::parse)
         .collect()
 }
@@ -216,10 +216,10 @@ fn entry(
             problem,
         })?;
         let value = match kind(value) {
-            Kind::Text | Kind::Null => text(value)
+            JsonKind::Text | JsonKind::Null => text(value)
                 .ok_or_else(|| Fault::Text { identity: identity.clone(), key: key.to_owned() })?,
-            Kind::Scalar => value.get().to_owned(),
-            Kind::Object | Kind::Array => compact(value),
+            JsonKind::Scalar => value.get().to_owned(),
+            JsonKind::Object | JsonKind::Array => compact(value),
         };
         if value.len() > 3 && value.bytes().all(|c| c == b'*') {
             remarks.push(format!(

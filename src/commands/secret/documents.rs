@@ -11,14 +11,14 @@ use crate::vault::documents::{About, Flawed, LONGEST, Reference, Request, reques
 
 /// The text of a file.
 #[derive(Debug)]
-pub struct Given {
+pub struct DocumentFile {
     name: String,
     /// What paths in it are relative to.
     dir: PathBuf,
     text: Secret<String>,
 }
 
-impl Given {
+impl DocumentFile {
     /// Reads `file`, or stdin if it is `-`.
     pub fn read(file: &Path) -> Result<Self, Failure> {
         let from_stdin = file.as_os_str() == "-";
@@ -93,13 +93,13 @@ mod tests {
         fs::write(&path, "identity: a\ndata:\n  k: {from_file: key.pem}\n  e: {from_env: E}\n")
             .unwrap();
         let lookup = |name: &str| (name == "E").then(|| OsString::from("env"));
-        let given = Given::read(&path).unwrap();
+        let given = DocumentFile::read(&path).unwrap();
         let request = given.requests(About::Secrets, &lookup).unwrap().remove(0).unwrap();
         let values: Vec<&str> = request.unspeakable.iter().map(|s| s.expose().as_str()).collect();
         assert_eq!(values[..2], ["line\n", "env"]);
         fs::write(&path, "identity: a\ndata:\n  k: {from_file: latin}\n  e: {from_env: F}\n")
             .unwrap();
-        let given = Given::read(&path).unwrap();
+        let given = DocumentFile::read(&path).unwrap();
         let flawed = given.requests(About::Secrets, &lookup).unwrap().remove(0).unwrap_err();
         let told: Vec<String> = flawed.problems.iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -109,10 +109,10 @@ mod tests {
                 "data.e: the variable F is not set"
             ]
         );
-        assert!(Given::read(&dir.path().join("missing")).is_err());
+        assert!(DocumentFile::read(&dir.path().join("missing")).is_err());
         fs::write(dir.path().join("long"), vec![b'x'; LONGEST + 1]).unwrap();
         fs::write(&path, "identity: a\ndata: {k: {from_file: long}}\n").unwrap();
-        let given = Given::read(&path).unwrap();
+        let given = DocumentFile::read(&path).unwrap();
         assert!(given.requests(About::Secrets, &lookup).unwrap().remove(0).is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io::Write;
 
 use super::client;
-use super::documents::Given;
+use super::documents::DocumentFile;
 use super::table::plain;
 use crate::commands::args::Documents;
 use crate::commands::runtime::{begin, print, reach, run as block_on};
@@ -33,13 +33,13 @@ pub fn run(
     } else {
         Some(reach(raw)?)
     };
-    let found = Given::read(&documents.file)?;
+    let found = DocumentFile::read(&documents.file)?;
     let requests = found.requests(about, variable)?;
     let mut broken = false;
     let show = |line| match line {
-        Line::Told(line) => broken |= print(&format!("{line}\n")) != Exit::Done,
+        PutLine::Told(line) => broken |= print(&format!("{line}\n")) != Exit::Done,
         // All of it, however long it takes: nobody's work waits for this.
-        Line::Failed(failure) => {
+        PutLine::Failed(failure) => {
             std::io::stderr().write_all(format!("{failure}\n").as_bytes()).ok();
         }
     };
@@ -52,7 +52,7 @@ pub fn run(
 
 /// What is to be shown.
 #[derive(Debug)]
-enum Line {
+enum PutLine {
     /// The one line of a document, for stdout: what became of it, its name, and what is known of it.
     Told(String),
     /// Why one failed, for stderr.
@@ -65,7 +65,7 @@ async fn put(
     about: About,
     documents: Vec<Result<Request, Flawed>>,
     mut client: Option<&mut Client<'_>>,
-    mut show: impl FnMut(Line),
+    mut show: impl FnMut(PutLine),
 ) -> Exit {
     let mut worst = Exit::Done;
     // What would meet every request is not asked for again.
@@ -94,13 +94,13 @@ async fn put(
             }
         };
         match done {
-            Ok(line) => show(Line::Told(line)),
+            Ok(line) => show(PutLine::Told(line)),
             Err(failure) => {
                 if failure.exit.code() > worst.code() {
                     worst = failure.exit;
                 }
-                show(Line::Failed(failure));
-                show(Line::Told(format!("failed   {}", plain(&name))));
+                show(PutLine::Failed(failure));
+                show(PutLine::Told(format!("failed   {}", plain(&name))));
             }
         }
     }

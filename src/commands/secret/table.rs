@@ -16,7 +16,7 @@ pub struct Style {
 }
 
 #[derive(Serialize)]
-struct Shown<'a> {
+struct ShownSecret<'a> {
     identity: &'a str,
     secret_id: &'a str,
     name: &'a str,
@@ -36,12 +36,12 @@ struct Faulty<'a> {
     error: String,
 }
 
-fn shown<'a>(name: &'a SecretName, set: &'a SecretSet, values: bool) -> Shown<'a> {
+fn shown<'a>(name: &'a SecretName, set: &'a SecretSet, values: bool) -> ShownSecret<'a> {
     let entries = set.entries.iter();
     let keys = || entries.clone().map(|entry| entry.iter().map(|i| i.key.as_str()).collect());
     let item = |item: &'a Item| (item.key.as_str(), item.value.expose().as_str());
     let data = || entries.clone().map(|entry| entry.iter().map(item).collect());
-    Shown {
+    ShownSecret {
         identity: name.as_str(),
         secret_id: &set.id,
         name: &set.name,

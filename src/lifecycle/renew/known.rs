@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::PATIENCE;
-use super::memory::{Absence, Memory};
+use super::memory::{Absence, KnownSecret};
 use crate::config::settings::Wanted;
 use crate::lifecycle::fetch::{Asking, Renewed};
 use crate::lifecycle::publish::{Failed, HeldBack};
@@ -14,7 +14,7 @@ use crate::vault::error::Cause;
 
 /// Knowledge of the secrets.
 pub(super) struct Known {
-    secrets: BTreeMap<SecretName, Memory>,
+    secrets: BTreeMap<SecretName, KnownSecret>,
     /// Secrets that failed in a way that may pass.
     failing: BTreeSet<SecretName>,
     /// The evidence that the authorization is inactive.
@@ -41,7 +41,7 @@ impl Known {
             let since = Duration::from_millis(secret.seen);
             // What was seen at another boot has lived for as long as this one, at least.
             let since = if since > now { Duration::ZERO } else { since };
-            (secret.identity.clone(), Memory::new(&secret.version, since))
+            (secret.identity.clone(), KnownSecret::new(&secret.version, since))
         };
         let mut secrets: BTreeMap<_, _> = state.secrets.iter().map(remember).collect();
         for name in provisioned {
@@ -56,7 +56,7 @@ impl Known {
     }
 
     /// Gives the memory of `name`.
-    pub(super) fn of(&mut self, name: &SecretName) -> &mut Memory {
+    pub(super) fn of(&mut self, name: &SecretName) -> &mut KnownSecret {
         self.secrets.entry(name.clone()).or_default()
     }
 

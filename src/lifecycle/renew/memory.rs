@@ -17,7 +17,7 @@ const FIRST_READS: u8 = 2;
 
 /// What is known of one secret.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct KnownSecret {
     version: String,
     /// When the version was first seen.
     since: Duration,
@@ -32,7 +32,7 @@ pub(super) struct Memory {
     pub(super) absence: Absence,
 }
 
-impl Memory {
+impl KnownSecret {
     /// Begins with a version that stands since `since`.
     pub(super) fn new(version: &str, since: Duration) -> Self {
         Self { version: version.to_owned(), since, ..Self::default() }
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_post_is_due_at_two_thirds_of_a_lifetime_and_no_more_than_twice_in_vain() {
-        let mut memory = Memory::new("1", at(0));
+        let mut memory = KnownSecret::new("1", at(0));
         let (old, new) = (set("1", "900"), set("2", "900"));
         assert!(!memory.learn(&old, at(100)));
         assert!(!memory.wants_a_post(&old, at(599)));
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn without_a_lifetime_beside_a_secret_nothing_is_posted() {
-        let memory = Memory::new("1", at(0));
+        let memory = KnownSecret::new("1", at(0));
         assert!(!memory.wants_a_post(&set("1", ""), at(1_000_000)));
         let mut bundle = bundle(&[("s", &[&[("TTL", "60")], &[("password", "x")]])]);
         let apart = bundle.secrets.pop_first().unwrap().1;
@@ -162,7 +162,7 @@ mod tests {
             (&[false, true, true], false),
             (&[true], false),
         ] {
-            let mut memory = Memory::new("1", at(0));
+            let mut memory = KnownSecret::new("1", at(0));
             for minted in minted {
                 memory.count_read(*minted);
             }

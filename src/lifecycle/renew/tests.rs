@@ -178,7 +178,7 @@ async fn day(seed: u64) -> Day {
         watch: Box::new(Still),
         vault: Rotating { clock: &clock, reads: &reads },
     };
-    let set = Set { state, token: None, remarked };
+    let set = Handover { state, token: None, remarked };
     let board = Rc::new(RefCell::new(Board::default()));
     let on_absent = OnAbsent::Keep;
     let mut renewer = Renewer::new(&config, on_absent, &mut store, set, edges, Rc::clone(&board));

@@ -19,12 +19,12 @@ const TRUSTING: usize = 9;
 
 /// A change that happened after the read at `after` and by the read at `by`, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Change {
+pub(super) struct Rotated {
     pub(super) after: f64,
     pub(super) by: f64,
 }
 
-impl Change {
+impl Rotated {
     fn middle(self) -> f64 {
         f64::midpoint(self.after, self.by)
     }
@@ -71,18 +71,18 @@ fn round_in(range: Span) -> Option<f64> {
 
 /// Changes that lie on one line, each with its number, and the periods that all of them allow.
 #[derive(Clone, Debug)]
-pub(super) struct Line {
-    members: Vec<(f64, Change)>,
+pub(super) struct Trend {
+    members: Vec<(f64, Rotated)>,
     period: Span,
     /// Whether the period may be taken for the roundest that it can be.
     round: bool,
 }
 
-impl Line {
+impl Trend {
     /// The line that explains the latest changes best, or none if there is too little to go by.
     ///
     /// `changes` are in order; `hint` is the period that the vault states, in seconds.
-    pub(super) fn through(changes: &[Change], hint: Option<f64>) -> Option<Self> {
+    pub(super) fn through(changes: &[Rotated], hint: Option<f64>) -> Option<Self> {
         let round = changes.len() <= TRUSTING;
         let hinted = hint.and_then(|hint| {
             let bases = changes.iter().rev().take(3);
@@ -105,12 +105,12 @@ impl Line {
         })
     }
 
-    fn from(base: Change, period: Span, round: bool) -> Self {
+    fn from(base: Rotated, period: Span, round: bool) -> Self {
         Self { members: vec![(0.0, base)], period, round }
     }
 
     /// A line of two changes that are one period apart, if that says anything of the period.
-    fn of(first: Change, second: Change, round: bool) -> Option<Self> {
+    fn of(first: Rotated, second: Rotated, round: bool) -> Option<Self> {
         let period = Span { from: second.after - first.by, to: second.by - first.after };
         (period.from > 0.2 * period.to).then(|| Self {
             members: vec![(0.0, first), (1.0, second)],
@@ -120,7 +120,7 @@ impl Line {
     }
 
     /// Takes in whatever of `changes` lies on the line.
-    fn gather(mut self, changes: &[Change]) -> Self {
+    fn gather(mut self, changes: &[Rotated]) -> Self {
         let later = |base: f64| changes.iter().filter(move |change| change.middle() > base);
         let base = self.members.first().map_or(0.0, |(_, change)| change.middle());
         later(base).for_each(|change| self.join(*change));
@@ -129,8 +129,8 @@ impl Line {
         self
     }
 
-    fn join(&mut self, change: Change) {
-        let distance = |(_, member): &&(f64, Change)| (change.middle() - member.middle()).abs();
+    fn join(&mut self, change: Rotated) {
+        let distance = |(_, member): &&(f64, Rotated)| (change.middle() - member.middle()).abs();
         let nearest = self.members.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
         let Some((number, member)) = nearest else { return };
         let steps = (change.middle() - member.middle()) / self.period.middle();
@@ -161,7 +161,7 @@ impl Line {
     }
 
     /// How well the line explains the latest of `changes`.
-    fn score(&self, changes: &[Change]) -> f64 {
+    fn score(&self, changes: &[Rotated]) -> f64 {
         let recent = changes.iter().rev().take(RECENT);
         let mut numbers: Vec<f64> = recent
             .filter_map(|change| self.members.iter().find(|(_, member)| member == change))
@@ -215,7 +215,7 @@ impl Line {
 }
 
 /// The line that explains most; of two that explain as much, the first.
-fn best(lines: impl Iterator<Item = Line>, changes: &[Change]) -> Option<Line> {
+fn best(lines: impl Iterator<Item = Trend>, changes: &[Rotated]) -> Option<Trend> {
     let gathered = lines.map(|line| line.gather(changes));
     gathered
         .reduce(|best, line| if line.score(changes) > best.score(changes) { line } else { best })

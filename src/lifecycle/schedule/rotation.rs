@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::period::{Change, Line, Span};
+use super::period::{Rotated, Span, Trend};
 
 /// Changes that are remembered to find a beat in.
 const REMEMBERED: usize = 12;
@@ -48,13 +48,13 @@ pub(super) struct Beat {
     version: u64,
     read: f64,
     hint: Option<f64>,
-    changes: VecDeque<Change>,
+    changes: VecDeque<Rotated>,
     mode: Mode,
 }
 
 #[derive(Debug)]
 enum Mode {
-    Learning(Option<Line>),
+    Learning(Option<Trend>),
     Locked(Lock),
 }
 
@@ -78,7 +78,7 @@ impl Beat {
         hint: Option<f64>,
         random: &mut fastrand::Rng,
     ) -> bool {
-        let change = (version != self.version).then_some(Change { after: self.read, by: at });
+        let change = (version != self.version).then_some(Rotated { after: self.read, by: at });
         self.version = version;
         self.read = at;
         if hint != self.hint {
@@ -93,8 +93,8 @@ impl Beat {
         }
         match &mut self.mode {
             Mode::Locked(lock) => match lock.read(at, change, random) {
-                Verdict::Kept => {}
-                Verdict::Lost => {
+                RotationVerdict::Kept => {}
+                RotationVerdict::Lost => {
                     let since = at - RECENT * lock.period;
                     self.changes.retain(|change| change.by > since);
                     self.learn(at, random);
@@ -107,7 +107,7 @@ impl Beat {
     }
 
     fn learn(&mut self, at: f64, random: &mut fastrand::Rng) {
-        let line = Line::through(self.changes.make_contiguous(), self.hint);
+        let line = Trend::through(self.changes.make_contiguous(), self.hint);
         self.mode = match line {
             Some(line) if line.is_sure(self.hint) && line.next(at).width() <= KNOWN => {
                 Mode::Locked(Lock::new(line.next(at), line.period(), random))
@@ -146,7 +146,7 @@ pub(super) struct Wish {
     pub(super) reserve: f64,
 }
 
-enum Verdict {
+enum RotationVerdict {
     Kept,
     Lost,
 }
@@ -193,16 +193,21 @@ impl Lock {
         if now < read { read } else { now + AGAIN }
     }
 
-    fn read(&mut self, at: f64, change: Option<Change>, random: &mut fastrand::Rng) -> Verdict {
+    fn read(
+        &mut self,
+        at: f64,
+        change: Option<Rotated>,
+        random: &mut fastrand::Rng,
+    ) -> RotationVerdict {
         match change {
-            Some(change) if change.by <= self.next - REACH => return Verdict::Kept,
+            Some(change) if change.by <= self.next - REACH => return RotationVerdict::Kept,
             Some(change) if change.after < self.next + REACH => {
                 let seen = change.by < self.next + 3.0 * REACH;
                 let skipped = if seen { -AMENDS } else { DOUBT };
                 self.skipped = (self.skipped + skipped).max(0.0);
                 self.correct(change);
             }
-            None if at < self.next + REACH => return Verdict::Kept,
+            None if at < self.next + REACH => return RotationVerdict::Kept,
             Some(_) | None => self.skipped += 1.0,
         }
         let beats = ((at - self.next - REACH) / self.period).ceil().max(1.0);
@@ -210,10 +215,10 @@ impl Lock {
         self.since += beats;
         self.late.1 += beats;
         self.draw(random);
-        if self.skipped < PATIENCE { Verdict::Kept } else { Verdict::Lost }
+        if self.skipped < PATIENCE { RotationVerdict::Kept } else { RotationVerdict::Lost }
     }
 
-    fn correct(&mut self, change: Change) {
+    fn correct(&mut self, change: Rotated) {
         let (after, by) = (change.after - self.next, change.by - self.next);
         if after >= self.delay {
             self.believe(change.after);

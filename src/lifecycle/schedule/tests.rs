@@ -1,4 +1,4 @@
-use super::period::{Change, Line};
+use super::period::{Rotated, Trend};
 use super::*;
 use crate::render::tests::bundle;
 
@@ -184,8 +184,8 @@ fn a_secret_that_was_not_read_keeps_its_beat_and_others_make_room_only_when_stal
 }
 
 /// Changes by the ends of what is known of them.
-fn changes(ends: &[(f64, f64)]) -> Vec<Change> {
-    ends.iter().map(|(after, by)| Change { after: *after, by: *by }).collect()
+fn changes(ends: &[(f64, f64)]) -> Vec<Rotated> {
+    ends.iter().map(|(after, by)| Rotated { after: *after, by: *by }).collect()
 }
 
 #[test]
@@ -206,13 +206,13 @@ fn lines_are_drawn_through_what_lies_on_a_beat() {
         (&odd[..], Some(3_600.0), 1_860.0, 2_460.0..=2_485.0, 612.0..=622.0),
     ] {
         let changes = changes(ends);
-        let line = Line::through(&changes, hint).unwrap_or_else(|| panic!("none in {ends:?}"));
+        let line = Trend::through(&changes, hint).unwrap_or_else(|| panic!("none in {ends:?}"));
         let (next, found) = (line.next(now), line.period().middle());
         assert!(at.contains(&next.middle()), "{ends:?} {hint:?}: {next:?}");
         assert!(*period.start() - 0.2 <= found && found <= *period.end() + 0.2, "{found} {hint:?}");
     }
-    assert!(Line::through(&changes(&[(0.0, 30.0)]), None).is_none());
-    assert!(Line::through(&changes(&[(0.0, 600.0), (600.0, 1_200.0)]), None).is_none());
+    assert!(Trend::through(&changes(&[(0.0, 30.0)]), None).is_none());
+    assert!(Trend::through(&changes(&[(0.0, 600.0), (600.0, 1_200.0)]), None).is_none());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use rustix::process::{self as kernel, Pid, PidfdFlags};
 use rustix_libc_wrappers::process::SignalExt;
 
-use super::{Process, Start, Stat};
+use super::{Process, StartTime, Stat};
 use crate::os::signal::Signal;
 
 /// A hold on one process: what it signals is the process it was opened on, or nobody.
@@ -22,7 +22,7 @@ enum Held {
     /// By the kernel (`pidfd_open(2)`).
     Descriptor(OwnedFd),
     /// Where the kernel or a sandbox has no such thing: by the start time, compared before each use.
-    Start(Start),
+    StartTime(StartTime),
 }
 
 impl Handle {
@@ -34,7 +34,7 @@ impl Handle {
             Ok(descriptor) => Held::Descriptor(descriptor),
             // The last two say that the number is a thread's.
             Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Err(nobody()),
-            Err(_) => Held::Start(Stat::read(pid.as_raw_pid())?.start),
+            Err(_) => Held::StartTime(Stat::read(pid.as_raw_pid())?.start),
         };
         Ok(Self { pid, held })
     }
@@ -52,7 +52,7 @@ impl Handle {
             kernel::Signal::from_raw(signal.number()).ok_or(io::ErrorKind::InvalidInput)?;
         let sent = match &self.held {
             Held::Descriptor(descriptor) => kernel::pidfd_send_signal(descriptor, signal),
-            Held::Start(_) => Err(Errno::NOSYS),
+            Held::StartTime(_) => Err(Errno::NOSYS),
         };
         match sent {
             Err(Errno::NOSYS) => {
@@ -71,8 +71,8 @@ impl Handle {
     fn still(&self) -> io::Result<()> {
         let now = Stat::read(self.pid.as_raw_pid())?.start;
         match self.held {
-            Held::Start(start) if start != now => Err(io::ErrorKind::NotFound.into()),
-            Held::Start(_) | Held::Descriptor(_) => Ok(()),
+            Held::StartTime(start) if start != now => Err(io::ErrorKind::NotFound.into()),
+            Held::StartTime(_) | Held::Descriptor(_) => Ok(()),
         }
     }
 }
@@ -98,10 +98,10 @@ mod tests {
         let pid = Pid::from_child(&child);
         let start = Stat::read(pid.as_raw_pid()).unwrap().start;
         let term = Signal::parse("TERM").unwrap();
-        let later = Handle { pid, held: Held::Start(Start(start.0 + 1)) };
+        let later = Handle { pid, held: Held::StartTime(StartTime(start.0 + 1)) };
         assert_eq!(later.signal(term).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(child.try_wait().unwrap().is_none());
-        Handle { pid, held: Held::Start(start) }.signal(term).unwrap();
+        Handle { pid, held: Held::StartTime(start) }.signal(term).unwrap();
         assert!(!child.wait().unwrap().success());
     }
 

@@ -23,7 +23,7 @@ use crate::os::signal::Signal;
 
 /// What is known of a child that someone waits for.
 #[derive(Clone, Copy, Debug, Default)]
-struct Fate {
+struct Ending {
     end: Option<End>,
     /// The signal that has stopped it, until that is noticed, or it goes on.
     stopped: Option<Signal>,
@@ -35,15 +35,15 @@ pub struct Reaper(Rc<Reaping>);
 
 #[derive(Debug)]
 struct Reaping {
-    fates: RefCell<HashMap<Pid, Rc<Cell<Fate>>>>,
+    fates: RefCell<HashMap<Pid, Rc<Cell<Ending>>>>,
     /// Told of each change of a fate.
     changed: Notify,
     mask: Mask,
-    kind: Kind,
+    kind: Waiting,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum Waiting {
     /// Hears of ends by itself.
     Listening,
     /// Is told when to look.
@@ -53,18 +53,18 @@ enum Kind {
 impl Reaper {
     /// One that hears of its children's ends by itself, with a handler of Tokio's.
     pub fn listening() -> Self {
-        Self::new(Kind::Listening, Mask::now())
+        Self::new(Waiting::Listening, Mask::now())
     }
 
     /// One whose [`Reaper::reap`] is called at each `SIGCHLD`; children block what `mask` holds.
     pub fn told(mask: Mask) -> Self {
-        let reaper = Self::new(Kind::Told, mask);
+        let reaper = Self::new(Waiting::Told, mask);
         // Whoever became this process may have left children that have ended.
         reaper.reap();
         reaper
     }
 
-    fn new(kind: Kind, mask: Mask) -> Self {
+    fn new(kind: Waiting, mask: Mask) -> Self {
         let fates = RefCell::default();
         Self(Rc::new(Reaping { fates, changed: Notify::new(), mask, kind }))
     }
@@ -78,12 +78,12 @@ impl Reaper {
     ) -> io::Result<Child> {
         // Listening comes first, so that no end is missed.
         let ends = match self.0.kind {
-            Kind::Listening => Some(signal(SignalKind::child())?),
-            Kind::Told => None,
+            Waiting::Listening => Some(signal(SignalKind::child())?),
+            Waiting::Told => None,
         };
         let pid = start(program, environment, streams, self.0.mask)?;
         let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::Other)?;
-        let fate = Rc::new(Cell::new(Fate::default()));
+        let fate = Rc::new(Cell::new(Ending::default()));
         self.0.fates.borrow_mut().insert(pid, Rc::clone(&fate));
         Ok(Child { pid, fate, reaper: self.clone(), ends })
     }
@@ -92,7 +92,7 @@ impl Reaper {
     ///
     /// The kernel merges its signals, so one may stand for many ends.
     pub fn reap(&self) {
-        if self.0.kind == Kind::Told || own() == 1 {
+        if self.0.kind == Waiting::Told || own() == 1 {
             while let Some((pid, status)) = changed(None) {
                 self.learn(pid, status);
             }
@@ -101,7 +101,7 @@ impl Reaper {
         // Who is process 1 of no namespace is sent no orphans, and may share its children with code
         // that waits for them itself.
         let running =
-            |(pid, fate): (&Pid, &Rc<Cell<Fate>>)| fate.get().end.is_none().then_some(*pid);
+            |(pid, fate): (&Pid, &Rc<Cell<Ending>>)| fate.get().end.is_none().then_some(*pid);
         let ours: Vec<Pid> = self.0.fates.borrow().iter().filter_map(running).collect();
         for pid in ours {
             if let Some((pid, status)) = changed(Some(pid)) {
@@ -112,9 +112,9 @@ impl Reaper {
 
     fn learn(&self, pid: Pid, status: WaitStatus) {
         if let Some(fate) = self.0.fates.borrow().get(&pid) {
-            let Fate { end, .. } = fate.get();
+            let Ending { end, .. } = fate.get();
             let stopped = status.stopping_signal().and_then(Signal::of);
-            fate.set(Fate { end: end_of(status).or(end), stopped });
+            fate.set(Ending { end: end_of(status).or(end), stopped });
             self.0.changed.notify_waiters();
         }
     }
@@ -147,7 +147,7 @@ fn changed(pid: Option<Pid>) -> Option<(Pid, WaitStatus)> {
 #[derive(Debug)]
 pub struct Child {
     pid: Pid,
-    fate: Rc<Cell<Fate>>,
+    fate: Rc<Cell<Ending>>,
     reaper: Reaper,
     /// Wakes at the end of any child, where nobody else tells the reaper.
     ends: Option<Stream>,
@@ -183,8 +183,8 @@ impl Child {
 
     /// The signal that has stopped it since this was last asked, unless it has gone on meanwhile.
     pub fn take_stop(&self) -> Option<Signal> {
-        let Fate { end, stopped } = self.fate.get();
-        self.fate.set(Fate { end, stopped: None });
+        let Ending { end, stopped } = self.fate.get();
+        self.fate.set(Ending { end, stopped: None });
         stopped
     }
 

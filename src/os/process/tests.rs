@@ -215,10 +215,10 @@ async fn what_a_process_catches_and_ignores_is_seen() {
 
 #[tokio::test]
 async fn start_times_are_of_the_boot_clock() {
-    let before = Start::at(clock::boot());
+    let before = StartTime::at(clock::boot());
     let stranger = Stranger::start(&["sleep", "100"]);
     let process = Process::read(stranger.pid).unwrap();
-    assert!(before <= process.start && process.start <= Start::at(clock::boot()));
+    assert!(before <= process.start && process.start <= StartTime::at(clock::boot()));
     let now = (clock::wall(), clock::boot());
     let age = now.0.duration_since(process.start.wall(now).unwrap()).unwrap();
     assert!(age < LONG, "{age:?}");
@@ -229,7 +229,7 @@ fn the_start_is_read_behind_any_name() {
     let text = "7 (a) b (c) S 3 7 7 0 -1 4194304 100 0 0 0 0 0 0 0 20 0 1 0 1154382 313 390\n";
     let (state, stat) = Stat::parse(text).unwrap();
     assert_eq!((state, stat.comm.as_str()), ("S", "a) b (c"));
-    assert_eq!((stat.parent, stat.start), (3, Start(1_154_382)));
+    assert_eq!((stat.parent, stat.start), (3, StartTime(1_154_382)));
     assert!(Stat::parse("7 (a) S 3").is_none());
     assert!(Stat::parse("").is_none());
 }

@@ -13,7 +13,7 @@ fn facts(state: &State, agent: Agent) -> Facts<'_> {
 }
 
 /// Serves the answers of a test while its `guest` visits.
-async fn serving<A: Fn(&str) -> Option<Answer>, G: Future>(
+async fn serving<A: Fn(&str) -> Option<ProbeAnswer>, G: Future>(
     answer: A,
     guest: impl FnOnce(SocketAddr) -> G,
 ) -> G::Output {
@@ -26,9 +26,9 @@ async fn serving<A: Fn(&str) -> Option<Answer>, G: Future>(
     }
 }
 
-fn fixed(path: &str) -> Option<Answer> {
+fn fixed(path: &str) -> Option<ProbeAnswer> {
     let body = "yes\n".to_owned();
-    (path == "/livez").then_some(Answer { status: 200, content_type: TEXT, body })
+    (path == "/livez").then_some(ProbeAnswer { status: 200, content_type: TEXT, body })
 }
 
 async fn ask(address: SocketAddr, request: &str) -> String {
@@ -88,7 +88,7 @@ async fn requests_are_answered() {
 async fn a_status_is_passed_on() {
     let down = |_: &str| {
         let body = "not ready: x\n".to_owned();
-        Some(Answer { status: 503, content_type: TEXT, body })
+        Some(ProbeAnswer { status: 503, content_type: TEXT, body })
     };
     serving(down, async |address| {
         let get = ask(address, &request("GET", "/readyz")).await;

@@ -142,7 +142,7 @@ impl<'de> Visitor<'de> for Json {
 }
 
 /// A list or map that has begun and not ended.
-enum Open {
+enum OpenNode {
     List(Vec<Node>),
     /// With the name whose value comes next.
     Map(Vec<(String, Node)>, Option<String>),
@@ -150,7 +150,7 @@ enum Open {
 
 fn yaml(text: &str) -> Result<Vec<Node>, Unreadable> {
     let mut documents = Vec::new();
-    let mut open: Vec<Open> = Vec::new();
+    let mut open: Vec<OpenNode> = Vec::new();
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| Unreadable::Syntax {
             format: "YAML",
@@ -168,24 +168,24 @@ fn yaml(text: &str) -> Result<Vec<Node>, Unreadable> {
                 return exotic("too deep a nesting");
             }
             Event::SequenceStart(..) => {
-                open.push(Open::List(Vec::new()));
+                open.push(OpenNode::List(Vec::new()));
                 continue;
             }
             Event::MappingStart(..) => {
-                open.push(Open::Map(Vec::new(), None));
+                open.push(OpenNode::Map(Vec::new(), None));
                 continue;
             }
             Event::Scalar(text, style, ..) => match open.last_mut() {
                 // A name is a name, whatever it looks like.
-                Some(Open::Map(_, name @ None)) => {
+                Some(OpenNode::Map(_, name @ None)) => {
                     *name = Some(text.into_owned());
                     continue;
                 }
-                Some(Open::Map(..) | Open::List(_)) | None => scalar(&text, style),
+                Some(OpenNode::Map(..) | OpenNode::List(_)) | None => scalar(&text, style),
             },
             Event::SequenceEnd | Event::MappingEnd => match open.pop() {
-                Some(Open::List(members)) => Node::List(members),
-                Some(Open::Map(members, _)) => Node::Map(members),
+                Some(OpenNode::List(members)) => Node::List(members),
+                Some(OpenNode::Map(members, _)) => Node::Map(members),
                 None => continue,
             },
             Event::Nothing
@@ -196,8 +196,8 @@ fn yaml(text: &str) -> Result<Vec<Node>, Unreadable> {
         };
         match open.last_mut() {
             None => documents.push(node),
-            Some(Open::List(members)) => members.push(node),
-            Some(Open::Map(members, name)) => match name.take() {
+            Some(OpenNode::List(members)) => members.push(node),
+            Some(OpenNode::Map(members, name)) => match name.take() {
                 Some(name) => members.push((name, node)),
                 None => return exotic("a name that is no text"),
             },

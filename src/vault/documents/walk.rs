@@ -10,7 +10,7 @@ use crate::secret::Secret;
 
 /// What a field may be.
 #[derive(Clone, Copy)]
-pub(super) enum Kind {
+pub(super) enum FieldKind {
     /// A text, or a reference to one.
     Text,
     /// The same; nobody may read it.
@@ -37,11 +37,11 @@ pub(super) enum Kind {
 #[derive(Clone, Copy)]
 pub(super) struct Field {
     pub(super) name: &'static str,
-    pub(super) kind: Kind,
+    pub(super) kind: FieldKind,
 }
 
 /// One field of what is to be sent.
-pub(super) const fn field(name: &'static str, kind: Kind) -> Field {
+pub(super) const fn field(name: &'static str, kind: FieldKind) -> Field {
     Field { name, kind }
 }
 
@@ -158,46 +158,46 @@ impl<'a> Walk<'a> {
         Some(object)
     }
 
-    fn value(&mut self, path: &str, node: Node, kind: Kind) -> Option<Value> {
+    fn value(&mut self, path: &str, node: Node, kind: FieldKind) -> Option<Value> {
         match (kind, node) {
-            (Kind::TextOrFlag, Node::Flag(flag)) => Some(Value::Bool(flag)),
-            (Kind::Text | Kind::TextOrFlag, node) => {
+            (FieldKind::TextOrFlag, Node::Flag(flag)) => Some(Value::Bool(flag)),
+            (FieldKind::Text | FieldKind::TextOrFlag, node) => {
                 let text = self.text(path, node)?;
                 if text.expose().chars().any(char::is_control) {
                     self.problem(path, "holds a line break or another control character");
                 }
                 Some(Value::from(text.expose().as_str()))
             }
-            (Kind::Lines, node) => Some(Value::from(self.text(path, node)?.expose().as_str())),
-            (Kind::Secret, node) => self.secret(path, node),
-            (Kind::Choice(words), node) => {
+            (FieldKind::Lines, node) => Some(Value::from(self.text(path, node)?.expose().as_str())),
+            (FieldKind::Secret, node) => self.secret(path, node),
+            (FieldKind::Choice(words), node) => {
                 let text = self.text(path, node)?;
                 if !words.iter().any(|word| word.eq_ignore_ascii_case(text.expose())) {
                     self.problem(path, format!("must be one of {}", words.join(", ")));
                 }
                 Some(Value::from(text.expose().as_str()))
             }
-            (Kind::Flag, Node::Flag(flag)) => Some(Value::Bool(flag)),
-            (Kind::Flag, _) => {
+            (FieldKind::Flag, Node::Flag(flag)) => Some(Value::Bool(flag)),
+            (FieldKind::Flag, _) => {
                 self.problem(path, "must be true or false");
                 None
             }
-            (Kind::Number, Node::Number(number)) if number.parse::<u64>().is_ok() => {
+            (FieldKind::Number, Node::Number(number)) if number.parse::<u64>().is_ok() => {
                 number.parse::<u64>().ok().map(Value::from)
             }
             // The vault itself shows ids as texts.
-            (Kind::Number, Node::Text(number)) if number.expose().parse::<u64>().is_ok() => {
+            (FieldKind::Number, Node::Text(number)) if number.expose().parse::<u64>().is_ok() => {
                 number.expose().parse::<u64>().ok().map(Value::from)
             }
-            (Kind::Number, _) => {
+            (FieldKind::Number, _) => {
                 self.problem(path, "must be a whole number");
                 None
             }
-            (Kind::Object(fields), node) => self.object(path, node, fields).map(Value::Object),
-            (Kind::Either(fields), node @ Node::Map(_)) => {
+            (FieldKind::Object(fields), node) => self.object(path, node, fields).map(Value::Object),
+            (FieldKind::Either(fields), node @ Node::Map(_)) => {
                 self.object(path, node, fields).map(Value::Object)
             }
-            (Kind::List(fields) | Kind::Either(fields), node) => {
+            (FieldKind::List(fields) | FieldKind::Either(fields), node) => {
                 let members = self.list(path, node)?.into_iter().enumerate();
                 let objects = members.map(|(at, node)| self.object(&join(path, at), node, fields));
                 Some(Value::Array(objects.flatten().map(Value::Object).collect()))

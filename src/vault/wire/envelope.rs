@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::LONGEST;
-use super::fields::{DEEPEST, Fields, Kind, is_shallow, kind, text};
+use super::fields::{DEEPEST, Fields, JsonKind, is_shallow, kind, text};
 use crate::vault::error::{Cause, Nonsense, Said};
 
 /// One whole answer.
@@ -23,7 +23,7 @@ pub struct Answer<'a> {
 
 /// What the envelope says, as far as it says anything.
 #[derive(Debug, Default)]
-struct Verdict {
+struct EnvelopeVerdict {
     /// The vault's own envelope is there, not just some JSON.
     enveloped: bool,
     /// Something in it says how it went.
@@ -64,7 +64,8 @@ impl<'a> Answer<'a> {
     pub(super) fn success(&self) -> Result<Success<'a>, Cause> {
         let fields = self.fields();
         if !self.is_success() {
-            let verdict = fields.as_ref().map_or_else(|_| Some(Verdict::default()), verdict);
+            let verdict =
+                fields.as_ref().map_or_else(|_| Some(EnvelopeVerdict::default()), verdict);
             return Err(self.failure(self.status, &verdict.unwrap_or_default()));
         }
         let fields = fields.map_err(Cause::Nonsense)?;
@@ -93,7 +94,7 @@ impl<'a> Answer<'a> {
 
     /// Which failure it is. Words go before numbers: the vault's gateway and its application give
     /// the same numbers to different things.
-    fn failure(&self, status: u16, verdict: &Verdict) -> Cause {
+    fn failure(&self, status: u16, verdict: &EnvelopeVerdict) -> Cause {
         let said = Said::new(&verdict.message, self.credentials);
         let words = verdict.message.to_lowercase();
         let has = |phrase: &str| words.contains(phrase);
@@ -125,7 +126,7 @@ impl<'a> Answer<'a> {
         self.failure_by_status(status, verdict, said)
     }
 
-    fn failure_by_status(&self, status: u16, verdict: &Verdict, said: Said) -> Cause {
+    fn failure_by_status(&self, status: u16, verdict: &EnvelopeVerdict, said: Said) -> Cause {
         match status {
             200..=299 => Cause::Denied { status, said },
             300..=399 => Cause::Redirect(status),
@@ -141,9 +142,9 @@ impl<'a> Answer<'a> {
 }
 
 /// Reads the envelope; `None` if a part of it is of a type that says nothing.
-fn verdict(fields: &Fields<'_>) -> Option<Verdict> {
-    let mut verdict = Verdict::default();
-    let response = fields.get(&["response"]).filter(|value| kind(value) != Kind::Null);
+fn verdict(fields: &Fields<'_>) -> Option<EnvelopeVerdict> {
+    let mut verdict = EnvelopeVerdict::default();
+    let response = fields.get(&["response"]).filter(|value| kind(value) != JsonKind::Null);
     if let Some(response) = response {
         let inner = Fields::parse(response)?;
         verdict.enveloped = true;
@@ -153,7 +154,7 @@ fn verdict(fields: &Fields<'_>) -> Option<Verdict> {
                 verdict.decided = true;
             }
         }
-        if let Some(status) = inner.get(&["status"]).filter(|value| kind(value) != Kind::Null) {
+        if let Some(status) = inner.get(&["status"]).filter(|value| kind(value) != JsonKind::Null) {
             verdict.status = Some(number(status)?);
             verdict.decided = true;
         }
@@ -166,20 +167,20 @@ fn verdict(fields: &Fields<'_>) -> Option<Verdict> {
 
 /// What stands beside the envelope, or in its place: the gateway's and OAuth 2.0's words, the code,
 /// and the exception of a business error.
-fn outside(fields: &Fields<'_>, verdict: &mut Verdict) -> Option<()> {
+fn outside(fields: &Fields<'_>, verdict: &mut EnvelopeVerdict) -> Option<()> {
     if let Some(code) = fields.get(&["code"]).and_then(number::<u16>)
         && code >= 400
     {
         verdict.status = Some(verdict.status.map_or(code, |status| status.max(code)));
     }
     match fields.get(&["error"]).map(|value| (kind(value), value)) {
-        Some((Kind::Text, value)) => {
+        Some((JsonKind::Text, value)) => {
             let word = text(value)?;
             verdict.failed |= !matches!(word.as_str(), "" | "false" | "0");
             verdict.oauth = Some(word);
         }
-        Some((Kind::Scalar, value)) => verdict.failed |= flag(value)?,
-        Some((Kind::Object | Kind::Array | Kind::Null, _)) | None => {}
+        Some((JsonKind::Scalar, value)) => verdict.failed |= flag(value)?,
+        Some((JsonKind::Object | JsonKind::Array | JsonKind::Null, _)) | None => {}
     }
     if let Some(flagged) = fields.get(&["erro"]) {
         verdict.failed |= flag(flagged)?;

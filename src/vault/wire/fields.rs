@@ -44,7 +44,7 @@ impl<'a> Fields<'a> {
             && self.iter().all(|(name, value)| {
                 !name.is_empty()
                     && name.bytes().all(|c| c.is_ascii_digit())
-                    && kind(value) == Kind::Object
+                    && kind(value) == JsonKind::Object
             });
         numbered.then(|| self.0.iter().map(|field| field.1).collect())
     }
@@ -80,7 +80,7 @@ struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// What kind of JSON value it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum JsonKind {
     Object,
     Array,
     Text,
@@ -88,13 +88,13 @@ pub(super) enum Kind {
     Scalar,
 }
 
-pub(super) fn kind(value: &RawValue) -> Kind {
+pub(super) fn kind(value: &RawValue) -> JsonKind {
     match value.get().as_bytes().first() {
-        Some(b'{') => Kind::Object,
-        Some(b'[') => Kind::Array,
-        Some(b'"') => Kind::Text,
-        Some(b'n') => Kind::Null,
-        _ => Kind::Scalar,
+        Some(b'{') => JsonKind::Object,
+        Some(b'[') => JsonKind::Array,
+        Some(b'"') => JsonKind::Text,
+        Some(b'n') => JsonKind::Null,
+        _ => JsonKind::Scalar,
     }
 }
 
@@ -102,10 +102,10 @@ pub(super) fn kind(value: &RawValue) -> Kind {
 /// strings that are no Unicode text.
 pub(super) fn text(value: &RawValue) -> Option<String> {
     match kind(value) {
-        Kind::Text => serde_json::from_str(value.get()).ok(),
-        Kind::Scalar => Some(value.get().to_owned()),
-        Kind::Null => Some(String::new()),
-        Kind::Object | Kind::Array => None,
+        JsonKind::Text => serde_json::from_str(value.get()).ok(),
+        JsonKind::Scalar => Some(value.get().to_owned()),
+        JsonKind::Null => Some(String::new()),
+        JsonKind::Object | JsonKind::Array => None,
     }
 }
 
