@@ -169,11 +169,32 @@ pub struct Documents {
 #[derive(Debug, clap::Args)]
 pub struct Shown {
     /// For people or for scripts.
-    #[arg(long, default_value = "table", value_parser = ["table", "json"])]
-    pub output: String,
+    #[arg(long, default_value = "table", value_parser = list_format())]
+    pub output: ListFormat,
     /// With the values.
     #[arg(long)]
     pub show_values: bool,
+}
+
+/// The form in which secrets are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListFormat {
+    /// A table, for people.
+    Table,
+    /// JSON, for scripts.
+    Json,
+}
+
+impl ListFormat {
+    /// The words of the option, and the form that each stands for.
+    const WORDS: [(&str, Self); 2] = [("table", Self::Table), ("json", Self::Json)];
+}
+
+fn list_format() -> impl TypedValueParser<Value = ListFormat> {
+    PossibleValuesParser::new(ListFormat::WORDS.map(|(word, _)| word)).try_map(|word| {
+        let found = ListFormat::WORDS.into_iter().find(|(known, _)| *known == word);
+        found.map(|(_, format)| format).ok_or("not a form")
+    })
 }
 
 fn secret_id() -> impl TypedValueParser<Value = String> {

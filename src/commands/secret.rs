@@ -18,7 +18,7 @@ use table::Style;
 /// Writes, lists or shows secrets; `variable` looks up what documents refer to.
 #[cold]
 pub fn run(raw: Raw, command: SecretCommand, variable: &Lookup<'_>) -> Result<Exit, Failure> {
-    let style = |shown: &Shown| Style { json: shown.output == "json", values: shown.show_values };
+    let style = |shown: &Shown| Style { format: shown.output, values: shown.show_values };
     let text = match command {
         SecretCommand::Put(documents) => {
             return put::run(raw, About::Secrets, &documents, variable);

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::commands::args::ListFormat;
 use crate::model::{Bundle, Item, SecretName, SecretSet};
 
 /// How it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
-    /// As JSON rather than for people.
-    pub json: bool,
+    /// The form.
+    pub format: ListFormat,
     /// With the values.
     pub values: bool,
 }
@@ -55,7 +56,7 @@ fn shown<'a>(name: &'a SecretName, set: &'a SecretSet, values: bool) -> ShownSec
 
 /// All secrets of a list: one line each, or a JSON array.
 pub fn list(bundle: &Bundle, style: Style) -> String {
-    if style.json {
+    if style.format == ListFormat::Json {
         let sound = bundle.secrets.iter().map(|(name, set)| shown(name, set, style.values));
         let sound = sound.map(serde_json::to_value);
         let faulty = bundle.faults.iter().map(|fault| {
@@ -94,7 +95,7 @@ pub fn list(bundle: &Bundle, style: Style) -> String {
 
 /// One secret: a line for each thing that is known of it, or a JSON object.
 pub fn one(name: &SecretName, set: &SecretSet, style: Style) -> String {
-    if style.json {
+    if style.format == ListFormat::Json {
         return json(&shown(name, set, style.values));
     }
     let mut rows = vec![
@@ -148,7 +149,7 @@ mod tests {
     use super::*;
     use crate::render::tests::bundle;
 
-    const QUIET: Style = Style { json: false, values: false };
+    const QUIET: Style = Style { format: ListFormat::Table, values: false };
 
     #[test]
     fn a_list_is_a_table_without_values() {
@@ -159,7 +160,7 @@ mod tests {
         let text = list(&bundle, QUIET);
         let expected = "IDENTITY  ID  VERSION  ENGINE   EXPIRES  KEYS\na         1   1        Generic  -        k\ncart/db   1   1        Generic  -        password,user\n";
         assert_eq!(text, expected);
-        let json = list(&bundle, Style { json: true, ..QUIET });
+        let json = list(&bundle, Style { format: ListFormat::Json, ..QUIET });
         assert!(!json.contains("canary"));
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(json[1]["keys"], serde_json::json!([["user", "password"], ["user"]]));
@@ -170,10 +171,10 @@ mod tests {
     fn values_are_shown_where_they_are_asked_for_each_on_its_line() {
         let bundle = bundle(&[("a", &[&[("k", "x\n\"y\"")], &[("k", "")]])]);
         let (name, set) = bundle.secrets.first_key_value().unwrap();
-        let text = one(name, set, Style { json: false, values: true });
+        let text = one(name, set, Style { format: ListFormat::Table, values: true });
         assert!(text.contains("key       1/k \"x\\n\\\"y\\\"\"\nkey       2/k \"\"\n"), "{text}");
         assert!(one(name, set, QUIET).ends_with("key       1/k\nkey       2/k\n"));
-        let json = one(name, set, Style { json: true, values: true });
+        let json = one(name, set, Style { format: ListFormat::Json, values: true });
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(json["data"], serde_json::json!([{ "k": "x\n\"y\"" }, { "k": "" }]));
     }
