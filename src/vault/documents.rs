@@ -30,12 +30,12 @@ pub type Resolve<'a> = dyn Fn(&Reference) -> Result<Secret<String>, String> + 'a
 
 /// One thing that is wrong with a document.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct DocumentProblem {
     path: String,
     what: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for DocumentProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path, self.what)
     }
@@ -47,7 +47,7 @@ pub struct Flawed {
     /// What it is called, as far as it says.
     pub name: Option<String>,
     /// All that is wrong with it.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<DocumentProblem>,
 }
 
 /// What is sent for one document.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::text::Node;
-use super::{Problem, Reference, Resolve};
+use super::{DocumentProblem, Reference, Resolve};
 use crate::secret::Secret;
 
 /// What a field may be.
@@ -48,7 +48,7 @@ pub(super) const fn field(name: &'static str, kind: FieldKind) -> Field {
 /// Notes what is wrong, and goes on.
 pub(super) struct Walk<'a> {
     pub(super) resolve: &'a Resolve<'a>,
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Vec<DocumentProblem>,
     /// Every secret text: should the vault repeat one, it must not be shown.
     pub(super) unspeakable: Vec<Secret<String>>,
 }
@@ -69,7 +69,7 @@ impl<'a> Walk<'a> {
 
     pub(super) fn problem(&mut self, path: &str, what: impl Into<String>) {
         let path = if path.is_empty() { "the document" } else { path };
-        self.problems.push(Problem { path: path.to_owned(), what: what.into() });
+        self.problems.push(DocumentProblem { path: path.to_owned(), what: what.into() });
     }
 
     /// The members of a map, each name once.
