@@ -25,12 +25,13 @@ use child::Anew;
 pub use child::Supervised;
 use command::NotifyCommand;
 use job::Job;
-use signal::Signalled;
+use signal::{SignalBy, Signalled};
 use url::Post;
 
 use crate::config::settings::{OnChange, Tell};
 use crate::model::Generation;
-use crate::os::process::{Program, Reaper};
+use crate::os::clock::Clock;
+use crate::os::process::{Processes, Program};
 
 /// What is to be told: this generation stands since this moment of the boot clock, which tells one
 /// order from another.
@@ -97,53 +98,58 @@ trait Target {
 }
 
 /// Tells all who are to be told.
-pub struct Deliver {
-    targets: Vec<Box<dyn Target>>,
+pub struct Deliver<'a> {
+    targets: Vec<Box<dyn Target + 'a>>,
     order: Option<Order>,
 }
 
-impl Deliver {
-    /// Nothing is told before the first [`Deliver::publish`].
-    pub fn new(tell: Tell) -> Self {
-        Self::within(tell, LIMITS)
+impl<'a> Deliver<'a> {
+    /// Notifies `processes`, whose ages are of `clock`; of nothing before the first
+    /// [`Deliver::publish`].
+    pub fn new(tell: Tell, processes: &'a dyn Processes, clock: &'a dyn Clock) -> Self {
+        Self::within(tell, processes, clock, LIMITS)
     }
 
-    /// The same for `command`, which is told as `on_change` says; `reaper` waits for children.
+    /// The same for `command` as well, which is notified as `on_change` says.
     pub fn supervising(
         tell: Tell,
         command: &Rc<Supervised>,
         on_change: OnChange,
-        reaper: Reaper,
+        processes: &'a dyn Processes,
+        clock: &'a dyn Clock,
     ) -> Self {
         let command = Rc::clone(command);
-        let own: Option<Box<dyn Target>> = match on_change {
+        let own: Option<Box<dyn Target + 'a>> = match on_change {
             OnChange::Signal => {
-                Some(Box::new(Signalled::supervised(command, tell.signal, LIMITS.withhold)))
+                let by = SignalBy { processes, clock, signal: tell.signal, limit: LIMITS.withhold };
+                Some(Box::new(Signalled::supervised(command, by)))
             }
             OnChange::Restart | OnChange::Exit(_) => Some(Box::new(Anew::new(command))),
             OnChange::Nothing => None,
         };
-        let mut deliver = Self::of(tell, reaper, LIMITS);
+        let mut deliver = Self::new(tell, processes, clock);
         deliver.targets.extend(own);
         deliver
     }
 
-    fn within(tell: Tell, limits: Limits) -> Self {
-        Self::of(tell, Reaper::listening(), limits)
-    }
-
-    fn of(tell: Tell, reaper: Reaper, limits: Limits) -> Self {
-        let mut targets: Vec<Box<dyn Target>> = Vec::new();
+    fn within(
+        tell: Tell,
+        processes: &'a dyn Processes,
+        clock: &'a dyn Clock,
+        limits: Limits,
+    ) -> Self {
+        let mut targets: Vec<Box<dyn Target + 'a>> = Vec::new();
+        let by = SignalBy { processes, clock, signal: tell.signal, limit: limits.withhold };
         if let Some(path) = tell.pid_file {
-            targets.push(Box::new(Signalled::by_pid_file(path, tell.signal, limits.withhold)));
+            targets.push(Box::new(Signalled::by_pid_file(path, by)));
         }
         if let Some(name) = tell.process {
-            targets.push(Box::new(Signalled::by_name(name, tell.signal, limits.withhold)));
+            targets.push(Box::new(Signalled::by_name(name, by)));
         }
         let program = tell.command.map(|words| Program::new(words.into_iter().map(OsString::from)));
         if let Some(program) = program.flatten() {
             let (environment, limit) = (tell.environment, limits.command);
-            let command = NotifyCommand { program, environment, reaper, limit };
+            let command = NotifyCommand { program, environment, processes, limit };
             targets.push(Box::new(Job::new(command, limits.again)));
         }
         if let Some(url) = tell.url {

@@ -289,6 +289,9 @@ fn the_life_of_a_set_is_given_its_clocks_and_its_chance() {
     let life = life.map(|part| format!("src/lifecycle/{part}"));
     let life = life.each_ref().map(String::as_str);
     assert_none(&reached, |source| is_below(source, &life));
+    let reached =
+        ["clock::boot", "clock::wall", "PidNamespace", "Handle::", "Reaper", "process::own"];
+    assert_none(&reached, |source| source.wing() == "notify");
 }
 
 #[test]

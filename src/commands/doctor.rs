@@ -10,7 +10,9 @@ use crate::exit::{Exit, Failure};
 use crate::lifecycle::publish::{PublishError, origin};
 use crate::model::Bundle;
 use crate::notify::{Deliver, Outlook};
+use crate::os::clock::Machine;
 use crate::os::harden;
+use crate::os::process::{PidNamespace, Reaper};
 use crate::render::render;
 use crate::store::state::State;
 use crate::store::{Place, inspect, plan};
@@ -298,7 +300,8 @@ fn standing(config: &Config, output: &Output, step: &mut impl FnMut(Step)) {
 
 /// Who would be told of a change.
 fn told(tell: Tell, step: &mut impl FnMut(Step)) {
-    let mut deliver = Deliver::new(tell);
+    let processes = PidNamespace::new(Reaper::listening());
+    let mut deliver = Deliver::new(tell, &processes, &Machine);
     if !deliver.has_targets() {
         let text = "sidecar tells nobody of a change; exec tells its own command";
         step(Step::good("tell", text));

@@ -19,7 +19,7 @@ use crate::lifecycle::start::{After, Obtained, Start, adoptable, ended_by, once}
 use crate::notify::{Deliver, Supervised};
 use crate::os::clock::Machine;
 use crate::os::incoming::{Blocked, Signals};
-use crate::os::process::{Program, Reaper};
+use crate::os::process::{PidNamespace, Program, Reaper};
 use crate::os::watch::Watch;
 use crate::probes::Board;
 use crate::store::{Place, Store};
@@ -156,7 +156,8 @@ async fn supervise(
     let Obtained { state, token, .. } = start.first(adopted, ended).await?;
     let supervised = Rc::new(Supervised::default());
     let (on_change, tell) = (running.on_change, keeping.tell.clone());
-    let mut deliver = Deliver::supervising(tell, &supervised, on_change, reaper.clone());
+    let processes = PidNamespace::new(reaper.clone());
+    let mut deliver = Deliver::supervising(tell, &supervised, on_change, &processes, &Machine);
     let clears = keeping.give_back;
     let set = Handover { state, token, remarked: start.remarked() };
     let mut supervisor = Supervisor::new(&mut signals, reaper, launch, supervised, running, clears);
@@ -200,7 +201,8 @@ async fn read(reading: &Reading, command: MainCommand<'_>) -> Result<Ended, Fail
     }
     let supervised = Rc::new(Supervised::default());
     let (on_change, tell) = (running.on_change, reading.tell.clone());
-    let mut deliver = Deliver::supervising(tell, &supervised, on_change, reaper.clone());
+    let processes = PidNamespace::new(reaper.clone());
+    let mut deliver = Deliver::supervising(tell, &supervised, on_change, &processes, &Machine);
     let mut supervisor = Supervisor::new(&mut signals, reaper, launch, supervised, running, false);
     deliver.look();
     let ended = tokio::select! {

@@ -16,6 +16,7 @@ use crate::notify::Deliver;
 use crate::os::clock::Machine;
 use crate::os::harden;
 use crate::os::incoming::Terminations;
+use crate::os::process::{PidNamespace, Reaper};
 use crate::os::watch::Watch;
 use crate::probes::Board;
 use crate::store::Store;
@@ -56,7 +57,8 @@ async fn run_unserved(
     let mut start =
         Start::new(config, &mut store, &origin, After::Renewal, &Machine, random.fork());
     let Obtained { state, token, .. } = start.begin(adopted, terminations.recv()).await?;
-    let mut deliver = Deliver::new(keeping.tell.clone());
+    let processes = PidNamespace::new(Reaper::listening());
+    let mut deliver = Deliver::new(keeping.tell.clone(), &processes, &Machine);
     deliver.look();
     let watch = Watch::new(config.vault.files(), config.output_dir());
     let standing = Handover { state, token, remarked: start.remarked() };

@@ -84,7 +84,7 @@ impl Follower {
     }
 
     /// Follows the set, and has `deliver` tell of each change, until it is dropped.
-    pub async fn follow(&mut self, deliver: &mut Deliver) -> Infallible {
+    pub async fn follow(&mut self, deliver: &mut Deliver<'_>) -> Infallible {
         let mut again = Instant::now() + AGAIN;
         loop {
             let deaf = !self.watch.hears();
@@ -100,7 +100,7 @@ impl Follower {
         }
     }
 
-    fn look(&mut self, deliver: &mut Deliver) {
+    fn look(&mut self, deliver: &mut Deliver<'_>) {
         let set = match self.published.set() {
             Ok(Some(set)) => set,
             // It was given back, or is being put in place of another: what was read serves on.

@@ -7,29 +7,29 @@ use super::Finding;
 use super::job::Way;
 use crate::model::Generation;
 use crate::os::environment::Environment;
-use crate::os::process::{Child, End, Program, Reaper, Streams};
+use crate::os::process::{End, Processes, Program, SpawnedChild};
 use crate::os::signal::KILL;
 
 const AGAIN: &str =
     "it is run again, in two minutes or at the next pass; what it writes stands in this log";
 
 /// Told by a command that exits with 0.
-pub(super) struct NotifyCommand {
+pub(super) struct NotifyCommand<'a> {
     pub(super) program: Program,
     pub(super) environment: Environment,
-    pub(super) reaper: Reaper,
+    pub(super) processes: &'a dyn Processes,
     /// How long a run may take.
     pub(super) limit: Duration,
 }
 
 /// One run of the command.
 pub(super) struct Started {
-    child: Child,
+    child: Box<dyn SpawnedChild>,
     /// It was killed because its time was up.
     killed: bool,
 }
 
-impl NotifyCommand {
+impl NotifyCommand<'_> {
     fn unusable(&self, error: &io::Error) -> Finding {
         Finding::warning(
             format!("{} can't be run: {error}", self.name()),
@@ -38,7 +38,7 @@ impl NotifyCommand {
     }
 }
 
-impl Way for NotifyCommand {
+impl Way for NotifyCommand<'_> {
     type Attempt = Started;
 
     fn name(&self) -> String {
@@ -65,7 +65,7 @@ impl Way for NotifyCommand {
     }
 
     fn start(&self) -> Result<Started, Finding> {
-        let child = self.reaper.spawn(&self.program, &self.environment, Streams::Aside);
+        let child = self.processes.spawn(&self.program, &self.environment);
         let child = child.map_err(|error| self.unusable(&error))?;
         Ok(Started { child, killed: false })
     }

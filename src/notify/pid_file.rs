@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::OFlags;
 
 use super::Finding;
-use crate::os::clock;
-use crate::os::process::{self, Handle, Process, StartTime};
+use crate::os::clock::Moment;
+use crate::os::process::{HeldProcess, Processes, StartTime};
 
 /// How much younger than its file a process may seem that is seen for the first time: stamps are of
 /// the wall clock, which may have been set forward since.
@@ -52,14 +52,19 @@ impl PidFile {
     }
 
     /// Holds the process that the file names, unless its number has passed to another one since.
-    pub(super) fn hold(&mut self) -> Result<(Handle, Process), Finding> {
+    pub(super) fn hold(
+        &mut self,
+        processes: &dyn Processes,
+        now: Moment,
+    ) -> Result<HeldProcess, Finding> {
         let written = read(&self.path)?;
-        let (handle, found) = named(&self.path, written.pid)?;
+        let held = named(processes, &self.path, written.pid)?;
+        let found = &held.process;
         let passed_on = match self.seen {
             // As long as the file is the same, so must the process be.
             Some((seen, start)) if seen == written => start != found.start,
             _ => {
-                let started = found.start.wall((clock::wall(), clock::boot()));
+                let started = found.start.wall(now);
                 started.zip(written.at.checked_add(SLACK)).is_some_and(|(is, latest)| is > latest)
             }
         };
@@ -70,23 +75,22 @@ impl PidFile {
             return Err(Finding::warning(text, ANEW));
         }
         self.seen = Some((written, found.start));
-        Ok((handle, found))
+        Ok(held)
     }
 }
 
 /// Holds the process of this number, if it can be the main process.
-fn named(path: &Path, pid: i32) -> Result<(Handle, Process), Finding> {
+fn named(processes: &dyn Processes, path: &Path, pid: i32) -> Result<HeldProcess, Finding> {
     let shown = path.display();
-    if pid == process::own() {
+    if pid == processes.own() {
         let text = format!("the PID file {shown} names process {pid}, which is the agent itself");
         return Err(Finding::warning(text, if pid == 1 { SHARE } else { ANEW }));
     }
-    let held = Handle::open(pid).and_then(|handle| Ok((handle.process()?, handle)));
-    let (found, handle) = match held {
+    let held = match processes.hold(pid) {
         Ok(held) => held,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let text = format!("the PID file {shown} is stale: there is no process {pid}");
-            return Err(Finding::warning(text, if process::own() == 1 { SHARE } else { ANEW }));
+            return Err(Finding::warning(text, if processes.own() == 1 { SHARE } else { ANEW }));
         }
         Err(error) => {
             let text =
@@ -94,11 +98,12 @@ fn named(path: &Path, pid: i32) -> Result<(Handle, Process), Finding> {
             return Err(Finding::warning(text, "see that /proc is mounted and shows it"));
         }
     };
-    if pid == 1 && (found.is_pause() || process::is_above_us(pid)) {
+    let found = &held.process;
+    if pid == 1 && (found.is_pause() || processes.is_above_us(pid)) {
         let text = format!("the PID file {shown} names {found}, which is not the main process");
         return Err(Finding::warning(text, if found.is_pause() { ANEW } else { SHARE }));
     }
-    Ok((handle, found))
+    Ok(held)
 }
 
 /// The number in the first line, and when it was written.
@@ -138,6 +143,8 @@ fn read(path: &Path) -> Result<WrittenPid, Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::os::clock::{Clock, Machine};
+    use crate::os::process::{PidNamespace, Reaper};
 
     #[test]
     fn a_number_that_has_passed_on_is_told_by_the_start_while_the_file_is_the_same() {
@@ -146,15 +153,17 @@ mod tests {
         let path = folder.path().join("pid");
         std::fs::write(&path, child.id().to_string()).unwrap();
         let mut file = PidFile::new(path.clone());
-        let (_, found) = file.hold().unwrap();
-        assert!(file.hold().is_ok());
+        let processes = PidNamespace::new(Reaper::listening());
+        let hold = |file: &mut PidFile| file.hold(&processes, Machine.now());
+        let found = hold(&mut file).unwrap().process;
+        assert!(hold(&mut file).is_ok());
         let (written, start) = file.seen.unwrap();
         assert_eq!(start, found.start);
         file.seen = Some((written, StartTime::at(Duration::ZERO)));
-        assert!(file.hold().err().unwrap().text.contains("started after it was written"));
+        assert!(hold(&mut file).unwrap_err().text.contains("started after it was written"));
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, child.id().to_string()).unwrap();
-        assert!(file.hold().is_ok(), "the file was written anew");
+        assert!(hold(&mut file).is_ok(), "the file was written anew");
         child.kill().unwrap();
         child.wait().unwrap();
     }

@@ -12,7 +12,8 @@ use super::attempts::Attempts;
 use super::pid_file::PidFile;
 use super::{Finding, Health, Order, Supervised, Target, Working};
 use crate::model::Generation;
-use crate::os::process::{self, Dispositions, Handle, Process, Reaction, StartTime};
+use crate::os::clock::Clock;
+use crate::os::process::{HeldProcess, Hold, Process, Processes, Reaction, StartTime};
 use crate::os::signal::Signal;
 
 /// The first and the longest wait for a handler between two looks.
@@ -54,11 +55,21 @@ struct Withhold {
     blocking: Vec<Identity>,
 }
 
+/// The signal that notifies, and the processes that it is sent to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SignalBy<'a> {
+    pub(super) processes: &'a dyn Processes,
+    /// The clock that processes are as old by.
+    pub(super) clock: &'a dyn Clock,
+    pub(super) signal: Signal,
+    /// The time for which it waits for a handler before that is said.
+    pub(super) limit: Duration,
+}
+
 /// Processes told by a signal.
-pub(super) struct Signalled {
+pub(super) struct Signalled<'a> {
     whom: Whom,
-    signal: Signal,
-    limit: Duration,
+    by: SignalBy<'a>,
     attempts: Attempts,
     /// Who has been told of the order.
     told: Vec<Identity>,
@@ -93,24 +104,23 @@ struct Left {
     gone: bool,
 }
 
-impl Signalled {
-    pub(super) fn by_name(name: String, signal: Signal, limit: Duration) -> Self {
-        Self::new(Whom::Name(name), signal, limit)
+impl<'a> Signalled<'a> {
+    pub(super) fn by_name(name: String, by: SignalBy<'a>) -> Self {
+        Self::new(Whom::Name(name), by)
     }
 
-    pub(super) fn by_pid_file(path: PathBuf, signal: Signal, limit: Duration) -> Self {
-        Self::new(Whom::PidFile(PidFile::new(path)), signal, limit)
+    pub(super) fn by_pid_file(path: PathBuf, by: SignalBy<'a>) -> Self {
+        Self::new(Whom::PidFile(PidFile::new(path)), by)
     }
 
-    pub(super) fn supervised(command: Rc<Supervised>, signal: Signal, limit: Duration) -> Self {
-        Self::new(Whom::Command(command), signal, limit)
+    pub(super) fn supervised(command: Rc<Supervised>, by: SignalBy<'a>) -> Self {
+        Self::new(Whom::Command(command), by)
     }
 
-    fn new(whom: Whom, signal: Signal, limit: Duration) -> Self {
+    fn new(whom: Whom, by: SignalBy<'a>) -> Self {
         Self {
             whom,
-            signal,
-            limit,
+            by,
             attempts: Attempts::default(),
             told: Vec::new(),
             withhold: None,
@@ -120,18 +130,19 @@ impl Signalled {
     }
 
     /// Who is meant as things stand, held before being looked at.
-    fn held(&mut self) -> Result<Vec<(Handle, Process)>, Finding> {
+    fn held(&mut self) -> Result<Vec<HeldProcess>, Finding> {
+        let SignalBy { processes, clock, .. } = self.by;
         let name = match &mut self.whom {
-            Whom::PidFile(file) => return Ok(vec![file.hold()?]),
+            Whom::PidFile(file) => return Ok(vec![file.hold(processes, clock.now())?]),
             Whom::Command(command) => {
-                return hold(command.pid())
+                return hold(processes, command.pid())
                     .map(|held| held.into_iter().collect())
                     .map_err(unlisted);
             }
             Whom::Name(name) => name,
         };
         for _ in 0..MOST_LOOKS {
-            if let Some(held) = hold_named(name).map_err(unlisted)? {
+            if let Some(held) = hold_named(processes, name).map_err(unlisted)? {
                 self.seen |= !held.is_empty();
                 return Ok(held);
             }
@@ -181,19 +192,19 @@ impl Signalled {
         Finding::warning(text, UNSEEN)
     }
 
-    fn tell_all(&mut self, order: Order, held: Vec<(Handle, Process)>) -> Left {
+    fn tell_all(&mut self, order: Order, held: Vec<HeldProcess>) -> Left {
         let latest = StartTime::at(order.published);
         let mut left = Left::default();
-        for (handle, process) in held {
+        for HeldProcess { process, hold } in held {
             let identity = (process.pid, process.start);
             // Who is younger has read what was published.
             if process.start > latest || self.told.contains(&identity) {
                 continue;
             }
-            match self.tell(&handle, &process) {
+            match self.tell(&*hold, &process) {
                 Tried::Told => {
                     self.told.push(identity);
-                    let (generation, signal) = (order.generation, self.signal);
+                    let (generation, signal) = (order.generation, self.by.signal);
                     tracing::info!(%generation, "told {process} by {signal}");
                 }
                 Tried::Gone => left.gone = true,
@@ -208,17 +219,14 @@ impl Signalled {
         left
     }
 
-    fn tell(&self, handle: &Handle, process: &Process) -> Tried {
+    fn tell(&self, hold: &dyn Hold, process: &Process) -> Tried {
+        let signal = self.by.signal;
         let seen = |withhold: &Withhold| withhold.blocking.contains(&(process.pid, process.start));
-        let sent = Dispositions::read(process.pid).and_then(|dispositions| {
-            match dispositions.reaction(self.signal) {
-                Reaction::Dies => Ok(Tried::Withheld),
-                // Whoever blocks it for a moment only does so at one look, not at two.
-                Reaction::Blocks if !self.withhold.as_ref().is_some_and(seen) => Ok(Tried::Blocked),
-                Reaction::Blocks | Reaction::Lives => {
-                    handle.signal(self.signal).map(|()| Tried::Told)
-                }
-            }
+        let sent = hold.reaction(signal).and_then(|reaction| match reaction {
+            Reaction::Dies => Ok(Tried::Withheld),
+            // Whoever blocks it for a moment only does so at one look, not at two.
+            Reaction::Blocks if !self.withhold.as_ref().is_some_and(seen) => Ok(Tried::Blocked),
+            Reaction::Blocks | Reaction::Lives => hold.signal(signal).map(|()| Tried::Told),
         });
         match sent {
             Ok(tried) => tried,
@@ -228,7 +236,7 @@ impl Signalled {
     }
 
     fn refused(&self, process: &Process, error: &io::Error) -> Finding {
-        let signal = self.signal;
+        let signal = self.by.signal;
         if error.kind() == ErrorKind::PermissionDenied {
             return Finding::warning(
                 format!("may not signal {process}"),
@@ -246,7 +254,7 @@ impl Signalled {
     fn withhold(&mut self, process: &Process, blocking: Vec<Identity>) {
         let now = Instant::now();
         let withhold = self.withhold.get_or_insert_with(|| Withhold {
-            until: now + self.limit,
+            until: now + self.by.limit,
             step: STEPS.0,
             blocking: Vec::new(),
         });
@@ -260,7 +268,7 @@ impl Signalled {
     }
 
     fn deadly(&self, process: &Process, expected: bool) -> Finding {
-        let signal = self.signal;
+        let signal = self.by.signal;
         Finding {
             expected,
             text: format!(
@@ -272,10 +280,10 @@ impl Signalled {
 }
 
 /// Holds a child of our own, unless it has ended.
-fn hold(pid: Option<i32>) -> io::Result<Option<(Handle, Process)>> {
+fn hold(processes: &dyn Processes, pid: Option<i32>) -> io::Result<Option<HeldProcess>> {
     let Some(pid) = pid else { return Ok(None) };
-    match Handle::open(pid).and_then(|handle| Ok((handle.process()?, handle))) {
-        Ok((process, handle)) => Ok(Some((handle, process))),
+    match processes.hold(pid) {
+        Ok(held) => Ok(Some(held)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -283,11 +291,11 @@ fn hold(pid: Option<i32>) -> io::Result<Option<(Handle, Process)>> {
 
 /// Holds everyone of this name; none if someone was gone before being held: who heads the family
 /// then is another.
-fn hold_named(name: &str) -> io::Result<Option<Vec<(Handle, Process)>>> {
+fn hold_named(processes: &dyn Processes, name: &str) -> io::Result<Option<Vec<HeldProcess>>> {
     let mut all = Vec::new();
-    for listed in process::named(name)? {
-        match Handle::open(listed.pid).and_then(|handle| Ok((handle.process()?, handle))) {
-            Ok((process, handle)) if process.start == listed.start => all.push((handle, process)),
+    for listed in processes.named(name)? {
+        match processes.hold(listed.pid) {
+            Ok(held) if held.process.start == listed.start => all.push(held),
             Ok(_) => return Ok(None),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -301,7 +309,7 @@ fn unlisted(error: io::Error) -> Finding {
     Finding::warning(text, "see that /proc is mounted; it is tried again at the next pass")
 }
 
-impl Target for Signalled {
+impl Target for Signalled<'_> {
     fn look(&mut self) -> Vec<Finding> {
         if let Whom::Command(_) = self.whom {
             // It has just been started, and can't have a handler yet.
@@ -313,29 +321,27 @@ impl Target for Signalled {
         };
         if held.is_empty() {
             let text = format!("there is no sign of {}", self.whom);
-            return vec![match process::own() {
+            return vec![match self.by.processes.own() {
                 1 => Finding::warning(text, SHARE),
                 _ => Finding::expected(text, UNSEEN),
             }];
         }
-        let findings = held.iter().filter_map(|(handle, process)| {
-            let dies = |found: Dispositions| found.reaction(self.signal) == Reaction::Dies;
-            match handle.probe() {
-                Ok(()) => {
-                    let dies = Dispositions::read(process.pid).is_ok_and(dies);
-                    dies.then(|| self.deadly(process, true))
-                }
-                Err(error) if error.kind() == ErrorKind::NotFound => None,
-                Err(error) => Some(self.refused(process, &error)),
+        let findings = held.iter().filter_map(|HeldProcess { process, hold }| match hold.probe() {
+            Ok(()) => {
+                let reaction = hold.reaction(self.by.signal);
+                let dies = reaction.is_ok_and(|reaction| reaction == Reaction::Dies);
+                dies.then(|| self.deadly(process, true))
             }
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => Some(self.refused(process, &error)),
         });
         findings.collect()
     }
 
     fn would(&mut self) -> Vec<String> {
-        let signal = self.signal;
+        let signal = self.by.signal;
         let held = self.held().unwrap_or_default();
-        held.iter().map(|(_, process)| format!("would send {signal} to {process}")).collect()
+        held.iter().map(|held| format!("would send {signal} to {}", held.process)).collect()
     }
 
     fn health(&mut self) -> &mut Health {
@@ -369,12 +375,17 @@ impl Target for Signalled {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::os::clock::Machine;
+    use crate::os::process::{PidNamespace, Reaper, own};
 
     #[test]
     fn a_signal_that_is_not_allowed_is_told_with_its_remedy() {
         let signal = Signal::parse("HUP").unwrap();
-        let signalled = Signalled::by_name("x".to_owned(), signal, Duration::ZERO);
-        let process = Process::read(process::own()).unwrap();
+        let processes = PidNamespace::new(Reaper::listening());
+        let limit = Duration::ZERO;
+        let by = SignalBy { processes: &processes, clock: &Machine, signal, limit };
+        let signalled = Signalled::by_name("x".to_owned(), by);
+        let process = Process::read(own()).unwrap();
         let told = |kind: ErrorKind| signalled.refused(&process, &kind.into());
         assert!(told(ErrorKind::PermissionDenied).hint.contains("runAsUser"));
         assert!(told(ErrorKind::OutOfMemory).text.starts_with("cannot send SIGHUP to "));

@@ -1,6 +1,7 @@
-//! Real processes, commands and sockets are told.
+//! Real processes, commands and sockets are notified, and simulated ones.
 
 mod commands;
+mod simulated;
 mod urls;
 
 use std::cell::RefCell;
@@ -14,9 +15,9 @@ use tokio::time::timeout;
 
 use super::pid_file::PidFile;
 use super::*;
-use crate::os::clock;
+use crate::os::clock::{self, Machine};
 use crate::os::process::tests::{LONG, Stranger, program, unique, until};
-use crate::os::process::{Process, own};
+use crate::os::process::{HeldProcess, PidNamespace, Process, Reaper, own};
 use crate::os::signal::Signal;
 
 /// Long enough for what could happen to happen.
@@ -28,6 +29,23 @@ const QUICK: Limits = Limits {
     post: Duration::from_millis(400),
     again: Duration::from_secs(3600),
 };
+
+/// The processes of this machine.
+fn processes() -> &'static PidNamespace {
+    Box::leak(Box::new(PidNamespace::new(Reaper::listening())))
+}
+
+fn notifier(tell: Tell) -> Deliver<'static> {
+    Deliver::new(tell, processes(), &Machine)
+}
+
+fn notifier_within(tell: Tell, limits: Limits) -> Deliver<'static> {
+    Deliver::within(tell, processes(), &Machine, limits)
+}
+
+fn hold(pid_file: &Path) -> Result<HeldProcess, Finding> {
+    PidFile::new(pid_file.to_owned()).hold(processes(), Machine.now())
+}
 
 fn tell() -> Tell {
     Tell {
@@ -109,7 +127,7 @@ impl Log {
     }
 }
 
-impl Deliver {
+impl Deliver<'_> {
     fn findings(&mut self) -> Vec<Finding> {
         self.targets.iter_mut().flat_map(|target| target.look()).collect()
     }
@@ -149,13 +167,13 @@ impl Deliver {
 
 #[tokio::test]
 async fn where_nobody_is_to_be_told_a_publish_is_told_at_once() {
-    let mut deliver = Deliver::new(tell());
+    let mut deliver = notifier(tell());
     assert!(!deliver.has_targets());
     deliver.waits().await;
     deliver.publish_now(1);
     deliver.tells(1).await;
     deliver.waits().await;
-    assert!(Deliver::new(by_name("x")).has_targets());
+    assert!(notifier(by_name("x")).has_targets());
 }
 
 #[tokio::test]
@@ -165,7 +183,7 @@ async fn a_process_is_told_once_for_each_publish() {
     let stranger = Stranger::script(folder.path(), &name, &listener(&heard)).await;
     until("it is ready", || lines(&heard) == ["ready"]).await;
     let log = Log::start();
-    let mut deliver = Deliver::new(by_name(&name));
+    let mut deliver = notifier(by_name(&name));
     assert_eq!(deliver.findings(), []);
     deliver.waits().await;
     for generation in 1..4 {
@@ -187,7 +205,7 @@ async fn who_started_after_the_publish_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let (name, heard) = (unique("young"), folder.path().join("heard"));
     let pid_file = folder.path().join("pid");
-    let mut deliver = Deliver::new(Tell { pid_file: Some(pid_file.clone()), ..by_name(&name) });
+    let mut deliver = notifier(Tell { pid_file: Some(pid_file.clone()), ..by_name(&name) });
     deliver.publish_now(1);
     tokio::time::sleep(Duration::from_millis(50)).await;
     let stranger = Stranger::script(folder.path(), &name, &listener(&heard)).await;
@@ -207,7 +225,7 @@ async fn a_signal_that_would_kill_is_withheld_until_it_is_caught() {
     let go = folder.path().join("go");
     let text = format!("until [ -e {} ]; do sleep 0.05; done; {}", go.display(), listener(&heard));
     let stranger = Stranger::script(folder.path(), &name, &text).await;
-    let mut deliver = Deliver::new(by_name(&name));
+    let mut deliver = notifier(by_name(&name));
     assert!(deliver.findings()[0].text.contains("would die of it"));
     deliver.publish_now(1);
     deliver.waits().await;
@@ -225,7 +243,7 @@ async fn a_handler_that_never_comes_is_said_once_and_looked_for_at_passes() {
     let text = format!("until [ -e {} ]; do sleep 0.05; done; {}", go.display(), listener(&heard));
     let stranger = Stranger::script(folder.path(), &name, &text).await;
     let log = Log::start();
-    let mut deliver = Deliver::within(by_name(&name), QUICK);
+    let mut deliver = notifier_within(by_name(&name), QUICK);
     deliver.publish_now(1);
     deliver.works_until("it is said", || log.count("WARN") == 1).await;
     fs::write(&go, "").unwrap();
@@ -250,7 +268,7 @@ async fn who_ignores_the_signal_and_who_never_dies_of_it_need_no_handler() {
     until("it is ready", || lines(&ready) == ["ready"]).await;
     for signal in ["USR1", "WINCH", "CONT"] {
         let signal = Signal::parse(signal).unwrap();
-        let mut deliver = Deliver::new(Tell { signal, ..by_name(&name) });
+        let mut deliver = notifier(Tell { signal, ..by_name(&name) });
         deliver.publish_now(1);
         deliver.tells(1).await;
     }
@@ -270,7 +288,7 @@ async fn who_takes_signals_by_hand_is_told_after_a_second_look() {
     until("it runs", || stranger.names().matches("sleep")).await;
     fs::write(&pid_file, stranger.pid.to_string()).unwrap();
     let log = Log::start();
-    let mut deliver = Deliver::new(by_pid_file(&pid_file));
+    let mut deliver = notifier(by_pid_file(&pid_file));
     assert_eq!(deliver.findings(), []);
     deliver.publish_now(1);
     deliver.tells(1).await;
@@ -284,8 +302,7 @@ async fn a_process_of_another_user_is_said_with_the_remedy() {
         return;
     }
     let name = Process::read(1).unwrap().names.comm;
-    let mut deliver =
-        Deliver::new(Tell { signal: Signal::parse("WINCH").unwrap(), ..by_name(&name) });
+    let mut deliver = notifier(Tell { signal: Signal::parse("WINCH").unwrap(), ..by_name(&name) });
     let findings = deliver.findings();
     assert!(
         findings.iter().any(|finding| finding.text.starts_with("may not signal")),
@@ -307,7 +324,7 @@ async fn a_real_time_signal_is_told_like_any_other() {
     let stranger = Stranger::script(folder.path(), &name, &text).await;
     until("it is ready", || lines(&ready) == ["ready"]).await;
     let signal = Signal::parse("RTMIN+3").unwrap();
-    let mut deliver = Deliver::new(Tell { signal, ..by_name(&name) });
+    let mut deliver = notifier(Tell { signal, ..by_name(&name) });
     assert!(deliver.findings().is_empty());
     deliver.publish_now(1);
     deliver.tells(1).await;
@@ -317,7 +334,7 @@ async fn a_real_time_signal_is_told_like_any_other() {
 
 #[tokio::test]
 async fn a_name_that_nobody_has_has_nobody_to_tell() {
-    let mut deliver = Deliver::new(by_name(&unique("nobody")));
+    let mut deliver = notifier(by_name(&unique("nobody")));
     let findings = deliver.findings();
     assert_eq!(findings.len(), 1);
     assert!(findings[0].expected && findings[0].text.starts_with("there is no sign of"));
@@ -334,7 +351,7 @@ async fn a_pid_file_is_read_anew_and_a_stale_one_is_said_once() {
     let mut gone = std::process::Command::new("true").spawn().unwrap();
     gone.wait().unwrap();
     let log = Log::start();
-    let mut deliver = Deliver::new(by_pid_file(&pid_file));
+    let mut deliver = notifier(by_pid_file(&pid_file));
     deliver.publish_now(1);
     deliver.waits().await;
     assert_eq!((log.count("there is no PID file"), log.count("WARN")), (1, 0));
@@ -367,15 +384,15 @@ async fn a_number_that_has_passed_to_a_later_process_is_not_hit() {
     let stranger = Stranger::script(folder.path(), &unique("reused"), &listener(&heard)).await;
     until("it is ready", || lines(&heard) == ["ready"]).await;
     fs::write(&pid_file, stranger.pid.to_string()).unwrap();
-    assert!(PidFile::new(pid_file.clone()).hold().is_ok());
+    assert!(hold(&pid_file).is_ok());
     let file = fs::File::options().write(true).open(&pid_file).unwrap();
     // As it looks after the wall clock was set forward.
     file.set_modified(clock::wall() - Duration::from_secs(1800)).unwrap();
-    assert!(PidFile::new(pid_file.clone()).hold().is_ok());
+    assert!(hold(&pid_file).is_ok());
     file.set_modified(clock::wall() - Duration::from_secs(7200)).unwrap();
-    let finding = PidFile::new(pid_file.clone()).hold().err().unwrap();
+    let finding = hold(&pid_file).err().unwrap();
     assert!(finding.text.contains("started after it was written"), "{}", finding.text);
-    let mut deliver = Deliver::new(by_pid_file(&pid_file));
+    let mut deliver = notifier(by_pid_file(&pid_file));
     assert_eq!(deliver.findings(), [finding]);
     deliver.publish_now(1);
     deliver.waits().await;
@@ -389,7 +406,7 @@ async fn a_number_that_has_passed_to_a_later_process_is_not_hit() {
 async fn a_pid_file_that_names_the_wrong_process_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pid");
-    let refused = || PidFile::new(path.clone()).hold().err().unwrap();
+    let refused = || hold(&path).err().unwrap();
     fs::write(&path, own().to_string()).unwrap();
     assert!(refused().text.ends_with("which is the agent itself"), "{}", refused().text);
     // The tests don't run as process 1, so it stands above them or is out of their sight.
@@ -421,7 +438,7 @@ async fn all_targets_are_told_and_one_that_fails_holds_up_no_other() {
     let tell = Tell { pid_file: Some(pid_file.clone()), ..by_command("echo run >>\"$0\"", &seen) };
     let stranger = Stranger::start(&["sleep", "300"]);
     let signal = Signal::parse("WINCH").unwrap();
-    let mut deliver = Deliver::new(Tell { signal, ..tell });
+    let mut deliver = notifier(Tell { signal, ..tell });
     deliver.publish_now(1);
     deliver.works_until("the command ran", || !lines(&seen).is_empty()).await;
     deliver.waits().await;

@@ -7,6 +7,7 @@ mod dispositions;
 mod end;
 mod handle;
 mod names;
+mod processes;
 mod program;
 mod reaper;
 mod spawn;
@@ -20,10 +21,12 @@ use std::{fmt, fs, io};
 use nix::unistd::{SysconfVar, sysconf};
 use rustix::io::Errno;
 
+use crate::os::clock::Moment;
 pub use dispositions::{Dispositions, Reaction};
 pub use end::{End, Holder};
 pub use handle::Handle;
 pub use names::Names;
+pub use processes::{HeldProcess, Hold, PidNamespace, Processes, SpawnedChild};
 pub use program::Program;
 pub use reaper::{Child, Reaper};
 pub use spawn::{Mask, Streams, become_it, room};
@@ -39,9 +42,9 @@ impl StartTime {
         Self(u64::try_from(ticks).unwrap_or(u64::MAX))
     }
 
-    /// On the wall clock, where `now` is the same moment on both clocks.
-    pub fn wall(self, now: (SystemTime, Duration)) -> Option<SystemTime> {
-        let (wall, boot) = now;
+    /// On the wall clock, by what both clocks show `now`.
+    pub fn wall(self, now: Moment) -> Option<SystemTime> {
+        let Moment { wall, boot } = now;
         let ticks = u128::from(self.0);
         let nanos = ticks.checked_mul(1_000_000_000)? / u128::from(ticks_per_second());
         wall.checked_sub(boot)?.checked_add(Duration::from_nanos(u64::try_from(nanos).ok()?))

@@ -14,7 +14,10 @@ use crate::notify::Deliver;
 use crate::vault::Connect;
 
 /// Keeps the set fresh until it is dropped.
-pub async fn keep<V: Connect>(renewer: &mut Renewer<'_, V>, deliver: &mut Deliver) -> Infallible {
+pub async fn keep<V: Connect>(
+    renewer: &mut Renewer<'_, V>,
+    deliver: &mut Deliver<'_>,
+) -> Infallible {
     let notified = renewer.notified();
     deliver.count_failures(&renewer.delivery_failures());
     let standing = renewer.state().generation;
@@ -56,7 +59,7 @@ enum Passed {
 /// Makes a pass, and goes on telling meanwhile.
 async fn pass<V: Connect>(
     renewer: &mut Renewer<'_, V>,
-    deliver: &mut Deliver,
+    deliver: &mut Deliver<'_>,
     why: Why,
     notified: &Cell<Generation>,
 ) -> Passed {
@@ -70,7 +73,7 @@ async fn pass<V: Connect>(
     }
 }
 
-fn tell<V: Connect>(renewer: &mut Renewer<'_, V>, deliver: &mut Deliver, news: News) {
+fn tell<V: Connect>(renewer: &mut Renewer<'_, V>, deliver: &mut Deliver<'_>, news: News) {
     let (generation, left) = match news {
         News::Changed(generation) | News::Restored(generation) => {
             let published = Duration::from_millis(renewer.state().boot_ms.changed);

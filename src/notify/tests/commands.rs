@@ -9,7 +9,7 @@ async fn a_command_runs_in_the_environment_it_is_given_and_in_a_group_of_its_own
     let text = "/usr/bin/env >\"$0\"; \
                 cut -d' ' -f5 /proc/$$/stat >>\"$0\"; echo $$ >>\"$0\"";
     let held = |lines: &[String]| lines.iter().any(|line| line.starts_with("PATH="));
-    let mut deliver = Deliver::new(by_command(text, &seen));
+    let mut deliver = notifier(by_command(text, &seen));
     deliver.publish_now(1);
     deliver.tells(1).await;
     let told = lines(&seen);
@@ -17,7 +17,7 @@ async fn a_command_runs_in_the_environment_it_is_given_and_in_a_group_of_its_own
     assert_eq!(told[told.len() - 2], told[told.len() - 1], "it heads its group");
     let mut tell = by_command("/usr/bin/env >\"$0\"", &seen);
     tell.environment.remove(&["PATH"]);
-    let mut deliver = Deliver::new(tell);
+    let mut deliver = notifier(tell);
     deliver.publish_now(1);
     deliver.tells(1).await;
     assert!(!held(&lines(&seen)));
@@ -29,7 +29,7 @@ async fn a_command_that_fails_runs_again_at_passes_only() {
     let seen = folder.path().join("seen");
     let log = Log::start();
     let text = "echo run >>\"$0\"; [ -e \"$0.ok\" ] || exit 3 # token";
-    let mut deliver = Deliver::new(by_command(text, &seen));
+    let mut deliver = notifier(by_command(text, &seen));
     deliver.publish_now(1);
     deliver.works_until("it failed", || log.count("failed with exit code 3") == 1).await;
     deliver.waits().await;
@@ -51,7 +51,7 @@ async fn a_command_that_takes_too_long_is_killed_with_its_group() {
     let seen = folder.path().join("seen");
     let log = Log::start();
     let text = "sleep 300 & echo $! >\"$0\"; wait";
-    let mut deliver = Deliver::within(by_command(text, &seen), QUICK);
+    let mut deliver = notifier_within(by_command(text, &seen), QUICK);
     deliver.publish_now(1);
     deliver.works_until("it was killed", || log.count("it took longer than 400ms") == 1).await;
     let pid: i32 = lines(&seen)[0].parse().unwrap();
@@ -66,7 +66,7 @@ async fn a_command_that_failed_runs_again_by_itself_in_time() {
     let seen = folder.path().join("seen");
     let text = "echo run >>\"$0\"; [ \"$(wc -l <\"$0\")\" -gt 1 ]";
     let limits = Limits { again: Duration::from_millis(50), ..QUICK };
-    let mut deliver = Deliver::within(by_command(text, &seen), limits);
+    let mut deliver = notifier_within(by_command(text, &seen), limits);
     deliver.publish_now(1);
     deliver.tells(1).await;
     assert_eq!(lines(&seen).len(), 2);
@@ -78,7 +78,7 @@ async fn what_is_left_to_tell_goes_on_as_of_a_generation_that_nobody_need_be_tol
     let (seen, pid_file) = (folder.path().join("seen"), folder.path().join("pid"));
     let tell = Tell { pid_file: Some(pid_file.clone()), ..by_command("echo run >>\"$0\"", &seen) };
     let stranger = Stranger::start(&["sleep", "300"]);
-    let mut deliver = Deliver::new(Tell { signal: Signal::parse("WINCH").unwrap(), ..tell });
+    let mut deliver = notifier(Tell { signal: Signal::parse("WINCH").unwrap(), ..tell });
     assert!(!deliver.carry_on(Generation(1)), "nothing is left of nothing");
     deliver.publish_now(1);
     deliver.works_until("the command ran", || !lines(&seen).is_empty()).await;
@@ -98,7 +98,7 @@ async fn of_several_publishes_during_a_run_the_latest_counts() {
     let folder = tempfile::tempdir().unwrap();
     let seen = folder.path().join("seen");
     let text = "echo run >>\"$0\"; until [ -e \"$0.go\" ]; do sleep 0.05; done";
-    let mut deliver = Deliver::new(by_command(text, &seen));
+    let mut deliver = notifier(by_command(text, &seen));
     deliver.publish_now(1);
     deliver.works_until("it runs", || lines(&seen).len() == 1).await;
     deliver.publish_now(2);
@@ -120,7 +120,7 @@ async fn a_future_that_is_dropped_starts_nothing_twice_and_loses_nothing() {
     let _stranger = Stranger::script(folder.path(), &name, &listener(&heard)).await;
     until("it is ready", || lines(&heard) == ["ready"]).await;
     let text = "echo run >>\"$0\"; sleep 0.3; echo end >>\"$0\"";
-    let mut deliver = Deliver::new(Tell { process: Some(name), ..by_command(text, &seen) });
+    let mut deliver = notifier(Tell { process: Some(name), ..by_command(text, &seen) });
     deliver.publish_now(1);
     let mut drops = 0;
     while timeout(Duration::from_millis(5), deliver.delivered()).await.is_err() {
@@ -139,7 +139,7 @@ async fn a_command_outlives_the_deliverer() {
     let folder = tempfile::tempdir().unwrap();
     let seen = folder.path().join("seen");
     let text = "echo run >>\"$0\"; sleep 0.3; echo end >>\"$0\"";
-    let mut deliver = Deliver::new(by_command(text, &seen));
+    let mut deliver = notifier(by_command(text, &seen));
     deliver.publish_now(1);
     deliver.works_until("it runs", || !lines(&seen).is_empty()).await;
     drop(deliver);
@@ -151,7 +151,7 @@ fn a_program_that_is_not_there_is_said_at_start() {
     let folder = tempfile::tempdir().unwrap();
     let found = |words: &[&str]| {
         let words = words.iter().map(|word| (*word).to_owned()).collect();
-        Deliver::new(Tell { command: Some(words), ..tell() }).findings()
+        notifier(Tell { command: Some(words), ..tell() }).findings()
     };
     let path = program(folder.path(), "reload", "#!/bin/sh\n");
     assert_eq!(found(&[path.to_str().unwrap()]), []);

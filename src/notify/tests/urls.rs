@@ -22,7 +22,7 @@ async fn a_url_is_posted_to_and_any_2xx_says_it_was_told() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let log = Log::start();
-    let mut deliver = Deliver::new(by_url(&format!("http://localhost:{port}/reload?token=x")));
+    let mut deliver = notifier(by_url(&format!("http://localhost:{port}/reload?token=x")));
     for (generation, status) in [(1, "204 No Content"), (2, "200 OK"), (3, "299 Fine")] {
         deliver.publish_now(generation);
         let (head, ()) = tokio::join!(answer(&listener, status), deliver.tells(generation));
@@ -52,7 +52,7 @@ async fn a_url_that_nobody_listens_at_is_tried_at_passes() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let log = Log::start();
-    let mut deliver = Deliver::new(by_url(&format!("http://{address}/")));
+    let mut deliver = notifier(by_url(&format!("http://{address}/")));
     deliver.publish_now(1);
     deliver.works_until("it is said", || log.count("nobody listens at") == 1).await;
     deliver.waits().await;
@@ -68,7 +68,7 @@ async fn a_url_that_does_not_answer_or_speaks_no_http_is_said() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let log = Log::start();
-    let mut deliver = Deliver::within(by_url(&url), QUICK);
+    let mut deliver = notifier_within(by_url(&url), QUICK);
     deliver.publish_now(1);
     deliver.works_until("it is said", || log.count("did not answer within 400ms") == 1).await;
     drop(listener.accept().await.unwrap());

@@ -39,6 +39,11 @@ impl Handle {
         Ok(Self { pid, held })
     }
 
+    /// The number that it was opened by.
+    pub(super) fn pid(&self) -> i32 {
+        self.pid.as_raw_pid()
+    }
+
     /// Looks at the process. Should the number have passed on meanwhile, this shows another
     /// process, and [`Handle::signal`] will find nobody.
     pub fn process(&self) -> io::Result<Process> {
