@@ -283,8 +283,8 @@ fn each_edge_has_one_file() {
 }
 
 #[test]
-fn the_life_of_a_set_is_given_its_clocks_and_its_chance() {
-    let reached = ["clock::boot", "clock::wall", "clock::until", "Rng::new", "Watch::"];
+fn the_life_of_a_set_is_given_its_edges() {
+    let reached = ["clock::boot", "clock::wall", "clock::until", "Rng::new", "Watch::", "Client::"];
     let life = ["deprovision", "fetch", "publish", "renew", "schedule", "start"];
     let life = life.map(|part| format!("src/lifecycle/{part}"));
     let life = life.each_ref().map(String::as_str);

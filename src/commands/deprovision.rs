@@ -13,7 +13,7 @@ use crate::model::PodIdentity;
 use crate::os::clock::Machine;
 use crate::os::harden;
 use crate::store::Store;
-use crate::vault::Client;
+use crate::vault::{Client, Dsm};
 
 /// Deprovisions the secret of this id; without one, the set in the output directory.
 #[cold]
@@ -48,5 +48,6 @@ async fn whole_set(config: &Config) -> Result<(), Failure> {
         let failure = error.failure();
         if error.is_held() { failure.hint(Some(hint)) } else { failure }
     })?;
-    deprovision::by_hand(config, &mut store, &Machine, show).await
+    let vault = Dsm { settings: &config.vault, pod: &config.pod };
+    deprovision::by_hand(config, &mut store, &Machine, &vault, show).await
 }

@@ -15,7 +15,7 @@ use crate::exit::{Exit, Failure};
 use crate::lifecycle::follow::Follower;
 use crate::lifecycle::publish::origin;
 use crate::lifecycle::renew::{Edges, Handover, Renewer, keep};
-use crate::lifecycle::start::{After, Obtained, Start, adoptable, ended_by, once};
+use crate::lifecycle::start::{After, Obtained, Start, StartEdges, adoptable, ended_by, once};
 use crate::notify::{Deliver, Supervised};
 use crate::os::clock::Machine;
 use crate::os::incoming::{Blocked, Signals};
@@ -123,7 +123,9 @@ async fn wrap(
         let launch = Launch::new(program, store.published(), running);
         launch.prove()?;
         let ended = async || ended_before(&mut signals, &reaper, running.stop_signal).await;
-        let signal = once(config, store, &Machine, fastrand::Rng::new(), ended).await?;
+        let vault = Dsm { settings: &config.vault, pod: &config.pod };
+        let edges = StartEdges { clock: &Machine, random: fastrand::Rng::new(), vault };
+        let signal = once(config, store, edges, ended).await?;
         let signal = signal.or_else(|| ended_already(&mut signals, &reaper, running.stop_signal));
         if let Some(signal) = signal {
             return Err(ended_by(signal));
@@ -150,8 +152,9 @@ async fn supervise(
     launch.prove()?;
     let adopted = adoptable(&store, &origin);
     let mut random = fastrand::Rng::new();
-    let mut start =
-        Start::new(config, &mut store, &origin, After::Renewal, &Machine, random.fork());
+    let vault = Dsm { settings: &config.vault, pod: &config.pod };
+    let edges = StartEdges { clock: &Machine, random: random.fork(), vault };
+    let mut start = Start::new(config, &mut store, &origin, After::Renewal, edges);
     let ended = async || ended_before(&mut signals, &reaper, running.stop_signal).await;
     let Obtained { state, token, .. } = start.first(adopted, ended).await?;
     let supervised = Rc::new(Supervised::default());
@@ -163,7 +166,6 @@ async fn supervise(
     let mut supervisor = Supervisor::new(&mut signals, reaper, launch, supervised, running, clears);
     deliver.look();
     let watch = Watch::later(config.vault.files(), config.output_dir(), WATCHES_AFTER);
-    let vault = Dsm { settings: &config.vault, pod: &config.pod };
     let edges = Edges { clock: &Machine, random, watch: Box::new(watch), vault };
     let mut renewer = Renewer::new(config, keeping.on_absent, &mut store, set, edges, board);
     let ended = tokio::select! {

@@ -4,11 +4,12 @@ use super::runtime::{begin, invalid, listen, mounts, run as block_on, warn};
 use crate::config::Config;
 use crate::config::raw::Raw;
 use crate::exit::{Exit, Failure};
-use crate::lifecycle::start::once;
+use crate::lifecycle::start::{StartEdges, once};
 use crate::os::clock::Machine;
 use crate::os::harden;
 use crate::os::incoming::Terminations;
 use crate::store::Store;
+use crate::vault::Dsm;
 
 /// Publishes a set that nobody renews.
 pub fn run(raw: Raw) -> Result<Exit, Failure> {
@@ -24,6 +25,7 @@ pub fn run(raw: Raw) -> Result<Exit, Failure> {
 async fn publish(config: &Config, mut terminations: Terminations) -> Result<(), Failure> {
     let held = Store::hold(config.output.as_ref(), "init");
     let store = held.map_err(|error| error.failure())?;
-    let random = fastrand::Rng::new();
-    once(config, store, &Machine, random, async || terminations.recv().await).await.map(drop)
+    let vault = Dsm { settings: &config.vault, pod: &config.pod };
+    let edges = StartEdges { clock: &Machine, random: fastrand::Rng::new(), vault };
+    once(config, store, edges, async || terminations.recv().await).await.map(drop)
 }

@@ -11,7 +11,7 @@ use crate::config::settings::Keeping;
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::publish::origin;
 use crate::lifecycle::renew::{Edges, Handover, Renewer, keep};
-use crate::lifecycle::start::{After, Obtained, Start, adoptable};
+use crate::lifecycle::start::{After, Obtained, Start, StartEdges, adoptable};
 use crate::notify::Deliver;
 use crate::os::clock::Machine;
 use crate::os::harden;
@@ -54,15 +54,15 @@ async fn run_unserved(
     let mut store = held.map_err(|error| error.failure())?;
     let adopted = adoptable(&store, &origin);
     let mut random = fastrand::Rng::new();
-    let mut start =
-        Start::new(config, &mut store, &origin, After::Renewal, &Machine, random.fork());
+    let vault = Dsm { settings: &config.vault, pod: &config.pod };
+    let edges = StartEdges { clock: &Machine, random: random.fork(), vault };
+    let mut start = Start::new(config, &mut store, &origin, After::Renewal, edges);
     let Obtained { state, token, .. } = start.begin(adopted, terminations.recv()).await?;
     let processes = PidNamespace::new(Reaper::listening());
     let mut deliver = Deliver::new(keeping.tell.clone(), &processes, &Machine);
     deliver.look();
     let watch = Watch::new(config.vault.files(), config.output_dir());
     let standing = Handover { state, token, remarked: start.remarked() };
-    let vault = Dsm { settings: &config.vault, pod: &config.pod };
     let edges = Edges { clock: &Machine, random, watch: Box::new(watch), vault };
     let mut renewer = Renewer::new(config, keeping.on_absent, &mut store, standing, edges, board);
     let signal = tokio::select! {

@@ -15,7 +15,7 @@ use crate::os::clock::Clock;
 use crate::store::Store;
 use crate::store::state::{SecretState, State};
 use crate::vault::error::{Attempt, Fate, FetchError};
-use crate::vault::{Client, Connect, GIVE_BACK, Source, Token};
+use crate::vault::{Connect, GIVE_BACK, Source, Token};
 
 /// A secret that was provisioned, and the id that the vault gave it, where that is known.
 struct Account {
@@ -150,6 +150,7 @@ pub async fn by_hand(
     config: &Config,
     store: &mut Store,
     clock: &dyn Clock,
+    vault: &impl Connect,
     mut show: impl FnMut(String),
 ) -> Result<(), Failure> {
     let origin = origin(config).map_err(|error| error.failure())?;
@@ -163,8 +164,7 @@ pub async fn by_hand(
         let hint = "run it with the settings of the agent that has published it";
         return Err(failure.hint(Some(hint)));
     }
-    let pod = config.pod.clone();
-    let mut client = Client::new(&config.vault, pod).map_err(|error| error.failure())?;
+    let mut client = vault.connect(&mut None).map_err(|error| error.failure())?;
     let mut failed: Option<Failure> = None;
     let mut gone = state.given_back;
     let mut given = BTreeSet::new();

@@ -20,7 +20,7 @@ use crate::os::signal::Signal;
 use crate::store::state::{Origin, State, millis};
 use crate::store::{LINGER, Pending, Store, WriteError};
 use crate::vault::error::{Cause, FetchError};
-use crate::vault::{Client, Source, Token};
+use crate::vault::{Connect, Source, Token};
 pub use adopt::{Adopted, adoptable};
 
 /// Steps between tries of a start grow to this.
@@ -54,7 +54,7 @@ pub struct Obtained {
 }
 
 /// The start of any mode that publishes.
-pub struct Start<'a> {
+pub struct Start<'a, V> {
     config: &'a Config,
     store: &'a mut Store,
     origin: &'a Origin,
@@ -63,8 +63,17 @@ pub struct Start<'a> {
     began: Instant,
     after: After,
     remarked: Remarked,
-    clock: &'a dyn Clock,
-    random: fastrand::Rng,
+    edges: StartEdges<'a, V>,
+}
+
+/// The edges of a start, which a simulation replaces.
+pub struct StartEdges<'a, V> {
+    /// The clocks.
+    pub clock: &'a dyn Clock,
+    /// The generator of every draw.
+    pub random: fastrand::Rng,
+    /// The source of the secrets.
+    pub vault: V,
 }
 
 /// What comes after the start.
@@ -76,18 +85,17 @@ pub enum After {
     Renewal,
 }
 
-impl<'a> Start<'a> {
+impl<'a, V: Connect> Start<'a, V> {
     /// Nothing is asked or written yet.
     pub fn new(
         config: &'a Config,
         store: &'a mut Store,
         origin: &'a Origin,
         after: After,
-        clock: &'a dyn Clock,
-        mut random: fastrand::Rng,
+        mut edges: StartEdges<'a, V>,
     ) -> Self {
         let obtaining = Obtaining::new(store.intended(origin));
-        let tries = Tries::new(LONGEST_STEP, random.fork());
+        let tries = Tries::new(LONGEST_STEP, edges.random.fork());
         Self {
             config,
             store,
@@ -97,8 +105,7 @@ impl<'a> Start<'a> {
             began: Instant::now(),
             after,
             remarked: Remarked::default(),
-            clock,
-            random,
+            edges,
         }
     }
 
@@ -141,9 +148,9 @@ impl<'a> Start<'a> {
         self.remarked
     }
 
-    /// A client, with everything that it needs read and proven.
-    fn client(&self) -> Result<Client<'a>, Failure> {
-        Client::new(&self.config.vault, self.config.pod.clone()).map_err(|error| error.failure())
+    /// Connects to the vault, with everything that this needs read and proven.
+    fn connect(&self) -> Result<V::Source, Failure> {
+        self.edges.vault.connect(&mut None).map_err(|error| error.failure())
     }
 
     /// Proves all that is local, before anything is asked of the vault.
@@ -161,14 +168,14 @@ impl<'a> Start<'a> {
         ended: impl Future<Output = Signal>,
     ) -> Result<Obtained, Failure> {
         self.prove()?;
-        let mut client = self.client()?;
+        let mut client = self.connect()?;
         let obtained = tokio::select! {
             obtained = self.obtain(&mut client) => obtained,
             signal = ended => Err(ended_by(signal)),
         };
         match obtained {
             Ok((outcome, state)) => {
-                let token = client.into_token();
+                let token = self.edges.vault.end(client);
                 Ok(Obtained { outcome, state, token })
             }
             Err(failure) => {
@@ -237,8 +244,8 @@ impl<'a> Start<'a> {
         loop {
             let silent_until = self.silent_until();
             let (renew, notified, now) =
-                (self.config.renew, Generation::default(), self.clock.now());
-            let stamp = stamp(bundle, renew, notified, silent_until, now, &mut self.random);
+                (self.config.renew, Generation::default(), self.edges.clock.now());
+            let stamp = stamp(bundle, renew, notified, silent_until, now, &mut self.edges.random);
             let refresh = self.obtaining.settled();
             let mut state = first(bundle, self.origin, refresh, &stamp, now);
             let error = match self.publisher().publish(bundle, &mut state) {
@@ -295,7 +302,7 @@ impl<'a> Start<'a> {
     /// Renewal begins at once, and says more of itself.
     fn silent_until(&self) -> Option<u64> {
         let renewed = self.after == After::Renewal;
-        renewed.then(|| millis(self.clock.boot() + BEGINS))
+        renewed.then(|| millis(self.edges.clock.boot() + BEGINS))
     }
 
     fn publisher(&mut self) -> Publisher<'_> {
@@ -303,7 +310,7 @@ impl<'a> Start<'a> {
             store: self.store,
             layout: &self.config.layout,
             remarked: &mut self.remarked,
-            clock: self.clock,
+            clock: self.edges.clock,
         }
     }
 }
@@ -313,13 +320,12 @@ impl<'a> Start<'a> {
 pub async fn once(
     config: &Config,
     mut store: Store,
-    clock: &dyn Clock,
-    random: fastrand::Rng,
+    edges: StartEdges<'_, impl Connect>,
     mut ended: impl AsyncFnMut() -> Signal,
 ) -> Result<Option<Signal>, Failure> {
     let origin = origin(config).map_err(|error| error.failure())?;
     let adopted = adoptable(&store, &origin);
-    let mut start = Start::new(config, &mut store, &origin, After::Nothing, clock, random);
+    let mut start = Start::new(config, &mut store, &origin, After::Nothing, edges);
     let Obtained { outcome, .. } = start.first(adopted, &mut ended).await?;
     let replaced = matches!(outcome, Outcome::Published(generation) if generation > Generation(1));
     if !replaced {
@@ -351,3 +357,6 @@ fn stamp(
 pub fn ended_by(signal: Signal) -> Failure {
     Failure::signalled(u8::try_from(signal.number()).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests;

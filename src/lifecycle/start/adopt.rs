@@ -13,6 +13,7 @@ use crate::lifecycle::publish::{
 use crate::model::{Bundle, Outcome};
 use crate::store::state::{Origin, Settled, State};
 use crate::store::{Standing, Store};
+use crate::vault::Connect;
 
 /// A set that stands and is ours.
 #[derive(Debug)]
@@ -37,11 +38,11 @@ pub fn adoptable(store: &Store, origin: &Origin) -> Option<Adopted> {
     Some(Adopted { bundle, state })
 }
 
-impl Start<'_> {
+impl<V: Connect> Start<'_, V> {
     /// Serves a set that stands, as it stands.
     pub(super) fn adopt(&mut self, adopted: &mut Adopted) -> Result<Outcome, PublishError> {
         let Adopted { bundle, state } = adopted;
-        let due = state.is_due(self.clock.boot());
+        let due = state.is_due(self.edges.clock.boot());
         tracing::info!(generation = %state.generation, due, "adopted the set that stands");
         state.boot_ms.silent_until = self.silent_until();
         let outcome = self.publisher().publish(bundle, state)?;
@@ -62,7 +63,7 @@ impl Start<'_> {
             Err(error) => return self.cure(adopted, error).await,
         };
         let mut state = adopted.state.clone();
-        if !state.is_due(self.clock.boot()) || !self.reads() {
+        if !state.is_due(self.edges.clock.boot()) || !self.reads() {
             return Ok(Obtained { outcome, state, token: None });
         }
         match self.read_again(adopted).await {
@@ -109,7 +110,7 @@ impl Start<'_> {
     async fn read_again(&mut self, adopted: Adopted) -> Result<Obtained, Late> {
         let Adopted { bundle, state } = adopted;
         let wanted = &self.config.wanted;
-        let mut client = self.client().map_err(Late::Final)?;
+        let mut client = self.connect().map_err(Late::Final)?;
         let mut asking = Asking::new(state.refresh, Duration::ZERO);
         let mut renewed = again(&mut client, wanted, &state.names(), &mut asking).await;
         if asking.lists_provisioned(wanted) {
@@ -127,11 +128,12 @@ impl Start<'_> {
         // From here on it is read back from where it is published.
         drop(bundle);
         let failed = failed.iter().map(|(name, error)| (name.clone(), Failed::from(error)));
-        let (renew, silent_until, now) = (self.config.renew, self.silent_until(), self.clock.now());
+        let (renew, silent_until, now) =
+            (self.config.renew, self.silent_until(), self.edges.clock.now());
         let remarked = std::mem::take(&mut self.remarked);
         let mut current =
-            Current::new(self.store, &self.config.layout, state, remarked, self.clock);
-        let random = &mut self.random;
+            Current::new(self.store, &self.config.layout, state, remarked, self.edges.clock);
+        let random = &mut self.edges.random;
         let stamp = |bundle: &Bundle, state: &State| {
             stamp(bundle, renew, state.notified, silent_until, now, random)
         };
@@ -143,7 +145,7 @@ impl Start<'_> {
             Some(_) => Outcome::Published(state.generation),
             None => Outcome::Unchanged(state.generation),
         };
-        Ok(Obtained { outcome, state, token: client.into_token() })
+        Ok(Obtained { outcome, state, token: self.edges.vault.end(client) })
     }
 
     fn remember_failure(&self, state: &mut State, class: FailureClass) {
