@@ -185,7 +185,8 @@ async fn supervise(
 async fn read(reading: &Reading, command: MainCommand<'_>) -> Result<Ended, Failure> {
     let MainCommand { program, running, mut signals } = command;
     let reaper = Reaper::told(signals.mask());
-    let mut follower = Follower::new(&reading.dir, WATCHES_AFTER);
+    let watch = Watch::later(Vec::new(), Some(&reading.dir), WATCHES_AFTER);
+    let mut follower = Follower::new(&reading.dir, watch, &Machine);
     let launch = Launch::new(program, follower.published(), running);
     launch.prove()?;
     tokio::select! {

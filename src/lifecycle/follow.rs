@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::exit::{Exit, Failure, chain};
 use crate::model::TTL;
 use crate::notify::Deliver;
-use crate::os::clock;
+use crate::os::clock::Clock;
 use crate::os::watch::Watch;
 use crate::render::bundle::Entries;
 use crate::store::{Published, Set};
@@ -25,10 +25,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// Follows what is published.
-pub struct Follower {
+pub struct Follower<'a> {
     dir: PathBuf,
     published: Published,
     watch: Watch,
+    clock: &'a dyn Clock,
     /// What was told of last: its number is of this reader, its digest leaves out what nobody is told
     /// of.
     told: Option<(u64, Digest)>,
@@ -36,12 +37,11 @@ pub struct Follower {
 
 type Digest = Vec<u8>;
 
-impl Follower {
-    /// Starts to watch `dir`, after a while.
-    pub fn new(dir: &Path, watches_after: Duration) -> Self {
+impl<'a> Follower<'a> {
+    /// Follows the set in `dir`, whose changes `watch` hints at.
+    pub fn new(dir: &Path, watch: Watch, clock: &'a dyn Clock) -> Self {
         let published = Published::of_another(dir);
-        let watch = Watch::later(Vec::new(), Some(dir), watches_after);
-        Self { dir: dir.to_owned(), published, watch, told: None }
+        Self { dir: dir.to_owned(), published, watch, clock, told: None }
     }
 
     /// Waits until a set stands, for so long; none is for ever.
@@ -124,7 +124,7 @@ impl Follower {
             deliver.carry_on(generation);
         } else {
             tracing::info!(%generation, "the set has changed");
-            deliver.publish(generation, clock::boot());
+            deliver.publish(generation, self.clock.boot());
         }
     }
 
