@@ -25,6 +25,9 @@ const MOST_LOOKS: u32 = 16;
 const SHARE: &str = "the agent is process 1, so it sees no other container: set \
                      shareProcessNamespace: true in the pod spec";
 
+const HANDLE: &str =
+    "have the main process handle it, or set SEGURA_SIGNAL to a signal that it handles";
+
 /// Who is signalled.
 #[derive(Debug)]
 enum Whom {
@@ -263,19 +266,13 @@ impl<'a> Signalled<'a> {
             self.attempts.retry_at(withhold.until.min(now + withhold.step));
             withhold.step = withhold.step.saturating_mul(2).min(STEPS.1);
         } else {
-            self.health.fails(self.deadly(process, false));
+            self.health.fails(Finding::warning(self.deadly(process), HANDLE));
         }
     }
 
-    fn deadly(&self, process: &Process, expected: bool) -> Finding {
+    fn deadly(&self, process: &Process) -> String {
         let signal = self.by.signal;
-        Finding {
-            expected,
-            text: format!(
-                "{process} has no handler for {signal} and would die of it; it is withheld"
-            ),
-            hint: "have the main process handle it, or set SEGURA_SIGNAL to a signal that it handles",
-        }
+        format!("{process} has no handler for {signal} and would die of it; it is withheld")
     }
 }
 
@@ -330,7 +327,7 @@ impl Target for Signalled<'_> {
             Ok(()) => {
                 let reaction = hold.reaction(self.by.signal);
                 let dies = reaction.is_ok_and(|reaction| reaction == Reaction::Dies);
-                dies.then(|| self.deadly(process, true))
+                dies.then(|| Finding::expected(self.deadly(process), HANDLE))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => Some(self.refused(process, &error)),
