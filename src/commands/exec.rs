@@ -71,7 +71,13 @@ fn role(raw: Raw) -> Result<Role, Failure> {
     let read = Reading::from_raw(&raw).map(Box::new).map(Role::Reader);
     let read = || read.map_err(|problems| invalid(&problems));
     let Whereabouts { dir, has_vault } = Whereabouts::from_raw(&raw);
-    if let Some(why) = dir.and_then(|dir| Place::of(&dir).is_to_be_read(has_vault)) {
+    let place = dir.map(|dir| Place::of(&dir));
+    let reason = if has_vault {
+        place.and_then(Place::reason_to_read)
+    } else {
+        place.and_then(Place::reason_to_read_without_vault)
+    };
+    if let Some(why) = reason {
         tracing::info!(why, "reading what another agent publishes in the output directory");
         return read();
     }

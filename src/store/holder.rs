@@ -43,17 +43,21 @@ impl Place {
         }
     }
 
-    /// Why who comes is a reader, if that is so: another agent publishes there, or nobody could for
-    /// want of a vault and there is something to read.
-    pub fn is_to_be_read(self, has_vault: bool) -> Option<&'static str> {
+    /// Gives the reason to read it, whatever the settings: another agent publishes there.
+    pub fn reason_to_read(self) -> Option<&'static str> {
         match self {
             Self::ReadOnly => Some("it can't be written to"),
             Self::Held => Some("a living agent holds it"),
-            Self::Left if !has_vault => Some("a set stands there, and no vault is configured"),
-            Self::Hidden if !has_vault => {
-                Some("it is of an agent of another user, and no vault is configured")
-            }
             Self::Left | Self::Hidden | Self::Free => None,
+        }
+    }
+
+    /// Gives the reason to read it where no vault is configured: that, or a set to be read.
+    pub fn reason_to_read_without_vault(self) -> Option<&'static str> {
+        match self {
+            Self::Left => Some("a set stands there, and no vault is configured"),
+            Self::Hidden => Some("it is of an agent of another user, and no vault is configured"),
+            Self::ReadOnly | Self::Held | Self::Free => self.reason_to_read(),
         }
     }
 }
@@ -71,8 +75,8 @@ mod tests {
             (Place::Hidden, false, true),
             (Place::Free, false, false),
         ] {
-            assert_eq!(place.is_to_be_read(true).is_some(), with_vault, "{place:?}");
-            assert_eq!(place.is_to_be_read(false).is_some(), without, "{place:?}");
+            assert_eq!(place.reason_to_read().is_some(), with_vault, "{place:?}");
+            assert_eq!(place.reason_to_read_without_vault().is_some(), without, "{place:?}");
         }
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Place::of(dir.path()), Place::Free);
