@@ -16,7 +16,7 @@ use crate::os::process::terminal::{Terminal, has_shell, stop_ourselves};
 use crate::os::process::{Child, End, Holder, Reaper, Streams};
 use crate::os::signal::{CHLD, CONT, HUP, INT, KILL, QUIT, Signal, TERM, TSTP, TTIN, TTOU};
 use crate::os::{clock, harden};
-use crate::supervise::policy::{Action, Change, Event, Policy};
+use crate::supervise::policy::{Action, Change, Event, GroupAtEnd, OwnGroup, Policy};
 pub use launch::Launch;
 
 /// How long a killed group may take to be gone, before it is left to the kernel.
@@ -90,14 +90,14 @@ pub struct Supervisor<'a> {
 }
 
 impl<'a> Supervisor<'a> {
-    /// Nothing is started yet. `clears` says that the command's group has to be gone before the end.
+    /// Nothing is started yet. `at_end` says what becomes of the group of a command that has ended.
     pub fn new(
         signals: &'a mut Signals,
         reaper: Reaper,
         launch: Launch,
         command: Rc<Supervised>,
         running: &Running,
-        clears: bool,
+        at_end: GroupAtEnd,
     ) -> Self {
         if !harden::adopt_orphans() {
             tracing::warn!(
@@ -109,7 +109,7 @@ impl<'a> Supervisor<'a> {
             OnChange::Exit(code) => Change::Exit(code),
             OnChange::Restart | OnChange::Signal | OnChange::Nothing => Change::Restart,
         };
-        let policy = Policy::new(change, running.stop_signal, clears);
+        let policy = Policy::new(change, running.stop_signal, at_end);
         Self {
             signals,
             reaper,
@@ -220,7 +220,8 @@ impl<'a> Supervisor<'a> {
         let by = child.take_stop()?;
         let holder = self.terminal.as_ref().map(|terminal| terminal.holder(child.pid()));
         let holder = holder.unwrap_or(Holder::Nobody);
-        Some(Event::Stopped { by, holder, has_shell: has_shell() })
+        let own_group = if has_shell() { OwnGroup::Controlled } else { OwnGroup::Orphaned };
+        Some(Event::Stopped { by, holder, own_group })
     }
 
     /// The end of the command, if it was waited for.

@@ -23,6 +23,7 @@ use crate::os::process::{PidNamespace, Program, Reaper};
 use crate::os::watch::Watch;
 use crate::probes::Board;
 use crate::store::{Place, Store};
+use crate::supervise::policy::GroupAtEnd;
 use crate::supervise::{Launch, Supervisor, ended_already, ended_before};
 use crate::vault::Dsm;
 
@@ -167,9 +168,9 @@ async fn supervise(
     let (on_change, tell) = (running.on_change, keeping.tell.clone());
     let processes = PidNamespace::new(reaper.clone());
     let mut deliver = Deliver::supervising(tell, &supervised, on_change, &processes, &Machine);
-    let clears = keeping.give_back;
+    let at_end = if keeping.give_back { GroupAtEnd::Killed } else { GroupAtEnd::Left };
     let set = Handover { state, token, remarked: start.remarked() };
-    let mut supervisor = Supervisor::new(&mut signals, reaper, launch, supervised, running, clears);
+    let mut supervisor = Supervisor::new(&mut signals, reaper, launch, supervised, running, at_end);
     deliver.look();
     let watch = Watch::later(config.vault.files(), config.output_dir(), WATCHES_AFTER);
     let edges = Edges { clock: &Machine, random, watch: Box::new(watch), vault };
@@ -212,7 +213,8 @@ async fn read(reading: &Reading, command: MainCommand<'_>) -> Result<Ended, Fail
     let (on_change, tell) = (running.on_change, reading.tell.clone());
     let processes = PidNamespace::new(reaper.clone());
     let mut deliver = Deliver::supervising(tell, &supervised, on_change, &processes, &Machine);
-    let mut supervisor = Supervisor::new(&mut signals, reaper, launch, supervised, running, false);
+    let mut supervisor =
+        Supervisor::new(&mut signals, reaper, launch, supervised, running, GroupAtEnd::Left);
     deliver.look();
     let ended = tokio::select! {
         biased;

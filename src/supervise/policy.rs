@@ -15,6 +15,24 @@ pub enum Change {
     Exit(u8),
 }
 
+/// The rest of the process group of a command that has ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupAtEnd {
+    /// It runs on.
+    Left,
+    /// It is killed, and is to be gone before the end.
+    Killed,
+}
+
+/// Our own process group, as job control sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnGroup {
+    /// A process above us does job control, and could bring us back after we stopped.
+    Controlled,
+    /// No process could (POSIX, "Orphaned Process Group").
+    Orphaned,
+}
+
 /// What has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -34,8 +52,8 @@ pub enum Event {
         by: Signal,
         /// Who has the terminal.
         holder: Holder,
-        /// Someone above us does job control, and could bring us back after we stopped.
-        has_shell: bool,
+        /// Our own process group.
+        own_group: OwnGroup,
     },
     /// The command has ended.
     Ended(End),
@@ -102,8 +120,7 @@ enum Phase {
 pub struct Policy {
     change: Change,
     stop: Signal,
-    /// The group is to be gone before the end.
-    clears: bool,
+    at_end: GroupAtEnd,
     phase: Phase,
     /// The command was stopped, and not told by us to go on.
     stopped: bool,
@@ -112,11 +129,11 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// `stop` is the signal that stops a command, which from outside terminates as well; `clears`
-    /// says that the command's group has to be gone before the end.
-    pub fn new(change: Change, stop: Signal, clears: bool) -> Self {
+    /// Begins before the first command; `stop` is the signal that stops a command, which from
+    /// outside terminates as well.
+    pub fn new(change: Change, stop: Signal, at_end: GroupAtEnd) -> Self {
         let phase = Phase::Between(AfterGroup::Start);
-        Self { change, stop, clears, phase, stopped: false, terminated: false }
+        Self { change, stop, at_end, phase, stopped: false, terminated: false }
     }
 
     /// Whether a change is taken up now; otherwise it is no longer asked for, or it waits until what
@@ -152,7 +169,7 @@ impl Policy {
             Event::Unready if self.phase == Phase::Preparing => {
                 self.go(Phase::Running, Action::Nothing)
             }
-            Event::Stopped { by, holder, has_shell } => self.on_stopped(by, holder, has_shell),
+            Event::Stopped { by, holder, own_group } => self.on_stopped(by, holder, own_group),
             Event::Ended(end) => self.on_ended(end),
             Event::GroupGone => self.on_group_gone(),
             Event::Changed | Event::Ready | Event::Unready => Action::Nothing,
@@ -211,7 +228,7 @@ impl Policy {
         }
     }
 
-    fn on_stopped(&mut self, by: Signal, holder: Holder, has_shell: bool) -> Action {
+    fn on_stopped(&mut self, by: Signal, holder: Holder, own_group: OwnGroup) -> Action {
         let for_the_terminal = by == TTIN || by == TTOU;
         self.stopped = holder != Holder::Nobody;
         match holder {
@@ -223,7 +240,7 @@ impl Policy {
             }
             // Somebody has stopped it in the background, and knows why.
             Holder::Other if !for_the_terminal && by != TSTP => Action::Nothing,
-            _ if has_shell => Action::StopOurselves,
+            _ if own_group == OwnGroup::Controlled => Action::StopOurselves,
             // Nobody could bring it back.
             Holder::Command | Holder::Ourselves | Holder::Other if by == TSTP => {
                 self.stopped = false;
@@ -238,12 +255,10 @@ impl Policy {
         let next = match (self.phase, self.change) {
             (Phase::Stopping | Phase::Killing, Change::Restart) => AfterGroup::Start,
             (Phase::Stopping | Phase::Killing, Change::Exit(code)) => AfterGroup::Exit(code),
-            (Phase::Running | Phase::Splaying | Phase::Preparing, _) if self.clears => {
-                AfterGroup::Exit(end.code())
-            }
-            (Phase::Running | Phase::Splaying | Phase::Preparing, _) => {
-                return self.go(Phase::Over, Action::Exit(end.code()));
-            }
+            (Phase::Running | Phase::Splaying | Phase::Preparing, _) => match self.at_end {
+                GroupAtEnd::Killed => AfterGroup::Exit(end.code()),
+                GroupAtEnd::Left => return self.go(Phase::Over, Action::Exit(end.code())),
+            },
             (Phase::Between(_) | Phase::Over, _) => return Action::Nothing,
         };
         self.go(Phase::Between(next), Action::Clear)

@@ -4,7 +4,7 @@ use super::*;
 use crate::os::signal::{HUP, KILL, STOP, USR1};
 
 fn policy(change: Change) -> Policy {
-    running(Policy::new(change, TERM, false))
+    running(Policy::new(change, TERM, GroupAtEnd::Left))
 }
 
 /// With the first command started.
@@ -58,7 +58,7 @@ fn a_command_that_ends_by_itself_ends_us_as_it_did() {
 #[test]
 fn who_is_told_to_end_before_the_first_command_starts_none() {
     for (signal, code) in [(TERM, 143), (INT, 130), (QUIT, 131)] {
-        let before = Policy::new(Change::Restart, TERM, false);
+        let before = Policy::new(Change::Restart, TERM, GroupAtEnd::Left);
         let rows = [
             (Event::Signal(HUP), Action::Nothing),
             (Event::Signal(signal), Action::Nothing),
@@ -204,7 +204,7 @@ fn a_terminating_signal_ends_every_plan_and_escalates_nothing() {
 #[test]
 fn the_stop_signal_terminates_too_and_others_do_not() {
     let winch = Signal::of(28).unwrap();
-    let policy = |stop| running(Policy::new(Change::Restart, stop, false));
+    let policy = |stop| running(Policy::new(Change::Restart, stop, GroupAtEnd::Left));
     let forward = (Event::Signal(winch), Action::Forward(winch));
     check(policy(winch), &[forward, (Event::Changed, Action::Nothing)]);
     check(policy(TERM), &[forward, (Event::Changed, Action::Splay)]);
@@ -214,7 +214,7 @@ fn the_stop_signal_terminates_too_and_others_do_not() {
 
 #[test]
 fn what_is_given_back_waits_for_the_group() {
-    let policy = running(Policy::new(Change::Restart, TERM, true));
+    let policy = running(Policy::new(Change::Restart, TERM, GroupAtEnd::Killed));
     let rows = [
         (CODE, Action::Clear),
         (Event::Signal(TERM), Action::Nothing),
@@ -246,26 +246,26 @@ fn what_asks_some_for_a_report_ends_what_is_under_way_and_no_later_plan() {
 fn a_stop_of_the_terminal_is_ours_where_someone_can_bring_us_back() {
     use Action::{Continue, Give, Nothing, StopOurselves};
     use Holder::{Command, Nobody, Other, Ourselves};
-    for (by, holder, has_shell, expected) in [
-        (TSTP, Command, true, StopOurselves),
-        (TSTP, Command, false, Continue),
-        (TSTP, Nobody, true, Nothing),
-        (TSTP, Other, true, StopOurselves),
-        (TTIN, Command, true, Give),
-        (TTIN, Command, false, Give),
-        (TTIN, Ourselves, true, Give),
-        (TTIN, Ourselves, false, Give),
-        (TTIN, Other, true, StopOurselves),
-        (TTIN, Other, false, Nothing),
-        (TTOU, Command, false, Give),
-        (STOP, Command, true, StopOurselves),
-        (STOP, Command, false, Nothing),
-        (STOP, Other, true, Nothing),
-        (STOP, Nobody, false, Nothing),
+    for (by, holder, own_group, expected) in [
+        (TSTP, Command, OwnGroup::Controlled, StopOurselves),
+        (TSTP, Command, OwnGroup::Orphaned, Continue),
+        (TSTP, Nobody, OwnGroup::Controlled, Nothing),
+        (TSTP, Other, OwnGroup::Controlled, StopOurselves),
+        (TTIN, Command, OwnGroup::Controlled, Give),
+        (TTIN, Command, OwnGroup::Orphaned, Give),
+        (TTIN, Ourselves, OwnGroup::Controlled, Give),
+        (TTIN, Ourselves, OwnGroup::Orphaned, Give),
+        (TTIN, Other, OwnGroup::Controlled, StopOurselves),
+        (TTIN, Other, OwnGroup::Orphaned, Nothing),
+        (TTOU, Command, OwnGroup::Orphaned, Give),
+        (STOP, Command, OwnGroup::Controlled, StopOurselves),
+        (STOP, Command, OwnGroup::Orphaned, Nothing),
+        (STOP, Other, OwnGroup::Controlled, Nothing),
+        (STOP, Nobody, OwnGroup::Orphaned, Nothing),
     ] {
         let mut policy = policy(Change::Restart);
-        let stopped = Event::Stopped { by, holder, has_shell };
-        assert_eq!(policy.on(stopped), expected, "{by} {holder:?} {has_shell}");
+        let stopped = Event::Stopped { by, holder, own_group };
+        assert_eq!(policy.on(stopped), expected, "{by} {holder:?} {own_group:?}");
         let first = policy.on(Event::Signal(CONT));
         let alone = [Continue, Give].contains(&expected) || holder == Nobody;
         assert_eq!(first, if alone { Action::Forward(CONT) } else { Continue }, "{by} {holder:?}");
