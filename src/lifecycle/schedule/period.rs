@@ -69,13 +69,21 @@ fn round_in(range: Span) -> Option<f64> {
     (one + unit > range.to && one > 0.0).then_some(one)
 }
 
+/// The periods that a line may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Periods {
+    /// The roundest that it can have.
+    Round,
+    /// Any.
+    Any,
+}
+
 /// Changes that lie on one line, each with its number, and the periods that all of them allow.
 #[derive(Clone, Debug)]
 pub(super) struct Trend {
     members: Vec<(f64, Rotated)>,
     period: Span,
-    /// Whether the period may be taken for the roundest that it can be.
-    round: bool,
+    periods: Periods,
 }
 
 impl Trend {
@@ -83,10 +91,10 @@ impl Trend {
     ///
     /// `changes` are in order; `hint` is the period that the vault states, in seconds.
     pub(super) fn through(changes: &[Rotated], hint: Option<f64>) -> Option<Self> {
-        let round = changes.len() <= TRUSTING;
+        let periods = if changes.len() <= TRUSTING { Periods::Round } else { Periods::Any };
         let hinted = hint.and_then(|hint| {
             let bases = changes.iter().rev().take(3);
-            best(bases.map(|base| Self::from(*base, named(hint), round)), changes)
+            best(bases.map(|base| Self::from(*base, named(hint), periods)), changes)
         });
         if hinted.as_ref().is_some_and(|line| changes.len() < 4 || line.score(changes) >= 3.0) {
             return hinted;
@@ -97,7 +105,7 @@ impl Trend {
                 .iter()
                 .skip(at + 1)
                 .take(2)
-                .filter_map(move |second| Self::of(*first, *second, round))
+                .filter_map(move |second| Self::of(*first, *second, periods))
         });
         let free = best(pairs, changes);
         [hinted, free].into_iter().flatten().reduce(|hinted, free| {
@@ -105,17 +113,17 @@ impl Trend {
         })
     }
 
-    fn from(base: Rotated, period: Span, round: bool) -> Self {
-        Self { members: vec![(0.0, base)], period, round }
+    fn from(base: Rotated, period: Span, periods: Periods) -> Self {
+        Self { members: vec![(0.0, base)], period, periods }
     }
 
     /// A line of two changes that are one period apart, if that says anything of the period.
-    fn of(first: Rotated, second: Rotated, round: bool) -> Option<Self> {
+    fn of(first: Rotated, second: Rotated, periods: Periods) -> Option<Self> {
         let period = Span { from: second.after - first.by, to: second.by - first.after };
         (period.from > 0.2 * period.to).then(|| Self {
             members: vec![(0.0, first), (1.0, second)],
             period,
-            round,
+            periods,
         })
     }
 
@@ -193,7 +201,7 @@ impl Trend {
     /// The period, by its roundest value where only one is left.
     pub(super) fn period(&self) -> Span {
         let fits = |round: &f64| self.at(0.0, Span::around(*round, 0.0)).width() >= 0.0;
-        match round_in(self.period).filter(fits).filter(|_| self.round) {
+        match round_in(self.period).filter(fits).filter(|_| self.periods == Periods::Round) {
             Some(round) => {
                 let named = named(round);
                 Span { from: named.from.max(self.period.from), to: named.to.min(self.period.to) }
