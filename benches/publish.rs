@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use segura_agent::config::settings::{Access, Disk, Output};
-use segura_agent::lifecycle::publish::{Publisher, Remarked, Stamp, first};
+use segura_agent::lifecycle::publish::{Heartbeat, Publisher, Remarked, Stamp, first};
+use segura_agent::lifecycle::schedule::Alarm;
 use segura_agent::model::{Bundle, Generation, Item, PodIdentity, SecretName, SecretSet};
 use segura_agent::os::clock::{Clock, Machine};
 use segura_agent::render::decode::Decode;
@@ -67,7 +68,7 @@ fn published(bundle: &Bundle) -> Outcome<Duration> {
         clock: &Machine,
     };
     let (took, outcome) = timed(|| {
-        let stamp = Stamp::new(Generation::default(), None, None, Machine.now());
+        let stamp = Stamp::new(Generation::default(), Alarm::Never, Heartbeat::None, Machine.now());
         publisher.publish(bundle, &mut first(bundle, &origin, Settled::Get, &stamp, Machine.now()))
     });
     outcome?;

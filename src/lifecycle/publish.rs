@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use crate::config::Config;
 use crate::config::settings::RenewInterval;
 use crate::exit::{Exit, Failure, FailureClass, chain};
-use crate::lifecycle::schedule::due_in;
+use crate::lifecycle::schedule::{Alarm, Wait, due_in};
 use crate::model::{Bundle, Generation, Outcome, SecretSet};
 use crate::os::clock::{self, Clock, Moment};
 use crate::render::{Layout, RenderError, Rendering, render};
@@ -86,28 +86,46 @@ pub fn origin(config: &Config) -> Result<Origin, FetchError> {
     })
 }
 
+/// The next sign of life that an agent gives: it rewrites the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heartbeat {
+    /// No agent renews the set, so that none is expected.
+    None,
+    /// It comes by this time of the boot clock.
+    By(Duration),
+    /// An agent holds the set, and has nothing to do.
+    Unbounded,
+}
+
+impl Heartbeat {
+    /// Gives the time until which silence is no bad sign, as the state has it: milliseconds of the
+    /// boot clock.
+    pub fn silent_until(self) -> Option<u64> {
+        match self {
+            Self::None => None,
+            Self::By(at) => Some(millis(at)),
+            Self::Unbounded => Some(u64::MAX),
+        }
+    }
+}
+
 /// The part of the state that tells of the agent which renews the set.
 #[derive(Clone, Debug)]
 pub struct Stamp {
     notified: Generation,
     next_due: Option<String>,
     boot_next_due: Option<u64>,
-    silent_until: Option<u64>,
+    heartbeat: Heartbeat,
 }
 
 impl Stamp {
-    /// Notes the generation of which the main process was notified last, when the set is `due`, by
-    /// the boot clock, and until when silence is no bad sign: none is never, and for ever. It is
-    /// `now`.
-    pub fn new(
-        notified: Generation,
-        due: Option<Duration>,
-        silent_until: Option<u64>,
-        now: Moment,
-    ) -> Self {
+    /// Notes the generation of which the main process was notified last, the time at which the set is
+    /// `due`, by the boot clock, and the next sign of life of the agent. It is `now`.
+    pub fn new(notified: Generation, due: Alarm, heartbeat: Heartbeat, now: Moment) -> Self {
+        let due = due.time();
         let left = due.map(|due| due.saturating_sub(now.boot));
         let next_due = left.map(|left| clock::stamp(now.wall + left));
-        Self { notified, next_due, boot_next_due: due.map(millis), silent_until }
+        Self { notified, next_due, boot_next_due: due.map(millis), heartbeat }
     }
 
     /// Writes it into a state.
@@ -115,7 +133,7 @@ impl Stamp {
         state.notified = self.notified;
         state.next_due.clone_from(&self.next_due);
         state.boot_ms.next_due = self.boot_next_due;
-        state.boot_ms.silent_until = self.silent_until;
+        state.boot_ms.silent_until = self.heartbeat.silent_until();
     }
 }
 
@@ -234,8 +252,8 @@ fn rendered<'a>(
     }
 }
 
-/// Computes when a set that was read now, at `wall`, is due again; none is never.
-pub fn due(bundle: &Bundle, interval: RenewInterval, wall: SystemTime) -> Option<Duration> {
+/// Computes the wait after which a set that was read now, at `wall`, is due again.
+pub fn due(bundle: &Bundle, interval: RenewInterval, wall: SystemTime) -> Wait {
     due_in(bundle, interval, |set| to_expiry(set, wall))
 }
 

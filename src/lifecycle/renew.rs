@@ -13,6 +13,7 @@ mod run;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::future::pending;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::exit::FailureClass;
 use crate::lifecycle::fetch::Renewed;
 pub use crate::lifecycle::publish::News;
 use crate::lifecycle::publish::{Current, Failed, HeldBack, Prepared, Remarked, Stamp};
+use crate::lifecycle::schedule::Alarm;
 use crate::model::{Bundle, Generation, SecretName};
 use crate::os::clock::{Clock, Moment};
 use crate::os::watch::{Hint, Hints};
@@ -30,7 +32,7 @@ use crate::store::Store;
 use crate::store::state::State;
 use crate::vault::{Connect, Token};
 use ask::Asked;
-use due::Due;
+use due::{Due, FetchOfAll, Scope};
 use known::{Known, ReadEffect};
 use report::Report;
 pub use run::keep;
@@ -83,8 +85,7 @@ pub struct Edges<'a, V> {
 
 /// What a pass asks for.
 struct Questions {
-    /// It is all that there is.
-    all: bool,
+    scope: Scope,
     names: Vec<SecretName>,
 }
 
@@ -156,8 +157,8 @@ impl<'a, V: Connect> Renewer<'a, V> {
         let (alarm, why) = self.due.alarm();
         let alarm = async {
             match alarm {
-                Some(at) => self.clock.until(at).await,
-                None => std::future::pending().await,
+                Alarm::At(at) => self.clock.until(at).await,
+                Alarm::Never => pending().await,
             }
         };
         tokio::select! {
@@ -180,8 +181,10 @@ impl<'a, V: Connect> Renewer<'a, V> {
             Why::Due | Why::Inputs => {
                 let at = self.clock.boot();
                 self.tell_if_late(why, at);
-                let all = why == Why::Inputs || self.due.is_for_all(at, self.unpublished.is_some());
-                if !all && let Some(unpublished) = self.unpublished.take() {
+                let scope = if why == Why::Inputs { Scope::All } else { self.scope(at) };
+                if scope == Scope::Failed
+                    && let Some(unpublished) = self.unpublished.take()
+                {
                     self.due.retries();
                     return self.publish(at, unpublished);
                 }
@@ -190,9 +193,9 @@ impl<'a, V: Connect> Renewer<'a, V> {
                     // It was given for what the files held before.
                     self.token = None;
                 }
-                let names = self.names(all);
+                let names = self.names(scope);
                 let asked = self.ask(&names, at).await;
-                let questions = Questions { all, names };
+                let questions = Questions { scope, names };
                 self.conclude(why, &questions, asked)
             }
         }
@@ -229,7 +232,7 @@ impl<'a, V: Connect> Renewer<'a, V> {
             FailureClass::Unreachable,
             "a pass did not come to its end and was given up",
         );
-        let questions = Questions { all: true, names: self.names(true) };
+        let questions = Questions { scope: Scope::All, names: self.names(Scope::All) };
         self.plan(
             self.clock.boot(),
             &questions,
@@ -240,8 +243,19 @@ impl<'a, V: Connect> Renewer<'a, V> {
         self.failed(&HeldBack::new(), Some(&failed));
     }
 
-    fn names(&self, all: bool) -> Vec<SecretName> {
-        self.known.names(self.current.state(), &self.config.wanted, all)
+    fn names(&self, scope: Scope) -> Vec<SecretName> {
+        self.known.names(self.current.state(), &self.config.wanted, scope)
+    }
+
+    /// Decides what a pass fetches that is made `at` because its time has come.
+    fn scope(&self, at: Duration) -> Scope {
+        match self.due.fetch_of_all(at) {
+            FetchOfAll::Due => Scope::All,
+            FetchOfAll::Later => Scope::Failed,
+            // It is made for the set that could not be published.
+            FetchOfAll::Unplanned if self.unpublished.is_some() => Scope::Failed,
+            FetchOfAll::Unplanned => Scope::All,
+        }
     }
 
     fn tell_if_late(&self, why: Why, at: Duration) {
@@ -262,10 +276,10 @@ impl<'a, V: Connect> Renewer<'a, V> {
         held_back: &HeldBack,
         cut: Option<&Failed>,
     ) {
-        let Questions { all, names } = questions;
+        let Questions { scope, names } = questions;
         self.known.note_failing(names, fresh, held_back, cut);
         let now = Moment { boot: at, wall: self.clock.wall() };
-        self.due.plan(now, *all, fresh, held_back, cut);
+        self.due.plan(now, *scope, fresh, held_back, cut);
     }
 
     /// Composes the part of the state that tells of the loop.
@@ -319,21 +333,20 @@ impl<'a, V: Connect> Renewer<'a, V> {
                 "the vault has not named it for long enough: its published files are removed"
             );
         }
-        let changed = matches!(outcome, Some(News::Changed(_)));
-        self.count_reads(at, &by_get, &new, changed);
+        let minted = if matches!(outcome, Some(News::Changed(_))) { new } else { BTreeSet::new() };
+        self.count_reads(at, &by_get, &minted);
         outcome
     }
 
     /// Reads the application from now on if the first two reads have shown that reading provisions;
-    /// `read` were read, `renewed` brought a new version.
+    /// `read` were read, `minted` brought a new version of other values.
     fn count_reads(
         &mut self,
         at: Duration,
         read: &BTreeSet<SecretName>,
-        renewed: &BTreeSet<SecretName>,
-        published: bool,
+        minted: &BTreeSet<SecretName>,
     ) {
-        match self.known.count_reads(read, renewed, published) {
+        match self.known.count_reads(read, minted) {
             ReadEffect::Harmless => {}
             ReadEffect::Suspicious => {
                 self.due.bring_forward(at + SECOND_READ);

@@ -42,17 +42,75 @@ const FORGOTTEN: f64 = 86_400.0;
 /// What is kept for the next beats when waits are spread.
 const RESERVE: f64 = 2.0;
 
-/// When a set that was just fetched is due again; `None` is never.
+/// A wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// It ends after this.
+    For(Duration),
+    /// It never ends.
+    Forever,
+}
+
+impl Wait {
+    /// Changes the length of a wait that ends.
+    #[must_use]
+    pub fn map(self, change: impl FnOnce(Duration) -> Duration) -> Self {
+        match self {
+            Self::For(wait) => Self::For(change(wait)),
+            Self::Forever => Self::Forever,
+        }
+    }
+
+    /// Computes the end of a wait that begins `now`.
+    pub fn end(self, now: Duration) -> Alarm {
+        match self {
+            Self::For(wait) => Alarm::At(now + wait),
+            Self::Forever => Alarm::Never,
+        }
+    }
+}
+
+/// A time at which something is due, by any clock that goes on while the machine sleeps.
+///
+/// An earlier one is less, and none is later than never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Alarm {
+    /// It is due at this time.
+    At(Duration),
+    /// It is never due.
+    Never,
+}
+
+impl Alarm {
+    /// Changes the time of what is due at any.
+    #[must_use]
+    pub fn map(self, change: impl FnOnce(Duration) -> Duration) -> Self {
+        match self {
+            Self::At(at) => Self::At(change(at)),
+            Self::Never => Self::Never,
+        }
+    }
+
+    /// Gives the time, if there is one.
+    pub fn time(self) -> Option<Duration> {
+        match self {
+            Self::At(at) => Some(at),
+            Self::Never => None,
+        }
+    }
+}
+
+/// Computes the wait after which a set that was just fetched is due again.
 ///
 /// `to_expiry` is what is left until a secret's expiry date, if it can be read.
 pub fn due_in(
     bundle: &Bundle,
     interval: RenewInterval,
     to_expiry: impl Fn(&SecretSet) -> Option<Duration>,
-) -> Option<Duration> {
+) -> Wait {
     match interval {
-        RenewInterval::Off => None,
-        RenewInterval::Every(interval) => Some(interval),
+        RenewInterval::Off => Wait::Forever,
+        RenewInterval::Every(interval) => Wait::For(interval),
         RenewInterval::Auto => {
             let hints = bundle.secrets.values().flat_map(|set| {
                 let lifetime = shortest_ttl(set).map(|ttl| ttl * 2 / 3);
@@ -60,7 +118,7 @@ pub fn due_in(
                 let expiry = to_expiry(set).map(|left| left.max(EXPIRY_FLOOR));
                 [lifetime, renewal, expiry].into_iter().flatten()
             });
-            Some(hints.min().unwrap_or(POLL).clamp(SOONEST, POLL))
+            Wait::For(hints.min().unwrap_or(POLL).clamp(SOONEST, POLL))
         }
     }
 }
@@ -149,6 +207,29 @@ fn soonest(interval: RenewInterval) -> Duration {
     }
 }
 
+/// The draw of a wait that parts agents which read at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spread {
+    /// None: they have parted.
+    None,
+    /// The first wait, since they may have started together.
+    Start,
+    /// The wait after a change, since they may have waited for it together.
+    Change,
+}
+
+impl Spread {
+    /// Gives the part of an interval that the wait is no shorter than, and the credit that it must
+    /// leave.
+    fn part_and_reserve(self) -> Option<(f64, f64)> {
+        match self {
+            Self::None => None,
+            Self::Start => Some((FIRST, 0.0)),
+            Self::Change => Some((0.5, RESERVE)),
+        }
+    }
+}
+
 /// The waits between passes: plain polling, in which some polls are brought forward to fall right
 /// after a change that is expected.
 ///
@@ -178,16 +259,16 @@ impl Schedule {
         }
     }
 
-    /// The wait after a pass that the vault answered; `None` is for ever.
+    /// Computes the wait after a pass that the vault answered.
     ///
-    /// `at` is when it answered, by any clock that goes on while the machine sleeps; `due` is what
-    /// [`due_in`] says of it. A secret that is not among `seen` keeps the beat that it has.
+    /// `at` is when it answered, by any clock that goes on while the machine sleeps; `due` is the wait
+    /// of plain polling, by [`due_in`]. A secret that is not among `seen` keeps the beat that it has.
     pub fn after_success<'a>(
         &mut self,
         at: Duration,
         seen: impl IntoIterator<Item = Seen<'a>>,
-        due: Option<Duration>,
-    ) -> Option<Duration> {
+        due: Duration,
+    ) -> Duration {
         let at = at.as_secs_f64();
         let mut changed = false;
         for seen in seen {
@@ -196,10 +277,14 @@ impl Schedule {
         if changed {
             self.credit = (self.credit + 1.0).min(SAVINGS);
         }
-        let due = due?.as_secs_f64().max(self.soonest);
-        let wait = self.wait(at, due, changed);
+        let spread = match (self.started, changed) {
+            (false, _) => Spread::Start,
+            (true, true) => Spread::Change,
+            (true, false) => Spread::None,
+        };
+        let wait = self.wait(at, due.as_secs_f64().max(self.soonest), spread);
         self.started = true;
-        Some(Duration::try_from_secs_f64(wait).unwrap_or(LONGEST_STEP))
+        Duration::try_from_secs_f64(wait).unwrap_or(LONGEST_STEP)
     }
 
     /// The wait after a pass that failed: retries never stop.
@@ -237,7 +322,7 @@ impl Schedule {
     }
 
     /// The wait from `now`, at most one interval and its jitter.
-    fn wait(&mut self, now: f64, interval: f64, changed: bool) -> f64 {
+    fn wait(&mut self, now: f64, interval: f64, spread: Spread) -> f64 {
         let shortest = (interval * (1.0 - JITTER)).max(self.soonest);
         let plain = shortest + 2.0 * JITTER * interval * self.random.f64();
         let wish = self.wish(now, interval);
@@ -246,12 +331,11 @@ impl Schedule {
             return wish;
         }
         let mut wait = plain;
-        if changed || !self.started {
-            let (part, reserve) = if self.started { (0.5, RESERVE) } else { (FIRST, 0.0) };
+        if let Some((part, reserve)) = spread.part_and_reserve() {
             let least = self.soonest.max(part * interval);
-            let spread = least + (interval - least).max(0.0) * self.random.f64();
-            if self.credit >= price(interval, spread) + reserve {
-                wait = spread;
+            let drawn = least + (interval - least).max(0.0) * self.random.f64();
+            if self.credit >= price(interval, drawn) + reserve {
+                wait = drawn;
             }
         }
         // A plain poll right before the beat would leave no room for the one on it.

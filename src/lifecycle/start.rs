@@ -12,12 +12,14 @@ use crate::config::settings::RenewInterval;
 use crate::exit::Failure;
 use crate::lifecycle::deprovision;
 use crate::lifecycle::fetch::Obtaining;
-use crate::lifecycle::publish::{PublishError, Publisher, Remarked, Stamp, due, first, origin};
+use crate::lifecycle::publish::{
+    Heartbeat, PublishError, Publisher, Remarked, Stamp, due, first, origin,
+};
 use crate::lifecycle::schedule::{Next, Tries, first_due};
 use crate::model::{Bundle, Generation, Outcome, Retry, SecretName};
 use crate::os::clock::{Clock, Moment};
 use crate::os::signal::Signal;
-use crate::store::state::{Origin, State, millis};
+use crate::store::state::{Origin, State};
 use crate::store::{LINGER, Pending, Store, WriteError};
 use crate::vault::error::{Cause, FetchError};
 use crate::vault::{Connect, Source, Token};
@@ -242,10 +244,10 @@ impl<'a, V: Connect> Start<'a, V> {
     ) -> Result<(Outcome, State), Failure> {
         let mut told = None;
         loop {
-            let silent_until = self.silent_until();
+            let heartbeat = self.heartbeat();
             let (renew, notified, now) =
                 (self.config.renew, Generation::default(), self.edges.clock.now());
-            let stamp = stamp(bundle, renew, notified, silent_until, now, &mut self.edges.random);
+            let stamp = stamp(bundle, renew, notified, heartbeat, now, &mut self.edges.random);
             let refresh = self.obtaining.settled();
             let mut state = first(bundle, self.origin, refresh, &stamp, now);
             let error = match self.publisher().publish(bundle, &mut state) {
@@ -300,9 +302,11 @@ impl<'a, V: Connect> Start<'a, V> {
     }
 
     /// Renewal begins at once, and says more of itself.
-    fn silent_until(&self) -> Option<u64> {
-        let renewed = self.after == After::Renewal;
-        renewed.then(|| millis(self.edges.clock.boot() + BEGINS))
+    fn heartbeat(&self) -> Heartbeat {
+        match self.after {
+            After::Renewal => Heartbeat::By(self.edges.clock.boot() + BEGINS),
+            After::Nothing => Heartbeat::None,
+        }
     }
 
     fn publisher(&mut self) -> Publisher<'_> {
@@ -345,12 +349,12 @@ fn stamp(
     bundle: &Bundle,
     renew: RenewInterval,
     notified: Generation,
-    silent_until: Option<u64>,
+    heartbeat: Heartbeat,
     now: Moment,
     random: &mut fastrand::Rng,
 ) -> Stamp {
     let due = due(bundle, renew, now.wall).map(|due| first_due(due, renew, random));
-    Stamp::new(notified, due.map(|due| now.boot + due), silent_until, now)
+    Stamp::new(notified, due.end(now.boot), heartbeat, now)
 }
 
 /// A start that a signal ends.

@@ -44,7 +44,7 @@ impl Herd {
                     let due = Duration::from_secs_f64(INTERVAL);
                     let at = Duration::from_secs_f64(now);
                     schedule.recovered();
-                    schedule.after_success(at, pass, Some(due)).expect("renewal is on")
+                    schedule.after_success(at, pass, due)
                 };
                 now += wait.as_secs_f64();
                 let second = usize::try_from(Duration::from_secs_f64(now).as_secs());

@@ -199,10 +199,10 @@ impl Case {
             let version = read.to_string();
             let pass = [Seen { name: &name, version: &version, renew: renew.flatten() }];
             schedule.recovered();
-            let wait = schedule.after_success(Duration::from_secs_f64(now), pass, Some(due));
+            let wait = schedule.after_success(Duration::from_secs_f64(now), pass, due);
             let wait = match self.poll {
                 Poll::Fixed(interval) => interval,
-                Poll::Auto | Poll::Every(_) => wait.expect("renewal is on").as_secs_f64(),
+                Poll::Auto | Poll::Every(_) => wait.as_secs_f64(),
             };
             figures.longest = figures.longest.max(wait);
             now += wait;

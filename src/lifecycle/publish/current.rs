@@ -265,6 +265,8 @@ impl<'a> Current<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lifecycle::publish::Heartbeat;
+    use crate::lifecycle::schedule::Alarm;
     use crate::os::clock::Machine;
     use crate::render::name::{Case, Variables};
     use crate::render::template::Templates;
@@ -283,7 +285,7 @@ mod tests {
     }
 
     fn fetched() -> Fetched {
-        let stamp = Stamp::new(Generation::default(), None, None, Machine.now());
+        let stamp = Stamp::new(Generation::default(), Alarm::Never, Heartbeat::None, Machine.now());
         Fetched { at: Duration::from_secs(1), refresh: Settled::Get, cut: None, stamp }
     }
 

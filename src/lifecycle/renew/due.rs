@@ -4,19 +4,39 @@ use std::time::Duration;
 
 use super::{GRACE, LATE, Why};
 use crate::config::settings::RenewInterval;
-use crate::lifecycle::publish::{Failed, HeldBack, Stamp, due};
-use crate::lifecycle::schedule::{Schedule, Seen};
+use crate::lifecycle::publish::{Failed, Heartbeat, HeldBack, Stamp, due};
+use crate::lifecycle::schedule::{Alarm, Schedule, Seen, Wait};
 use crate::model::{Bundle, Generation, Retry};
 use crate::os::clock::Moment;
 use crate::store::LINGER;
-use crate::store::state::{State, millis};
+use crate::store::state::State;
+
+/// The secrets that a pass fetches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// All of them.
+    All,
+    /// Those that failed before.
+    Failed,
+}
+
+/// The next fetch of everything, seen at one time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FetchOfAll {
+    /// Its time has come.
+    Due,
+    /// Its time will come.
+    Later,
+    /// It has no time.
+    Unplanned,
+}
 
 /// The plan: everything that is due, and its times.
 pub(super) struct Due {
     renew: RenewInterval,
     schedule: Schedule,
-    /// The time at which everything is asked for again; none is never.
-    all: Option<Duration>,
+    /// The time at which everything is asked for again.
+    all: Alarm,
     /// The time at which failed secrets are tried again.
     retry: Option<Duration>,
     /// The time at which replaced generations are removed.
@@ -43,54 +63,48 @@ impl Due {
         }
     }
 
-    /// Gives the time of the next pass, whatever it is for; none is never.
-    fn next(&self) -> Option<Duration> {
-        [self.all, self.retry].into_iter().flatten().min()
+    /// Gives the time of the next pass, whatever it is for.
+    fn next(&self) -> Alarm {
+        self.retry.map_or(self.all, |retry| self.all.min(Alarm::At(retry)))
     }
 
-    /// Gives the time to wake, and the reason; none is never.
-    pub(super) fn alarm(&self) -> (Option<Duration>, Why) {
-        match (self.next(), self.sweep) {
-            (Some(next), Some(sweep)) if next <= sweep => (Some(next), Why::Due),
-            (_, Some(sweep)) => (Some(sweep), Why::Sweep),
-            (next, None) => (next, Why::Due),
+    /// Gives the time to wake, and the reason.
+    pub(super) fn alarm(&self) -> (Alarm, Why) {
+        let next = self.next();
+        match self.sweep.map(Alarm::At) {
+            Some(sweep) if sweep < next => (sweep, Why::Sweep),
+            Some(_) | None => (next, Why::Due),
         }
     }
 
     /// Computes how late a pass is that is made `at`, if that is worth a warning.
     pub(super) fn lateness(&self, at: Duration) -> Option<Duration> {
-        let late = self.next().map(|next| at.saturating_sub(next));
+        let late = self.next().time().map(|next| at.saturating_sub(next));
         late.filter(|late| *late > LATE)
     }
 
-    /// Tells whether a pass that is made `at` asks for everything, and not only for what failed.
-    /// Without a plan it does, unless there is `something_else` to do.
-    pub(super) fn is_for_all(&self, at: Duration, something_else: bool) -> bool {
-        self.all.map_or(!something_else, |all| at >= all)
+    /// Tells whether everything is to be asked for again `at` this time.
+    pub(super) fn fetch_of_all(&self, at: Duration) -> FetchOfAll {
+        match self.all {
+            Alarm::At(all) if all <= at => FetchOfAll::Due,
+            Alarm::At(_) => FetchOfAll::Later,
+            Alarm::Never => FetchOfAll::Unplanned,
+        }
     }
 
-    /// Plans the next pass by what the one of `now` has brought; `all` if it asked for
-    /// everything.
+    /// Plans the next pass by what the one of `now` has brought.
     pub(super) fn plan(
         &mut self,
         now: Moment,
-        all: bool,
+        scope: Scope,
         fresh: &Bundle,
         held_back: &HeldBack,
         cut: Option<&Failed>,
     ) {
         let at = now.boot;
         let answered = cut.is_none() || !fresh.secrets.is_empty();
-        if all && answered {
-            let seen = fresh.secrets.iter().map(|(name, set)| Seen {
-                name,
-                version: &set.version,
-                renew: set.renew,
-            });
-            let wait = self.schedule.after_success(at, seen, due(fresh, self.renew, now.wall));
-            self.all = wait.map(|wait| at + wait);
-        } else if all {
-            self.all = None;
+        if scope == Scope::All {
+            self.all = if answered { self.after_answer(now, fresh) } else { Alarm::Never };
         }
         let retry_after =
             cut.into_iter().chain(held_back.values()).filter_map(Failed::retry_after).max();
@@ -110,6 +124,19 @@ impl Due {
         }
     }
 
+    /// Computes the time of the next fetch of everything, after one of `now` that was answered.
+    fn after_answer(&mut self, now: Moment, fresh: &Bundle) -> Alarm {
+        let Wait::For(due) = due(fresh, self.renew, now.wall) else {
+            return Alarm::Never;
+        };
+        let seen = fresh.secrets.iter().map(|(name, set)| Seen {
+            name,
+            version: &set.version,
+            renew: set.renew,
+        });
+        Alarm::At(now.boot + self.schedule.after_success(now.boot, seen, due))
+    }
+
     /// Plans to try again what failed `at`.
     pub(super) fn failed(&mut self, at: Duration, retry: Retry) {
         self.retry = Some(at + self.schedule.after_failure(retry));
@@ -127,7 +154,7 @@ impl Due {
 
     /// Asks for everything `by` then, whatever was planned.
     pub(super) fn ask_by(&mut self, by: Duration) {
-        self.all = Some(self.all.map_or(by, |all| all.min(by)));
+        self.all = self.all.min(Alarm::At(by));
     }
 
     /// Asks for everything `by` then, if that is planned at all.
@@ -153,25 +180,23 @@ impl Due {
     /// Composes the stamp of the state, for an agent whose passes take `longest` at most.
     pub(super) fn stamp(&self, notified: Generation, longest: Duration, now: Moment) -> Stamp {
         let next = self.next();
-        let silent = next.map_or(u64::MAX, |next| millis(next + longest + GRACE));
-        Stamp::new(notified, next, Some(silent), now)
+        let heartbeat = match next {
+            Alarm::At(next) => Heartbeat::By(next + longest + GRACE),
+            Alarm::Never => Heartbeat::Unbounded,
+        };
+        Stamp::new(notified, next, heartbeat, now)
     }
 }
 
 /// Computes when a published set is due, by the settings as they are now and the plan before.
-fn due_of(state: &State, renew: RenewInterval, now: Moment) -> Option<Duration> {
+fn due_of(state: &State, renew: RenewInterval, now: Moment) -> Alarm {
     let Moment { boot, wall } = now;
     let planned = if state.is_due(boot) {
         boot
     } else {
         state.boot_ms.next_due.map_or(boot, Duration::from_millis)
     };
-    let latest = match renew {
-        RenewInterval::Off => return None,
-        RenewInterval::Every(interval) => interval,
-        RenewInterval::Auto => due(&Bundle::default(), renew, wall)?,
-    };
-    Some(planned.min(boot + latest))
+    due(&Bundle::default(), renew, wall).end(boot).map(|latest| latest.min(planned))
 }
 
 #[cfg(test)]
@@ -199,12 +224,12 @@ mod tests {
     #[test]
     fn a_sweep_comes_first_and_waits_for_readers_of_what_was_replaced_last() {
         let mut due = due(Some(1_060_000), Duration::from_secs(300));
-        assert_eq!(due.alarm(), (Some(NOW + LINGER), Why::Sweep));
+        assert_eq!(due.alarm(), (Alarm::At(NOW + LINGER), Why::Sweep));
         due.replaced(NOW + LINGER / 2);
         assert!(!due.sweeps_all(NOW + LINGER));
-        assert_eq!(due.alarm(), (Some(NOW + LINGER * 3 / 2), Why::Sweep));
+        assert_eq!(due.alarm(), (Alarm::At(NOW + LINGER * 3 / 2), Why::Sweep));
         assert!(due.sweeps_all(NOW + LINGER * 3 / 2));
-        assert_eq!(due.alarm(), (Some(Duration::from_secs(1_060)), Why::Due));
+        assert_eq!(due.alarm(), (Alarm::At(Duration::from_secs(1_060)), Why::Due));
     }
 
     #[test]
@@ -213,21 +238,25 @@ mod tests {
             [(1_060_000, 300, 1_060), (1_600_000, 300, 1_300), (990_000, 300, 1_000)]
         {
             let due = due(Some(planned), Duration::from_secs(every));
-            assert_eq!(due.next(), Some(Duration::from_secs(expected)), "{planned}");
+            assert_eq!(due.next(), Alarm::At(Duration::from_secs(expected)), "{planned}");
         }
     }
 
     #[test]
     fn a_wait_that_the_vault_asked_for_holds_for_everything() {
         let mut due = due(Some(1_000_000), Duration::from_secs(30));
-        assert!(due.is_for_all(NOW, false));
+        assert_eq!(due.fetch_of_all(NOW), FetchOfAll::Due);
         let wait = Duration::from_secs(120);
         let failed =
             Failed { retry: Retry::After(wait), ..Failed::said(FailureClass::Unreachable, "busy") };
         let db = SecretName::new("db").unwrap();
-        due.plan(now(NOW), true, &Bundle::default(), &HeldBack::from([(db, failed)]), None);
-        assert!(due.next() >= Some(NOW + wait), "{:?}", due.next());
-        assert!(!due.is_for_all(NOW + wait - Duration::from_secs(1), false));
+        due.plan(now(NOW), Scope::All, &Bundle::default(), &HeldBack::from([(db, failed)]), None);
+        assert!(
+            due.next() >= Alarm::At(NOW + wait) && due.next() != Alarm::Never,
+            "{:?}",
+            due.next()
+        );
+        assert_eq!(due.fetch_of_all(NOW + wait - Duration::from_secs(1)), FetchOfAll::Later);
     }
 
     #[test]
@@ -241,14 +270,18 @@ mod tests {
     }
 
     #[test]
-    fn without_a_plan_everything_is_asked_for_unless_there_is_something_else_to_do() {
+    fn a_pass_that_was_cut_leaves_no_plan_to_bring_forward() {
         let mut due = due(Some(1_000_000), Duration::from_secs(300));
         let cut = Failed::said(FailureClass::Unreachable, "gone");
-        due.plan(now(NOW), true, &Bundle::default(), &HeldBack::new(), Some(&cut));
-        assert!(due.is_for_all(NOW, false) && !due.is_for_all(NOW, true));
+        due.plan(now(NOW), Scope::All, &Bundle::default(), &HeldBack::new(), Some(&cut));
+        assert_eq!(due.fetch_of_all(NOW), FetchOfAll::Unplanned);
         due.bring_forward(NOW);
-        assert!(!due.is_for_all(NOW, true), "what is not planned is not brought forward");
+        assert_eq!(
+            due.fetch_of_all(NOW),
+            FetchOfAll::Unplanned,
+            "what is not planned is not brought forward"
+        );
         due.ask_by(NOW);
-        assert!(due.is_for_all(NOW, true));
+        assert_eq!(due.fetch_of_all(NOW), FetchOfAll::Due);
     }
 }

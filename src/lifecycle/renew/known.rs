@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::PATIENCE;
+use super::due::Scope;
 use super::memory::{Absence, KnownSecret};
 use crate::config::settings::Wanted;
 use crate::lifecycle::fetch::{Asking, Renewed};
@@ -71,14 +72,14 @@ impl Known {
     }
 
     /// Lists the identities to ask for: all, or the failed ones. Those that failed before come last.
-    pub(super) fn names(&self, state: &State, wanted: &Wanted, all: bool) -> Vec<SecretName> {
+    pub(super) fn names(&self, state: &State, wanted: &Wanted, scope: Scope) -> Vec<SecretName> {
         let mut names = state.names();
         for name in &wanted.identities {
             if !names.contains(name) {
                 names.push(name.clone());
             }
         }
-        if !all && !self.lists(wanted) && !self.failing.is_empty() {
+        if scope == Scope::Failed && !self.lists(wanted) && !self.failing.is_empty() {
             names.retain(|name| self.failing.contains(name));
         }
         names.sort_by_key(|name| self.failing.contains(name));
@@ -122,18 +123,19 @@ impl Known {
     }
 
     /// Counts what was `read` by the route that should not provision, and says what the first two
-    /// reads have shown. `renewed` brought a new version, and other values if those were
-    /// `published`.
+    /// reads have shown. Those of `minted` brought a new version of other values.
     pub(super) fn count_reads(
         &mut self,
         read: &BTreeSet<SecretName>,
-        renewed: &BTreeSet<SecretName>,
-        published: bool,
+        minted: &BTreeSet<SecretName>,
     ) -> ReadEffect {
         let (mut suspicious, mut proven) = (false, false);
         for (name, memory) in self.secrets.iter_mut().filter(|(name, _)| read.contains(name)) {
-            let minted = published && renewed.contains(name);
-            suspicious |= memory.count_read(minted) && minted;
+            if minted.contains(name) {
+                suspicious |= memory.count_minting_read();
+            } else {
+                memory.count_read();
+            }
             proven |= memory.reads_provision();
         }
         match (proven, suspicious) {
@@ -197,17 +199,17 @@ mod tests {
         let (mut known, state) = known(&["a", "b"]);
         let identities = vec![name("a"), name("c")];
         let wanted = Wanted { source: FetchMode::Provision, refresh: Refresh::Get, identities };
-        let asked = |known: &Known, all| {
-            let names = known.names(&state, &wanted, all).into_iter();
+        let asked = |known: &Known, scope| {
+            let names = known.names(&state, &wanted, scope).into_iter();
             names.map(|name| name.to_string()).collect::<Vec<_>>()
         };
-        assert_eq!(asked(&known, false), ["a", "b", "c"]);
-        let names = known.names(&state, &wanted, true);
+        assert_eq!(asked(&known, Scope::Failed), ["a", "b", "c"]);
+        let names = known.names(&state, &wanted, Scope::All);
         let held_back =
             HeldBack::from([(name("a"), Failed::said(FailureClass::Unreachable, "busy"))]);
         known.note_failing(&names, &Bundle::default(), &held_back, None);
-        assert_eq!(asked(&known, false), ["a"]);
-        assert_eq!(asked(&known, true), ["b", "c", "a"]);
+        assert_eq!(asked(&known, Scope::Failed), ["a"]);
+        assert_eq!(asked(&known, Scope::All), ["b", "c", "a"]);
     }
 
     #[test]
@@ -215,12 +217,12 @@ mod tests {
         let (mut known, _) = known(&["a", "b"]);
         let all = BTreeSet::from([name("a"), name("b")]);
         let only = |identity: &str| BTreeSet::from([name(identity)]);
-        assert_eq!(known.count_reads(&all, &only("a"), false), ReadEffect::Harmless);
-        assert_eq!(known.count_reads(&all, &only("b"), true), ReadEffect::Suspicious);
-        assert_eq!(known.count_reads(&all, &all, true), ReadEffect::Harmless, "these are no first");
+        assert_eq!(known.count_reads(&all, &BTreeSet::new()), ReadEffect::Harmless);
+        assert_eq!(known.count_reads(&all, &only("b")), ReadEffect::Suspicious);
+        assert_eq!(known.count_reads(&all, &all), ReadEffect::Harmless, "these are no first");
         let (mut known, _) = self::known(&["a"]);
-        assert_eq!(known.count_reads(&only("a"), &only("a"), true), ReadEffect::Suspicious);
-        assert_eq!(known.count_reads(&only("a"), &only("a"), true), ReadEffect::Provisions);
+        assert_eq!(known.count_reads(&only("a"), &only("a")), ReadEffect::Suspicious);
+        assert_eq!(known.count_reads(&only("a"), &only("a")), ReadEffect::Provisions);
     }
 
     #[test]

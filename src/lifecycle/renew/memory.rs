@@ -77,15 +77,18 @@ impl KnownSecret {
         self.posts = self.posts.saturating_sub(1);
     }
 
-    /// Counts a read by the route that should not provision; `minted` if it brought a new version
-    /// of other values. Says whether it was one of the first.
-    pub(super) fn count_read(&mut self, minted: bool) -> bool {
-        if self.reads >= FIRST_READS {
-            return false;
-        }
-        self.reads += 1;
-        self.renewed_reads += u8::from(minted);
-        true
+    /// Counts a read by the route that should not provision, and tells whether it is one of the first.
+    pub(super) fn count_read(&mut self) -> bool {
+        let first = self.reads < FIRST_READS;
+        self.reads += u8::from(first);
+        first
+    }
+
+    /// The same for a read that brought a new version of other values.
+    pub(super) fn count_minting_read(&mut self) -> bool {
+        let first = self.count_read();
+        self.renewed_reads += u8::from(first);
+        first
     }
 
     /// Whether each of the first reads brought a new version: then reading provisions.
@@ -164,7 +167,11 @@ mod tests {
         ] {
             let mut memory = KnownSecret::new("1", at(0));
             for minted in minted {
-                memory.count_read(*minted);
+                if *minted {
+                    memory.count_minting_read()
+                } else {
+                    memory.count_read()
+                };
             }
             assert_eq!(memory.reads_provision(), expected, "{minted:?}");
         }

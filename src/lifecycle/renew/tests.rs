@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::config::Mounts;
 use crate::config::raw::Raw;
-use crate::lifecycle::publish::{Publisher, Stamp, first, origin};
+use crate::lifecycle::publish::{Heartbeat, Publisher, Stamp, first, origin};
 use crate::model::SecretSet;
 use crate::os::clock::Machine;
 use crate::render::tests::bundle;
@@ -55,7 +55,7 @@ struct Still;
 
 impl Hints for Still {
     fn changed(&mut self) -> Pin<Box<dyn Future<Output = Hint> + '_>> {
-        Box::pin(std::future::pending())
+        Box::pin(pending())
     }
 
     fn look(&mut self) -> bool {
@@ -166,7 +166,7 @@ async fn day(seed: u64) -> Day {
     let (origin, layout) = (origin(&config).unwrap(), &config.layout);
     let secrets = Rotating::secrets(clock.boot());
     let due = clock.boot() + Duration::from_secs(60);
-    let stamp = Stamp::new(Generation::default(), Some(due), None, clock.now());
+    let stamp = Stamp::new(Generation::default(), Alarm::At(due), Heartbeat::None, clock.now());
     let mut state = first(&secrets, &origin, Settled::Get, &stamp, clock.now());
     let mut remarked = Remarked::default();
     Publisher { store: &mut store, layout, remarked: &mut remarked, clock: &clock }

@@ -44,7 +44,7 @@ impl<V: Connect> Start<'_, V> {
         let Adopted { bundle, state } = adopted;
         let due = state.is_due(self.edges.clock.boot());
         tracing::info!(generation = %state.generation, due, "adopted the set that stands");
-        state.boot_ms.silent_until = self.silent_until();
+        state.boot_ms.silent_until = self.heartbeat().silent_until();
         let outcome = self.publisher().publish(bundle, state)?;
         if self.after == After::Nothing {
             // It is published: whatever a predecessor was about to provision came of it.
@@ -128,14 +128,13 @@ impl<V: Connect> Start<'_, V> {
         // From here on it is read back from where it is published.
         drop(bundle);
         let failed = failed.iter().map(|(name, error)| (name.clone(), Failed::from(error)));
-        let (renew, silent_until, now) =
-            (self.config.renew, self.silent_until(), self.edges.clock.now());
+        let (renew, heartbeat, now) = (self.config.renew, self.heartbeat(), self.edges.clock.now());
         let remarked = std::mem::take(&mut self.remarked);
         let mut current =
             Current::new(self.store, &self.config.layout, state, remarked, self.edges.clock);
         let random = &mut self.edges.random;
         let stamp = |bundle: &Bundle, state: &State| {
-            stamp(bundle, renew, state.notified, silent_until, now, random)
+            stamp(bundle, renew, state.notified, heartbeat, now, random)
         };
         let refresh = asking.settled();
         let replaced = replace(&mut current, fresh, failed.collect(), refresh, now.boot, stamp);
