@@ -26,7 +26,7 @@ use crate::logging;
 use crate::model::PodIdentity;
 use crate::render::Layout;
 use parse::Shape;
-use raw::Raw;
+use raw::{Raw, RawVariable};
 
 /// One thing that is wrong with the settings.
 #[derive(Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl Config {
         let mut reader = Reader::of(&raw);
         if reader.keeping(&raw).give_back {
             let remedy = "must not be set for init, which ends before the app starts";
-            reader.problem("SEGURA_DEPROVISION", remedy);
+            reader.problem(raw.segura_deprovision.name, remedy);
         }
         Self::proven(reader, raw, mounts)
     }
@@ -219,7 +219,7 @@ impl Reach {
 /// logged together with all others.
 pub fn log_settings(raw: &Raw, terminal: bool) -> (logging::Settings, Vec<Problem>) {
     let mut reader = Reader::default();
-    let filter = reader.text("SEGURA_LOG", raw.segura_log.as_deref(), |text| {
+    let filter = reader.text(&raw.segura_log, |text| {
         text.parse::<Targets>()
             .map_err(|_| "filter directives such as warn or info,segura_agent=debug")
     });
@@ -229,7 +229,7 @@ pub fn log_settings(raw: &Raw, terminal: bool) -> (logging::Settings, Vec<Proble
         Some("auto") | None if terminal => logging::Format::Text,
         Some("auto") | None => logging::Format::Json,
         Some(_) => {
-            reader.wrong("SEGURA_LOG_FORMAT", "`auto`, `text` or `json`");
+            reader.wrong(raw.segura_log_format.name, "`auto`, `text` or `json`");
             logging::Format::Json
         }
     };
@@ -273,8 +273,17 @@ impl Reader {
         self.problem(variable, format!("must be {shape}"));
     }
 
-    /// Understands a value, if there is one.
+    /// Parses the value of a variable, if it has one.
     fn text<T>(
+        &mut self,
+        variable: &RawVariable,
+        parse: impl FnOnce(&str) -> Result<T, Shape>,
+    ) -> Option<T> {
+        self.value(variable.name, variable.as_deref(), parse)
+    }
+
+    /// Parses a value that stands for a variable: a secret one, or a default.
+    fn value<T>(
         &mut self,
         variable: &str,
         value: Option<&str>,
@@ -289,8 +298,8 @@ impl Reader {
         }
     }
 
-    fn flag(&mut self, variable: &str, value: Option<&str>, default: bool) -> bool {
-        self.text(variable, value, parse::boolean).unwrap_or(default)
+    fn flag(&mut self, variable: &RawVariable, default: bool) -> bool {
+        self.text(variable, parse::boolean).unwrap_or(default)
     }
 }
 

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Exit {
     let raw = Raw::from_environment(std::env::vars_os());
-    let log = raw.segura_termination_log.clone();
+    let log = raw.segura_termination_log.value.clone();
     let ended = |failure: Failure| end(&failure, Some(log.as_deref().unwrap_or(TERMINATION_LOG)));
     let variable =
         |name: &str| std::env::vars_os().find(|(found, _)| found == name).map(|(_, value)| value);

@@ -45,6 +45,10 @@ impl Checked {
 mod tests {
     use super::*;
 
+    fn raw(pairs: &[(&str, &str)]) -> Raw {
+        Raw::from_environment(pairs.iter().map(|(name, value)| (name.into(), value.into())))
+    }
+
     fn dir(raw: &Raw) -> PathBuf {
         match Checked::from_raw(raw) {
             Ok(Checked::Watched(watched)) => watched.dir,
@@ -54,33 +58,33 @@ mod tests {
 
     #[test]
     fn the_directory_is_the_one_that_the_other_modes_write() {
-        let old = Raw { senhasegura_url: Some("https://v".to_owned()), ..Raw::default() };
-        assert_eq!(dir(&Raw::default()), PathBuf::from("/run/secrets/segura"));
-        assert_eq!(dir(&old), PathBuf::from("/var/run/secrets/senhasegura"));
-        let folder = Some("/mem".to_owned());
-        let moved = Raw { senhasegura_secrets_folder: folder, ..old };
-        assert_eq!(dir(&moved), PathBuf::from("/mem/senhasegura"));
-        let own = Raw { segura_output_dir: Some("/own".to_owned()), ..moved };
-        assert_eq!(dir(&own), PathBuf::from("/own"));
+        let old = ("SENHASEGURA_URL", "https://v");
+        let folder = ("SENHASEGURA_SECRETS_FOLDER", "/mem");
+        let own = ("SEGURA_OUTPUT_DIR", "/own");
+        for (pairs, expected) in [
+            (&[][..], "/run/secrets/segura"),
+            (&[old], "/var/run/secrets/senhasegura"),
+            (&[old, folder], "/mem/senhasegura"),
+            (&[old, folder, own], "/own"),
+        ] {
+            assert_eq!(dir(&raw(pairs)), PathBuf::from(expected));
+        }
     }
 
     #[test]
     fn only_its_own_settings_can_be_wrong() {
-        let wrong = Raw {
-            segura_url: Some("x".to_owned()),
-            segura_file_mode: Some("x".to_owned()),
-            segura_output: Some("x".to_owned()),
-            ..Raw::default()
-        };
-        assert!(Checked::from_raw(&wrong).is_ok());
-        let (dir, max_stale) = (Some("x".to_owned()), Some("x".to_owned()));
-        let wrong = Raw { segura_output_dir: dir, segura_max_stale: max_stale, ..wrong };
-        assert_eq!(Checked::from_raw(&wrong).unwrap_err().0.len(), 2);
+        let others = [("SEGURA_URL", "x"), ("SEGURA_FILE_MODE", "x"), ("SEGURA_OUTPUT", "x")];
+        assert!(Checked::from_raw(&raw(&others)).is_ok());
+        let own = [("SEGURA_OUTPUT_DIR", "x"), ("SEGURA_MAX_STALE", "x")];
+        let wrong = [others.as_slice(), &own].concat();
+        assert_eq!(Checked::from_raw(&raw(&wrong)).unwrap_err().0.len(), 2);
     }
 
     #[test]
     fn where_nothing_is_written_there_is_nothing_to_check() {
-        let none = Raw { segura_output: Some("none".to_owned()), ..Raw::default() };
-        assert_eq!(Checked::from_raw(&none).unwrap(), Checked::Nothing);
+        assert_eq!(
+            Checked::from_raw(&raw(&[("SEGURA_OUTPUT", "none")])).unwrap(),
+            Checked::Nothing
+        );
     }
 }

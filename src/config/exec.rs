@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::parse::{self, Shape};
-use super::raw::Raw;
+use super::raw::{Raw, RawVariable};
 use super::{Config, Mounts, Problems, Reader};
 use crate::config::settings::{Keeping, Naming, OnChange, RenewInterval, Running, Tell};
 use crate::os::signal::{KILL, Signal, TERM};
@@ -47,7 +47,7 @@ impl Config {
         let running = reader.running(&raw);
         if reader.writes_nothing(&raw) && running.entries.is_none() {
             let remedy = "must not be false with SEGURA_OUTPUT=none: the secrets would go nowhere";
-            reader.problem("SEGURA_EXEC_ENV", remedy);
+            reader.problem(raw.segura_exec_env.name, remedy);
         }
         if raw.segura_renew_interval.as_deref() == Some("off") && keeping.listen.is_some() {
             reader.warnings.push(
@@ -64,7 +64,7 @@ impl Whereabouts {
     pub fn from_raw(raw: &Raw) -> Self {
         let mut reader = Reader::default();
         let dir = if reader.writes_nothing(raw) { None } else { reader.output_dir(raw).0 };
-        Self { dir, has_vault: raw.segura_url.is_some() || raw.senhasegura_url.is_some() }
+        Self { dir, has_vault: raw.segura_url.is_set() || raw.senhasegura_url.is_set() }
     }
 }
 
@@ -107,57 +107,51 @@ impl Reader {
     /// `exec` tells its own command, and nobody else's.
     fn without_strangers(&mut self, raw: &Raw, tell: &mut Tell) {
         (tell.process, tell.pid_file) = (None, None);
-        for (variable, value) in [
-            ("SEGURA_SIGNAL_PROCESS", &raw.segura_signal_process),
-            ("SEGURA_SIGNAL_PID_FILE", &raw.segura_signal_pid_file),
-        ] {
+        for RawVariable { name, value } in [&raw.segura_signal_process, &raw.segura_signal_pid_file]
+        {
             if value.is_some() {
                 self.warnings.push(format!(
-                    "{variable} is for sidecar; exec signals its own command, as SEGURA_ON_CHANGE says"
+                    "{name} is for sidecar; exec signals its own command, as SEGURA_ON_CHANGE says"
                 ));
             }
         }
     }
 
     pub(super) fn running(&mut self, raw: &Raw) -> Running {
-        let case = self.text("SEGURA_ENV_CASE", raw.segura_env_case.as_deref(), parse::case);
+        let case = self.text(&raw.segura_env_case, parse::case);
         let case = case.unwrap_or(Case::Keep);
         let mut named = |default: &str| {
             let pattern = raw.segura_env_name.as_deref().unwrap_or(default);
-            self.text("SEGURA_ENV_NAME", Some(pattern), |pattern| parse::pattern(pattern, case))
+            let read = |pattern: &str| parse::pattern(pattern, case);
+            self.value(raw.segura_env_name.name, Some(pattern), read)
         };
         let naming = named("{key}").zip(named("{identity}_{key}"));
         let naming = naming.map(|(one, several)| Naming { one, several });
-        let wants_entries = self.flag("SEGURA_EXEC_ENV", raw.segura_exec_env.as_deref(), true);
-        let code = raw.segura_change_exit_code.as_deref();
-        let code = self.text("SEGURA_CHANGE_EXIT_CODE", code, parse::exit_code).unwrap_or(75);
-        let on_change =
-            self.text("SEGURA_ON_CHANGE", raw.segura_on_change.as_deref(), |text| match text {
-                "signal" => Ok(OnChange::Signal),
-                "restart" => Ok(OnChange::Restart),
-                "exit" => Ok(OnChange::Exit(code)),
-                "none" => Ok(OnChange::Nothing),
-                _ => Err("`signal`, `restart`, `exit` or `none`"),
-            });
+        let wants_entries = self.flag(&raw.segura_exec_env, true);
+        let code = self.text(&raw.segura_change_exit_code, parse::exit_code).unwrap_or(75);
+        let on_change = self.text(&raw.segura_on_change, |text| match text {
+            "signal" => Ok(OnChange::Signal),
+            "restart" => Ok(OnChange::Restart),
+            "exit" => Ok(OnChange::Exit(code)),
+            "none" => Ok(OnChange::Nothing),
+            _ => Err("`signal`, `restart`, `exit` or `none`"),
+        });
         let by_default = if wants_entries { OnChange::Restart } else { OnChange::Signal };
-        let splay = raw.segura_restart_splay.as_deref();
-        let stop_timeout = raw.segura_stop_timeout.as_deref();
-        let stop_signal = raw.segura_stop_signal.as_deref();
         Running {
             environment: raw.environment.clone(),
             entries: naming.filter(|_| wants_entries),
             decode: self
-                .text("SEGURA_DECODE", raw.segura_decode.as_deref(), parse::globs)
+                .text(&raw.segura_decode, parse::globs)
                 .map(Decode::new)
                 .unwrap_or_default(),
-            entries_win: self.flag("SEGURA_ENV_OVERRIDE", raw.segura_env_override.as_deref(), true),
+            entries_win: self.flag(&raw.segura_env_override, true),
             on_change: on_change.unwrap_or(by_default),
             splay: self
-                .text("SEGURA_RESTART_SPLAY", splay, parse::duration)
+                .text(&raw.segura_restart_splay, parse::duration)
                 .unwrap_or(Duration::from_secs(30)),
-            stop_signal: self.text("SEGURA_STOP_SIGNAL", stop_signal, that_stops).unwrap_or(TERM),
+            stop_signal: self.text(&raw.segura_stop_signal, that_stops).unwrap_or(TERM),
             stop_timeout: self
-                .text("SEGURA_STOP_TIMEOUT", stop_timeout, parse::duration)
+                .text(&raw.segura_stop_timeout, parse::duration)
                 .unwrap_or(Duration::from_secs(20)),
         }
     }

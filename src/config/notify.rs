@@ -12,15 +12,14 @@ use crate::os::signal::HUP;
 impl Reader {
     /// What `sidecar` needs besides the rest.
     pub(super) fn keeping(&mut self, raw: &Raw) -> Keeping {
-        let on_absent =
-            self.text("SEGURA_ON_ABSENT", raw.segura_on_absent.as_deref(), |text| match text {
-                "keep" => Ok(OnAbsent::Keep),
-                "remove" => Ok(OnAbsent::Remove),
-                _ => Err("`keep` or `remove`"),
-            });
+        let on_absent = self.text(&raw.segura_on_absent, |text| match text {
+            "keep" => Ok(OnAbsent::Keep),
+            "remove" => Ok(OnAbsent::Remove),
+            _ => Err("`keep` or `remove`"),
+        });
         let max_stale = self.max_stale(raw);
-        let give_back = self.flag("SEGURA_DEPROVISION", raw.segura_deprovision.as_deref(), false);
-        let listen = self.text("SEGURA_LISTEN", raw.segura_listen.as_deref(), parse::address);
+        let give_back = self.flag(&raw.segura_deprovision, false);
+        let listen = self.text(&raw.segura_listen, parse::address);
         Keeping {
             tell: self.tell(raw),
             on_absent: on_absent.unwrap_or(OnAbsent::Keep),
@@ -31,12 +30,11 @@ impl Reader {
     }
 
     pub(super) fn max_stale(&mut self, raw: &Raw) -> Option<Duration> {
-        let max_stale = raw.segura_max_stale.as_deref();
-        self.text("SEGURA_MAX_STALE", max_stale, parse::duration_or_off).flatten()
+        self.text(&raw.segura_max_stale, parse::duration_or_off).flatten()
     }
 
     pub(super) fn tell(&mut self, raw: &Raw) -> Tell {
-        let signal = self.text("SEGURA_SIGNAL", raw.segura_signal.as_deref(), |text| {
+        let signal = self.text(&raw.segura_signal, |text| {
             let signal = parse::signal(text)?;
             if signal.can_be_handled() {
                 Ok(signal)
@@ -44,16 +42,12 @@ impl Reader {
                 Err("a signal that a process can handle, such as HUP, USR1 or RTMIN+1")
             }
         });
-        let process = raw.segura_signal_process.as_deref();
-        let pid_file = raw.segura_signal_pid_file.as_deref();
-        let command = raw.segura_notify_command.as_deref();
-        let url = raw.segura_notify_url.as_deref();
         Tell {
             signal: signal.unwrap_or(HUP),
-            process: self.text("SEGURA_SIGNAL_PROCESS", process, parse::process_name),
-            pid_file: self.text("SEGURA_SIGNAL_PID_FILE", pid_file, parse::path),
-            command: self.text("SEGURA_NOTIFY_COMMAND", command, parse::command),
-            url: self.text("SEGURA_NOTIFY_URL", url, parse::loopback_url),
+            process: self.text(&raw.segura_signal_process, parse::process_name),
+            pid_file: self.text(&raw.segura_signal_pid_file, parse::path),
+            command: self.text(&raw.segura_notify_command, parse::command),
+            url: self.text(&raw.segura_notify_url, parse::loopback_url),
             environment: for_strangers(raw),
         }
     }
@@ -61,13 +55,13 @@ impl Reader {
     /// The log is started before anything else is understood; here its problems are told.
     pub(super) fn logging(&mut self, raw: &Raw) {
         self.problems.extend(log_settings(raw, false).1);
-        self.text("SEGURA_TERMINATION_LOG", raw.segura_termination_log.as_deref(), parse::path);
+        self.text(&raw.segura_termination_log, parse::path);
     }
 }
 
 /// What a command that is run on a change is given: nothing that leads to the vault.
 fn for_strangers(raw: &Raw) -> Environment {
     let mut environment = raw.environment.clone();
-    environment.remove(&["HTTPS_PROXY"]);
+    environment.remove(&[raw.https_proxy.name]);
     environment
 }

@@ -5,97 +5,177 @@ use std::ffi::OsString;
 
 use serde::Deserialize;
 
-use super::variables::{FOREIGN, is_own};
+use super::variables::is_own;
 use crate::os::environment::Environment;
 use crate::secret::Secret;
 
-/// Every variable that has a say, as text.
-#[derive(Debug, Default, Deserialize)]
-#[expect(
-    missing_docs,
-    reason = "each field is the variable of its name; `VARIABLES` says what it means"
-)]
-pub struct Raw {
-    pub segura_url: Option<String>,
-    pub segura_client_id: Option<String>,
-    pub segura_client_id_file: Option<String>,
-    pub segura_client_secret: Option<Secret<String>>,
-    pub segura_client_secret_file: Option<String>,
-    pub segura_allow_http: Option<String>,
-    pub segura_ca_file: Option<String>,
-    pub segura_client_cert_file: Option<String>,
-    pub segura_client_key_file: Option<String>,
-    pub segura_private_key_file: Option<String>,
-    pub segura_referer: Option<String>,
-    pub segura_timeout: Option<String>,
-    pub segura_connect_timeout: Option<String>,
-    pub segura_provision_timeout: Option<String>,
-    pub segura_pod_name: Option<String>,
-    pub segura_pod_uid: Option<String>,
-    pub segura_namespace: Option<String>,
-    pub segura_deploy: Option<String>,
-    pub segura_identity: Option<String>,
-    pub segura_source: Option<String>,
-    pub segura_refresh: Option<String>,
-    pub segura_startup_timeout: Option<String>,
-    pub segura_renew_interval: Option<String>,
-    pub segura_max_stale: Option<String>,
-    pub segura_on_absent: Option<String>,
-    pub segura_deprovision: Option<String>,
-    pub segura_output_dir: Option<String>,
-    pub segura_output: Option<String>,
-    pub segura_env_file: Option<String>,
-    pub segura_json_file: Option<String>,
-    pub segura_yaml_file: Option<String>,
-    pub segura_properties_file: Option<String>,
-    pub segura_env_dialect: Option<String>,
-    pub segura_env_name: Option<String>,
-    pub segura_env_case: Option<String>,
-    pub segura_template_dir: Option<String>,
-    pub segura_collision: Option<String>,
-    pub segura_file_mode: Option<String>,
-    pub segura_dir_mode: Option<String>,
-    pub segura_file_uid: Option<String>,
-    pub segura_file_gid: Option<String>,
-    pub segura_file_rules: Option<String>,
-    pub segura_decode: Option<String>,
-    pub segura_allow_disk: Option<String>,
-    pub segura_signal: Option<String>,
-    pub segura_signal_process: Option<String>,
-    pub segura_signal_pid_file: Option<String>,
-    pub segura_notify_command: Option<String>,
-    pub segura_notify_url: Option<String>,
-    pub segura_on_change: Option<String>,
-    pub segura_change_exit_code: Option<String>,
-    pub segura_exec_env: Option<String>,
-    pub segura_env_override: Option<String>,
-    pub segura_restart_splay: Option<String>,
-    pub segura_stop_signal: Option<String>,
-    pub segura_stop_timeout: Option<String>,
-    pub segura_log: Option<String>,
-    pub segura_log_format: Option<String>,
-    pub segura_listen: Option<String>,
-    pub segura_termination_log: Option<String>,
-    pub senhasegura_url: Option<String>,
-    pub senhasegura_client_id: Option<String>,
-    pub senhasegura_client_secret: Option<Secret<String>>,
-    pub senhasegura_secrets_folder: Option<String>,
-    pub pod_name: Option<String>,
-    pub pod_uid: Option<String>,
-    pub pod_namespace: Option<String>,
-    pub deploy_name: Option<String>,
-    pub hostname: Option<String>,
-    pub https_proxy: Option<Secret<String>>,
-    pub no_proxy: Option<String>,
-    /// Names that start with `SEGURA_` and are not known.
-    #[serde(skip)]
-    pub unknown: Vec<String>,
-    /// Known names of values that are not UTF-8.
-    #[serde(skip)]
-    pub broken: Vec<String>,
-    /// All variables but those that are the agent's own.
-    #[serde(skip)]
-    pub environment: Environment,
+/// A variable: its name, and the value that the environment gives it.
+#[derive(Debug)]
+pub struct RawVariable<T = String> {
+    /// The name, as the environment spells it.
+    pub name: &'static str,
+    /// The value; an empty one is dropped.
+    pub value: Option<T>,
+}
+
+impl RawVariable {
+    /// Borrows the value.
+    pub fn as_deref(&self) -> Option<&str> {
+        self.value.as_deref()
+    }
+}
+
+impl<T> RawVariable<T> {
+    /// Tests for a value.
+    pub fn is_set(&self) -> bool {
+        self.value.is_some()
+    }
+}
+
+/// Makes the name of a field's variable: its letters become capitals.
+macro_rules! name {
+    ($field:ident) => {
+        const {
+            const NAME: [u8; stringify!($field).len()] = capitals(stringify!($field));
+            text(&NAME)
+        }
+    };
+}
+
+const fn capitals<const N: usize>(field: &str) -> [u8; N] {
+    let mut name = [0; N];
+    name.copy_from_slice(field.as_bytes());
+    name.make_ascii_uppercase();
+    name
+}
+
+const fn text(name: &'static [u8]) -> &'static str {
+    match std::str::from_utf8(name) {
+        Ok(name) => name,
+        // Capitals of UTF-8 are UTF-8.
+        Err(_) => "",
+    }
+}
+
+/// Defines [`Raw`], the names of its variables, and the struct that envy fills, from one list.
+macro_rules! variables {
+    ($($field:ident: $kind:ty,)*) => {
+        /// The names of all variables that the agent reads.
+        const NAMES: &[&str] = &[$(name!($field)),*];
+
+        /// Values as envy finds them: it looks for a field by the variable's name in small letters.
+        #[derive(Default, Deserialize)]
+        struct RawValues {
+            $($field: Option<$kind>,)*
+        }
+
+        /// Every variable that the agent reads, as text.
+        #[derive(Debug)]
+        #[expect(
+            missing_docs,
+            reason = "each field is the variable of its name; `VARIABLES` says what it means"
+        )]
+        pub struct Raw {
+            $(pub $field: RawVariable<$kind>,)*
+            /// Names that start with `SEGURA_` and are not known.
+            pub unknown: Vec<String>,
+            /// Known names of values that are not UTF-8.
+            pub broken: Vec<String>,
+            /// All variables but those that are the agent's own.
+            pub environment: Environment,
+        }
+
+        impl From<RawValues> for Raw {
+            fn from(values: RawValues) -> Self {
+                Self {
+                    $($field: RawVariable { name: name!($field), value: values.$field },)*
+                    unknown: Vec::new(),
+                    broken: Vec::new(),
+                    environment: Environment::default(),
+                }
+            }
+        }
+    };
+}
+
+variables! {
+    segura_url: String,
+    segura_client_id: Secret<String>,
+    segura_client_id_file: String,
+    segura_client_secret: Secret<String>,
+    segura_client_secret_file: String,
+    segura_allow_http: String,
+    segura_ca_file: String,
+    segura_client_cert_file: String,
+    segura_client_key_file: String,
+    segura_private_key_file: String,
+    segura_referer: String,
+    segura_timeout: String,
+    segura_connect_timeout: String,
+    segura_provision_timeout: String,
+    segura_pod_name: String,
+    segura_pod_uid: String,
+    segura_namespace: String,
+    segura_deploy: String,
+    segura_identity: String,
+    segura_source: String,
+    segura_refresh: String,
+    segura_startup_timeout: String,
+    segura_renew_interval: String,
+    segura_max_stale: String,
+    segura_on_absent: String,
+    segura_deprovision: String,
+    segura_output_dir: String,
+    segura_output: String,
+    segura_env_file: String,
+    segura_json_file: String,
+    segura_yaml_file: String,
+    segura_properties_file: String,
+    segura_env_dialect: String,
+    segura_env_name: String,
+    segura_env_case: String,
+    segura_template_dir: String,
+    segura_collision: String,
+    segura_file_mode: String,
+    segura_dir_mode: String,
+    segura_file_uid: String,
+    segura_file_gid: String,
+    segura_file_rules: String,
+    segura_decode: String,
+    segura_allow_disk: String,
+    segura_signal: String,
+    segura_signal_process: String,
+    segura_signal_pid_file: String,
+    segura_notify_command: String,
+    segura_notify_url: String,
+    segura_on_change: String,
+    segura_change_exit_code: String,
+    segura_exec_env: String,
+    segura_env_override: String,
+    segura_restart_splay: String,
+    segura_stop_signal: String,
+    segura_stop_timeout: String,
+    segura_log: String,
+    segura_log_format: String,
+    segura_listen: String,
+    segura_termination_log: String,
+    senhasegura_url: String,
+    senhasegura_client_id: Secret<String>,
+    senhasegura_client_secret: Secret<String>,
+    senhasegura_secrets_folder: String,
+    pod_name: String,
+    pod_uid: String,
+    pod_namespace: String,
+    deploy_name: String,
+    hostname: String,
+    https_proxy: Secret<String>,
+    no_proxy: String,
+}
+
+impl Default for Raw {
+    fn default() -> Self {
+        RawValues::default().into()
+    }
 }
 
 impl Raw {
@@ -106,7 +186,7 @@ impl Raw {
         for (name, value) in environment {
             let text = name.to_str().unwrap_or_default();
             let own = is_own(text);
-            if own || FOREIGN.iter().any(|(name, _)| *name == text) {
+            if NAMES.contains(&text) {
                 match value.to_str() {
                     Some("") => {}
                     Some(value) => {
@@ -122,8 +202,8 @@ impl Raw {
             }
         }
         // Optional strings can't fail to be read, so envy has no value to put into an error.
-        let known: Self = envy::from_iter(known).unwrap_or_default();
-        Self { unknown, broken, environment: others.into_iter().collect(), ..known }
+        let known: RawValues = envy::from_iter(known).unwrap_or_default();
+        Self { unknown, broken, environment: others.into_iter().collect(), ..known.into() }
     }
 }
 
@@ -150,7 +230,7 @@ fn is_service_link(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::variables::VARIABLES;
+    use super::super::variables::{ALIASES, FOREIGN, VARIABLES};
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> (Raw, Vec<String>) {
@@ -158,6 +238,18 @@ mod tests {
         let raw = Raw::from_environment(environment);
         let unknown = raw.unknown.clone();
         (raw, unknown)
+    }
+
+    #[test]
+    fn the_fields_are_the_variables_of_the_tables() {
+        let documented = VARIABLES.iter().map(|variable| variable.name).chain(ALIASES);
+        let mut documented: Vec<&str> = documented.chain(FOREIGN.map(|(name, _)| name)).collect();
+        let mut read = NAMES.to_vec();
+        documented.sort_unstable();
+        read.sort_unstable();
+        assert_eq!(read, documented);
+        let raw = Raw::default();
+        assert_eq!((raw.segura_url.name, raw.no_proxy.name), ("SEGURA_URL", "NO_PROXY"));
     }
 
     #[test]
@@ -173,7 +265,7 @@ mod tests {
     fn empty_is_unset_and_case_counts() {
         let (raw, problems) =
             read(&[("SEGURA_URL", ""), ("https_proxy", "http://p"), ("segura_log", "x")]);
-        assert!(raw.segura_url.is_none() && raw.https_proxy.is_none() && raw.segura_log.is_none());
+        assert!(!raw.segura_url.is_set() && !raw.https_proxy.is_set() && !raw.segura_log.is_set());
         assert!(problems.is_empty());
     }
 

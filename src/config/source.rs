@@ -4,29 +4,30 @@ use std::time::Duration;
 
 use super::Reader;
 use super::parse::{self, Shape};
-use super::raw::Raw;
+use super::raw::{Raw, RawVariable};
 use crate::config::settings::{FetchMode, Refresh, RenewInterval, Wanted};
 use crate::inputs::pod::{self, Given, Mounted};
 use crate::model::{PodIdentity, SecretName};
 
 impl Reader {
     pub(super) fn pod(&mut self, raw: &Raw, mounted: Mounted) -> Option<PodIdentity> {
-        let first =
-            |one: &Option<String>, other: &Option<String>| one.as_ref().or(other.as_ref()).cloned();
+        let first = |one: &RawVariable, other: &RawVariable| {
+            one.value.as_ref().or(other.value.as_ref()).cloned()
+        };
         let given = Given {
             name: first(&raw.segura_pod_name, &raw.pod_name),
             uid: first(&raw.segura_pod_uid, &raw.pod_uid),
             namespace: first(&raw.segura_namespace, &raw.pod_namespace),
             deploy: first(&raw.segura_deploy, &raw.deploy_name),
-            hostname: raw.hostname.clone(),
+            hostname: raw.hostname.value.clone(),
         };
         let Some(identified) = pod::identify(given, mounted) else {
-            self.problem("SEGURA_POD_NAME", "must be set, from metadata.name of the pod");
+            self.problem(raw.segura_pod_name.name, "must be set, from metadata.name of the pod");
             return None;
         };
         if self.gives_back && identified.merely_hostname {
             let remedy = "must be set to give back: HOSTNAME alone names nobody's set";
-            self.problem("SEGURA_POD_NAME", remedy);
+            self.problem(raw.segura_pod_name.name, remedy);
         }
         let provisions = source(raw) == Ok(FetchMode::Provision) || self.gives_back;
         if provisions {
@@ -46,39 +47,37 @@ impl Reader {
         let identities = match identities.transpose() {
             Ok(identities) => identities.unwrap_or_default(),
             Err(remedy) => {
-                self.problem("SEGURA_IDENTITY", remedy);
+                self.problem(raw.segura_identity.name, remedy);
                 Vec::new()
             }
         };
         let source = match source(raw) {
             Ok(source) => Some(source),
             Err(shape) => {
-                self.wrong("SEGURA_SOURCE", shape);
+                self.wrong(raw.segura_source.name, shape);
                 None
             }
         };
         if self.gives_back && source.is_some_and(|source| source != FetchMode::Provision) {
             let remedy = "must not be set: only SEGURA_SOURCE=provision has something to give back";
-            self.problem("SEGURA_DEPROVISION", remedy);
+            self.problem(raw.segura_deprovision.name, remedy);
         }
-        if source == Some(FetchMode::Provision) && raw.segura_identity.is_none() {
-            self.problem("SEGURA_IDENTITY", "must be set for SEGURA_SOURCE=provision");
+        if source == Some(FetchMode::Provision) && !raw.segura_identity.is_set() {
+            self.problem(raw.segura_identity.name, "must be set for SEGURA_SOURCE=provision");
         }
-        let refresh =
-            self.text("SEGURA_REFRESH", raw.segura_refresh.as_deref(), |text| match text {
-                "auto" => Ok(Refresh::Auto),
-                "get" => Ok(Refresh::Get),
-                "application" => Ok(Refresh::Application),
-                "secret" => Ok(Refresh::Secret),
-                "post" => Ok(Refresh::Post),
-                _ => Err("`auto`, `get`, `application`, `secret` or `post`"),
-            });
+        let refresh = self.text(&raw.segura_refresh, |text| match text {
+            "auto" => Ok(Refresh::Auto),
+            "get" => Ok(Refresh::Get),
+            "application" => Ok(Refresh::Application),
+            "secret" => Ok(Refresh::Secret),
+            "post" => Ok(Refresh::Post),
+            _ => Err("`auto`, `get`, `application`, `secret` or `post`"),
+        });
         Some(Wanted { source: source?, refresh: refresh.unwrap_or(Refresh::Auto), identities })
     }
 
     pub(super) fn renew(&mut self, raw: &Raw) -> RenewInterval {
-        let interval = raw.segura_renew_interval.as_deref();
-        let read = self.text("SEGURA_RENEW_INTERVAL", interval, |text| match text {
+        let read = self.text(&raw.segura_renew_interval, |text| match text {
             "auto" => Ok(RenewInterval::Auto),
             "off" => Ok(RenewInterval::Off),
             _ => parse::duration(text)
@@ -91,8 +90,7 @@ impl Reader {
     }
 
     pub(super) fn give_up_after(&mut self, raw: &Raw) -> Option<Duration> {
-        let timeout = raw.segura_startup_timeout.as_deref();
-        self.text("SEGURA_STARTUP_TIMEOUT", timeout, parse::duration_or_off)
+        self.text(&raw.segura_startup_timeout, parse::duration_or_off)
             .unwrap_or(Some(Duration::from_secs(120)))
     }
 }
@@ -116,7 +114,7 @@ fn source(raw: &Raw) -> Result<FetchMode, Shape> {
         Some("application") => Ok(FetchMode::Application),
         Some("secret") => Ok(FetchMode::Secret),
         Some(_) => Err("`provision`, `application` or `secret`"),
-        None if raw.segura_identity.is_some() => Ok(FetchMode::Provision),
+        None if raw.segura_identity.is_set() => Ok(FetchMode::Provision),
         None => Ok(FetchMode::Application),
     }
 }
