@@ -215,9 +215,9 @@ impl Reach {
     }
 }
 
-/// What the log looks like; found problems come back beside usable settings, so that they can be
-/// logged together with all others.
-pub fn log_settings(raw: &Raw, terminal: bool) -> (logging::Settings, Vec<Problem>) {
+/// Reads the settings of the log, in which `auto` stands for a format. Problems are returned beside
+/// usable settings, so that they can be logged together with all others.
+pub fn log_settings(raw: &Raw, auto: logging::Format) -> (logging::Settings, Vec<Problem>) {
     let mut reader = Reader::default();
     let filter = reader.text(&raw.segura_log, |text| {
         text.parse::<Targets>()
@@ -226,8 +226,7 @@ pub fn log_settings(raw: &Raw, terminal: bool) -> (logging::Settings, Vec<Proble
     let format = match raw.segura_log_format.as_deref() {
         Some("text") => logging::Format::Text,
         Some("json") => logging::Format::Json,
-        Some("auto") | None if terminal => logging::Format::Text,
-        Some("auto") | None => logging::Format::Json,
+        Some("auto") | None => auto,
         Some(_) => {
             reader.wrong(raw.segura_log_format.name, "`auto`, `text` or `json`");
             logging::Format::Json
@@ -296,10 +295,6 @@ impl Reader {
                 None
             }
         }
-    }
-
-    fn flag(&mut self, variable: &RawVariable, default: bool) -> bool {
-        self.text(variable, parse::boolean).unwrap_or(default)
     }
 }
 

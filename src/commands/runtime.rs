@@ -17,7 +17,9 @@ use crate::os::incoming::Terminations;
 
 /// Starts the log as the settings say.
 pub(super) fn begin(raw: &Raw) {
-    let (log, _) = config::log_settings(raw, std::io::stderr().is_terminal());
+    let terminal = std::io::stderr().is_terminal();
+    let auto = if terminal { logging::Format::Text } else { logging::Format::Json };
+    let (log, _) = config::log_settings(raw, auto);
     logging::start(log);
 }
 

@@ -32,7 +32,7 @@ impl Checked {
             return Ok(Self::Nothing);
         }
         let mut reader = Reader::default();
-        let (dir, _) = reader.output_dir(raw);
+        let dir = reader.output_dir(raw);
         let max_stale = reader.max_stale(raw);
         match (dir, reader.problems.is_empty()) {
             (Some(dir), true) => Ok(Self::Watched(Watched { dir, max_stale })),

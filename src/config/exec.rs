@@ -63,7 +63,7 @@ impl Whereabouts {
     /// What `raw` says of it; what is wrong is for others to say.
     pub fn from_raw(raw: &Raw) -> Self {
         let mut reader = Reader::default();
-        let dir = if reader.writes_nothing(raw) { None } else { reader.output_dir(raw).0 };
+        let dir = if reader.writes_nothing(raw) { None } else { reader.output_dir(raw) };
         Self { dir, has_vault: raw.segura_url.is_set() || raw.senhasegura_url.is_set() }
     }
 }
@@ -72,7 +72,7 @@ impl Reading {
     /// Proves what `raw` says for a reader, and nothing else.
     pub fn from_raw(raw: &Raw) -> Result<Self, Problems> {
         let mut reader = Reader::of_exec(raw);
-        let dir = reader.output_dir(raw).0;
+        let dir = reader.output_dir(raw);
         let give_up_after = reader.give_up_after(raw);
         let follows = reader.renew(raw) != RenewInterval::Off;
         let mut tell = reader.tell(raw);
@@ -127,7 +127,7 @@ impl Reader {
         };
         let naming = named("{key}").zip(named("{identity}_{key}"));
         let naming = naming.map(|(one, several)| Naming { one, several });
-        let wants_entries = self.flag(&raw.segura_exec_env, true);
+        let wants_entries = self.text(&raw.segura_exec_env, parse::boolean).unwrap_or(true);
         let code = self.text(&raw.segura_change_exit_code, parse::exit_code).unwrap_or(75);
         let on_change = self.text(&raw.segura_on_change, |text| match text {
             "signal" => Ok(OnChange::Signal),
@@ -144,7 +144,7 @@ impl Reader {
                 .text(&raw.segura_decode, parse::globs)
                 .map(Decode::new)
                 .unwrap_or_default(),
-            entries_win: self.flag(&raw.segura_env_override, true),
+            entries_win: self.text(&raw.segura_env_override, parse::boolean).unwrap_or(true),
             on_change: on_change.unwrap_or(by_default),
             splay: self
                 .text(&raw.segura_restart_splay, parse::duration)

@@ -6,6 +6,7 @@ use super::parse;
 use super::raw::Raw;
 use super::{Reader, log_settings};
 use crate::config::settings::{Keeping, OnAbsent, Tell};
+use crate::logging::Format;
 use crate::os::environment::Environment;
 use crate::os::signal::HUP;
 
@@ -18,7 +19,7 @@ impl Reader {
             _ => Err("`keep` or `remove`"),
         });
         let max_stale = self.max_stale(raw);
-        let give_back = self.flag(&raw.segura_deprovision, false);
+        let give_back = self.text(&raw.segura_deprovision, parse::boolean).unwrap_or(false);
         let listen = self.text(&raw.segura_listen, parse::address);
         Keeping {
             tell: self.tell(raw),
@@ -54,7 +55,7 @@ impl Reader {
 
     /// The log is started before anything else is understood; here its problems are told.
     pub(super) fn logging(&mut self, raw: &Raw) {
-        self.problems.extend(log_settings(raw, false).1);
+        self.problems.extend(log_settings(raw, Format::Json).1);
         self.text(&raw.segura_termination_log, parse::path);
     }
 }

@@ -172,30 +172,32 @@ impl Reader {
         raw.segura_output.as_deref().map(str::trim) == Some("none")
     }
 
-    /// The directory, and whether it is where the historic sidecar has it.
-    pub(super) fn output_dir(&mut self, raw: &Raw) -> (Option<PathBuf>, bool) {
-        let drop_in = !raw.segura_output_dir.is_set() && uses_only_old_names(raw);
-        let dir = if raw.segura_output_dir.is_set() {
+    /// Reads the output directory.
+    pub(super) fn output_dir(&mut self, raw: &Raw) -> Option<PathBuf> {
+        if raw.segura_output_dir.is_set() {
             self.text(&raw.segura_output_dir, parse::path)
-        } else if drop_in {
+        } else if Preset::of(raw) == Preset::HistoricSidecar {
             let RawVariable { name, value } = &raw.senhasegura_secrets_folder;
             let folder = value.as_deref().unwrap_or("/var/run/secrets");
             let folder = self.value(name, Some(folder), parse::path);
             folder.map(|folder| folder.join("senhasegura"))
         } else {
             Some("/run/secrets/segura".into())
-        };
-        (dir, drop_in)
+        }
     }
 
     pub(super) fn output(&mut self, raw: &Raw) -> Option<Output> {
-        let (dir, drop_in) = self.output_dir(raw);
-        let modes = if drop_in { (0o444, 0o755) } else { (0o440, 0o750) };
+        let dir = self.output_dir(raw);
+        let preset = Preset::of(raw);
+        let (default_file_mode, default_dir_mode, default_disk) = match preset {
+            Preset::Agent => (0o440, 0o750, Disk::Refuse),
+            Preset::HistoricSidecar => (0o444, 0o755, Disk::Warn),
+        };
         let file_mode = self.text(&raw.segura_file_mode, parse::mode);
         let dir_mode = self.text(&raw.segura_dir_mode, parse::mode);
         let access = Access {
-            file_mode: file_mode.unwrap_or(modes.0),
-            dir_mode: dir_mode.unwrap_or(modes.1),
+            file_mode: file_mode.unwrap_or(default_file_mode),
+            dir_mode: dir_mode.unwrap_or(default_dir_mode),
             uid: self.text(&raw.segura_file_uid, parse::id),
             gid: self.text(&raw.segura_file_gid, parse::id),
             rules: self.rules(raw),
@@ -203,10 +205,10 @@ impl Reader {
         let disk = match self.text(&raw.segura_allow_disk, parse::boolean) {
             Some(true) => Disk::Allow,
             Some(false) => Disk::Refuse,
-            None if drop_in => Disk::Warn,
-            None => Disk::Refuse,
+            None => default_disk,
         };
-        Some(Output { dir: dir?, create_last: drop_in, access, disk })
+        let create_last = preset == Preset::HistoricSidecar;
+        Some(Output { dir: dir?, create_last, access, disk })
     }
 
     fn rules(&mut self, raw: &Raw) -> Vec<FileRule> {
@@ -220,7 +222,24 @@ impl Reader {
     }
 }
 
-/// Only the vendor's names reach the vault: the agent stands in for the historic sidecar.
+/// The defaults of the output.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Preset {
+    /// Those of the agent.
+    Agent,
+    /// Those of the vendor's historic sidecar, which the agent replaces where only the vendor's names
+    /// are set.
+    HistoricSidecar,
+}
+
+impl Preset {
+    fn of(raw: &Raw) -> Self {
+        let is_historic = !raw.segura_output_dir.is_set() && uses_only_old_names(raw);
+        if is_historic { Self::HistoricSidecar } else { Self::Agent }
+    }
+}
+
+/// Tests whether only the vendor's names lead to the vault.
 fn uses_only_old_names(raw: &Raw) -> bool {
     let new = raw.segura_url.is_set()
         || raw.segura_client_id.is_set()

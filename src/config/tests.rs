@@ -161,11 +161,12 @@ fn the_log_settings_are_checked_apart_so_that_they_can_be_used_first() {
     let environment = [("SEGURA_LOG", "=canary="), ("SEGURA_LOG_FORMAT", "canary")];
     let environment = environment.map(|(k, v)| (OsString::from(k), OsString::from(v)));
     let raw = Raw::from_environment(environment);
-    let (_, problems) = log_settings(&raw, false);
+    let (_, problems) = log_settings(&raw, logging::Format::Json);
     assert_eq!(problems.len(), 2);
     assert!(problems.iter().all(|problem| !problem.to_string().contains("canary")));
-    let formats = [false, true].map(|terminal| log_settings(&Raw::default(), terminal).0.format);
-    assert_eq!(formats, [logging::Format::Json, logging::Format::Text]);
+    for auto in [logging::Format::Json, logging::Format::Text] {
+        assert_eq!(log_settings(&Raw::default(), auto).0.format, auto);
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::secret::Secret;
 
 impl Reader {
     fn url(&mut self, raw: &Raw) -> Option<Url> {
-        let allow_http = self.flag(&raw.segura_allow_http, false);
+        let allow_http = self.text(&raw.segura_allow_http, parse::boolean).unwrap_or(false);
         let old = !raw.segura_url.is_set() && raw.senhasegura_url.is_set();
         let variable = if old { &raw.senhasegura_url } else { &raw.segura_url };
         if !variable.is_set() {

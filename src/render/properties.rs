@@ -28,7 +28,7 @@ pub(super) fn render(bundle: &Bundle) -> Result<Secret<Vec<u8>>, RenderError> {
     }
     let mut bytes = SecretBuf::with_capacity(size(bundle));
     for (name, (_, _, value)) in &properties {
-        name.chars().for_each(|character| escape(&mut bytes, character, true));
+        name.chars().for_each(|character| escape(&mut bytes, character));
         bytes.push(b"=");
         write_value(&mut bytes, value.expose());
         bytes.push(b"\n");
@@ -44,18 +44,20 @@ pub(super) fn value(text: &str) -> String {
 }
 
 fn write_value(bytes: &mut SecretBuf, text: &str) {
-    let mut leading = true;
-    for character in text.chars() {
-        // Blanks before a value are not of it; one that is escaped ends them.
-        escape(bytes, character, leading);
-        leading = false;
+    for (position, character) in text.chars().enumerate() {
+        // A reader skips the blanks before a value, up to one that is escaped.
+        if character == ' ' && position > 0 {
+            bytes.push(b" ");
+        } else {
+            escape(bytes, character);
+        }
     }
 }
 
-/// Writes one character of a key or a value; `blank` says that a space, too, is escaped.
-fn escape(bytes: &mut SecretBuf, character: char, blank: bool) {
+/// Writes one character of a key, or of a value, where only the first blank has to be escaped.
+fn escape(bytes: &mut SecretBuf, character: char) {
     match character {
-        ' ' if blank => bytes.push(b"\\ "),
+        ' ' => bytes.push(b"\\ "),
         '\t' => bytes.push(b"\\t"),
         '\n' => bytes.push(b"\\n"),
         '\r' => bytes.push(b"\\r"),
@@ -64,7 +66,7 @@ fn escape(bytes: &mut SecretBuf, character: char, blank: bool) {
             bytes.push(b"\\");
             bytes.push(character.encode_utf8(&mut [0; 4]).as_bytes());
         }
-        ' '..='~' => bytes.push(character.encode_utf8(&mut [0; 4]).as_bytes()),
+        '!'..='~' => bytes.push(character.encode_utf8(&mut [0; 4]).as_bytes()),
         _ => {
             for unit in character.encode_utf16(&mut [0; 2]) {
                 bytes.push(format!("\\u{unit:04X}").as_bytes());

@@ -37,27 +37,30 @@ struct Faulty<'a> {
     error: String,
 }
 
-fn shown<'a>(name: &'a SecretName, set: &'a SecretSet, values: bool) -> ShownSecret<'a> {
-    let entries = set.entries.iter();
-    let keys = || entries.clone().map(|entry| entry.iter().map(|i| i.key.as_str()).collect());
-    let item = |item: &'a Item| (item.key.as_str(), item.value.expose().as_str());
-    let data = || entries.clone().map(|entry| entry.iter().map(item).collect());
-    ShownSecret {
-        identity: name.as_str(),
-        secret_id: &set.id,
-        name: &set.name,
-        version: &set.version,
-        engine: &set.engine,
-        expiration_date: &set.expiration,
-        keys: (!values).then(|| keys().collect()),
-        data: values.then(|| data().collect()),
+impl Style {
+    /// Selects the fields of a secret that this style shows.
+    fn shown<'a>(self, name: &'a SecretName, set: &'a SecretSet) -> ShownSecret<'a> {
+        let entries = set.entries.iter();
+        let keys = || entries.clone().map(|entry| entry.iter().map(|i| i.key.as_str()).collect());
+        let item = |item: &'a Item| (item.key.as_str(), item.value.expose().as_str());
+        let data = || entries.clone().map(|entry| entry.iter().map(item).collect());
+        ShownSecret {
+            identity: name.as_str(),
+            secret_id: &set.id,
+            name: &set.name,
+            version: &set.version,
+            engine: &set.engine,
+            expiration_date: &set.expiration,
+            keys: (!self.values).then(|| keys().collect()),
+            data: self.values.then(|| data().collect()),
+        }
     }
 }
 
 /// All secrets of a list: one line each, or a JSON array.
 pub fn list(bundle: &Bundle, style: Style) -> String {
     if style.format == ListFormat::Json {
-        let sound = bundle.secrets.iter().map(|(name, set)| shown(name, set, style.values));
+        let sound = bundle.secrets.iter().map(|(name, set)| style.shown(name, set));
         let sound = sound.map(serde_json::to_value);
         let faulty = bundle.faults.iter().map(|fault| {
             let identity = fault.identity().map(SecretName::as_str);
@@ -96,7 +99,7 @@ pub fn list(bundle: &Bundle, style: Style) -> String {
 /// One secret: a line for each thing that is known of it, or a JSON object.
 pub fn one(name: &SecretName, set: &SecretSet, style: Style) -> String {
     if style.format == ListFormat::Json {
-        return json(&shown(name, set, style.values));
+        return json(&style.shown(name, set));
     }
     let mut rows = vec![
         ["identity".to_owned(), name.to_string()],

@@ -162,11 +162,10 @@ pub(super) fn request(mut walk: Walk<'_>, node: Node) -> Result<Request, Flawed>
     if body.get("device_domain").and_then(Value::as_str).is_some_and(spaced) {
         walk.problem("device_domain", "must have no blanks after its commas (error 1029)");
     }
-    // What is there already may say how it connects.
-    let is_new = is_blank(body.get("identifier"));
+    let effect = if is_blank(body.get("identifier")) { Effect::Create } else { Effect::Update };
     for settings in ["execution_settings", "session_settings", "jit_settings"] {
         if let Some(Value::Object(fields)) = body.get(settings) {
-            connects(&mut walk, settings, fields, is_new);
+            connects(&mut walk, settings, fields, effect);
         }
     }
     if let Some(Value::Object(fields)) = body.get("jit_settings") {
@@ -193,14 +192,26 @@ fn spaced(domains: &str) -> bool {
     domains.contains(", ") || domains.contains(" ,")
 }
 
+/// The vault's action on a document.
+#[derive(Clone, Copy)]
+enum Effect {
+    /// It creates a credential.
+    Create,
+    /// It changes a credential, whose settings may say already how it connects.
+    Update,
+}
+
 /// Requires what is needed to connect, unless the credential itself is used, which is not the
 /// default, or JIT is not on.
-fn connects(walk: &mut Walk<'_>, path: &str, fields: &Map<String, Value>, is_new: bool) {
+fn connects(walk: &mut Walk<'_>, path: &str, fields: &Map<String, Value>, effect: Effect) {
     let own = match fields.get(OWN) {
         Some(Value::Bool(own)) => *own,
         // What is wrong with it is known.
         Some(_) => true,
-        None => !is_new || fields.is_empty(),
+        None => match effect {
+            Effect::Create => fields.is_empty(),
+            Effect::Update => true,
+        },
     };
     let is_on = path != "jit_settings" || fields.get("jit") == Some(&Value::Bool(true));
     if !own && is_on {
