@@ -23,6 +23,7 @@ use url::Url;
 
 use crate::config::settings::{Credential, Vault};
 use crate::model::{Bundle, Fault, PodIdentity, SecretName, SecretSet};
+use crate::os::clock::Deadline;
 use crate::secret::Secret;
 pub use connect::{Connect, Dsm};
 use decrypt::PrivateKey;
@@ -41,7 +42,7 @@ pub const GIVE_BACK: Duration = Duration::from_secs(5);
 #[expect(async_fn_in_trait, reason = "one thread: no future needs to be Send")]
 pub trait Source {
     /// Has reads and logins end by `deadline`. A POST is not cut short: its fate would be unknown.
-    fn end_by(&mut self, deadline: Option<Instant>);
+    fn end_by(&mut self, deadline: Deadline);
 
     /// Provisions `name` for this pod: each call may create an account somewhere.
     async fn provision(&mut self, name: &SecretName) -> Result<SecretSet, FetchError>;
@@ -79,7 +80,7 @@ pub struct Client<'a> {
     /// Ids of the secrets that answers named, to give them back by.
     ids: BTreeMap<SecretName, String>,
     /// Reads and logins end here, whatever their own time allows.
-    deadline: Option<Instant>,
+    deadline: Deadline,
 }
 
 /// A token that is still good, as long as it may be: kept between clients, it saves logins.
@@ -141,7 +142,7 @@ impl<'a> Client<'a> {
             private_key,
             token: None,
             ids: BTreeMap::new(),
-            deadline: None,
+            deadline: Deadline::Never,
         })
     }
 
@@ -316,18 +317,15 @@ impl<'a> Client<'a> {
     }
 
     fn within(&self, limit: Limit) -> Duration {
-        match (limit, self.deadline) {
-            (Limit::Whole(limit), _) | (Limit::UntilDeadline(limit), None) => limit,
-            (Limit::UntilDeadline(limit), Some(deadline)) => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                limit.min(left.max(LEAST))
-            }
+        match limit {
+            Limit::Whole(limit) => limit,
+            Limit::UntilDeadline(limit) => limit.min(self.deadline.left().max(LEAST)),
         }
     }
 }
 
 impl Source for Client<'_> {
-    fn end_by(&mut self, deadline: Option<Instant>) {
+    fn end_by(&mut self, deadline: Deadline) {
         self.deadline = deadline;
     }
 

@@ -17,7 +17,7 @@ use crate::lifecycle::publish::origin;
 use crate::lifecycle::renew::{Edges, Handover, Renewer, keep};
 use crate::lifecycle::start::{After, Obtained, Start, StartEdges, adoptable, ended_by, once};
 use crate::notify::{Deliver, Supervised};
-use crate::os::clock::Machine;
+use crate::os::clock::{Deadline, Machine};
 use crate::os::incoming::{Blocked, Signals};
 use crate::os::process::{PidNamespace, Program, Reaper};
 use crate::os::watch::Watch;
@@ -196,8 +196,12 @@ async fn read(reading: &Reading, command: MainCommand<'_>) -> Result<Ended, Fail
     let mut follower = Follower::new(&reading.dir, watch, &Machine);
     let launch = Launch::new(program, follower.published(), running);
     launch.prove()?;
+    let deadline = match reading.give_up_after {
+        Some(after) => Deadline::after(after),
+        None => Deadline::Never,
+    };
     tokio::select! {
-        stands = follower.first(reading.give_up_after) => stands?,
+        stands = follower.first(deadline) => stands?,
         signal = ended_before(&mut signals, &reaper, running.stop_signal) => {
             return Err(ended_by(signal));
         }

@@ -5,13 +5,13 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::exit::{Exit, Failure, chain};
 use crate::lifecycle::publish::{Current, PublishError, Remarked, Replaced, origin};
 use crate::model::{Bundle, SecretName};
-use crate::os::clock::Clock;
+use crate::os::clock::{Clock, Deadline};
 use crate::store::Store;
 use crate::store::state::{SecretState, State};
 use crate::vault::error::{Attempt, Fate, FetchError};
@@ -74,7 +74,7 @@ fn by_identity(identity: &SecretName, _: &str) -> Attempt {
 /// Gives back what a start may have provisioned and did not publish; says whether that is all of it.
 pub async fn unpublished(source: &mut impl Source, identities: BTreeSet<SecretName>) -> bool {
     let mut all = true;
-    source.end_by(Some(Instant::now() + GIVE_BACK));
+    source.end_by(Deadline::after(GIVE_BACK));
     let account = |identity: SecretName| {
         let id = source.id(&identity).map(str::to_owned);
         Account { identity, id }
@@ -115,7 +115,7 @@ pub async fn published(
             return false;
         }
     };
-    client.end_by(Some(Instant::now() + GIVE_BACK));
+    client.end_by(Deadline::after(GIVE_BACK));
     let mut gone = false;
     let accounts = secrets.iter().map(Account::from);
     let all = give_back(&mut client, accounts, by_identity, |Account { identity, .. }, became| {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     impl Source for Vault {
-        fn end_by(&mut self, _: Option<Instant>) {}
+        fn end_by(&mut self, _: Deadline) {}
 
         async fn provision(&mut self, _: &SecretName) -> Result<SecretSet, FetchError> {
             panic!("nothing is provisioned")

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::exit::{Exit, Failure, chain};
 use crate::model::TTL;
 use crate::notify::Deliver;
-use crate::os::clock::Clock;
+use crate::os::clock::{Clock, Deadline};
 use crate::os::watch::Watch;
 use crate::render::bundle::Entries;
 use crate::store::{Published, Set};
@@ -44,8 +44,8 @@ impl<'a> Follower<'a> {
         Self { dir: dir.to_owned(), published, watch, clock, told: None }
     }
 
-    /// Waits until a set stands, for so long; none is for ever.
-    pub async fn first(&mut self, give_up_after: Option<Duration>) -> Result<(), Failure> {
+    /// Waits until a set stands.
+    pub async fn first(&mut self, deadline: Deadline) -> Result<(), Failure> {
         let began = Instant::now();
         let mut said = false;
         loop {
@@ -67,7 +67,7 @@ impl<'a> Follower<'a> {
                 Err(error) => error.failure(),
             };
             let waited = began.elapsed();
-            if give_up_after.is_some_and(|most| waited >= most) {
+            if deadline.is_over() {
                 let waited = humantime::format_duration(Duration::from_secs(waited.as_secs()));
                 let message = format!("{}; gave up after {waited}", found.message);
                 return Err(Failure { message, ..found });

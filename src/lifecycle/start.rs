@@ -17,7 +17,7 @@ use crate::lifecycle::publish::{
 };
 use crate::lifecycle::schedule::{Next, Tries, first_due};
 use crate::model::{Bundle, Generation, Outcome, Retry, SecretName};
-use crate::os::clock::{Clock, Moment};
+use crate::os::clock::{Clock, Deadline, Moment};
 use crate::os::signal::Signal;
 use crate::store::state::{Origin, State};
 use crate::store::{LINGER, Pending, Store, WriteError};
@@ -191,11 +191,13 @@ impl<'a, V: Connect> Start<'a, V> {
 
     /// Obtains and publishes the first set, retrying until the configured time is over.
     async fn obtain(&mut self, source: &mut impl Source) -> Result<(Outcome, State), Failure> {
-        let deadline = self.config.give_up_after.map(|after| self.began + after);
+        let deadline = match self.config.give_up_after {
+            Some(after) => Deadline::At(self.began + after),
+            None => Deadline::Never,
+        };
         source.end_by(deadline);
         let bundle = self.fetch(source, deadline).await?;
-        let latest = deadline.map(|deadline| deadline.max(Instant::now() + PUBLISH_FOR));
-        let published = self.publish(&bundle, latest).await?;
+        let published = self.publish(&bundle, deadline.at_least(PUBLISH_FOR)).await?;
         self.store.settle();
         Ok(published)
     }
@@ -203,7 +205,7 @@ impl<'a, V: Connect> Start<'a, V> {
     async fn fetch(
         &mut self,
         source: &mut impl Source,
-        deadline: Option<Instant>,
+        deadline: Deadline,
     ) -> Result<Bundle, Failure> {
         let mut told = None;
         // What the vault said last: a try that the end of the start cuts short must not hide it.
@@ -226,8 +228,7 @@ impl<'a, V: Connect> Start<'a, V> {
                 Err(StepError::Fetch(error)) => error,
                 Err(StepError::Write(error)) => return Err(error.failure()),
             };
-            let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            let cut_short = over && matches!(error.cause, Cause::TimedOut(_));
+            let cut_short = deadline.is_over() && matches!(error.cause, Cause::TimedOut(_));
             let failure = match heard.take() {
                 Some(before) if cut_short => before,
                 Some(_) | None => error.failure(),
@@ -240,7 +241,7 @@ impl<'a, V: Connect> Start<'a, V> {
     async fn publish(
         &mut self,
         bundle: &Bundle,
-        latest: Option<Instant>,
+        deadline: Deadline,
     ) -> Result<(Outcome, State), Failure> {
         let mut told = None;
         loop {
@@ -258,7 +259,7 @@ impl<'a, V: Connect> Start<'a, V> {
                 PublishError::Render(_) => Retry::Never,
                 PublishError::Write(_) => Retry::Backoff,
             };
-            self.pause(retry, latest, error.failure(), &mut told).await?;
+            self.pause(retry, deadline, error.failure(), &mut told).await?;
         }
     }
 
@@ -266,15 +267,14 @@ impl<'a, V: Connect> Start<'a, V> {
     async fn pause(
         &mut self,
         retry: Retry,
-        deadline: Option<Instant>,
+        deadline: Deadline,
         failure: Failure,
         told: &mut Option<String>,
     ) -> Result<(), Failure> {
         let Next::In(wait) = self.tries.after_failure(retry) else {
             return Err(failure);
         };
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if left == Some(Duration::ZERO) {
+        if deadline.is_over() {
             return Err(self.gave_up(failure));
         }
         if told.as_deref() != Some(failure.message.as_str()) {
@@ -282,17 +282,13 @@ impl<'a, V: Connect> Start<'a, V> {
             tracing::warn!(error = failure.message, hint, "not yet; trying again");
             *told = Some(failure.message.clone());
         }
-        match left {
-            // The vault asked for more peace than is left: there is no one to try for.
-            Some(left) if wait >= left => {
-                sleep(left).await;
-                Err(self.gave_up(failure))
-            }
-            Some(_) | None => {
-                sleep(wait).await;
-                Ok(())
-            }
+        if wait >= deadline.left() {
+            // The vault asked for a longer wait than is left: no try comes after it.
+            deadline.over().await;
+            return Err(self.gave_up(failure));
         }
+        sleep(wait).await;
+        Ok(())
     }
 
     fn gave_up(&self, failure: Failure) -> Failure {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::attempts::Attempts;
 use super::{Finding, Health, Order, Target, Working};
 use crate::model::Generation;
+use crate::os::clock::Deadline;
 
 /// A way to notify by attempts that take time and may fail.
 pub(super) trait Way {
@@ -54,23 +55,20 @@ pub(super) struct Job<W: Way> {
 struct Run<A> {
     attempt: A,
     order: Order,
-    /// The time at which it is stopped; none once it was.
-    deadline: Option<Instant>,
+    /// The time at which it is stopped, once.
+    deadline: Deadline,
 }
 
 impl<A> Run<A> {
     /// Waits for the end of the attempt, and stops it at its deadline. Cancel-safe.
     async fn end(&mut self, way: &impl Way<Attempt = A>) -> Result<(), Finding> {
-        if let Some(deadline) = self.deadline {
-            tokio::select! {
-                biased;
-                result = way.end(&mut self.attempt) => return result,
-                () = sleep_until(deadline) => {
-                    way.stop(&mut self.attempt);
-                    self.deadline = None;
-                }
-            }
+        tokio::select! {
+            biased;
+            result = way.end(&mut self.attempt) => return result,
+            () = self.deadline.over() => {}
         }
+        way.stop(&mut self.attempt);
+        self.deadline = Deadline::Never;
         way.end(&mut self.attempt).await
     }
 }
@@ -85,7 +83,7 @@ impl<W: Way> Job<W> {
     fn start(&mut self, order: Order) {
         match self.way.start() {
             Ok(attempt) => {
-                let deadline = Some(Instant::now() + self.way.limit());
+                let deadline = Deadline::after(self.way.limit());
                 self.run = Some(Run { attempt, order, deadline });
             }
             Err(finding) => self.failed(finding),

@@ -3,6 +3,7 @@
 //! The boot clock runs through suspension and ignores changes of the wall clock, so ages and due
 //! times that outlive a process are kept in it (`CLOCK_BOOTTIME`, `clock_gettime(2)`).
 
+use std::future::pending;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
@@ -11,6 +12,7 @@ use std::{fmt, io};
 use rustix::time::{self, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, sleep_until};
 
 /// The clocks as a value: a simulation gives others than the machine's.
 pub trait Clock: fmt::Debug {
@@ -53,6 +55,52 @@ impl Clock for Machine {
 
     fn until(&self, at: Duration) -> Pin<Box<dyn Future<Output = ()> + '_>> {
         Box::pin(until(at))
+    }
+}
+
+/// The time by which something ends, by Tokio's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    /// At this time.
+    At(Instant),
+    /// It need not end.
+    Never,
+}
+
+impl Deadline {
+    /// Sets a deadline after this time from now.
+    pub fn after(limit: Duration) -> Self {
+        Self::At(Instant::now() + limit)
+    }
+
+    /// Computes the time that is left: zero once it is over, the longest there is if it need not end.
+    pub fn left(self) -> Duration {
+        match self {
+            Self::At(at) => at.saturating_duration_since(Instant::now()),
+            Self::Never => Duration::MAX,
+        }
+    }
+
+    /// Tells whether the time is over.
+    pub fn is_over(self) -> bool {
+        self.left().is_zero()
+    }
+
+    /// Leaves this time from now at least.
+    #[must_use]
+    pub fn at_least(self, limit: Duration) -> Self {
+        match self {
+            Self::At(at) => Self::At(at.max(Instant::now() + limit)),
+            Self::Never => Self::Never,
+        }
+    }
+
+    /// Waits until the time is over. Cancel-safe.
+    pub async fn over(self) {
+        match self {
+            Self::At(at) => sleep_until(at).await,
+            Self::Never => pending().await,
+        }
     }
 }
 
@@ -115,6 +163,21 @@ mod tests {
         let at = boot() + Duration::from_millis(30);
         until(at).await;
         assert!(boot() >= at);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_is_over_once_and_may_be_put_off_but_never_brought_forward() {
+        let second = Duration::from_secs(1);
+        let deadline = Deadline::after(2 * second);
+        assert_eq!(deadline.left(), 2 * second);
+        assert_eq!(deadline.at_least(second), deadline);
+        assert_eq!(deadline.at_least(5 * second).left(), 5 * second);
+        deadline.over().await;
+        assert!(deadline.is_over() && !deadline.at_least(second).is_over());
+        assert_eq!(Deadline::Never.at_least(second), Deadline::Never);
+        assert!(!Deadline::Never.is_over());
+        let waited = tokio::time::timeout(1_000_000 * second, Deadline::Never.over()).await;
+        assert!(waited.is_err());
     }
 
     #[test]

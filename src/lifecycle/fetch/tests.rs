@@ -1,11 +1,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::*;
 use crate::config::settings::Refresh;
 use crate::model::{Fault, Item};
+use crate::os::clock::Deadline;
 use crate::secret::Secret;
 use crate::store::state::Settled;
 use crate::vault::error::Said;
@@ -72,7 +71,7 @@ impl Script {
 }
 
 impl Source for Script {
-    fn end_by(&mut self, _: Option<Instant>) {}
+    fn end_by(&mut self, _: Deadline) {}
 
     async fn provision(&mut self, name: &SecretName) -> Result<SecretSet, FetchError> {
         self.log.push("post");

@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::{PASS, Renewer, Why};
 use crate::config::settings::{FetchMode, OnAbsent, Refresh};
 use crate::exit::chain;
@@ -12,6 +10,7 @@ use crate::lifecycle::deprovision;
 use crate::lifecycle::fetch::{Renewed, again};
 use crate::lifecycle::publish::origin;
 use crate::model::SecretName;
+use crate::os::clock::Deadline;
 use crate::store::Pending;
 use crate::store::state::Origin;
 use crate::vault::error::{Cause, Fate, FetchError};
@@ -41,7 +40,7 @@ impl<V: Connect> Renewer<'_, V> {
                 return Asked { renewed, by_get: BTreeSet::new(), origin: None };
             }
         };
-        client.end_by(Some(Instant::now() + PASS));
+        client.end_by(Deadline::after(PASS));
         let wanted = &config.wanted;
         let provisions = wanted.source == FetchMode::Provision;
         let mut by_get = BTreeSet::new();

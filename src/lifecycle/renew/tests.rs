@@ -4,14 +4,12 @@ use std::ffi::OsString;
 use std::pin::Pin;
 use std::time::SystemTime;
 
-use tokio::time::Instant;
-
 use super::*;
 use crate::config::Mounts;
 use crate::config::raw::Raw;
 use crate::lifecycle::publish::{Heartbeat, Publisher, Stamp, first, origin};
 use crate::model::SecretSet;
-use crate::os::clock::Machine;
+use crate::os::clock::{Deadline, Machine};
 use crate::render::tests::bundle;
 use crate::store::state::Settled;
 use crate::vault::Source;
@@ -99,7 +97,7 @@ impl<'a> Connect for Rotating<'a> {
 }
 
 impl Source for Rotating<'_> {
-    fn end_by(&mut self, _: Option<Instant>) {}
+    fn end_by(&mut self, _: Deadline) {}
 
     async fn provision(&mut self, _: &SecretName) -> Result<SecretSet, FetchError> {
         panic!("nothing runs out, so nothing is provisioned again")

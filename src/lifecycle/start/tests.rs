@@ -55,7 +55,7 @@ impl Connect for Played {
 }
 
 impl Source for Played {
-    fn end_by(&mut self, _: Option<Instant>) {}
+    fn end_by(&mut self, _: Deadline) {}
 
     async fn provision(&mut self, name: &SecretName) -> Result<SecretSet, FetchError> {
         self.notes(format!("POST {name}"));
