@@ -1,8 +1,8 @@
-//! Telling the main process that published bytes have changed.
+//! Notifying the main process that published bytes have changed.
 //!
 //! At least once for each publish, by every way that is configured. What is under way lives in the
-//! targets, not in futures, so nothing is lost when a future is dropped; who can't be told now is
-//! tried again at the next pass, and costs nothing until then.
+//! targets, not in futures, so nothing is lost when a future is dropped; a target that can't be
+//! notified now is tried again at the next pass, and costs nothing until then.
 
 mod attempts;
 mod child;
@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use child::Anew;
+use child::Restart;
 pub use child::Supervised;
 use command::NotifyCommand;
 use job::Job;
@@ -33,15 +33,15 @@ use crate::model::Generation;
 use crate::os::clock::Clock;
 use crate::os::process::{Processes, Program};
 
-/// What is to be told: this generation stands since this moment of the boot clock, which tells one
-/// order from another.
+/// An order to notify of a generation, which is current since this time of the boot clock; the time
+/// tells one order from another.
 #[derive(Clone, Copy, Debug)]
 struct Order {
     generation: Generation,
     published: Duration,
 }
 
-/// How long each way may take.
+/// The time that each way may take.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     /// A signal waits this long for a handler before that is said.
@@ -50,36 +50,36 @@ struct Limits {
     command: Duration,
     /// A request may take.
     post: Duration,
-    /// What has failed is tried again after this, or at the next pass if that comes sooner.
-    again: Duration,
+    /// The time from a failure to the next attempt, which a pass shortens.
+    backoff: Duration,
 }
 
 const LIMITS: Limits = Limits {
     withhold: Duration::from_secs(60),
     command: Duration::from_secs(30),
     post: Duration::from_secs(10),
-    again: Duration::from_secs(120),
+    backoff: Duration::from_secs(120),
 };
 
-/// Ends when the target has been told; for ever pending where only a later pass can help.
+/// Ends when the target has been notified; pending for ever where only a later pass can help.
 type Working<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
-/// One way to tell.
+/// One way to notify.
 trait Target {
-    /// What can't work, or not yet, as things stand.
+    /// Finds what can't work, or not yet.
     fn look(&mut self) -> Vec<Finding> {
         Vec::new()
     }
 
-    /// What would be done, if nothing speaks against it.
+    /// Lists what would be done.
     fn would(&mut self) -> Vec<String> {
         Vec::new()
     }
 
-    /// What has been said of it.
+    /// Gives what has been logged of it.
     fn health(&mut self) -> &mut Health;
 
-    /// Goes on with what is left to tell, as if it were of this generation.
+    /// Goes on with the order that is left, as if it were of this generation.
     fn carry_on(&mut self, generation: Generation);
 
     /// Takes an order, in place of any before it.
@@ -90,22 +90,22 @@ trait Target {
         self.publish(order);
     }
 
-    /// Has what waits tried once more.
+    /// Makes an attempt due at once, if an order is left.
     fn pass(&mut self);
 
     /// Works on the order, if there is one. Cancel-safe.
     fn work(&mut self) -> Working<'_>;
 }
 
-/// Tells all who are to be told.
-pub struct Deliver<'a> {
+/// Notifies all targets.
+pub struct Notifier<'a> {
     targets: Vec<Box<dyn Target + 'a>>,
     order: Option<Order>,
 }
 
-impl<'a> Deliver<'a> {
+impl<'a> Notifier<'a> {
     /// Notifies `processes`, whose ages are of `clock`; of nothing before the first
-    /// [`Deliver::publish`].
+    /// [`Notifier::publish`].
     pub fn new(tell: Tell, processes: &'a dyn Processes, clock: &'a dyn Clock) -> Self {
         Self::within(tell, processes, clock, LIMITS)
     }
@@ -124,12 +124,12 @@ impl<'a> Deliver<'a> {
                 let by = SignalBy { processes, clock, signal: tell.signal, limit: LIMITS.withhold };
                 Some(Box::new(Signalled::supervised(command, by)))
             }
-            OnChange::Restart | OnChange::Exit(_) => Some(Box::new(Anew::new(command))),
+            OnChange::Restart | OnChange::Exit(_) => Some(Box::new(Restart::new(command))),
             OnChange::Nothing => None,
         };
-        let mut deliver = Self::new(tell, processes, clock);
-        deliver.targets.extend(own);
-        deliver
+        let mut notifier = Self::new(tell, processes, clock);
+        notifier.targets.extend(own);
+        notifier
     }
 
     fn within(
@@ -150,33 +150,33 @@ impl<'a> Deliver<'a> {
         if let Some(program) = program.flatten() {
             let (environment, limit) = (tell.environment, limits.command);
             let command = NotifyCommand { program, environment, processes, limit };
-            targets.push(Box::new(Job::new(command, limits.again)));
+            targets.push(Box::new(Job::new(command, limits.backoff)));
         }
         if let Some(url) = tell.url {
             let post = Post { url, limit: limits.post };
-            targets.push(Box::new(Job::new(post, limits.again)));
+            targets.push(Box::new(Job::new(post, limits.backoff)));
         }
         Self { targets, order: None }
     }
 
-    /// Whether anyone is to be told at all.
+    /// Tells whether there is any target.
     pub fn has_targets(&self) -> bool {
         !self.targets.is_empty()
     }
 
-    /// Has every try that fails counted in `failures`.
+    /// Counts each failed attempt in `failures`.
     pub fn count_failures(&mut self, failures: &Rc<Cell<u64>>) {
         for target in &mut self.targets {
             target.health().failures = Rc::clone(failures);
         }
     }
 
-    /// Whether something is left to be told.
-    pub fn is_telling(&self) -> bool {
+    /// Tells whether an order is left.
+    pub fn is_pending(&self) -> bool {
         self.order.is_some()
     }
 
-    /// Says in the log what can't work as things stand, each with its remedy. Nobody is disturbed.
+    /// Logs what can't work now, each with its remedy; notifies no target.
     pub fn look(&mut self) {
         for target in &mut self.targets {
             for finding in target.look() {
@@ -185,7 +185,7 @@ impl<'a> Deliver<'a> {
         }
     }
 
-    /// What telling would come to, as things stand. Nobody is disturbed.
+    /// Finds what a notification would come to now; notifies no target.
     pub fn outlook(&mut self) -> Vec<Outlook> {
         let mut outlook = Vec::new();
         for target in &mut self.targets {
@@ -199,8 +199,8 @@ impl<'a> Deliver<'a> {
         outlook
     }
 
-    /// Has everyone told that `generation` stands since `published`, of [`crate::os::clock::boot`].
-    /// What was still to be told of an older one is told of this one.
+    /// Orders a notification of `generation`, which is current since `published`, of the boot clock.
+    /// It replaces an order of an older one.
     pub fn publish(&mut self, generation: Generation, published: Duration) {
         let order = Order { generation, published };
         self.order = Some(order);
@@ -210,7 +210,7 @@ impl<'a> Deliver<'a> {
     }
 
     /// The same where the values of `generation` are those of the one before, and only files had been
-    /// changed by something else: whoever reads no files is not told.
+    /// changed by something else: a target that reads no files is not notified.
     pub fn restore(&mut self, generation: Generation, published: Duration) {
         let order = Order { generation, published };
         self.order = Some(order);
@@ -219,8 +219,8 @@ impl<'a> Deliver<'a> {
         }
     }
 
-    /// `generation` stands, and need not be told of: what is left to tell of an older one is told of
-    /// it instead, once, and nobody is told again. Says whether anything is left.
+    /// Goes on as of `generation`, which needs no notification: an order that is left counts for it, and
+    /// a target that was notified is not again. Tells whether an order is left.
     pub fn carry_on(&mut self, generation: Generation) -> bool {
         for target in &mut self.targets {
             target.carry_on(generation);
@@ -228,17 +228,17 @@ impl<'a> Deliver<'a> {
         self.order.as_mut().map(|order| order.generation = generation).is_some()
     }
 
-    /// Has what waits tried once more: a pass has come by.
+    /// Makes an attempt due at once where an order is left.
     pub fn pass(&mut self) {
         for target in &mut self.targets {
             target.pass();
         }
     }
 
-    /// Tells; ends with the generation once every target has been told of it, or has nobody to tell
-    /// who is older than its publish. For ever pending while there is nothing to tell, or only a
-    /// later [`Deliver::pass`] can help. Cancel-safe: nothing is lost, nothing starts twice.
-    pub async fn delivered(&mut self) -> Generation {
+    /// Notifies; ends with the generation once every target has been notified of it, or has no process
+    /// that is older than its publish. Pending for ever while there is no order, or only a later
+    /// [`Notifier::pass`] can help. Cancel-safe: nothing is lost, nothing starts twice.
+    pub async fn notified(&mut self) -> Generation {
         let Some(order) = self.order else {
             return pending().await;
         };
@@ -254,7 +254,7 @@ impl<'a> Deliver<'a> {
     }
 }
 
-/// What telling somebody would come to.
+/// What a notification would come to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outlook {
     /// It would work, and do this.
@@ -296,12 +296,12 @@ impl Finding {
     }
 }
 
-/// Says once that a target can't be told, and once that this is over.
+/// Logs once that a target can't be notified, and once that this is over.
 #[derive(Debug, Default)]
 struct Health {
     said: Option<Finding>,
     failed: bool,
-    /// How often somebody could not be told.
+    /// The number of attempts that failed.
     failures: Rc<Cell<u64>>,
 }
 

@@ -9,7 +9,7 @@ use crate::config::settings::{Output, Tell};
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::publish::{PublishError, origin};
 use crate::model::Bundle;
-use crate::notify::{Deliver, Outlook};
+use crate::notify::{Notifier, Outlook};
 use crate::os::clock::Machine;
 use crate::os::harden;
 use crate::os::process::{PidNamespace, Reaper};
@@ -301,12 +301,12 @@ fn standing(config: &Config, output: &Output, step: &mut impl FnMut(Step)) {
 /// Who would be told of a change.
 fn told(tell: Tell, step: &mut impl FnMut(Step)) {
     let processes = PidNamespace::new(Reaper::listening());
-    let mut deliver = Deliver::new(tell, &processes, &Machine);
-    if !deliver.has_targets() {
+    let mut notifier = Notifier::new(tell, &processes, &Machine);
+    if !notifier.has_targets() {
         let text = "sidecar tells nobody of a change; exec tells its own command";
         step(Step::good("tell", text));
     }
-    for outlook in deliver.outlook() {
+    for outlook in notifier.outlook() {
         step(match outlook {
             Outlook::Would(text) => Step::good("tell", text),
             Outlook::MayNot { text, hint } => Step::doubt("tell", text, Some(hint.to_owned())),

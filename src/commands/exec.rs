@@ -16,7 +16,7 @@ use crate::lifecycle::follow::Follower;
 use crate::lifecycle::publish::origin;
 use crate::lifecycle::renew::{Edges, Handover, Renewer, keep};
 use crate::lifecycle::start::{After, Obtained, Start, StartEdges, adoptable, ended_by, once};
-use crate::notify::{Deliver, Supervised};
+use crate::notify::{Notifier, Supervised};
 use crate::os::clock::{Deadline, Machine};
 use crate::os::incoming::{Blocked, Signals};
 use crate::os::process::{PidNamespace, Program, Reaper};
@@ -167,18 +167,18 @@ async fn supervise(
     let supervised = Rc::new(Supervised::default());
     let (on_change, tell) = (running.on_change, keeping.tell.clone());
     let processes = PidNamespace::new(reaper.clone());
-    let mut deliver = Deliver::supervising(tell, &supervised, on_change, &processes, &Machine);
+    let mut notifier = Notifier::supervising(tell, &supervised, on_change, &processes, &Machine);
     let at_end = if keeping.give_back { GroupAtEnd::Killed } else { GroupAtEnd::Left };
     let set = Handover { state, token, remarked: start.remarked() };
     let mut supervisor = Supervisor::new(&mut signals, reaper, launch, supervised, running, at_end);
-    deliver.look();
+    notifier.look();
     let watch = Watch::later(config.vault.files(), config.output_dir(), WATCHES_AFTER);
     let edges = Edges { clock: &Machine, random, watch: Box::new(watch), vault };
     let mut renewer = Renewer::new(config, keeping.on_absent, &mut store, set, edges, board);
     let ended = tokio::select! {
         biased;
         ended = supervisor.supervise() => ended,
-        never = keep(&mut renewer, &mut deliver) => match never {},
+        never = keep(&mut renewer, &mut notifier) => match never {},
     };
     supervisor.end();
     if keeping.give_back {
@@ -216,14 +216,14 @@ async fn read(reading: &Reading, command: MainCommand<'_>) -> Result<Ended, Fail
     let supervised = Rc::new(Supervised::default());
     let (on_change, tell) = (running.on_change, reading.tell.clone());
     let processes = PidNamespace::new(reaper.clone());
-    let mut deliver = Deliver::supervising(tell, &supervised, on_change, &processes, &Machine);
+    let mut notifier = Notifier::supervising(tell, &supervised, on_change, &processes, &Machine);
     let mut supervisor =
         Supervisor::new(&mut signals, reaper, launch, supervised, running, GroupAtEnd::Left);
-    deliver.look();
+    notifier.look();
     let ended = tokio::select! {
         biased;
         ended = supervisor.supervise() => ended,
-        never = follower.follow(&mut deliver) => match never {},
+        never = follower.follow(&mut notifier) => match never {},
     };
     supervisor.end();
     follower.end();

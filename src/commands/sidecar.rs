@@ -12,7 +12,7 @@ use crate::exit::{Exit, Failure};
 use crate::lifecycle::publish::origin;
 use crate::lifecycle::renew::{Edges, Handover, Renewer, keep};
 use crate::lifecycle::start::{After, Obtained, Start, StartEdges, adoptable};
-use crate::notify::Deliver;
+use crate::notify::Notifier;
 use crate::os::clock::Machine;
 use crate::os::harden;
 use crate::os::incoming::Terminations;
@@ -59,14 +59,14 @@ async fn run_unserved(
     let mut start = Start::new(config, &mut store, &origin, After::Renewal, edges);
     let Obtained { state, token, .. } = start.begin(adopted, terminations.recv()).await?;
     let processes = PidNamespace::new(Reaper::listening());
-    let mut deliver = Deliver::new(keeping.tell.clone(), &processes, &Machine);
-    deliver.look();
+    let mut notifier = Notifier::new(keeping.tell.clone(), &processes, &Machine);
+    notifier.look();
     let watch = Watch::new(config.vault.files(), config.output_dir());
     let standing = Handover { state, token, remarked: start.remarked() };
     let edges = Edges { clock: &Machine, random, watch: Box::new(watch), vault };
     let mut renewer = Renewer::new(config, keeping.on_absent, &mut store, standing, edges, board);
     let signal = tokio::select! {
-        never = keep(&mut renewer, &mut deliver) => match never {},
+        never = keep(&mut renewer, &mut notifier) => match never {},
         signal = terminations.recv() => signal,
     };
     tracing::info!(%signal, "ending");

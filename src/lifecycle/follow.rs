@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::exit::{Exit, Failure, chain};
 use crate::model::TTL;
-use crate::notify::Deliver;
+use crate::notify::Notifier;
 use crate::os::clock::{Clock, Deadline};
 use crate::os::watch::Watch;
 use crate::render::bundle::Entries;
@@ -83,24 +83,24 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Follows the set, and has `deliver` tell of each change, until it is dropped.
-    pub async fn follow(&mut self, deliver: &mut Deliver<'_>) -> Infallible {
+    /// Follows the set, and has `notifier` notify of each change, until it is dropped.
+    pub async fn follow(&mut self, notifier: &mut Notifier<'_>) -> Infallible {
         let mut again = Instant::now() + AGAIN;
         loop {
             let deaf = !self.watch.hears();
             tokio::select! {
-                _ = self.watch.changed() => self.look(deliver),
-                () = sleep(DEAF), if deaf => self.look(deliver),
-                _ = deliver.delivered() => {}
-                () = sleep_until(again), if deliver.is_telling() => {
+                _ = self.watch.changed() => self.look(notifier),
+                () = sleep(DEAF), if deaf => self.look(notifier),
+                _ = notifier.notified() => {}
+                () = sleep_until(again), if notifier.is_pending() => {
                     again = Instant::now() + AGAIN;
-                    deliver.pass();
+                    notifier.pass();
                 }
             }
         }
     }
 
-    fn look(&mut self, deliver: &mut Deliver<'_>) {
+    fn look(&mut self, notifier: &mut Notifier<'_>) {
         let set = match self.published.set() {
             Ok(Some(set)) => set,
             // It was given back, or is being put in place of another: what was read serves on.
@@ -121,10 +121,10 @@ impl<'a> Follower<'a> {
         let generation = set.generation;
         self.told = Some((number, digest));
         if same {
-            deliver.carry_on(generation);
+            notifier.carry_on(generation);
         } else {
             tracing::info!(%generation, "the set has changed");
-            deliver.publish(generation, self.clock.boot());
+            notifier.publish(generation, self.clock.boot());
         }
     }
 

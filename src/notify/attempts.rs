@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Order;
 use crate::model::Generation;
 
-/// The order that is left to deliver, if any, and the time of the next attempt.
+/// The order that is left to notify, if any, and the time of the next attempt.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
     order: Option<Order>,
@@ -18,7 +18,7 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    /// The order that is left to deliver.
+    /// The order that is left to notify.
     pub(super) fn order(&self) -> Option<Order> {
         self.order
     }
@@ -46,7 +46,7 @@ impl Attempts {
         self.retry_at = Some(at);
     }
 
-    /// Drops `order`, which is delivered; keeps an order that came meanwhile.
+    /// Drops `order`, which is done; keeps an order that came meanwhile.
     pub(super) fn done(&mut self, order: Order) {
         if self.order.is_some_and(|newest| newest.published == order.published) {
             self.order = None;

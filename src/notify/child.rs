@@ -1,4 +1,4 @@
-//! Telling the command that `exec` runs: what both sides know of it, and the way that starts it anew.
+//! Notifying the command that `exec` runs: the knowledge that both sides share, and the restart.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -8,13 +8,13 @@ use tokio::sync::Notify;
 use super::{Health, Order, Target, Working};
 use crate::model::Generation;
 
-/// The command under supervision: what telling asks of supervision, and what that has done.
+/// The command under supervision: the restarts that are wanted, and those that were made.
 #[derive(Debug, Default)]
 pub struct Supervised {
     pid: Cell<Option<i32>>,
     /// The generation that it was started with.
     has: Cell<Generation>,
-    /// The newest generation that it is to be started anew for.
+    /// The newest generation that it is to be restarted for.
     wants: Cell<Generation>,
     wanted: Notify,
     started: Notify,
@@ -56,14 +56,14 @@ impl Supervised {
     }
 }
 
-/// Told by being started anew, or by its end where that is what was asked for.
-pub(super) struct Anew {
+/// Notifies by a restart of the command, or by its end where the settings want that.
+pub(super) struct Restart {
     command: Rc<Supervised>,
     order: Option<Order>,
     health: Health,
 }
 
-impl Anew {
+impl Restart {
     pub(super) fn new(command: Rc<Supervised>) -> Self {
         Self { command, order: None, health: Health::default() }
     }
@@ -76,12 +76,12 @@ impl Anew {
     }
 }
 
-impl Target for Anew {
+impl Target for Restart {
     fn health(&mut self) -> &mut Health {
         &mut self.health
     }
 
-    /// Whoever is started meanwhile has the newer one; nobody is started for its sake.
+    /// A command that is started meanwhile has the newer one; none is started for it.
     fn carry_on(&mut self, _generation: Generation) {}
 
     fn publish(&mut self, order: Order) {

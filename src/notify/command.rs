@@ -1,4 +1,4 @@
-//! Telling by a command, in a group of its own that is killed when its time is up.
+//! Notifying by a command, in a group of its own that is killed when its time is up.
 
 use std::io;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::os::signal::KILL;
 const AGAIN: &str =
     "it is run again, in two minutes or at the next pass; what it writes stands in this log";
 
-/// Told by a command that exits with 0.
+/// Notifies by a command that exits with 0.
 pub(super) struct NotifyCommand<'a> {
     pub(super) program: Program,
     pub(super) environment: Environment,

@@ -1,4 +1,4 @@
-//! Telling processes by a signal: by name, or by a PID file.
+//! Notifying processes by a signal: by name, or by a PID file.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -28,15 +28,15 @@ const SHARE: &str = "the agent is process 1, so it sees no other container: set 
 const HANDLE: &str =
     "have the main process handle it, or set SEGURA_SIGNAL to a signal that it handles";
 
-/// Who is signalled.
+/// The target of a signal.
 #[derive(Debug)]
-enum Whom {
+enum SignalTarget {
     Name(String),
     PidFile(PidFile),
     Command(Rc<Supervised>),
 }
 
-impl fmt::Display for Whom {
+impl fmt::Display for SignalTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => write!(f, "the process {name}"),
@@ -69,13 +69,13 @@ pub(super) struct SignalBy<'a> {
     pub(super) limit: Duration,
 }
 
-/// Processes told by a signal.
+/// Processes that are notified by a signal.
 pub(super) struct Signalled<'a> {
-    whom: Whom,
+    target: SignalTarget,
     by: SignalBy<'a>,
     attempts: Attempts,
-    /// Who has been told of the order.
-    told: Vec<Identity>,
+    /// The processes that were notified of the order.
+    notified: Vec<Identity>,
     withhold: Option<Withhold>,
     /// Somebody of the name has been there.
     seen: bool,
@@ -89,7 +89,7 @@ const UNSEEN: &str = "it reads what stands when it starts; if it runs, see that 
 
 /// How one try at one process went.
 enum Tried {
-    Told,
+    Notified,
     Gone,
     /// It would die.
     Withheld,
@@ -98,9 +98,9 @@ enum Tried {
     Failed(Finding),
 }
 
-/// Who is left to tell after one try at everyone.
+/// The processes that are left after one attempt at all of them.
 #[derive(Default)]
-struct Left {
+struct Unnotified {
     failed: Option<Finding>,
     withheld: Option<Process>,
     blocking: Vec<Identity>,
@@ -109,23 +109,23 @@ struct Left {
 
 impl<'a> Signalled<'a> {
     pub(super) fn by_name(name: String, by: SignalBy<'a>) -> Self {
-        Self::new(Whom::Name(name), by)
+        Self::new(SignalTarget::Name(name), by)
     }
 
     pub(super) fn by_pid_file(path: PathBuf, by: SignalBy<'a>) -> Self {
-        Self::new(Whom::PidFile(PidFile::new(path)), by)
+        Self::new(SignalTarget::PidFile(PidFile::new(path)), by)
     }
 
     pub(super) fn supervised(command: Rc<Supervised>, by: SignalBy<'a>) -> Self {
-        Self::new(Whom::Command(command), by)
+        Self::new(SignalTarget::Command(command), by)
     }
 
-    fn new(whom: Whom, by: SignalBy<'a>) -> Self {
+    fn new(target: SignalTarget, by: SignalBy<'a>) -> Self {
         Self {
-            whom,
+            target,
             by,
             attempts: Attempts::default(),
-            told: Vec::new(),
+            notified: Vec::new(),
             withhold: None,
             seen: false,
             health: Health::default(),
@@ -135,14 +135,14 @@ impl<'a> Signalled<'a> {
     /// Who is meant as things stand, held before being looked at.
     fn held(&mut self) -> Result<Vec<HeldProcess>, Finding> {
         let SignalBy { processes, clock, .. } = self.by;
-        let name = match &mut self.whom {
-            Whom::PidFile(file) => return Ok(vec![file.hold(processes, clock.now())?]),
-            Whom::Command(command) => {
+        let name = match &mut self.target {
+            SignalTarget::PidFile(file) => return Ok(vec![file.hold(processes, clock.now())?]),
+            SignalTarget::Command(command) => {
                 return hold(processes, command.pid())
                     .map(|held| held.into_iter().collect())
                     .map_err(unlisted);
             }
-            Whom::Name(name) => name,
+            SignalTarget::Name(name) => name,
         };
         for _ in 0..MOST_LOOKS {
             if let Some(held) = hold_named(processes, name).map_err(unlisted)? {
@@ -153,27 +153,27 @@ impl<'a> Signalled<'a> {
         Err(unlisted(io::Error::other("they come and go too fast")))
     }
 
-    /// One try at everyone; clears the order once nobody is left to tell.
+    /// Attempts to signal every process; clears the order once none is left.
     fn attempt(&mut self, order: Order) {
-        if let Whom::Command(command) = &self.whom
+        if let SignalTarget::Command(command) = &self.target
             && command.has(order.generation)
         {
             self.attempts.done(order);
             return;
         }
-        let Left { failed, withheld, blocking, gone } = match self.held() {
-            Ok(held) => self.tell_all(order, held),
-            Err(finding) => Left { failed: Some(finding), ..Left::default() },
+        let Unnotified { failed, withheld, blocking, gone } = match self.held() {
+            Ok(held) => self.notify_all(order, held),
+            Err(finding) => Unnotified { failed: Some(finding), ..Unnotified::default() },
         };
         if gone {
             // Somebody else may now be meant.
             self.attempts.retry_at(Instant::now());
         } else if failed.is_none() && withheld.is_none() {
             self.attempts.done(order);
-            if self.is_nobody() && order.generation > FIRST {
-                self.health.fails(self.nobody());
+            if self.is_never_seen() && order.generation > FIRST {
+                self.health.fails(self.never_seen());
             } else {
-                self.health.works(&self.whom);
+                self.health.works(&self.target);
             }
         }
         if let Some(finding) = failed {
@@ -184,29 +184,30 @@ impl<'a> Signalled<'a> {
         }
     }
 
-    /// Whether nobody of the name was ever there: then it is the wrong name, or a namespace that is
-    /// not shared, and no app that is between two starts.
-    fn is_nobody(&self) -> bool {
-        matches!(self.whom, Whom::Name(_)) && !self.seen
+    /// Tells whether no process of the name was ever seen: then it is the wrong name, or a namespace that
+    /// is not shared, and no app that is between two starts.
+    fn is_never_seen(&self) -> bool {
+        matches!(self.target, SignalTarget::Name(_)) && !self.seen
     }
 
-    fn nobody(&self) -> Finding {
-        let text = format!("nobody was told of a change: there was never a sign of {}", self.whom);
+    fn never_seen(&self) -> Finding {
+        let text =
+            format!("nobody was told of a change: there was never a sign of {}", self.target);
         Finding::warning(text, UNSEEN)
     }
 
-    fn tell_all(&mut self, order: Order, held: Vec<HeldProcess>) -> Left {
+    fn notify_all(&mut self, order: Order, held: Vec<HeldProcess>) -> Unnotified {
         let latest = StartTime::at(order.published);
-        let mut left = Left::default();
+        let mut left = Unnotified::default();
         for HeldProcess { process, hold } in held {
             let identity = (process.pid, process.start);
             // Who is younger has read what was published.
-            if process.start > latest || self.told.contains(&identity) {
+            if process.start > latest || self.notified.contains(&identity) {
                 continue;
             }
-            match self.tell(&*hold, &process) {
-                Tried::Told => {
-                    self.told.push(identity);
+            match self.notify(&*hold, &process) {
+                Tried::Notified => {
+                    self.notified.push(identity);
                     let (generation, signal) = (order.generation, self.by.signal);
                     tracing::info!(%generation, "told {process} by {signal}");
                 }
@@ -222,14 +223,14 @@ impl<'a> Signalled<'a> {
         left
     }
 
-    fn tell(&self, hold: &dyn Hold, process: &Process) -> Tried {
+    fn notify(&self, hold: &dyn Hold, process: &Process) -> Tried {
         let signal = self.by.signal;
         let seen = |withhold: &Withhold| withhold.blocking.contains(&(process.pid, process.start));
         let sent = hold.reaction(signal).and_then(|reaction| match reaction {
             Reaction::Dies => Ok(Tried::Withheld),
             // Whoever blocks it for a moment only does so at one look, not at two.
             Reaction::Blocks if !self.withhold.as_ref().is_some_and(seen) => Ok(Tried::Blocked),
-            Reaction::Blocks | Reaction::Lives => hold.signal(signal).map(|()| Tried::Told),
+            Reaction::Blocks | Reaction::Lives => hold.signal(signal).map(|()| Tried::Notified),
         });
         match sent {
             Ok(tried) => tried,
@@ -308,7 +309,7 @@ fn unlisted(error: io::Error) -> Finding {
 
 impl Target for Signalled<'_> {
     fn look(&mut self) -> Vec<Finding> {
-        if let Whom::Command(_) = self.whom {
+        if let SignalTarget::Command(_) = self.target {
             // It has just been started, and can't have a handler yet.
             return Vec::new();
         }
@@ -317,7 +318,7 @@ impl Target for Signalled<'_> {
             Ok(held) => held,
         };
         if held.is_empty() {
-            let text = format!("there is no sign of {}", self.whom);
+            let text = format!("there is no sign of {}", self.target);
             return vec![match self.by.processes.own() {
                 1 => Finding::warning(text, SHARE),
                 _ => Finding::expected(text, UNSEEN),
@@ -351,7 +352,7 @@ impl Target for Signalled<'_> {
 
     fn publish(&mut self, order: Order) {
         self.attempts.publish(order);
-        self.told.clear();
+        self.notified.clear();
         self.withhold = None;
     }
 

@@ -27,7 +27,7 @@ const QUICK: Limits = Limits {
     withhold: Duration::from_millis(400),
     command: Duration::from_millis(400),
     post: Duration::from_millis(400),
-    again: Duration::from_secs(3600),
+    backoff: Duration::from_secs(3600),
 };
 
 /// The processes of this machine.
@@ -35,12 +35,12 @@ fn processes() -> &'static PidNamespace {
     Box::leak(Box::new(PidNamespace::new(Reaper::listening())))
 }
 
-fn notifier(tell: Tell) -> Deliver<'static> {
-    Deliver::new(tell, processes(), &Machine)
+fn real(tell: Tell) -> Notifier<'static> {
+    Notifier::new(tell, processes(), &Machine)
 }
 
-fn notifier_within(tell: Tell, limits: Limits) -> Deliver<'static> {
-    Deliver::within(tell, processes(), &Machine, limits)
+fn real_within(tell: Tell, limits: Limits) -> Notifier<'static> {
+    Notifier::within(tell, processes(), &Machine, limits)
 }
 
 fn hold(pid_file: &Path) -> Result<HeldProcess, Finding> {
@@ -127,7 +127,7 @@ impl Log {
     }
 }
 
-impl Deliver<'_> {
+impl Notifier<'_> {
     fn findings(&mut self) -> Vec<Finding> {
         self.targets.iter_mut().flat_map(|target| target.look()).collect()
     }
@@ -141,7 +141,7 @@ impl Deliver<'_> {
     fn tells(&mut self, generation: u64) -> impl Future<Output = ()> {
         let at = std::panic::Location::caller();
         async move {
-            let told = timeout(LONG, self.delivered()).await;
+            let told = timeout(LONG, self.notified()).await;
             assert_eq!(told.ok(), Some(Generation(generation)), "{at}");
         }
     }
@@ -151,7 +151,7 @@ impl Deliver<'_> {
     fn waits(&mut self) -> impl Future<Output = ()> {
         let at = std::panic::Location::caller();
         async move {
-            let told = timeout(MOMENT, self.delivered()).await;
+            let told = timeout(MOMENT, self.notified()).await;
             assert!(told.is_err(), "{at}: {told:?}");
         }
     }
@@ -159,7 +159,7 @@ impl Deliver<'_> {
     /// Works until something holds that leaves something to be told.
     async fn works_until(&mut self, what: &str, holds: impl FnMut() -> bool) {
         tokio::select! {
-            told = self.delivered() => panic!("{told} was told before: {what}"),
+            told = self.notified() => panic!("{told} was told before: {what}"),
             () = until(what, holds) => {}
         }
     }
@@ -167,13 +167,13 @@ impl Deliver<'_> {
 
 #[tokio::test]
 async fn where_nobody_is_to_be_told_a_publish_is_told_at_once() {
-    let mut deliver = notifier(tell());
-    assert!(!deliver.has_targets());
-    deliver.waits().await;
-    deliver.publish_now(1);
-    deliver.tells(1).await;
-    deliver.waits().await;
-    assert!(notifier(by_name("x")).has_targets());
+    let mut notifier = real(tell());
+    assert!(!notifier.has_targets());
+    notifier.waits().await;
+    notifier.publish_now(1);
+    notifier.tells(1).await;
+    notifier.waits().await;
+    assert!(real(by_name("x")).has_targets());
 }
 
 #[tokio::test]
@@ -183,15 +183,15 @@ async fn a_process_is_told_once_for_each_publish() {
     let stranger = Stranger::script(folder.path(), &name, &listener(&heard)).await;
     until("it is ready", || lines(&heard) == ["ready"]).await;
     let log = Log::start();
-    let mut deliver = notifier(by_name(&name));
-    assert_eq!(deliver.findings(), []);
-    deliver.waits().await;
+    let mut notifier = real(by_name(&name));
+    assert_eq!(notifier.findings(), []);
+    notifier.waits().await;
     for generation in 1..4 {
-        deliver.publish_now(generation);
-        deliver.pass();
-        deliver.tells(generation).await;
-        deliver.pass();
-        deliver.waits().await;
+        notifier.publish_now(generation);
+        notifier.pass();
+        notifier.tells(generation).await;
+        notifier.pass();
+        notifier.waits().await;
         until("it heard", || lines(&heard).len() > usize::try_from(generation).unwrap()).await;
     }
     assert_eq!(lines(&heard), ["ready", "hit", "hit", "hit"]);
@@ -205,15 +205,15 @@ async fn who_started_after_the_publish_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let (name, heard) = (unique("young"), folder.path().join("heard"));
     let pid_file = folder.path().join("pid");
-    let mut deliver = notifier(Tell { pid_file: Some(pid_file.clone()), ..by_name(&name) });
-    deliver.publish_now(1);
+    let mut notifier = real(Tell { pid_file: Some(pid_file.clone()), ..by_name(&name) });
+    notifier.publish_now(1);
     tokio::time::sleep(Duration::from_millis(50)).await;
     let stranger = Stranger::script(folder.path(), &name, &listener(&heard)).await;
     until("it is ready", || lines(&heard) == ["ready"]).await;
     fs::write(&pid_file, format!("{}\n", stranger.pid)).unwrap();
-    deliver.tells(1).await;
-    deliver.publish_now(2);
-    deliver.tells(2).await;
+    notifier.tells(1).await;
+    notifier.publish_now(2);
+    notifier.tells(2).await;
     until("it heard", || lines(&heard).len() > 1).await;
     assert_eq!(lines(&heard).iter().filter(|line| *line == "ready").count(), 1);
 }
@@ -225,13 +225,13 @@ async fn a_signal_that_would_kill_is_withheld_until_it_is_caught() {
     let go = folder.path().join("go");
     let text = format!("until [ -e {} ]; do sleep 0.05; done; {}", go.display(), listener(&heard));
     let stranger = Stranger::script(folder.path(), &name, &text).await;
-    let mut deliver = notifier(by_name(&name));
-    assert!(deliver.findings()[0].text.contains("would die of it"));
-    deliver.publish_now(1);
-    deliver.waits().await;
+    let mut notifier = real(by_name(&name));
+    assert!(notifier.findings()[0].text.contains("would die of it"));
+    notifier.publish_now(1);
+    notifier.waits().await;
     assert!(stranger.lives());
     fs::write(&go, "").unwrap();
-    deliver.tells(1).await;
+    notifier.tells(1).await;
     until("it heard", || lines(&heard) == ["ready", "hit"]).await;
 }
 
@@ -243,15 +243,15 @@ async fn a_handler_that_never_comes_is_said_once_and_looked_for_at_passes() {
     let text = format!("until [ -e {} ]; do sleep 0.05; done; {}", go.display(), listener(&heard));
     let stranger = Stranger::script(folder.path(), &name, &text).await;
     let log = Log::start();
-    let mut deliver = notifier_within(by_name(&name), QUICK);
-    deliver.publish_now(1);
-    deliver.works_until("it is said", || log.count("WARN") == 1).await;
+    let mut notifier = real_within(by_name(&name), QUICK);
+    notifier.publish_now(1);
+    notifier.works_until("it is said", || log.count("WARN") == 1).await;
     fs::write(&go, "").unwrap();
     until("it is ready", || lines(&heard) == ["ready"]).await;
-    deliver.waits().await;
+    notifier.waits().await;
     assert_eq!(lines(&heard), ["ready"], "only a pass looks again");
-    deliver.pass();
-    deliver.tells(1).await;
+    notifier.pass();
+    notifier.tells(1).await;
     until("it heard", || lines(&heard) == ["ready", "hit"]).await;
     assert!(stranger.lives());
     assert_eq!((log.count("WARN"), log.count("can be told again")), (1, 1));
@@ -268,9 +268,9 @@ async fn who_ignores_the_signal_and_who_never_dies_of_it_need_no_handler() {
     until("it is ready", || lines(&ready) == ["ready"]).await;
     for signal in ["USR1", "WINCH", "CONT"] {
         let signal = Signal::parse(signal).unwrap();
-        let mut deliver = notifier(Tell { signal, ..by_name(&name) });
-        deliver.publish_now(1);
-        deliver.tells(1).await;
+        let mut notifier = real(Tell { signal, ..by_name(&name) });
+        notifier.publish_now(1);
+        notifier.tells(1).await;
     }
     assert!(stranger.lives());
 }
@@ -288,10 +288,10 @@ async fn who_takes_signals_by_hand_is_told_after_a_second_look() {
     until("it runs", || stranger.names().matches("sleep")).await;
     fs::write(&pid_file, stranger.pid.to_string()).unwrap();
     let log = Log::start();
-    let mut deliver = notifier(by_pid_file(&pid_file));
-    assert_eq!(deliver.findings(), []);
-    deliver.publish_now(1);
-    deliver.tells(1).await;
+    let mut notifier = real(by_pid_file(&pid_file));
+    assert_eq!(notifier.findings(), []);
+    notifier.publish_now(1);
+    notifier.tells(1).await;
     assert_eq!(log.count("by SIGUSR1"), 1);
     assert!(stranger.lives());
 }
@@ -302,14 +302,14 @@ async fn a_process_of_another_user_is_said_with_the_remedy() {
         return;
     }
     let name = Process::read(1).unwrap().names.comm;
-    let mut deliver = notifier(Tell { signal: Signal::parse("WINCH").unwrap(), ..by_name(&name) });
-    let findings = deliver.findings();
+    let mut notifier = real(Tell { signal: Signal::parse("WINCH").unwrap(), ..by_name(&name) });
+    let findings = notifier.findings();
     assert!(
         findings.iter().any(|finding| finding.text.starts_with("may not signal")),
         "{findings:?}"
     );
-    deliver.publish_now(1);
-    deliver.waits().await;
+    notifier.publish_now(1);
+    notifier.waits().await;
 }
 
 #[tokio::test]
@@ -324,22 +324,22 @@ async fn a_real_time_signal_is_told_like_any_other() {
     let stranger = Stranger::script(folder.path(), &name, &text).await;
     until("it is ready", || lines(&ready) == ["ready"]).await;
     let signal = Signal::parse("RTMIN+3").unwrap();
-    let mut deliver = notifier(Tell { signal, ..by_name(&name) });
-    assert!(deliver.findings().is_empty());
-    deliver.publish_now(1);
-    deliver.tells(1).await;
+    let mut notifier = real(Tell { signal, ..by_name(&name) });
+    assert!(notifier.findings().is_empty());
+    notifier.publish_now(1);
+    notifier.tells(1).await;
     until("it has heard", || lines(&hit) == ["hit"]).await;
     assert!(stranger.lives());
 }
 
 #[tokio::test]
 async fn a_name_that_nobody_has_has_nobody_to_tell() {
-    let mut deliver = notifier(by_name(&unique("nobody")));
-    let findings = deliver.findings();
+    let mut notifier = real(by_name(&unique("nobody")));
+    let findings = notifier.findings();
     assert_eq!(findings.len(), 1);
     assert!(findings[0].expected && findings[0].text.starts_with("there is no sign of"));
-    deliver.publish_now(1);
-    deliver.tells(1).await;
+    notifier.publish_now(1);
+    notifier.tells(1).await;
 }
 
 #[tokio::test]
@@ -351,9 +351,9 @@ async fn a_pid_file_is_read_anew_and_a_stale_one_is_said_once() {
     let mut gone = std::process::Command::new("true").spawn().unwrap();
     gone.wait().unwrap();
     let log = Log::start();
-    let mut deliver = notifier(by_pid_file(&pid_file));
-    deliver.publish_now(1);
-    deliver.waits().await;
+    let mut notifier = real(by_pid_file(&pid_file));
+    notifier.publish_now(1);
+    notifier.waits().await;
     assert_eq!((log.count("there is no PID file"), log.count("WARN")), (1, 0));
     for (warnings, text) in [
         (1, format!("{}\n", gone.id())),
@@ -365,14 +365,14 @@ async fn a_pid_file_is_read_anew_and_a_stale_one_is_said_once() {
     ] {
         fs::write(&pid_file, &text).unwrap();
         for _ in 0..2 {
-            deliver.pass();
-            deliver.waits().await;
+            notifier.pass();
+            notifier.waits().await;
         }
         assert_eq!(log.count("WARN"), warnings, "{text:?}");
     }
     fs::write(&pid_file, format!(" {} \nmore\n", stranger.pid)).unwrap();
-    deliver.pass();
-    deliver.tells(1).await;
+    notifier.pass();
+    notifier.tells(1).await;
     until("it heard", || lines(&heard) == ["ready", "hit"]).await;
     assert_eq!(log.count("can be told again"), 1);
 }
@@ -392,14 +392,14 @@ async fn a_number_that_has_passed_to_a_later_process_is_not_hit() {
     file.set_modified(clock::wall() - Duration::from_secs(7200)).unwrap();
     let finding = hold(&pid_file).err().unwrap();
     assert!(finding.text.contains("started after it was written"), "{}", finding.text);
-    let mut deliver = notifier(by_pid_file(&pid_file));
-    assert_eq!(deliver.findings(), [finding]);
-    deliver.publish_now(1);
-    deliver.waits().await;
+    let mut notifier = real(by_pid_file(&pid_file));
+    assert_eq!(notifier.findings(), [finding]);
+    notifier.publish_now(1);
+    notifier.waits().await;
     assert_eq!(lines(&heard), ["ready"]);
     file.set_modified(clock::wall()).unwrap();
-    deliver.pass();
-    deliver.tells(1).await;
+    notifier.pass();
+    notifier.tells(1).await;
 }
 
 #[tokio::test]
@@ -438,12 +438,12 @@ async fn all_targets_are_told_and_one_that_fails_holds_up_no_other() {
     let tell = Tell { pid_file: Some(pid_file.clone()), ..by_command("echo run >>\"$0\"", &seen) };
     let stranger = Stranger::start(&["sleep", "300"]);
     let signal = Signal::parse("WINCH").unwrap();
-    let mut deliver = notifier(Tell { signal, ..tell });
-    deliver.publish_now(1);
-    deliver.works_until("the command ran", || !lines(&seen).is_empty()).await;
-    deliver.waits().await;
+    let mut notifier = real(Tell { signal, ..tell });
+    notifier.publish_now(1);
+    notifier.works_until("the command ran", || !lines(&seen).is_empty()).await;
+    notifier.waits().await;
     fs::write(&pid_file, stranger.pid.to_string()).unwrap();
-    deliver.pass();
-    deliver.tells(1).await;
+    notifier.pass();
+    notifier.tells(1).await;
     assert_eq!(lines(&seen).len(), 1, "who has been told is not told again");
 }

@@ -1,4 +1,4 @@
-//! Telling by an empty POST to a loopback address, without a resolver, TLS or a proxy.
+//! Notifying by an empty POST to a loopback address, without a resolver, TLS or a proxy.
 
 use std::future::{Future, pending, ready};
 use std::io::{self, ErrorKind};
@@ -21,7 +21,7 @@ use crate::model::Generation;
 
 const AGAIN: &str = "it is asked again, in two minutes or at the next pass";
 
-/// Told by an answer of 2xx.
+/// Notifies by a request that is answered with 2xx.
 pub(super) struct Post {
     pub(super) url: Url,
     /// How long a request may take.
@@ -31,10 +31,10 @@ pub(super) struct Post {
 /// A request under way, of which nothing is kept elsewhere.
 pub(super) type Sending = Pin<Box<dyn Future<Output = Result<(), Refusal>>>>;
 
-/// Why the URL was not told.
+/// The reason why a request has failed.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// Nobody listens.
+    /// The port is closed.
     Closed,
     Io(io::Error),
     /// The connection was closed, or what came is no HTTP.
@@ -124,7 +124,7 @@ async fn post(url: Url) -> Result<(), Refusal> {
     if answer.status().is_success() { Ok(()) } else { Err(Refusal::Status(answer.status())) }
 }
 
-/// Connects to the first address that takes us; the first one's error is the one told.
+/// Connects to the first address that takes us; the error is the first one's.
 async fn connect(url: &Url) -> io::Result<TcpStream> {
     let mut failed = None;
     for address in addresses(url) {

@@ -10,42 +10,42 @@ use tokio::time::timeout;
 
 use super::{News, Renewer, Why};
 use crate::model::Generation;
-use crate::notify::Deliver;
+use crate::notify::Notifier;
 use crate::vault::Connect;
 
 /// Keeps the set fresh until it is dropped.
 pub async fn keep<V: Connect>(
     renewer: &mut Renewer<'_, V>,
-    deliver: &mut Deliver<'_>,
+    notifier: &mut Notifier<'_>,
 ) -> Infallible {
     let notified = renewer.notified();
-    deliver.count_failures(&renewer.delivery_failures());
+    notifier.count_failures(&renewer.delivery_failures());
     let standing = renewer.state().generation;
     if notified.get() < standing {
-        tell(renewer, deliver, News::Changed(standing));
+        tell(renewer, notifier, News::Changed(standing));
     }
     loop {
         let why = loop {
             tokio::select! {
-                generation = deliver.delivered() => {
+                generation = notifier.notified() => {
                     notified.set(generation);
-                    renewer.delivered();
+                    renewer.notified();
                 }
                 why = renewer.wait() => break why,
             }
         };
         let before = notified.get();
-        let passed = pass(renewer, deliver, why, &notified).await;
+        let passed = pass(renewer, notifier, why, &notified).await;
         if notified.get() != before {
-            renewer.delivered();
+            renewer.notified();
         }
         match passed {
-            Passed::With(Some(news)) => tell(renewer, deliver, news),
+            Passed::With(Some(news)) => tell(renewer, notifier, news),
             Passed::With(None) => {}
             Passed::Hung => renewer.abandoned(),
         }
         if matches!(why, Why::Due | Why::Inputs) {
-            deliver.pass();
+            notifier.pass();
         }
     }
 }
@@ -59,7 +59,7 @@ enum Passed {
 /// Makes a pass, and goes on telling meanwhile.
 async fn pass<V: Connect>(
     renewer: &mut Renewer<'_, V>,
-    deliver: &mut Deliver<'_>,
+    notifier: &mut Notifier<'_>,
     why: Why,
     notified: &Cell<Generation>,
 ) -> Passed {
@@ -67,24 +67,24 @@ async fn pass<V: Connect>(
     let mut pass = pin!(timeout(limit, renewer.pass(why)));
     loop {
         tokio::select! {
-            generation = deliver.delivered() => notified.set(generation),
+            generation = notifier.notified() => notified.set(generation),
             passed = &mut pass => return passed.map_or(Passed::Hung, Passed::With),
         }
     }
 }
 
-fn tell<V: Connect>(renewer: &mut Renewer<'_, V>, deliver: &mut Deliver<'_>, news: News) {
+fn tell<V: Connect>(renewer: &mut Renewer<'_, V>, notifier: &mut Notifier<'_>, news: News) {
     let (generation, left) = match news {
         News::Changed(generation) | News::Restored(generation) => {
             let published = Duration::from_millis(renewer.state().boot_ms.changed);
             match news {
-                _ if !deliver.has_targets() => {}
-                News::Restored(_) => deliver.restore(generation, published),
-                News::Changed(_) | News::Lifetimes(_) => deliver.publish(generation, published),
+                _ if !notifier.has_targets() => {}
+                News::Restored(_) => notifier.restore(generation, published),
+                News::Changed(_) | News::Lifetimes(_) => notifier.publish(generation, published),
             }
-            (generation, deliver.has_targets())
+            (generation, notifier.has_targets())
         }
-        News::Lifetimes(generation) => (generation, deliver.carry_on(generation)),
+        News::Lifetimes(generation) => (generation, notifier.carry_on(generation)),
     };
     if !left {
         renewer.notified().set(generation);

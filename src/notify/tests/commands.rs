@@ -9,17 +9,17 @@ async fn a_command_runs_in_the_environment_it_is_given_and_in_a_group_of_its_own
     let text = "/usr/bin/env >\"$0\"; \
                 cut -d' ' -f5 /proc/$$/stat >>\"$0\"; echo $$ >>\"$0\"";
     let held = |lines: &[String]| lines.iter().any(|line| line.starts_with("PATH="));
-    let mut deliver = notifier(by_command(text, &seen));
-    deliver.publish_now(1);
-    deliver.tells(1).await;
+    let mut notifier = real(by_command(text, &seen));
+    notifier.publish_now(1);
+    notifier.tells(1).await;
     let told = lines(&seen);
     assert!(held(&told));
     assert_eq!(told[told.len() - 2], told[told.len() - 1], "it heads its group");
     let mut tell = by_command("/usr/bin/env >\"$0\"", &seen);
     tell.environment.remove(&["PATH"]);
-    let mut deliver = notifier(tell);
-    deliver.publish_now(1);
-    deliver.tells(1).await;
+    let mut notifier = real(tell);
+    notifier.publish_now(1);
+    notifier.tells(1).await;
     assert!(!held(&lines(&seen)));
 }
 
@@ -29,17 +29,17 @@ async fn a_command_that_fails_runs_again_at_passes_only() {
     let seen = folder.path().join("seen");
     let log = Log::start();
     let text = "echo run >>\"$0\"; [ -e \"$0.ok\" ] || exit 3 # token";
-    let mut deliver = notifier(by_command(text, &seen));
-    deliver.publish_now(1);
-    deliver.works_until("it failed", || log.count("failed with exit code 3") == 1).await;
-    deliver.waits().await;
+    let mut notifier = real(by_command(text, &seen));
+    notifier.publish_now(1);
+    notifier.works_until("it failed", || log.count("failed with exit code 3") == 1).await;
+    notifier.waits().await;
     assert_eq!(lines(&seen).len(), 1);
-    deliver.pass();
-    deliver.works_until("it ran again", || lines(&seen).len() == 2).await;
-    deliver.waits().await;
+    notifier.pass();
+    notifier.works_until("it ran again", || lines(&seen).len() == 2).await;
+    notifier.waits().await;
     fs::write(folder.path().join("seen.ok"), "").unwrap();
-    deliver.pass();
-    deliver.tells(1).await;
+    notifier.pass();
+    notifier.tells(1).await;
     assert_eq!(lines(&seen).len(), 3);
     assert_eq!((log.count("WARN"), log.count("the command sh can be told again")), (1, 1));
     assert_eq!(log.count("token"), 0, "arguments are not shown");
@@ -51,12 +51,12 @@ async fn a_command_that_takes_too_long_is_killed_with_its_group() {
     let seen = folder.path().join("seen");
     let log = Log::start();
     let text = "sleep 300 & echo $! >\"$0\"; wait";
-    let mut deliver = notifier_within(by_command(text, &seen), QUICK);
-    deliver.publish_now(1);
-    deliver.works_until("it was killed", || log.count("it took longer than 400ms") == 1).await;
+    let mut notifier = real_within(by_command(text, &seen), QUICK);
+    notifier.publish_now(1);
+    notifier.works_until("it was killed", || log.count("it took longer than 400ms") == 1).await;
     let pid: i32 = lines(&seen)[0].parse().unwrap();
     until("its child is gone", || Process::read(pid).is_err()).await;
-    deliver.waits().await;
+    notifier.waits().await;
     assert_eq!(log.count("WARN"), 1);
 }
 
@@ -65,10 +65,10 @@ async fn a_command_that_failed_runs_again_by_itself_in_time() {
     let folder = tempfile::tempdir().unwrap();
     let seen = folder.path().join("seen");
     let text = "echo run >>\"$0\"; [ \"$(wc -l <\"$0\")\" -gt 1 ]";
-    let limits = Limits { again: Duration::from_millis(50), ..QUICK };
-    let mut deliver = notifier_within(by_command(text, &seen), limits);
-    deliver.publish_now(1);
-    deliver.tells(1).await;
+    let limits = Limits { backoff: Duration::from_millis(50), ..QUICK };
+    let mut notifier = real_within(by_command(text, &seen), limits);
+    notifier.publish_now(1);
+    notifier.tells(1).await;
     assert_eq!(lines(&seen).len(), 2);
 }
 
@@ -78,19 +78,19 @@ async fn what_is_left_to_tell_goes_on_as_of_a_generation_that_nobody_need_be_tol
     let (seen, pid_file) = (folder.path().join("seen"), folder.path().join("pid"));
     let tell = Tell { pid_file: Some(pid_file.clone()), ..by_command("echo run >>\"$0\"", &seen) };
     let stranger = Stranger::start(&["sleep", "300"]);
-    let mut deliver = notifier(Tell { signal: Signal::parse("WINCH").unwrap(), ..tell });
-    assert!(!deliver.carry_on(Generation(1)), "nothing is left of nothing");
-    deliver.publish_now(1);
-    deliver.works_until("the command ran", || !lines(&seen).is_empty()).await;
-    deliver.waits().await;
-    assert!(deliver.carry_on(Generation(2)));
-    deliver.pass();
-    deliver.waits().await;
+    let mut notifier = real(Tell { signal: Signal::parse("WINCH").unwrap(), ..tell });
+    assert!(!notifier.carry_on(Generation(1)), "nothing is left of nothing");
+    notifier.publish_now(1);
+    notifier.works_until("the command ran", || !lines(&seen).is_empty()).await;
+    notifier.waits().await;
+    assert!(notifier.carry_on(Generation(2)));
+    notifier.pass();
+    notifier.waits().await;
     fs::write(&pid_file, stranger.pid.to_string()).unwrap();
-    deliver.pass();
-    deliver.tells(2).await;
+    notifier.pass();
+    notifier.tells(2).await;
     assert_eq!(lines(&seen).len(), 1, "it was told once");
-    assert!(!deliver.carry_on(Generation(3)));
+    assert!(!notifier.carry_on(Generation(3)));
 }
 
 #[tokio::test]
@@ -98,17 +98,17 @@ async fn of_several_publishes_during_a_run_the_latest_counts() {
     let folder = tempfile::tempdir().unwrap();
     let seen = folder.path().join("seen");
     let text = "echo run >>\"$0\"; until [ -e \"$0.go\" ]; do sleep 0.05; done";
-    let mut deliver = notifier(by_command(text, &seen));
-    deliver.publish_now(1);
-    deliver.works_until("it runs", || lines(&seen).len() == 1).await;
-    deliver.publish_now(2);
-    deliver.waits().await;
-    deliver.publish_now(3);
-    deliver.pass();
-    deliver.waits().await;
+    let mut notifier = real(by_command(text, &seen));
+    notifier.publish_now(1);
+    notifier.works_until("it runs", || lines(&seen).len() == 1).await;
+    notifier.publish_now(2);
+    notifier.waits().await;
+    notifier.publish_now(3);
+    notifier.pass();
+    notifier.waits().await;
     assert_eq!(lines(&seen).len(), 1, "the run is left to finish");
     fs::write(folder.path().join("seen.go"), "").unwrap();
-    deliver.tells(3).await;
+    notifier.tells(3).await;
     assert_eq!(lines(&seen).len(), 2);
 }
 
@@ -120,17 +120,17 @@ async fn a_future_that_is_dropped_starts_nothing_twice_and_loses_nothing() {
     let _stranger = Stranger::script(folder.path(), &name, &listener(&heard)).await;
     until("it is ready", || lines(&heard) == ["ready"]).await;
     let text = "echo run >>\"$0\"; sleep 0.3; echo end >>\"$0\"";
-    let mut deliver = notifier(Tell { process: Some(name), ..by_command(text, &seen) });
-    deliver.publish_now(1);
+    let mut notifier = real(Tell { process: Some(name), ..by_command(text, &seen) });
+    notifier.publish_now(1);
     let mut drops = 0;
-    while timeout(Duration::from_millis(5), deliver.delivered()).await.is_err() {
+    while timeout(Duration::from_millis(5), notifier.notified()).await.is_err() {
         drops += 1;
         assert!(drops < 5000);
     }
     assert!(drops > 3, "{drops}");
     assert_eq!(lines(&seen), ["run", "end"]);
     until("it heard", || lines(&heard).len() > 1).await;
-    deliver.waits().await;
+    notifier.waits().await;
     assert_eq!(lines(&heard), ["ready", "hit"]);
 }
 
@@ -139,10 +139,10 @@ async fn a_command_outlives_the_deliverer() {
     let folder = tempfile::tempdir().unwrap();
     let seen = folder.path().join("seen");
     let text = "echo run >>\"$0\"; sleep 0.3; echo end >>\"$0\"";
-    let mut deliver = notifier(by_command(text, &seen));
-    deliver.publish_now(1);
-    deliver.works_until("it runs", || !lines(&seen).is_empty()).await;
-    drop(deliver);
+    let mut notifier = real(by_command(text, &seen));
+    notifier.publish_now(1);
+    notifier.works_until("it runs", || !lines(&seen).is_empty()).await;
+    drop(notifier);
     until("it ends", || lines(&seen) == ["run", "end"]).await;
 }
 
@@ -151,7 +151,7 @@ fn a_program_that_is_not_there_is_said_at_start() {
     let folder = tempfile::tempdir().unwrap();
     let found = |words: &[&str]| {
         let words = words.iter().map(|word| (*word).to_owned()).collect();
-        notifier(Tell { command: Some(words), ..tell() }).findings()
+        real(Tell { command: Some(words), ..tell() }).findings()
     };
     let path = program(folder.path(), "reload", "#!/bin/sh\n");
     assert_eq!(found(&[path.to_str().unwrap()]), []);

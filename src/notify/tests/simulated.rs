@@ -157,11 +157,11 @@ impl SpawnedChild for Extra {
     }
 }
 
-/// Goes as far as it can without a wait; says whether everything was delivered.
-async fn works(deliver: &mut Deliver<'_>) -> bool {
+/// Goes as far as it can without a wait; says whether every target was notified.
+async fn works(notifier: &mut Notifier<'_>) -> bool {
     tokio::select! {
         biased;
-        _ = deliver.delivered() => true,
+        _ = notifier.notified() => true,
         () = ready(()) => false,
     }
 }
@@ -173,12 +173,12 @@ async fn every_process_of_the_name_that_is_older_than_the_publish_is_signalled_o
     stage.enters(11, "app", BOOT / 3, Reaction::Lives);
     stage.enters(12, "app", BOOT + Duration::from_secs(60), Reaction::Lives);
     stage.enters(13, "other", BOOT / 2, Reaction::Lives);
-    let mut deliver = Deliver::new(by_name("app"), &stage, &EPOCH);
-    deliver.publish(Generation(1), BOOT);
-    assert!(works(&mut deliver).await);
+    let mut notifier = Notifier::new(by_name("app"), &stage, &EPOCH);
+    notifier.publish(Generation(1), BOOT);
+    assert!(works(&mut notifier).await);
     assert_eq!(stage.sent(), [10, 11]);
-    deliver.publish(Generation(2), BOOT + Duration::from_secs(120));
-    assert!(works(&mut deliver).await);
+    notifier.publish(Generation(2), BOOT + Duration::from_secs(120));
+    assert!(works(&mut notifier).await);
     assert_eq!(stage.sent(), [10, 11, 10, 11, 12]);
 }
 
@@ -187,19 +187,19 @@ async fn a_deadly_signal_is_withheld_for_a_minute_and_then_until_a_pass() {
     let stage = Stage::default();
     stage.enters(10, "app", BOOT / 2, Reaction::Dies);
     let failures = Rc::new(Cell::new(0));
-    let mut deliver = Deliver::new(by_name("app"), &stage, &EPOCH);
-    deliver.count_failures(&failures);
-    deliver.publish(Generation(1), BOOT);
+    let mut notifier = Notifier::new(by_name("app"), &stage, &EPOCH);
+    notifier.count_failures(&failures);
+    notifier.publish(Generation(1), BOOT);
     let began = Instant::now();
-    let given_up = timeout(LIMITS.withhold - TICK, deliver.delivered()).await;
+    let given_up = timeout(LIMITS.withhold - TICK, notifier.notified()).await;
     assert!(given_up.is_err() && failures.get() == 0, "{:?}", began.elapsed());
-    let given_up = timeout(2 * TICK, deliver.delivered()).await;
+    let given_up = timeout(2 * TICK, notifier.notified()).await;
     assert!(given_up.is_err() && failures.get() == 1, "{:?}", began.elapsed());
     stage.enters(10, "app", BOOT / 2, Reaction::Lives);
-    assert!(timeout(LIMITS.withhold, deliver.delivered()).await.is_err());
+    assert!(timeout(LIMITS.withhold, notifier.notified()).await.is_err());
     assert!(stage.sent().is_empty());
-    deliver.pass();
-    assert!(works(&mut deliver).await);
+    notifier.pass();
+    assert!(works(&mut notifier).await);
     assert_eq!(stage.sent(), [10]);
 }
 
@@ -213,15 +213,15 @@ async fn a_number_that_passes_to_a_later_process_is_not_signalled_by_a_pid_file(
     let stage = Stage::default();
     // On the wall clock it starts as the file is written, and then later than a clock may be off by.
     stage.enters(10, "app", BOOT - Duration::from_secs(7200), Reaction::Lives);
-    let mut deliver = Deliver::new(by_pid_file(&path), &stage, &clock);
-    deliver.publish(Generation(1), BOOT);
-    assert!(works(&mut deliver).await);
+    let mut notifier = Notifier::new(by_pid_file(&path), &stage, &clock);
+    notifier.publish(Generation(1), BOOT);
+    assert!(works(&mut notifier).await);
     assert_eq!(stage.sent(), [10]);
     stage.enters(10, "app", BOOT - Duration::from_secs(60), Reaction::Lives);
-    let mut deliver = Deliver::new(by_pid_file(&path), &stage, &clock);
-    assert!(deliver.findings()[0].text.contains("started after it was written"));
-    deliver.publish(Generation(2), BOOT);
-    assert!(!works(&mut deliver).await);
+    let mut notifier = Notifier::new(by_pid_file(&path), &stage, &clock);
+    assert!(notifier.findings()[0].text.contains("started after it was written"));
+    notifier.publish(Generation(2), BOOT);
+    assert!(!works(&mut notifier).await);
     assert_eq!(stage.sent(), [10]);
 }
 
@@ -230,7 +230,7 @@ async fn process_1_that_sees_no_other_container_is_told_of_the_shared_namespace(
     let stage = Stage::default();
     let finding = |own: i32| {
         stage.0.own.set(own);
-        Deliver::new(by_name("app"), &stage, &EPOCH).findings().remove(0)
+        Notifier::new(by_name("app"), &stage, &EPOCH).findings().remove(0)
     };
     assert!(finding(1).hint.contains("shareProcessNamespace: true"));
     assert!(!finding(7).hint.contains("shareProcessNamespace: true"));
@@ -240,16 +240,16 @@ async fn process_1_that_sees_no_other_container_is_told_of_the_shared_namespace(
 async fn a_command_is_killed_at_its_limit_and_run_again_after_the_backoff() {
     let stage = Stage::default();
     *stage.0.ends.borrow_mut() = vec![None, Some(End::Code(0))];
-    let mut deliver = Deliver::new(by_command("", Path::new("/")), &stage, &EPOCH);
-    deliver.publish(Generation(1), BOOT);
-    assert!(!works(&mut deliver).await);
+    let mut notifier = Notifier::new(by_command("", Path::new("/")), &stage, &EPOCH);
+    notifier.publish(Generation(1), BOOT);
+    assert!(!works(&mut notifier).await);
     advance(LIMITS.command - TICK).await;
-    assert!(!works(&mut deliver).await);
+    assert!(!works(&mut notifier).await);
     assert!(stage.0.sent.take().is_empty());
     advance(TICK).await;
-    assert!(!works(&mut deliver).await);
+    assert!(!works(&mut notifier).await);
     assert_eq!(stage.0.sent.take(), [(0, KILL)]);
-    advance(LIMITS.again).await;
-    assert!(works(&mut deliver).await);
+    advance(LIMITS.backoff).await;
+    assert!(works(&mut notifier).await);
     assert_eq!(stage.0.started.get(), 2);
 }

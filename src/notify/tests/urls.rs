@@ -22,26 +22,26 @@ async fn a_url_is_posted_to_and_any_2xx_says_it_was_told() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let log = Log::start();
-    let mut deliver = notifier(by_url(&format!("http://localhost:{port}/reload?token=x")));
+    let mut notifier = real(by_url(&format!("http://localhost:{port}/reload?token=x")));
     for (generation, status) in [(1, "204 No Content"), (2, "200 OK"), (3, "299 Fine")] {
-        deliver.publish_now(generation);
-        let (head, ()) = tokio::join!(answer(&listener, status), deliver.tells(generation));
+        notifier.publish_now(generation);
+        let (head, ()) = tokio::join!(answer(&listener, status), notifier.tells(generation));
         let head = head.to_ascii_lowercase();
         assert!(head.starts_with("post /reload?token=x http/1.1\r\n"), "{head}");
         assert!(head.contains(&format!("\r\nhost: localhost:{port}\r\n")), "{head}");
         assert!(head.contains("\r\ncontent-length: 0\r\n"), "{head}");
     }
-    deliver.publish_now(4);
+    notifier.publish_now(4);
     tokio::select! {
-        told = deliver.delivered() => panic!("{told}"),
+        told = notifier.notified() => panic!("{told}"),
         _ = async {
             answer(&listener, "500 Oops").await;
             until("it is said", || log.count("answered 500") == 1).await;
         } => {}
     }
-    deliver.waits().await;
-    deliver.pass();
-    tokio::join!(answer(&listener, "204 No Content"), deliver.tells(4));
+    notifier.waits().await;
+    notifier.pass();
+    tokio::join!(answer(&listener, "204 No Content"), notifier.tells(4));
     assert_eq!((log.count("WARN"), log.count("can be told again")), (1, 1));
     assert_eq!(log.count("token"), 0, "only scheme, host and port are shown");
 }
@@ -52,14 +52,14 @@ async fn a_url_that_nobody_listens_at_is_tried_at_passes() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let log = Log::start();
-    let mut deliver = notifier(by_url(&format!("http://{address}/")));
-    deliver.publish_now(1);
-    deliver.works_until("it is said", || log.count("nobody listens at") == 1).await;
-    deliver.waits().await;
+    let mut notifier = real(by_url(&format!("http://{address}/")));
+    notifier.publish_now(1);
+    notifier.works_until("it is said", || log.count("nobody listens at") == 1).await;
+    notifier.waits().await;
     let listener = TcpListener::bind(address).await.unwrap();
-    deliver.waits().await;
-    deliver.pass();
-    tokio::join!(answer(&listener, "200 OK"), deliver.tells(1));
+    notifier.waits().await;
+    notifier.pass();
+    tokio::join!(answer(&listener, "200 OK"), notifier.tells(1));
     assert_eq!((log.count("WARN"), log.count("nobody listens at")), (0, 1));
 }
 
@@ -68,13 +68,13 @@ async fn a_url_that_does_not_answer_or_speaks_no_http_is_said() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let log = Log::start();
-    let mut deliver = notifier_within(by_url(&url), QUICK);
-    deliver.publish_now(1);
-    deliver.works_until("it is said", || log.count("did not answer within 400ms") == 1).await;
+    let mut notifier = real_within(by_url(&url), QUICK);
+    notifier.publish_now(1);
+    notifier.works_until("it is said", || log.count("did not answer within 400ms") == 1).await;
     drop(listener.accept().await.unwrap());
-    deliver.pass();
+    notifier.pass();
     tokio::select! {
-        told = deliver.delivered() => panic!("{told}"),
+        told = notifier.notified() => panic!("{told}"),
         _ = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.write_all(b"SSH-2.0-x\r\n\r\n").await.unwrap();
