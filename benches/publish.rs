@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use segura_agent::config::settings::{Access, Disk, Output};
+use segura_agent::config::settings::{Access, Destination, Disk, FileGid, FileUid, Output};
 use segura_agent::lifecycle::publish::{Heartbeat, Publisher, Remarked, Stamp, first};
 use segura_agent::lifecycle::schedule::Alarm;
 use segura_agent::model::{Bundle, Generation, Item, PodIdentity, SecretName, SecretSet};
@@ -55,11 +55,16 @@ pub fn measure(report: &mut Report) -> Outcome<()> {
 /// Publishes to an empty directory, and says how long rendering and publishing took.
 fn published(bundle: &Bundle) -> Outcome<Duration> {
     let dir = memory_dir()?;
-    let access =
-        Access { file_mode: 0o440, dir_mode: 0o750, uid: None, gid: None, rules: Vec::new() };
+    let access = Access {
+        file_mode: 0o440,
+        dir_mode: 0o750,
+        uid: FileUid::Agent,
+        gid: FileGid::Inherited,
+        rules: Vec::new(),
+    };
     let output =
         Output { dir: dir.path().to_owned(), create_last: false, access, disk: Disk::Refuse };
-    let mut store = Store::hold(Some(&output), "bench")?;
+    let mut store = Store::hold(&Destination::Directory(output), "bench")?;
     let origin = origin(bundle);
     let mut publisher = Publisher {
         store: &mut store,

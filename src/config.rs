@@ -14,17 +14,15 @@ pub mod variables;
 mod vault;
 
 use std::fmt;
-use std::path::Path;
-use std::time::Duration;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use crate::config::settings::{Keeping, Output, RenewInterval, Vault, Wanted};
+pub use crate::config::settings::{Config, Reach};
+use crate::config::settings::{Destination, Keeping};
 use crate::inputs::pod::Mounted;
 use crate::inputs::templates::Found;
 use crate::logging;
 use crate::model::PodIdentity;
-use crate::render::Layout;
 use parse::Shape;
 use raw::{Raw, RawVariable};
 
@@ -68,27 +66,6 @@ pub struct Mounts {
     pub account: Mounted,
     /// `SEGURA_TEMPLATE_DIR`.
     pub templates: Found,
-}
-
-/// What every mode that fetches needs, proven.
-#[derive(Debug)]
-pub struct Config {
-    /// How the vault is reached.
-    pub vault: Vault,
-    /// Who this pod is.
-    pub pod: PodIdentity,
-    /// What is asked for.
-    pub wanted: Wanted,
-    /// What is rendered.
-    pub layout: Layout,
-    /// Where it goes; none is nowhere.
-    pub output: Option<Output>,
-    /// When a set is due again.
-    pub renew: RenewInterval,
-    /// How long the first fetch is retried; none is for ever.
-    pub give_up_after: Option<Duration>,
-    /// What the user should be told, once.
-    pub warnings: Vec<String>,
 }
 
 /// Where a fatal error is also written, if the file is there.
@@ -145,22 +122,17 @@ impl Config {
         Self::proven(reader, raw, mounts).map(|config| (config, keeping))
     }
 
-    /// The output directory; none where nothing is written.
-    pub fn output_dir(&self) -> Option<&Path> {
-        self.output.as_ref().map(|output| output.dir.as_path())
-    }
-
     fn proven(mut reader: Reader, raw: Raw, mounts: Mounts) -> Result<Self, Problems> {
         let wanted = reader.wanted(&raw);
         let pod = reader.pod(&raw, mounts.account);
         let layout = reader.layout(&raw, wanted.as_ref(), pod.as_ref(), mounts.templates);
         let output = if reader.runs_command && reader.writes_nothing(&raw) {
-            Some(None)
+            Some(Destination::Memory)
         } else {
-            reader.output(&raw).map(Some)
+            reader.output(&raw).map(Destination::Directory)
         };
         let renew = reader.renew(&raw);
-        let give_up_after = reader.give_up_after(&raw);
+        let startup_timeout = reader.startup_timeout(&raw);
         if !reader.runs_command {
             // Only `exec` uses these settings; the other modes report their problems.
             reader.running(&raw);
@@ -175,21 +147,12 @@ impl Config {
                 layout,
                 output,
                 renew,
-                give_up_after,
+                startup_timeout,
                 warnings: reader.warnings,
             }),
             _ => Err(Problems(reader.problems)),
         }
     }
-}
-
-/// What a command needs that only asks the vault.
-#[derive(Debug)]
-pub struct Reach {
-    /// How the vault is reached.
-    pub vault: Vault,
-    /// What the user should be told, once.
-    pub warnings: Vec<String>,
 }
 
 impl Reach {

@@ -6,6 +6,7 @@ mod text;
 
 use std::time::Duration;
 
+use crate::config::settings::MaxStale;
 use crate::store::state::{Agent, State, millis};
 pub use metrics::{Counters, exposition};
 use text::{ago, plain, setting, spelled};
@@ -55,7 +56,7 @@ pub struct Facts<'a> {
     /// Now, by the boot clock.
     pub boot: Duration,
     /// `SEGURA_MAX_STALE`.
-    pub max_stale: Option<Duration>,
+    pub max_stale: MaxStale,
 }
 
 /// What an agent knows of itself, for those who ask it.
@@ -153,7 +154,8 @@ impl Facts<'_> {
     }
 
     fn against_fresh(&self) -> Option<String> {
-        let (max, state) = (self.max_stale?, self.state?);
+        let MaxStale::After(max) = self.max_stale else { return None };
+        let state = self.state?;
         let limit = format!("SEGURA_MAX_STALE={}", setting(max));
         match self.age(state) {
             Some(age) if age <= max => None,

@@ -30,7 +30,7 @@ use std::time::{Duration, SystemTime};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::config::settings::Output;
+use crate::config::settings::Destination;
 use crate::exit::{Exit, Failure};
 use crate::model::{Outcome, SecretName};
 use crate::render::FileSet;
@@ -259,13 +259,15 @@ pub struct Store {
 }
 
 impl Store {
-    /// Holds the output as an agent of this mode, and says who will be able to read; without an
-    /// output (`SEGURA_OUTPUT=none`), nobody will.
-    pub fn hold(output: Option<&Output>, mode: &str) -> Result<Self, WriteError> {
-        let Some(output) = output else {
-            let memory = Memory::default();
-            let published = Published::in_memory(memory.clone());
-            return Ok(Self { backend: Box::new(memory), published });
+    /// Holds the destination as an agent of this mode, and says who will be able to read files.
+    pub fn hold(destination: &Destination, mode: &str) -> Result<Self, WriteError> {
+        let output = match destination {
+            Destination::Directory(output) => output,
+            Destination::Memory => {
+                let memory = Memory::default();
+                let published = Published::in_memory(memory.clone());
+                return Ok(Self { backend: Box::new(memory), published });
+            }
         };
         let directory = Directory::hold(output, mode)?;
         let published = Published::of_agent(directory.path());

@@ -1,8 +1,8 @@
 //! `check`: what the directory says to a probe. No network, nothing written, no runtime.
 
 use super::runtime::{invalid, show};
-use crate::config::check::{Checked, Watched};
 use crate::config::raw::Raw;
+use crate::config::settings::{Checked, Watched};
 use crate::exit::{Exit, Failure};
 use crate::os::clock;
 use crate::probes::{Facts, Question, Verdict};

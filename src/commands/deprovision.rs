@@ -41,7 +41,7 @@ async fn one(vault: &Vault, pod: PodIdentity, id: &str) -> Result<String, Failur
 
 /// Deprovisions the set in the output directory, which no living agent may hold.
 async fn whole_set(config: &Config) -> Result<(), Failure> {
-    let held = Store::hold(config.output.as_ref(), "deprovision");
+    let held = Store::hold(&config.output, "deprovision");
     let mut store = held.map_err(|error| {
         let hint =
             "end that agent first, or say the SECRET_ID: then the vault is told and nothing else";

@@ -5,7 +5,7 @@ use super::dry_run::readable;
 use super::runtime::{begin, invalid, mounts, run as block_on, show as print_line};
 use crate::config::Config;
 use crate::config::raw::Raw;
-use crate::config::settings::{Output, Tell};
+use crate::config::settings::{Destination, Output, Tell};
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::publish::{PublishError, origin};
 use crate::model::Bundle;
@@ -106,8 +106,8 @@ async fn examine(config: &Config, tell: Tell, mut show: impl FnMut(Step)) -> Exi
     settings(config).into_iter().for_each(&mut step);
     let bundle = vault(config, &mut step).await;
     match &config.output {
-        None => step(Step::good("output", "SEGURA_OUTPUT=none: nothing is written")),
-        Some(output) => {
+        Destination::Memory => step(Step::good("output", "SEGURA_OUTPUT=none: nothing is written")),
+        Destination::Directory(output) => {
             place(config, output, bundle.as_ref(), &mut step);
             standing(config, output, &mut step);
         }

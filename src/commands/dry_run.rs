@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::runtime::{begin, invalid, listen, mounts, print, run as block_on, warn};
 use crate::config::Config;
 use crate::config::raw::Raw;
-use crate::config::settings::FetchMode;
+use crate::config::settings::{Destination, FetchMode};
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::fetch::{Asking, Renewed, again, unprovisioned};
 use crate::lifecycle::publish::{PublishError, Remarked, origin};
@@ -43,7 +43,7 @@ pub fn run(raw: Raw) -> Result<Exit, Failure> {
 /// Where a set of ours stands, secrets are read as a renewal would; else as far as they can be read
 /// before they are provisioned. Each request is made once.
 async fn planned(config: &Config) -> Result<Plan, Failure> {
-    let Some(output) = &config.output else {
+    let Destination::Directory(output) = &config.output else {
         return Ok(Plan::default());
     };
     let origin = origin(config).map_err(|error| error.failure())?;
@@ -78,7 +78,8 @@ async fn read(
     source: &mut impl Source,
 ) -> Result<Bundle, FetchError> {
     let state = config
-        .output_dir()
+        .output
+        .dir()
         .and_then(|dir| inspect::look(dir).ok().filter(|seen| seen.whole)?.state);
     let ours = state.filter(|state| !state.given_back && state.origin.difference(origin).is_none());
     let Some(state) = ours else {

@@ -8,9 +8,10 @@ use std::time::Duration;
 use super::runtime::{begin, bug, invalid, mounts, run as block_on, warn};
 use super::serving::serving;
 use crate::config::Config;
-use crate::config::exec::{Reading, Whereabouts};
 use crate::config::raw::Raw;
-use crate::config::settings::{Keeping, RenewInterval, Running};
+use crate::config::settings::{
+    Keeping, Reading, RenewInterval, Running, StartupTimeout, Whereabouts,
+};
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::follow::Follower;
 use crate::lifecycle::publish::origin;
@@ -87,7 +88,7 @@ fn role(raw: Raw) -> Result<Role, Failure> {
         let hint = "to read what another agent publishes, mount its directory readOnly: then exec waits for a set, and needs no vault";
         invalid(&problems).hint((!has_vault).then_some(hint))
     })?;
-    match Store::hold(config.output.as_ref(), "exec") {
+    match Store::hold(&config.output, "exec") {
         Ok(store) => Ok(Role::Agent(config.into(), keeping.into(), running.into(), store)),
         // Another agent came first, in this very moment.
         Err(error) if error.is_held() => read(),
@@ -141,7 +142,7 @@ async fn wrap(
     }
     let board = Rc::new(RefCell::new(Board::default()));
     let running = supervise(config, keeping, store, command, reaper, Rc::clone(&board));
-    let code = serving(keeping, config.output.as_ref(), board, running).await?;
+    let code = serving(keeping, &config.output, board, running).await?;
     Ok(Ended::With(Exit::Command(code)))
 }
 
@@ -172,7 +173,7 @@ async fn supervise(
     let set = Handover { state, token, remarked: start.remarked() };
     let mut supervisor = Supervisor::new(&mut signals, reaper, launch, supervised, running, at_end);
     notifier.look();
-    let watch = Watch::later(config.vault.files(), config.output_dir(), WATCHES_AFTER);
+    let watch = Watch::later(config.vault.files(), config.output.dir(), WATCHES_AFTER);
     let edges = Edges { clock: &Machine, random, watch: Box::new(watch), vault };
     let mut renewer = Renewer::new(config, keeping.on_absent, &mut store, set, edges, board);
     let ended = tokio::select! {
@@ -196,9 +197,9 @@ async fn read(reading: &Reading, command: MainCommand<'_>) -> Result<Ended, Fail
     let mut follower = Follower::new(&reading.dir, watch, &Machine);
     let launch = Launch::new(program, follower.published(), running);
     launch.prove()?;
-    let deadline = match reading.give_up_after {
-        Some(after) => Deadline::after(after),
-        None => Deadline::Never,
+    let deadline = match reading.startup_timeout {
+        StartupTimeout::After(limit) => Deadline::after(limit),
+        StartupTimeout::Never => Deadline::Never,
     };
     tokio::select! {
         stands = follower.first(deadline) => stands?,

@@ -23,7 +23,7 @@ pub fn run(raw: Raw) -> Result<Exit, Failure> {
 
 /// Runs to the end; a termination ends it early unless the set is out.
 async fn publish(config: &Config, mut terminations: Terminations) -> Result<(), Failure> {
-    let held = Store::hold(config.output.as_ref(), "init");
+    let held = Store::hold(&config.output, "init");
     let store = held.map_err(|error| error.failure())?;
     let vault = Dsm { settings: &config.vault, pod: &config.pod };
     let edges = StartEdges { clock: &Machine, random: fastrand::Rng::new(), vault };

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::config::settings::{Keeping, Output};
+use crate::config::settings::{Destination, Keeping, Listen};
 use crate::exit::{Exit, Failure};
 use crate::os::clock;
 use crate::probes::{Board, Facts, server};
@@ -12,18 +12,18 @@ use crate::store::state::Agent;
 /// Runs a mode to its end, answering meanwhile where `SEGURA_LISTEN` asks for it.
 pub(super) async fn serving<T>(
     keeping: &Keeping,
-    output: Option<&Output>,
+    output: &Destination,
     board: Rc<RefCell<Board>>,
     running: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    let Some(address) = keeping.listen else {
+    let Listen::At(address) = keeping.listen else {
         return running.await;
     };
     let listener = server::bind(address).await.map_err(|error| {
         Failure::said(Exit::Settings, format!("cannot listen on {address}: {error}"))
             .hint(Some("SEGURA_LISTEN must be an address of the pod and a port that nobody has"))
     })?;
-    let place = output.map(|output| output.dir.display().to_string());
+    let place = output.dir().map(|dir| dir.display().to_string());
     let place = place.unwrap_or_else(|| "memory".to_owned());
     let answer = |path: &str| {
         let board = board.borrow();

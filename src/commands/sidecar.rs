@@ -40,7 +40,7 @@ async fn run_served(
 ) -> Result<(), Failure> {
     let board = Rc::new(RefCell::new(Board::default()));
     let running = run_unserved(config, keeping, terminations, Rc::clone(&board));
-    serving(keeping, config.output.as_ref(), board, running).await
+    serving(keeping, &config.output, board, running).await
 }
 
 async fn run_unserved(
@@ -50,7 +50,7 @@ async fn run_unserved(
     board: Rc<RefCell<Board>>,
 ) -> Result<(), Failure> {
     let origin = origin(config).map_err(|error| error.failure())?;
-    let held = Store::hold(config.output.as_ref(), "sidecar");
+    let held = Store::hold(&config.output, "sidecar");
     let mut store = held.map_err(|error| error.failure())?;
     let adopted = adoptable(&store, &origin);
     let mut random = fastrand::Rng::new();
@@ -61,7 +61,7 @@ async fn run_unserved(
     let processes = PidNamespace::new(Reaper::listening());
     let mut notifier = Notifier::new(keeping.tell.clone(), &processes, &Machine);
     notifier.look();
-    let watch = Watch::new(config.vault.files(), config.output_dir());
+    let watch = Watch::new(config.vault.files(), config.output.dir());
     let standing = Handover { state, token, remarked: start.remarked() };
     let edges = Edges { clock: &Machine, random, watch: Box::new(watch), vault };
     let mut renewer = Renewer::new(config, keeping.on_absent, &mut store, standing, edges, board);

@@ -1,29 +1,9 @@
 //! The few settings of `check`: it is run in the pod's own environment and must not fail for what
 //! it has no use for.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 use super::raw::Raw;
 use super::{Problems, Reader};
-
-/// What `check` looks at.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Checked {
-    /// `SEGURA_OUTPUT=none`: nothing is written that could be looked at.
-    Nothing,
-    /// A directory.
-    Watched(Watched),
-}
-
-/// A directory, and when what stands in it is too old.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Watched {
-    /// `SEGURA_OUTPUT_DIR`.
-    pub dir: PathBuf,
-    /// `SEGURA_MAX_STALE`.
-    pub max_stale: Option<Duration>,
-}
+use crate::config::settings::{Checked, Watched};
 
 impl Checked {
     /// Proves what `raw` says of it, and of nothing else.
@@ -43,6 +23,8 @@ impl Checked {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn raw(pairs: &[(&str, &str)]) -> Raw {

@@ -1,41 +1,16 @@
 //! What `exec` needs besides the rest: how its command is run, and what a reader makes do with.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::parse::{self, Shape};
 use super::raw::{Raw, RawVariable};
 use super::{Config, Mounts, Problems, Reader};
-use crate::config::settings::{Keeping, Naming, OnChange, RenewInterval, Running, Tell};
+use crate::config::settings::{
+    Keeping, Listen, Naming, OnChange, Reading, RenewInterval, Running, Tell, Whereabouts,
+};
 use crate::os::signal::{KILL, Signal, TERM};
 use crate::render::decode::Decode;
 use crate::render::name::Case;
-
-/// Where the set is, and what of the settings speaks for being only its reader.
-#[derive(Debug)]
-pub struct Whereabouts {
-    /// The output directory; none where nothing is written.
-    pub dir: Option<PathBuf>,
-    /// A vault is named.
-    pub has_vault: bool,
-}
-
-/// What a reader needs, which is neither a vault nor a pod.
-#[derive(Debug)]
-pub struct Reading {
-    /// The output directory.
-    pub dir: PathBuf,
-    /// How long the first set is waited for; none is for ever.
-    pub give_up_after: Option<Duration>,
-    /// Its changes are followed.
-    pub follows: bool,
-    /// Who is told besides the command.
-    pub tell: Tell,
-    /// How the command is run.
-    pub running: Running,
-    /// What the user should be told, once.
-    pub warnings: Vec<String>,
-}
 
 impl Config {
     /// Proves what `raw` says for `exec`.
@@ -49,7 +24,7 @@ impl Config {
             let remedy = "must not be false with SEGURA_OUTPUT=none: the secrets would go nowhere";
             reader.problem(raw.segura_exec_env.name, remedy);
         }
-        if raw.segura_renew_interval.as_deref() == Some("off") && keeping.listen.is_some() {
+        if raw.segura_renew_interval.as_deref() == Some("off") && keeping.listen != Listen::Off {
             reader.warnings.push(
                 "SEGURA_LISTEN has no effect with SEGURA_RENEW_INTERVAL=off: the command takes the agent's place"
                     .to_owned(),
@@ -73,7 +48,7 @@ impl Reading {
     pub fn from_raw(raw: &Raw) -> Result<Self, Problems> {
         let mut reader = Reader::of_exec(raw);
         let dir = reader.output_dir(raw);
-        let give_up_after = reader.give_up_after(raw);
+        let startup_timeout = reader.startup_timeout(raw);
         let follows = reader.renew(raw) != RenewInterval::Off;
         let mut tell = reader.tell(raw);
         reader.without_strangers(raw, &mut tell);
@@ -86,7 +61,9 @@ impl Reading {
         }
         let warnings = std::mem::take(&mut reader.warnings);
         match (dir, reader.problems.is_empty()) {
-            (Some(dir), true) => Ok(Self { dir, give_up_after, follows, tell, running, warnings }),
+            (Some(dir), true) => {
+                Ok(Self { dir, startup_timeout, follows, tell, running, warnings })
+            }
             _ => Err(Problems(reader.problems)),
         }
     }
@@ -165,7 +142,10 @@ fn that_stops(text: &str) -> Result<Signal, Shape> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
+    use crate::config::settings::StartupTimeout;
 
     fn raw(pairs: &[(&str, &str)]) -> Raw {
         let pairs = pairs.iter().map(|(name, value)| (name.into(), value.into()));
@@ -180,7 +160,7 @@ mod tests {
     fn a_reader_needs_no_settings_and_takes_only_its_own() {
         let reading = Reading::from_raw(&Raw::default()).unwrap();
         assert_eq!(reading.dir, PathBuf::from("/run/secrets/segura"));
-        assert_eq!(reading.give_up_after, Some(Duration::from_secs(120)));
+        assert_eq!(reading.startup_timeout, StartupTimeout::After(Duration::from_secs(120)));
         assert!(reading.follows && reading.warnings.is_empty());
         let running = reading.running;
         assert_eq!(running.on_change, OnChange::Restart);

@@ -1,11 +1,9 @@
 //! Settings of single modes: a typo in them is told by every mode that shares the pod spec.
 
-use std::time::Duration;
-
 use super::parse;
 use super::raw::Raw;
 use super::{Reader, log_settings};
-use crate::config::settings::{Keeping, OnAbsent, Tell};
+use crate::config::settings::{Keeping, Listen, MaxStale, OnAbsent, Tell};
 use crate::logging::Format;
 use crate::os::environment::Environment;
 use crate::os::signal::HUP;
@@ -20,18 +18,18 @@ impl Reader {
         });
         let max_stale = self.max_stale(raw);
         let give_back = self.text(&raw.segura_deprovision, parse::boolean).unwrap_or(false);
-        let listen = self.text(&raw.segura_listen, parse::address);
+        let listen = self.text(&raw.segura_listen, parse::listen);
         Keeping {
             tell: self.tell(raw),
             on_absent: on_absent.unwrap_or(OnAbsent::Keep),
             max_stale,
-            listen: listen.flatten(),
+            listen: listen.unwrap_or(Listen::Off),
             give_back,
         }
     }
 
-    pub(super) fn max_stale(&mut self, raw: &Raw) -> Option<Duration> {
-        self.text(&raw.segura_max_stale, parse::duration_or_off).flatten()
+    pub(super) fn max_stale(&mut self, raw: &Raw) -> MaxStale {
+        self.text(&raw.segura_max_stale, parse::max_stale).unwrap_or(MaxStale::Never)
     }
 
     pub(super) fn tell(&mut self, raw: &Raw) -> Tell {

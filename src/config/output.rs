@@ -7,7 +7,7 @@ use super::Reader;
 use super::file_rules;
 use super::parse::{self, Shape};
 use super::raw::{Raw, RawVariable};
-use crate::config::settings::{Access, Disk, FileRule, Output, Wanted};
+use crate::config::settings::{Access, Disk, FileGid, FileRule, FileUid, Output, Wanted};
 use crate::inputs::templates::{Found, SUFFIX};
 use crate::model::{PodIdentity, STATE_LINK, SecretName, check_part};
 use crate::render::decode::Decode;
@@ -195,11 +195,13 @@ impl Reader {
         };
         let file_mode = self.text(&raw.segura_file_mode, parse::mode);
         let dir_mode = self.text(&raw.segura_dir_mode, parse::mode);
+        let uid = self.text(&raw.segura_file_uid, parse::id);
+        let gid = self.text(&raw.segura_file_gid, parse::id);
         let access = Access {
             file_mode: file_mode.unwrap_or(default_file_mode),
             dir_mode: dir_mode.unwrap_or(default_dir_mode),
-            uid: self.text(&raw.segura_file_uid, parse::id),
-            gid: self.text(&raw.segura_file_gid, parse::id),
+            uid: uid.map_or(FileUid::Agent, FileUid::Id),
+            gid: gid.map_or(FileGid::Inherited, FileGid::Id),
             rules: self.rules(raw),
         };
         let disk = match self.text(&raw.segura_allow_disk, parse::boolean) {

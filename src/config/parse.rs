@@ -1,10 +1,10 @@
 //! Shapes of values: each parser says what it takes, never what it was given.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use url::{Host, Url};
 
+use crate::config::settings::{Listen, MaxStale, StartupTimeout};
 use crate::os::signal::Signal;
 use crate::render::env::Dialect;
 use crate::render::name::{Case, Variables};
@@ -41,11 +41,20 @@ pub fn timeout(text: &str) -> Result<Duration, Shape> {
         .ok_or("a duration above zero such as 500ms, 30s, 5m or 1h")
 }
 
-/// Reads a duration or `off`.
-pub fn duration_or_off(text: &str) -> Result<Option<Duration>, Shape> {
+/// Reads the limit of a start.
+pub fn startup_timeout(text: &str) -> Result<StartupTimeout, Shape> {
+    duration_or_off(text, StartupTimeout::After, StartupTimeout::Never)
+}
+
+/// Reads the limit of a set's age.
+pub fn max_stale(text: &str) -> Result<MaxStale, Shape> {
+    duration_or_off(text, MaxStale::After, MaxStale::Never)
+}
+
+fn duration_or_off<T>(text: &str, after: fn(Duration) -> T, off: T) -> Result<T, Shape> {
     match text {
-        "off" => Ok(None),
-        _ => timeout(text).map(Some).map_err(|_| "`off` or a duration such as 30s, 5m or 1h"),
+        "off" => Ok(off),
+        _ => timeout(text).map(after).map_err(|_| "`off` or a duration such as 30s, 5m or 1h"),
     }
 }
 
@@ -80,11 +89,11 @@ pub fn exit_code(text: &str) -> Result<u8, Shape> {
     text.parse().ok().filter(|code| *code > 0).ok_or("a number from 1 to 255")
 }
 
-/// Reads an address and port.
-pub fn address(text: &str) -> Result<Option<SocketAddr>, Shape> {
+/// Reads an address and port, or `off`.
+pub fn listen(text: &str) -> Result<Listen, Shape> {
     match text {
-        "off" => Ok(None),
-        _ => text.parse().map(Some).map_err(|_| "`off` or ADDR:PORT such as 0.0.0.0:9102"),
+        "off" => Ok(Listen::Off),
+        _ => text.parse().map(Listen::At).map_err(|_| "`off` or ADDR:PORT such as 0.0.0.0:9102"),
     }
 }
 
@@ -230,7 +239,11 @@ mod tests {
             assert_eq!(duration(text).ok(), millis.map(Duration::from_millis), "{text}");
         }
         assert!(timeout("0s").is_err());
-        assert_eq!(duration_or_off("off"), Ok(None));
+        assert_eq!(startup_timeout("off"), Ok(StartupTimeout::Never));
+        let minute = Duration::from_secs(60);
+        assert_eq!(startup_timeout("1m"), Ok(StartupTimeout::After(minute)));
+        assert_eq!(max_stale("off"), Ok(MaxStale::Never));
+        assert_eq!(max_stale("60s"), Ok(MaxStale::After(minute)));
     }
 
     #[test]
@@ -300,8 +313,9 @@ mod tests {
         assert_eq!(id("0"), Ok(0));
         assert!(id("4294967295").is_err() && id("root").is_err());
         assert!(exit_code("0").is_err() && exit_code("256").is_err() && exit_code("75").is_ok());
-        assert!(address("off").unwrap().is_none() && address("[::]:9102").unwrap().is_some());
-        assert!(address("9102").is_err());
+        assert_eq!(listen("off"), Ok(Listen::Off));
+        assert!(matches!(listen("[::]:9102"), Ok(Listen::At(address)) if address.port() == 9102));
+        assert!(listen("9102").is_err());
         assert_eq!(command(r#"["a",""]"#).unwrap(), ["a", ""]);
         assert!(command("[]").is_err() && command(r#"[""]"#).is_err() && command("a b").is_err());
         assert!(path("/x").is_ok() && path("x").is_err());

@@ -1,14 +1,15 @@
 //! The words of the settings, once understood: each part of the agent takes the ones it needs.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use url::Url;
 
-use crate::model::SecretName;
+use crate::model::{PodIdentity, SecretName};
 use crate::os::environment::Environment;
 use crate::os::signal::Signal;
+use crate::render::Layout;
 use crate::render::decode::Decode;
 use crate::render::name::Variables;
 use crate::secret::Secret;
@@ -142,12 +143,30 @@ pub struct Access {
     pub file_mode: u32,
     /// Of folders.
     pub dir_mode: u32,
-    /// Of both; the agent's own if none.
-    pub uid: Option<u32>,
-    /// Of both; the directory's if it is set-gid, else the agent's own, if none.
-    pub gid: Option<u32>,
+    /// Owner of both.
+    pub uid: FileUid,
+    /// Group of both.
+    pub gid: FileGid,
     /// Files that are to have others; the first rule that matches counts.
     pub rules: Vec<FileRule>,
+}
+
+/// `SEGURA_FILE_UID`: the owner of what the agent creates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileUid {
+    /// The agent's own.
+    Agent,
+    /// This user.
+    Id(u32),
+}
+
+/// `SEGURA_FILE_GID`: the group of what the agent creates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileGid {
+    /// The directory's if it is set-gid, else the agent's own.
+    Inherited,
+    /// This group.
+    Id(u32),
 }
 
 /// What files are to have whose path inside the output directory matches; what is not said is as
@@ -188,6 +207,25 @@ pub struct Output {
     pub disk: Disk,
 }
 
+/// Where published secrets are kept.
+#[derive(Clone, Debug)]
+pub enum Destination {
+    /// In files.
+    Directory(Output),
+    /// `SEGURA_OUTPUT=none`: in the memory of the agent alone.
+    Memory,
+}
+
+impl Destination {
+    /// Returns the output directory, if there is one.
+    pub fn dir(&self) -> Option<&Path> {
+        match self {
+            Self::Directory(output) => Some(&output.dir),
+            Self::Memory => None,
+        }
+    }
+}
+
 /// What becomes of published files whose secret the vault no longer names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnAbsent {
@@ -217,10 +255,10 @@ pub struct Keeping {
     pub tell: Tell,
     /// What becomes of what the vault no longer names.
     pub on_absent: OnAbsent,
-    /// A set that is older is not ready.
-    pub max_stale: Option<Duration>,
+    /// How old a set may be.
+    pub max_stale: MaxStale,
     /// Where `/livez`, `/readyz` and `/metrics` are answered.
-    pub listen: Option<SocketAddr>,
+    pub listen: Listen,
     /// The set is given back to the vault at the end.
     pub give_back: bool,
 }
@@ -240,6 +278,33 @@ pub struct Tell {
     pub url: Option<Url>,
     /// What the command is given: the container's variables, without what is the agent's own.
     pub environment: Environment,
+}
+
+/// `SEGURA_STARTUP_TIMEOUT`: how long a start waits for its first set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartupTimeout {
+    /// It fails after this time.
+    After(Duration),
+    /// It waits for ever.
+    Never,
+}
+
+/// `SEGURA_MAX_STALE`: the age beyond which a set is not ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxStale {
+    /// A set is stale after this time.
+    After(Duration),
+    /// No set is stale, however old it is.
+    Never,
+}
+
+/// `SEGURA_LISTEN`: where probes are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// At this address.
+    At(SocketAddr),
+    /// Nowhere.
+    Off,
 }
 
 /// `SEGURA_RENEW_INTERVAL`.
@@ -286,4 +351,78 @@ pub struct Running {
     pub stop_signal: Signal,
     /// How long it may take to stop.
     pub stop_timeout: Duration,
+}
+
+/// What every mode that fetches needs, proven.
+#[derive(Debug)]
+pub struct Config {
+    /// How the vault is reached.
+    pub vault: Vault,
+    /// Who this pod is.
+    pub pod: PodIdentity,
+    /// What is asked for.
+    pub wanted: Wanted,
+    /// What is rendered.
+    pub layout: Layout,
+    /// Where it goes.
+    pub output: Destination,
+    /// When a set is due again.
+    pub renew: RenewInterval,
+    /// How long the first fetch is retried.
+    pub startup_timeout: StartupTimeout,
+    /// What the user should be told, once.
+    pub warnings: Vec<String>,
+}
+
+/// What a command needs that only asks the vault.
+#[derive(Debug)]
+pub struct Reach {
+    /// How the vault is reached.
+    pub vault: Vault,
+    /// What the user should be told, once.
+    pub warnings: Vec<String>,
+}
+
+/// Where the set is, and what of the settings speaks for being only its reader.
+#[derive(Debug)]
+pub struct Whereabouts {
+    /// The output directory, if the settings name one.
+    pub dir: Option<PathBuf>,
+    /// A vault is named.
+    pub has_vault: bool,
+}
+
+/// What a reader needs, which is neither a vault nor a pod.
+#[derive(Debug)]
+pub struct Reading {
+    /// The output directory.
+    pub dir: PathBuf,
+    /// How long the first set is waited for.
+    pub startup_timeout: StartupTimeout,
+    /// Its changes are followed.
+    pub follows: bool,
+    /// Who is told besides the command.
+    pub tell: Tell,
+    /// How the command is run.
+    pub running: Running,
+    /// What the user should be told, once.
+    pub warnings: Vec<String>,
+}
+
+/// What `check` looks at.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// `SEGURA_OUTPUT=none`: nothing is written that could be looked at.
+    Nothing,
+    /// A directory.
+    Watched(Watched),
+}
+
+/// A directory, and when what stands in it is too old.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// `SEGURA_OUTPUT_DIR`.
+    pub dir: PathBuf,
+    /// `SEGURA_MAX_STALE`.
+    pub max_stale: MaxStale,
 }

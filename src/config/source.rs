@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Reader;
 use super::parse::{self, Shape};
 use super::raw::{Raw, RawVariable};
-use crate::config::settings::{FetchMode, Refresh, RenewInterval, Wanted};
+use crate::config::settings::{FetchMode, Refresh, RenewInterval, StartupTimeout, Wanted};
 use crate::inputs::pod::{self, Given, Mounted};
 use crate::model::{PodIdentity, SecretName};
 
@@ -89,9 +89,9 @@ impl Reader {
         read.unwrap_or(RenewInterval::Auto)
     }
 
-    pub(super) fn give_up_after(&mut self, raw: &Raw) -> Option<Duration> {
-        self.text(&raw.segura_startup_timeout, parse::duration_or_off)
-            .unwrap_or(Some(Duration::from_secs(120)))
+    pub(super) fn startup_timeout(&mut self, raw: &Raw) -> StartupTimeout {
+        self.text(&raw.segura_startup_timeout, parse::startup_timeout)
+            .unwrap_or(StartupTimeout::After(Duration::from_secs(120)))
     }
 }
 

@@ -1,7 +1,11 @@
 use std::ffi::OsString;
+use std::time::Duration;
 
 use super::*;
-use crate::config::settings::{Credential, Disk, FetchMode, OnAbsent, Tell};
+use crate::config::settings::{
+    Credential, Disk, FetchMode, Listen, MaxStale, OnAbsent, Output, RenewInterval, StartupTimeout,
+    Tell,
+};
 use crate::model::SecretName;
 
 const REQUIRED: [(&str, &str); 4] = [
@@ -27,20 +31,21 @@ fn with(pairs: &[(&str, &str)]) -> Result<Config, Vec<String>> {
     read(&all)
 }
 
+fn output(config: &Config) -> &Output {
+    match &config.output {
+        Destination::Directory(output) => output,
+        Destination::Memory => panic!("nothing is written"),
+    }
+}
+
 #[test]
 fn defaults_are_those_of_the_interface() {
     let config = with(&[]).unwrap();
     assert_eq!(config.wanted.source, FetchMode::Application);
-    assert_eq!(config.output.as_ref().unwrap().dir.to_str(), Some("/run/secrets/segura"));
-    assert_eq!(
-        (
-            config.output.as_ref().unwrap().access.file_mode,
-            config.output.as_ref().unwrap().access.dir_mode
-        ),
-        (0o440, 0o750)
-    );
-    assert_eq!(config.output.as_ref().unwrap().disk, Disk::Refuse);
-    assert_eq!(config.give_up_after, Some(Duration::from_secs(120)));
+    assert_eq!(output(&config).dir.to_str(), Some("/run/secrets/segura"));
+    assert_eq!((output(&config).access.file_mode, output(&config).access.dir_mode), (0o440, 0o750));
+    assert_eq!(output(&config).disk, Disk::Refuse);
+    assert_eq!(config.startup_timeout, StartupTimeout::After(Duration::from_secs(120)));
     assert_eq!(config.renew, RenewInterval::Auto);
     assert_eq!(config.vault.timeout, Duration::from_secs(10));
     assert_eq!(config.vault.connect_timeout, Duration::from_secs(3));
@@ -54,7 +59,7 @@ fn defaults_are_those_of_the_interface() {
     let two = with(&[("SEGURA_IDENTITY", "a/b, c"), ("SEGURA_STARTUP_TIMEOUT", "off")]).unwrap();
     assert_eq!(two.wanted.identities.len(), 2);
     assert_eq!(two.layout.variables.name(&name, "k"), "a_b_k");
-    assert_eq!(two.give_up_after, None);
+    assert_eq!(two.startup_timeout, StartupTimeout::Never);
 }
 
 #[test]
@@ -197,16 +202,10 @@ fn the_vendors_names_alone_make_a_drop_in() {
         ("HOSTNAME", "web-0"),
     ];
     let config = read(&old).unwrap();
-    assert_eq!(config.output.as_ref().unwrap().dir.to_str(), Some("/var/run/secrets/senhasegura"));
-    assert_eq!(
-        (
-            config.output.as_ref().unwrap().access.file_mode,
-            config.output.as_ref().unwrap().access.dir_mode
-        ),
-        (0o444, 0o755)
-    );
-    assert_eq!(config.output.as_ref().unwrap().disk, Disk::Warn);
-    assert!(config.output.as_ref().unwrap().create_last);
+    assert_eq!(output(&config).dir.to_str(), Some("/var/run/secrets/senhasegura"));
+    assert_eq!((output(&config).access.file_mode, output(&config).access.dir_mode), (0o444, 0o755));
+    assert_eq!(output(&config).disk, Disk::Warn);
+    assert!(output(&config).create_last);
     let Credential::Given(secret) = &config.vault.client_secret else { panic!() };
     assert_eq!(secret.expose(), "secret");
 
@@ -214,7 +213,7 @@ fn the_vendors_names_alone_make_a_drop_in() {
         old.into_iter().chain([("SEGURA_URL", "https://other.example.com")]).collect();
     let config = read(&mixed).unwrap();
     assert_eq!(config.vault.url.as_str(), "https://other.example.com/");
-    assert_eq!(config.output.as_ref().unwrap().dir.to_str(), Some("/run/secrets/segura"));
+    assert_eq!(output(&config).dir.to_str(), Some("/run/secrets/segura"));
 }
 
 #[test]
@@ -259,7 +258,8 @@ fn a_sidecar_keeps_by_the_defaults_of_the_interface() {
     let (_, keeping) = sidecar(&[]).unwrap();
     assert_eq!(keeping.tell.signal, crate::os::signal::HUP);
     assert_eq!(keeping.on_absent, OnAbsent::Keep);
-    assert!(keeping.max_stale.is_none() && keeping.listen.is_none() && !keeping.give_back);
+    assert_eq!((keeping.max_stale, keeping.listen), (MaxStale::Never, Listen::Off));
+    assert!(!keeping.give_back);
     let Tell { process, pid_file, command, url, .. } = keeping.tell;
     assert!(process.is_none() && pid_file.is_none() && command.is_none() && url.is_none());
 }

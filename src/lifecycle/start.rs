@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::config::Config;
-use crate::config::settings::RenewInterval;
+use crate::config::settings::{RenewInterval, StartupTimeout};
 use crate::exit::Failure;
 use crate::lifecycle::deprovision;
 use crate::lifecycle::fetch::Obtaining;
@@ -191,9 +191,9 @@ impl<'a, V: Connect> Start<'a, V> {
 
     /// Obtains and publishes the first set, retrying until the configured time is over.
     async fn obtain(&mut self, source: &mut impl Source) -> Result<(Outcome, State), Failure> {
-        let deadline = match self.config.give_up_after {
-            Some(after) => Deadline::At(self.began + after),
-            None => Deadline::Never,
+        let deadline = match self.config.startup_timeout {
+            StartupTimeout::After(limit) => Deadline::At(self.began + limit),
+            StartupTimeout::Never => Deadline::Never,
         };
         source.end_by(deadline);
         let bundle = self.fetch(source, deadline).await?;

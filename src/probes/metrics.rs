@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Facts, Question};
+use crate::config::settings::MaxStale;
 use crate::exit::FailureClass;
 use crate::store::state::millis;
 
@@ -62,7 +63,7 @@ pub fn exposition(facts: &Facts<'_>, counters: &Counters) -> String {
         let holds = facts.verdict(question).holds;
         page.one_gauge(question.as_str(), help, u8::from(holds));
     }
-    if let Some(max) = facts.max_stale {
+    if let MaxStale::After(max) = facts.max_stale {
         page.one_gauge("max_stale_seconds", "SEGURA_MAX_STALE.", max.as_secs_f64());
     }
     page.state(facts);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::settings::MaxStale;
 use crate::exit::FailureClass;
 use crate::model::{Generation, SecretName};
 use crate::store::state::tests::state;
@@ -19,7 +20,7 @@ fn fresh() -> State {
 
 fn facts(state: Option<&State>, agent: Agent) -> Facts<'_> {
     let whole = state.is_some();
-    Facts { place: "/run/s", state, whole, agent, boot: NOW, max_stale: None }
+    Facts { place: "/run/s", state, whole, agent, boot: NOW, max_stale: MaxStale::Never }
 }
 
 fn secret(identity: &str, error: Option<&str>) -> SecretState {
@@ -157,7 +158,7 @@ fn a_set_that_nothing_renews_has_no_loop() {
 #[test]
 fn a_set_over_max_stale_is_not_ready_and_its_agent_is_live() {
     let mut state = State { failures: 7, last_error: Some("unreachable".to_owned()), ..fresh() };
-    let max_stale = Some(Duration::from_secs(3_600));
+    let max_stale = MaxStale::After(Duration::from_secs(3_600));
     let told = "; last failure: unreachable, 7 in a row";
     for (fetched, stale) in [
         (6_400_000, None),
@@ -174,7 +175,7 @@ fn a_set_over_max_stale_is_not_ready_and_its_agent_is_live() {
             assert_eq!(ready.line, format!("not ready: {why}{told}"));
         }
         assert!(facts.verdict(Question::Live).holds && facts.verdict(Question::Started).holds);
-        let never = Facts { max_stale: None, ..facts };
+        let never = Facts { max_stale: MaxStale::Never, ..facts };
         assert!(never.verdict(Question::Ready).holds, "{fetched}");
     }
 }
@@ -247,7 +248,7 @@ mod numbers {
         let mut state = State { secrets, failures: 2, notified: Generation(2), ..fresh() };
         state.fetched_at = "2026-09-21T14:13:20Z".to_owned();
         let mut facts = facts(Some(&state), Agent::Running);
-        facts.max_stale = Some(Duration::from_secs(3_600));
+        facts.max_stale = MaxStale::After(Duration::from_secs(3_600));
         let mut counters = Counters::default();
         counters.passes_ok = 5;
         counters.publishes = 3;

@@ -5,7 +5,7 @@ use rustix::fs::{self, RawMode};
 use super::WriteError;
 use super::access::Owner;
 use super::dir::Dir;
-use crate::config::settings::Access;
+use crate::config::settings::{Access, FileGid, FileUid};
 use crate::render::{FileName, FileSet};
 
 const SET_GID: RawMode = 0o2000;
@@ -33,8 +33,14 @@ impl Owners {
         let inherited =
             if set_gid == 0 { rustix::process::getegid().as_raw() } else { stat.st_gid };
         let all = Owner {
-            uid: access.uid.unwrap_or_else(|| rustix::process::geteuid().as_raw()),
-            gid: access.gid.unwrap_or(inherited),
+            uid: match access.uid {
+                FileUid::Agent => rustix::process::geteuid().as_raw(),
+                FileUid::Id(uid) => uid,
+            },
+            gid: match access.gid {
+                FileGid::Inherited => inherited,
+                FileGid::Id(gid) => gid,
+            },
             file_mode: access.file_mode,
             dir_mode: access.dir_mode | set_gid,
         };

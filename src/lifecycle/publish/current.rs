@@ -265,6 +265,7 @@ impl<'a> Current<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::settings::Destination;
     use crate::lifecycle::publish::Heartbeat;
     use crate::lifecycle::schedule::Alarm;
     use crate::os::clock::Machine;
@@ -309,7 +310,7 @@ mod tests {
     #[test]
     fn a_template_that_is_left_out_already_holds_nothing_else_back() {
         let (old, layout) = (with(&TEMPLATES[..1]), with(&TEMPLATES));
-        let mut store = Store::hold(None, "init").unwrap();
+        let mut store = Store::hold(&Destination::Memory, "init").unwrap();
         let mut current = Current::new(&mut store, &old, state(), Remarked::default(), &Machine);
         let (set_of, published) = current.publish_sound(candidate(set("1", "1")), &fetched());
         assert!(matches!(published, Ok(Some(Replaced { news: News::Changed(_), .. }))));
@@ -327,7 +328,7 @@ mod tests {
     #[test]
     fn a_template_that_never_had_what_it_names_is_not_left_out() {
         let (old, layout) = (with(&TEMPLATES[..1]), with(&TEMPLATES));
-        let mut store = Store::hold(None, "init").unwrap();
+        let mut store = Store::hold(&Destination::Memory, "init").unwrap();
         let mut current = Current::new(&mut store, &old, state(), Remarked::default(), &Machine);
         let (first, published) = current.publish_sound(candidate(set("1", "1")), &fetched());
         assert!(published.is_ok());
@@ -342,7 +343,7 @@ mod tests {
     #[test]
     fn a_template_that_names_what_is_gone_is_left_out() {
         let layout = with(&[("names_b.j2", "{{ secrets.b.k }}")]);
-        let mut store = Store::hold(None, "init").unwrap();
+        let mut store = Store::hold(&Destination::Memory, "init").unwrap();
         let mut current = Current::new(&mut store, &layout, state(), Remarked::default(), &Machine);
         let (_, published) = current.publish_sound(candidate(set("1", "1")), &fetched());
         assert!(published.is_ok());
@@ -357,7 +358,7 @@ mod tests {
     #[test]
     fn what_was_not_fetched_keeps_its_last_good_version() {
         let layout = with(&[]);
-        let mut store = Store::hold(None, "init").unwrap();
+        let mut store = Store::hold(&Destination::Memory, "init").unwrap();
         let mut current = Current::new(&mut store, &layout, state(), Remarked::default(), &Machine);
         let (_, published) = current.publish_sound(candidate(set("1", "1")), &fetched());
         assert!(published.is_ok());

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use super::*;
 use crate::config::Mounts;
 use crate::config::raw::Raw;
+use crate::config::settings::Destination;
 use crate::lifecycle::publish::{Heartbeat, Publisher, Stamp, first, origin};
 use crate::model::SecretSet;
 use crate::os::clock::{Deadline, Machine};
@@ -160,7 +161,7 @@ struct Day {
 /// Publishes a first set, and renews it for a day.
 async fn day(seed: u64) -> Day {
     let (clock, reads, config) = (Turned(Cell::new(BEGIN)), Cell::new(0), config());
-    let mut store = Store::hold(None, "sidecar").unwrap();
+    let mut store = Store::hold(&Destination::Memory, "sidecar").unwrap();
     let (origin, layout) = (origin(&config).unwrap(), &config.layout);
     let secrets = Rotating::secrets(clock.boot());
     let due = clock.boot() + Duration::from_secs(60);

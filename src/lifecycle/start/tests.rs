@@ -9,6 +9,7 @@ use std::rc::Rc;
 use super::*;
 use crate::config::Mounts;
 use crate::config::raw::Raw;
+use crate::config::settings::Destination;
 use crate::model::SecretSet;
 use crate::os::clock::Machine;
 use crate::os::signal::TERM;
@@ -117,7 +118,7 @@ async fn start(
     let environment = environment.map(|(name, value)| (OsString::from(name), value.into()));
     let raw = Raw::from_environment(environment);
     let (config, _) = Config::for_sidecar(raw, Mounts::default()).unwrap();
-    let mut store = Store::hold(None, "sidecar").unwrap();
+    let mut store = Store::hold(&Destination::Memory, "sidecar").unwrap();
     let origin = origin(&config).unwrap();
     let random = fastrand::Rng::with_seed(7);
     let edges = StartEdges { clock: &Machine, random, vault: vault.clone() };

@@ -4,12 +4,20 @@ use std::pin::pin;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::config::settings::MaxStale;
 use crate::store::state::tests::state;
 use crate::store::state::{Agent, State};
 
 fn facts(state: &State, agent: Agent) -> Facts<'_> {
     let boot = Duration::from_secs(2);
-    Facts { place: "/run/s", state: Some(state), whole: true, agent, boot, max_stale: None }
+    Facts {
+        place: "/run/s",
+        state: Some(state),
+        whole: true,
+        agent,
+        boot,
+        max_stale: MaxStale::Never,
+    }
 }
 
 /// Serves the answers of a test while its `guest` visits.

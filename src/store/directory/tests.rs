@@ -19,7 +19,7 @@ use rustix::fs::{Mode, OFlags};
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::settings::{Access, Disk};
+use crate::config::settings::{Access, Disk, FileGid, FileUid};
 use crate::os::clock;
 use crate::render::render;
 use crate::render::tests::{bundle, layout};
@@ -37,8 +37,13 @@ fn memory() -> TempDir {
 }
 
 fn output(dir: &Path) -> Output {
-    let access =
-        Access { file_mode: 0o440, dir_mode: 0o750, uid: None, gid: None, rules: Vec::new() };
+    let access = Access {
+        file_mode: 0o440,
+        dir_mode: 0o750,
+        uid: FileUid::Agent,
+        gid: FileGid::Inherited,
+        rules: Vec::new(),
+    };
     Output { dir: dir.to_owned(), create_last: false, access, disk: Disk::Refuse }
 }
 

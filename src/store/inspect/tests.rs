@@ -6,7 +6,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::settings::{Access, Disk, Output};
+use crate::config::settings::{Access, Disk, FileGid, FileUid, Output};
 use crate::model::Generation;
 use crate::os::clock;
 use crate::render::render;
@@ -22,8 +22,13 @@ fn memory() -> TempDir {
 }
 
 fn open(dir: &TempDir) -> Directory {
-    let access =
-        Access { file_mode: 0o440, dir_mode: 0o750, uid: None, gid: None, rules: Vec::new() };
+    let access = Access {
+        file_mode: 0o440,
+        dir_mode: 0o750,
+        uid: FileUid::Agent,
+        gid: FileGid::Inherited,
+        rules: Vec::new(),
+    };
     let dir = dir.path().to_owned();
     Directory::open(&Output { dir, create_last: false, access, disk: Disk::Refuse }, "a test")
         .unwrap()
