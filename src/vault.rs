@@ -35,8 +35,8 @@ pub use wire::Written;
 
 /// However near the deadline, an exchange that is begun gets this much.
 const LEAST: Duration = Duration::from_secs(1);
-/// How long giving back may take, all of it: pods also die hard.
-pub const GIVE_BACK: Duration = Duration::from_secs(5);
+/// The time that deprovisioning may take, all of it: the kubelet kills a pod after its grace period.
+pub const DEPROVISION_LIMIT: Duration = Duration::from_secs(5);
 
 /// The vault as the rest of the agent sees it: the one edge that tests replace.
 #[expect(async_fn_in_trait, reason = "one thread: no future needs to be Send")]
@@ -65,9 +65,9 @@ pub trait Source {
     /// The id by which `name` is given back; none if no answer has named it.
     fn id(&self, name: &SecretName) -> Option<&str>;
 
-    /// Gives back the secret of this id, which was provisioned for this pod, within [`GIVE_BACK`].
-    /// An error names `attempt`.
-    async fn give_back(&mut self, attempt: Attempt, id: &str) -> Result<(), FetchError>;
+    /// Deprovisions the secret of this id, which was provisioned for this pod, within
+    /// [`DEPROVISION_LIMIT`]. An error names `attempt`.
+    async fn deprovision(&mut self, attempt: Attempt, id: &str) -> Result<(), FetchError>;
 }
 
 /// A client of one vault, for one pod.
@@ -110,7 +110,7 @@ struct PodQuery<'a> {
 }
 
 #[derive(Serialize)]
-struct GiveBackRequest<'a> {
+struct DeprovisionRequest<'a> {
     secret_id: &'a str,
     pod_name: &'a str,
     deploy: &'a str,
@@ -379,8 +379,8 @@ impl Source for Client<'_> {
         self.ids.get(name).map(String::as_str)
     }
 
-    async fn give_back(&mut self, attempt: Attempt, id: &str) -> Result<(), FetchError> {
-        let body = GiveBackRequest {
+    async fn deprovision(&mut self, attempt: Attempt, id: &str) -> Result<(), FetchError> {
+        let body = DeprovisionRequest {
             secret_id: id,
             pod_name: &self.pod.name,
             deploy: &self.pod.deploy,
@@ -388,7 +388,7 @@ impl Source for Client<'_> {
         };
         let url = self.url(&["iso", "coe", "dapp", "deprovision"]);
         let request = self.wire.request(Method::POST, url).json(&body);
-        self.asked(&attempt, request, Limit::UntilDeadline(GIVE_BACK), wire::done).await
+        self.asked(&attempt, request, Limit::UntilDeadline(DEPROVISION_LIMIT), wire::done).await
     }
 }
 

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::config::raw::Raw;
 use crate::config::settings::{Destination, FetchMode};
 use crate::exit::{Exit, Failure};
-use crate::lifecycle::fetch::{Asking, Renewed, again, unprovisioned};
+use crate::lifecycle::fetch::{ReadRoute, Renewed, reread, unprovisioned};
 use crate::lifecycle::publish::{PublishError, Remarked, origin};
 use crate::lifecycle::start::ended_by;
 use crate::model::Bundle;
@@ -85,10 +85,10 @@ async fn read(
     let Some(state) = ours else {
         return unprovisioned(source, &config.wanted).await;
     };
-    let mut asking = Asking::new(state.refresh, Duration::ZERO);
+    let mut route = ReadRoute::new(state.refresh, Duration::ZERO);
     let names = &config.wanted.identities;
     let Renewed { fresh, mut failed, cut } =
-        again(source, &config.wanted, names, &mut asking).await;
+        reread(source, &config.wanted, names, &mut route).await;
     match cut.or_else(|| failed.pop_first().map(|(_, error)| error)) {
         Some(error) => Err(error),
         None => Ok(fresh),

@@ -16,7 +16,7 @@ use crate::exit::{Exit, Failure};
 use crate::lifecycle::follow::Follower;
 use crate::lifecycle::publish::origin;
 use crate::lifecycle::renew::{Edges, Handover, Renewer, keep};
-use crate::lifecycle::start::{After, Obtained, Start, StartEdges, adoptable, ended_by, once};
+use crate::lifecycle::start::{After, FirstSet, Start, StartEdges, adoptable, ended_by, once};
 use crate::notify::{Notifier, Supervised};
 use crate::os::clock::{Deadline, Machine};
 use crate::os::incoming::{Blocked, Signals};
@@ -164,7 +164,7 @@ async fn supervise(
     let edges = StartEdges { clock: &Machine, random: random.fork(), vault };
     let mut start = Start::new(config, &mut store, &origin, After::Renewal, edges);
     let ended = async || ended_before(&mut signals, &reaper, running.stop_signal).await;
-    let Obtained { state, token, .. } = start.first(adopted, ended).await?;
+    let FirstSet { state, token, .. } = start.first(adopted, ended).await?;
     let supervised = Rc::new(Supervised::default());
     let (on_change, tell) = (running.on_change, keeping.tell.clone());
     let processes = PidNamespace::new(reaper.clone());
@@ -183,7 +183,7 @@ async fn supervise(
     };
     supervisor.end();
     if keeping.give_back {
-        renewer.give_back().await;
+        renewer.deprovision().await;
     }
     renewer.end();
     ended

@@ -11,7 +11,7 @@ use crate::config::settings::Keeping;
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::publish::origin;
 use crate::lifecycle::renew::{Edges, Handover, Renewer, keep};
-use crate::lifecycle::start::{After, Obtained, Start, StartEdges, adoptable};
+use crate::lifecycle::start::{After, FirstSet, Start, StartEdges, adoptable};
 use crate::notify::Notifier;
 use crate::os::clock::Machine;
 use crate::os::harden;
@@ -57,7 +57,7 @@ async fn run_unserved(
     let vault = Dsm { settings: &config.vault, pod: &config.pod };
     let edges = StartEdges { clock: &Machine, random: random.fork(), vault };
     let mut start = Start::new(config, &mut store, &origin, After::Renewal, edges);
-    let Obtained { state, token, .. } = start.begin(adopted, terminations.recv()).await?;
+    let FirstSet { state, token, .. } = start.begin(adopted, terminations.recv()).await?;
     let processes = PidNamespace::new(Reaper::listening());
     let mut notifier = Notifier::new(keeping.tell.clone(), &processes, &Machine);
     notifier.look();
@@ -71,7 +71,7 @@ async fn run_unserved(
     };
     tracing::info!(%signal, "ending");
     if keeping.give_back {
-        renewer.give_back().await;
+        renewer.deprovision().await;
     }
     renewer.end();
     Ok(())

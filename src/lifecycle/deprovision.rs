@@ -15,7 +15,7 @@ use crate::os::clock::{Clock, Deadline};
 use crate::store::Store;
 use crate::store::state::{SecretState, State};
 use crate::vault::error::{Attempt, Fate, FetchError};
-use crate::vault::{Connect, GIVE_BACK, Source, Token};
+use crate::vault::{Connect, DEPROVISION_LIMIT, Source, Token};
 
 /// A secret that was provisioned, and the id that the vault gave it, where that is known.
 struct Account {
@@ -33,10 +33,10 @@ impl From<&SecretState> for Account {
 /// Result of deprovisioning one account.
 enum Became {
     /// The vault has taken it back.
-    GivenBack,
+    Deprovisioned,
     /// It has no id, so that the vault can't be asked.
     Nameless,
-    /// The vault was not asked, because a report before this one ended the asking.
+    /// The vault was not asked, because a report before this one ended it.
     NotAsked,
     /// The vault did not take it back, or did not say so.
     Failed(FetchError),
@@ -47,7 +47,7 @@ enum Became {
 /// Once `report` breaks, the vault is asked for nothing more. `attempt` names an account and its id
 /// in an error. If the future is dropped, the vault may have acted on the account under way, of
 /// which nothing was reported.
-async fn give_back(
+async fn deprovision_each(
     source: &mut impl Source,
     accounts: impl IntoIterator<Item = Account>,
     attempt: impl Fn(&SecretName, &str) -> Attempt,
@@ -58,8 +58,8 @@ async fn give_back(
         let became = match account.id.as_deref() {
             None => Became::Nameless,
             Some(_) if !asks => Became::NotAsked,
-            Some(id) => match source.give_back(attempt(&account.identity, id), id).await {
-                Ok(()) => Became::GivenBack,
+            Some(id) => match source.deprovision(attempt(&account.identity, id), id).await {
+                Ok(()) => Became::Deprovisioned,
                 Err(error) => Became::Failed(error),
             },
         };
@@ -74,15 +74,15 @@ fn by_identity(identity: &SecretName, _: &str) -> Attempt {
 /// Gives back what a start may have provisioned and did not publish; says whether that is all of it.
 pub async fn unpublished(source: &mut impl Source, identities: BTreeSet<SecretName>) -> bool {
     let mut all = true;
-    source.end_by(Deadline::after(GIVE_BACK));
+    source.end_by(Deadline::after(DEPROVISION_LIMIT));
     let account = |identity: SecretName| {
         let id = source.id(&identity).map(str::to_owned);
         Account { identity, id }
     };
     let accounts: Vec<Account> = identities.into_iter().map(account).collect();
-    give_back(source, accounts, by_identity, |Account { identity, .. }, became| {
+    deprovision_each(source, accounts, by_identity, |Account { identity, .. }, became| {
         match became {
-            Became::GivenBack => {
+            Became::Deprovisioned => {
                 tracing::info!(%identity, "given back, since it was not published");
                 return ControlFlow::Continue(());
             }
@@ -102,7 +102,7 @@ pub async fn unpublished(source: &mut impl Source, identities: BTreeSet<SecretNa
 }
 
 /// Gives back the published `secrets`, best effort, as their agent ends; says whether any was given
-/// back or may have been. Goes on with `token`, and ends within [`GIVE_BACK`].
+/// back or may have been. Goes on with `token`, and ends within [`DEPROVISION_LIMIT`].
 pub async fn published(
     vault: &impl Connect,
     mut token: Option<Token>,
@@ -115,26 +115,27 @@ pub async fn published(
             return false;
         }
     };
-    client.end_by(Deadline::after(GIVE_BACK));
+    client.end_by(Deadline::after(DEPROVISION_LIMIT));
     let mut gone = false;
     let accounts = secrets.iter().map(Account::from);
-    let all = give_back(&mut client, accounts, by_identity, |Account { identity, .. }, became| {
-        match became {
-            Became::GivenBack => {
-                gone = true;
-                tracing::info!(%identity, "given back");
+    let all =
+        deprovision_each(&mut client, accounts, by_identity, |Account { identity, .. }, became| {
+            match became {
+                Became::Deprovisioned => {
+                    gone = true;
+                    tracing::info!(%identity, "given back");
+                }
+                Became::Nameless | Became::NotAsked => {
+                    tracing::warn!(%identity, "has no id to be given back by");
+                }
+                Became::Failed(error) => {
+                    gone |= error.fate() == Fate::Unknown;
+                    tracing::warn!(%identity, error = chain(&error), "could not be given back");
+                }
             }
-            Became::Nameless | Became::NotAsked => {
-                tracing::warn!(%identity, "has no id to be given back by");
-            }
-            Became::Failed(error) => {
-                gone |= error.fate() == Fate::Unknown;
-                tracing::warn!(%identity, error = chain(&error), "could not be given back");
-            }
-        }
-        ControlFlow::Continue(())
-    });
-    let over = timeout(GIVE_BACK, all).await.is_err();
+            ControlFlow::Continue(())
+        });
+    let over = timeout(DEPROVISION_LIMIT, all).await.is_err();
     if over {
         tracing::warn!("giving back took too long");
     }
@@ -170,10 +171,10 @@ pub async fn by_hand(
     let mut given = BTreeSet::new();
     let attempt = |_: &SecretName, id: &str| Attempt::GiveBackById(id.to_owned());
     let accounts = state.secrets.iter().map(Account::from);
-    give_back(&mut client, accounts, attempt, |Account { identity, id }, became| {
+    deprovision_each(&mut client, accounts, attempt, |Account { identity, id }, became| {
         let mut next = ControlFlow::Continue(());
         match became {
-            Became::GivenBack => {
+            Became::Deprovisioned => {
                 gone = true;
                 given.insert(identity.clone());
                 show(format!("given back  {identity}"));
@@ -199,19 +200,19 @@ pub async fn by_hand(
         left.secrets.retain(|secret| !given.contains(&secret.identity));
         let mut current = Current::new(store, &config.layout, state, Remarked::default(), clock);
         // Where it can't be written, it is removed: that is all there is to do.
-        take_away(&mut current, left).ok();
+        unpublish(&mut current, left).ok();
     }
     failed.map_or(Ok(()), Err)
 }
 
 /// Gives back the secret of this id alone; what is published stays as it is.
 pub async fn by_id(source: &mut impl Source, id: &str) -> Result<(), FetchError> {
-    source.give_back(Attempt::GiveBackById(id.to_owned()), id).await
+    source.deprovision(Attempt::GiveBackById(id.to_owned()), id).await
 }
 
-/// Takes the published set away: an empty one replaces it, which no start adopts, or, on an error,
+/// Unpublishes the set: an empty one replaces it, which no start adopts, or, on an error,
 /// none. `state` says what is left to be given back.
-pub fn take_away(
+pub fn unpublish(
     current: &mut Current<'_>,
     mut state: State,
 ) -> Result<Option<Replaced>, PublishError> {
@@ -263,7 +264,7 @@ mod tests {
             (name.as_str() == "known").then_some("7")
         }
 
-        async fn give_back(&mut self, attempt: Attempt, id: &str) -> Result<(), FetchError> {
+        async fn deprovision(&mut self, attempt: Attempt, id: &str) -> Result<(), FetchError> {
             self.asked.push(id.to_owned());
             if self.failing.contains(&id) {
                 return Err(FetchError { attempt, cause: Cause::Broken });
@@ -291,9 +292,9 @@ mod tests {
         ];
         let mut vault = Vault { failing: &["3"], asked: Vec::new() };
         let mut seen = Vec::new();
-        give_back(&mut vault, accounts, by_identity, |Account { identity, .. }, became| {
+        deprovision_each(&mut vault, accounts, by_identity, |Account { identity, .. }, became| {
             let (word, next) = match became {
-                Became::GivenBack => ("back".to_owned(), ControlFlow::Continue(())),
+                Became::Deprovisioned => ("back".to_owned(), ControlFlow::Continue(())),
                 Became::Nameless => ("nameless".to_owned(), ControlFlow::Continue(())),
                 Became::NotAsked => ("not asked".to_owned(), ControlFlow::Continue(())),
                 Became::Failed(error) => (error.to_string(), ControlFlow::Break(())),

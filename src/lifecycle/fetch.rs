@@ -15,8 +15,8 @@ use crate::model::{Bundle, Item, SecretName, SecretSet};
 use crate::store::state::Settled;
 use crate::vault::Source;
 use crate::vault::error::{Attempt, Cause, Fate, FetchError};
-pub use reread::{Renewed, again};
-pub use route::Asking;
+pub use reread::{Renewed, reread};
+pub use route::ReadRoute;
 
 /// POSTs of unknown fate that a start sends for one identity at most.
 const MOST_POSTS: u8 = 3;
@@ -40,10 +40,10 @@ const DESCRIPTIVE: [&str; 12] = [
 /// The first fetch, as far as it has come; it survives failed attempts, so that what was
 /// provisioned once is not provisioned again.
 #[derive(Debug, Default)]
-pub struct Obtaining {
+pub struct FirstFetch {
     done: BTreeMap<SecretName, SecretSet>,
     posts: BTreeMap<SecretName, Posts>,
-    asking: Asking,
+    route: ReadRoute,
 }
 
 #[derive(Debug, Default)]
@@ -54,7 +54,7 @@ struct Posts {
     unsure: bool,
 }
 
-impl Obtaining {
+impl FirstFetch {
     /// Starts; `pending` are identities that a predecessor may have provisioned before it died.
     pub fn new(pending: Vec<SecretName>) -> Self {
         let unsure = |name| (name, Posts { sent: 0, unsure: true });
@@ -68,7 +68,7 @@ impl Obtaining {
 
     /// How reading was settled on the way.
     pub fn settled(&self) -> Settled {
-        self.asking.settled()
+        self.route.settled()
     }
 
     /// Tries to get everything that is wanted: all of it, or an error.
@@ -103,7 +103,7 @@ impl Obtaining {
         intend: &mut impl FnMut(&BTreeSet<SecretName>) -> Result<(), E>,
     ) -> Result<SecretSet, E> {
         if self.posts.get(name).is_some_and(|posts| posts.unsure) {
-            if let Some(set) = self.asking.something_new(source, name, wanted).await? {
+            if let Some(set) = self.route.something_new(source, name, wanted).await? {
                 tracing::info!(identity = %name, "found what an unanswered request provisioned");
                 return Ok(set);
             }

@@ -20,7 +20,7 @@ const LOOKS: Duration = Duration::from_secs(1);
 /// How often what stands is looked at where changes are not heard of.
 const DEAF: Duration = Duration::from_secs(10);
 /// How soon a wait is told of.
-const PATIENCE: Duration = Duration::from_secs(2);
+const QUIET: Duration = Duration::from_secs(2);
 /// When what could not be told is tried again.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -72,7 +72,7 @@ impl<'a> Follower<'a> {
                 let message = format!("{}; gave up after {waited}", found.message);
                 return Err(Failure { message, ..found });
             }
-            if !said && waited >= PATIENCE {
+            if !said && waited >= QUIET {
                 tracing::warn!(error = found.message, hint = found.hint, "waiting for a set");
                 said = true;
             }

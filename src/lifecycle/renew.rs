@@ -3,8 +3,8 @@
 //! What stands is never touched by what failed: each identity keeps its last good version until a
 //! newer one is sound, and a set is replaced as a whole or not at all.
 
-mod ask;
 mod due;
+mod fetch;
 mod known;
 mod memory;
 mod publish;
@@ -31,8 +31,8 @@ use crate::probes::Board;
 use crate::store::Store;
 use crate::store::state::State;
 use crate::vault::{Connect, Token};
-use ask::Asked;
 use due::{Due, FetchOfAll, Scope};
+use fetch::PassFetch;
 use known::{Known, ReadEffect};
 use report::Report;
 pub use run::keep;
@@ -42,7 +42,7 @@ const PASS: Duration = Duration::from_secs(60);
 /// A pass that comes this much too late is told.
 const LATE: Duration = Duration::from_secs(30);
 /// A route that is missing for less is a gateway's bad minute.
-const PATIENCE: Duration = Duration::from_secs(90);
+const ROUTE_GRACE: Duration = Duration::from_secs(90);
 /// Beyond the longest pass, a loop that turns may be silent this long.
 const GRACE: Duration = Duration::from_secs(60);
 /// The second of the first two reads, which shows whether reading provisions, is no later.
@@ -84,7 +84,7 @@ pub struct Edges<'a, V> {
 }
 
 /// What a pass asks for.
-struct Questions {
+struct Requested {
     scope: Scope,
     names: Vec<SecretName>,
 }
@@ -194,9 +194,9 @@ impl<'a, V: Connect> Renewer<'a, V> {
                     self.token = None;
                 }
                 let names = self.names(scope);
-                let asked = self.ask(&names, at).await;
-                let questions = Questions { scope, names };
-                self.conclude(why, &questions, asked)
+                let asked = self.fetch(&names, at).await;
+                let requested = Requested { scope, names };
+                self.conclude(why, &requested, asked)
             }
         }
     }
@@ -232,10 +232,10 @@ impl<'a, V: Connect> Renewer<'a, V> {
             FailureClass::Unreachable,
             "a pass did not come to its end and was given up",
         );
-        let questions = Questions { scope: Scope::All, names: self.names(Scope::All) };
+        let requested = Requested { scope: Scope::All, names: self.names(Scope::All) };
         self.plan(
             self.clock.boot(),
-            &questions,
+            &requested,
             &Bundle::default(),
             &HeldBack::new(),
             Some(&failed),
@@ -271,12 +271,12 @@ impl<'a, V: Connect> Renewer<'a, V> {
     fn plan(
         &mut self,
         at: Duration,
-        questions: &Questions,
+        requested: &Requested,
         fresh: &Bundle,
         held_back: &HeldBack,
         cut: Option<&Failed>,
     ) {
-        let Questions { scope, names } = questions;
+        let Requested { scope, names } = requested;
         self.known.note_failing(names, fresh, held_back, cut);
         let now = Moment { boot: at, wall: self.clock.wall() };
         self.due.plan(now, *scope, fresh, held_back, cut);
@@ -299,9 +299,9 @@ impl<'a, V: Connect> Renewer<'a, V> {
     }
 
     /// Makes a set of what came and what stands, and publishes it.
-    fn conclude(&mut self, why: Why, questions: &Questions, asked: Asked) -> Option<News> {
+    fn conclude(&mut self, why: Why, requested: &Requested, asked: PassFetch) -> Option<News> {
         let at = self.clock.boot();
-        let Asked { mut renewed, by_get, origin } = asked;
+        let PassFetch { mut renewed, by_get, origin } = asked;
         self.refuse_less(&mut renewed);
         let gone = self.gone(at, why, &renewed);
         let Renewed { fresh, failed, cut } = renewed;
@@ -311,7 +311,7 @@ impl<'a, V: Connect> Renewer<'a, V> {
         let cut = cut.as_ref().map(Failed::from);
         let learned: BTreeSet<SecretName> = fresh.secrets.keys().cloned().collect();
         let new = self.known.learn(&fresh, at);
-        self.plan(at, questions, &fresh, &held_back, cut.as_ref());
+        self.plan(at, requested, &fresh, &held_back, cut.as_ref());
         if fresh.secrets.is_empty() && gone.is_empty() {
             self.failed(&held_back, cut.as_ref());
             return None;
@@ -356,8 +356,8 @@ impl<'a, V: Connect> Renewer<'a, V> {
                 tracing::warn!(
                     "each of the first reads brought a new version, so reading provisions at this vault; renewal reads the application from now on"
                 );
-                self.known.asking.settle();
-                self.current.set_refresh(self.known.asking.settled());
+                self.known.route.settle();
+                self.current.set_refresh(self.known.route.settled());
                 self.save();
             }
         }

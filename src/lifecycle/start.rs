@@ -1,4 +1,4 @@
-//! The first set: adopted where one stands, else obtained, published, or given back.
+//! The first set: a published one is adopted, else one is fetched and published, or deprovisioned.
 
 mod adopt;
 
@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::config::settings::{RenewInterval, StartupTimeout};
 use crate::exit::Failure;
 use crate::lifecycle::deprovision;
-use crate::lifecycle::fetch::Obtaining;
+use crate::lifecycle::fetch::FirstFetch;
 use crate::lifecycle::publish::{
     Heartbeat, PublishError, Publisher, Remarked, Stamp, due, first, origin,
 };
@@ -46,7 +46,7 @@ impl From<FetchError> for StepError {
 }
 
 /// The first set.
-pub struct Obtained {
+pub struct FirstSet {
     /// What publishing it came to.
     pub outcome: Outcome,
     /// What is remembered of it.
@@ -60,7 +60,7 @@ pub struct Start<'a, V> {
     config: &'a Config,
     store: &'a mut Store,
     origin: &'a Origin,
-    obtaining: Obtaining,
+    first_fetch: FirstFetch,
     tries: Tries,
     began: Instant,
     after: After,
@@ -96,13 +96,13 @@ impl<'a, V: Connect> Start<'a, V> {
         after: After,
         mut edges: StartEdges<'a, V>,
     ) -> Self {
-        let obtaining = Obtaining::new(store.intended(origin));
+        let first_fetch = FirstFetch::new(store.intended(origin));
         let tries = Tries::new(LONGEST_STEP, edges.random.fork());
         Self {
             config,
             store,
             origin,
-            obtaining,
+            first_fetch,
             tries,
             began: Instant::now(),
             after,
@@ -111,35 +111,35 @@ impl<'a, V: Connect> Start<'a, V> {
         }
     }
 
-    /// Serves what was `adopted`, read once more if it is due, or else obtains a set; what `ended`
+    /// Serves what was `adopted`, read once more if it is due, or else fetches a set; what `ended`
     /// waits for ends it.
     pub async fn first(
         &mut self,
         adopted: Option<Adopted>,
         mut ended: impl AsyncFnMut() -> Signal,
-    ) -> Result<Obtained, Failure> {
+    ) -> Result<FirstSet, Failure> {
         match adopted {
             Some(adopted) => tokio::select! {
-                obtained = self.adopt_or_renew(adopted) => obtained,
+                first_set = self.adopt_or_renew(adopted) => first_set,
                 signal = ended() => Err(ended_by(signal)),
             },
-            None => self.obtain_unless(ended()).await,
+            None => self.fetch_unless(ended()).await,
         }
     }
 
-    /// Serves what was `adopted`, due or not, or else obtains a set; what `ended` waits for ends it.
+    /// Serves what was `adopted`, due or not, or else fetches a set; what `ended` waits for ends it.
     pub async fn begin(
         &mut self,
         adopted: Option<Adopted>,
         ended: impl Future<Output = Signal>,
-    ) -> Result<Obtained, Failure> {
+    ) -> Result<FirstSet, Failure> {
         let Some(mut adopted) = adopted else {
-            return self.obtain_unless(ended).await;
+            return self.fetch_unless(ended).await;
         };
         match self.adopt(&mut adopted) {
-            Ok(outcome) => Ok(Obtained { outcome, state: adopted.state, token: None }),
+            Ok(outcome) => Ok(FirstSet { outcome, state: adopted.state, token: None }),
             Err(error) => tokio::select! {
-                obtained = self.cure(adopted, error) => obtained,
+                first_set = self.cure(adopted, error) => first_set,
                 signal = ended => Err(ended_by(signal)),
             },
         }
@@ -163,25 +163,25 @@ impl<'a, V: Connect> Start<'a, V> {
         self.store.prove(&names).map_err(|error| error.failure())
     }
 
-    /// Obtains and publishes the first set; a signal ends it, and what was never published is given
-    /// back.
-    pub async fn obtain_unless(
+    /// Fetches and publishes the first set; a signal ends it, and what was never published is
+    /// deprovisioned.
+    pub async fn fetch_unless(
         &mut self,
         ended: impl Future<Output = Signal>,
-    ) -> Result<Obtained, Failure> {
+    ) -> Result<FirstSet, Failure> {
         self.prove()?;
         let mut client = self.connect()?;
-        let obtained = tokio::select! {
-            obtained = self.obtain(&mut client) => obtained,
+        let first_set = tokio::select! {
+            first_set = self.fetch_and_publish(&mut client) => first_set,
             signal = ended => Err(ended_by(signal)),
         };
-        match obtained {
+        match first_set {
             Ok((outcome, state)) => {
                 let token = self.edges.vault.end(client);
-                Ok(Obtained { outcome, state, token })
+                Ok(FirstSet { outcome, state, token })
             }
             Err(failure) => {
-                if deprovision::unpublished(&mut client, self.obtaining.posted()).await {
+                if deprovision::unpublished(&mut client, self.first_fetch.posted()).await {
                     self.store.settle();
                 }
                 Err(failure)
@@ -189,8 +189,11 @@ impl<'a, V: Connect> Start<'a, V> {
         }
     }
 
-    /// Obtains and publishes the first set, retrying until the configured time is over.
-    async fn obtain(&mut self, source: &mut impl Source) -> Result<(Outcome, State), Failure> {
+    /// Fetches and publishes the first set, retrying until the configured time is over.
+    async fn fetch_and_publish(
+        &mut self,
+        source: &mut impl Source,
+    ) -> Result<(Outcome, State), Failure> {
         let deadline = match self.config.startup_timeout {
             StartupTimeout::After(limit) => Deadline::At(self.began + limit),
             StartupTimeout::Never => Deadline::Never,
@@ -211,13 +214,13 @@ impl<'a, V: Connect> Start<'a, V> {
         // What the vault said last: a try that the end of the start cuts short must not hide it.
         let mut heard: Option<Failure> = None;
         loop {
-            let Self { config, store, origin, obtaining, .. } = self;
+            let Self { config, store, origin, first_fetch, .. } = self;
             let intend = |posted: &BTreeSet<SecretName>| {
                 let identities = posted.iter().cloned().collect();
                 let pending = Pending { origin: (*origin).clone(), identities };
                 store.intend(&pending).map_err(StepError::Write)
             };
-            let error = match obtaining.attempt(source, &config.wanted, intend).await {
+            let error = match first_fetch.attempt(source, &config.wanted, intend).await {
                 Ok(bundle) => {
                     if told.is_some() {
                         tracing::info!("the vault answers again");
@@ -249,7 +252,7 @@ impl<'a, V: Connect> Start<'a, V> {
             let (renew, notified, now) =
                 (self.config.renew, Generation::default(), self.edges.clock.now());
             let stamp = stamp(bundle, renew, notified, heartbeat, now, &mut self.edges.random);
-            let refresh = self.obtaining.settled();
+            let refresh = self.first_fetch.settled();
             let mut state = first(bundle, self.origin, refresh, &stamp, now);
             let error = match self.publisher().publish(bundle, &mut state) {
                 Ok(outcome) => return Ok((outcome, state)),
@@ -315,7 +318,7 @@ impl<'a, V: Connect> Start<'a, V> {
     }
 }
 
-/// Obtains and publishes a set that nobody keeps fresh. What `ended` waits for ends it early; if the
+/// Fetches and publishes a set that is not renewed. What `ended` waits for ends it early; if the
 /// set is out by then, it is no failure, and the signal is given.
 pub async fn once(
     config: &Config,
@@ -326,7 +329,7 @@ pub async fn once(
     let origin = origin(config).map_err(|error| error.failure())?;
     let adopted = adoptable(&store, &origin);
     let mut start = Start::new(config, &mut store, &origin, After::Nothing, edges);
-    let Obtained { outcome, .. } = start.first(adopted, &mut ended).await?;
+    let FirstSet { outcome, .. } = start.first(adopted, &mut ended).await?;
     let replaced = matches!(outcome, Outcome::Published(generation) if generation > Generation(1));
     if !replaced {
         return Ok(None);

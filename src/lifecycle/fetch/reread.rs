@@ -1,35 +1,36 @@
-//! Asking again: what stands is kept, so each identity's fate is its own.
+//! Fetching secrets that are published already: the current set is kept, so each identity fails or
+//! succeeds by itself.
 
 use std::collections::BTreeMap;
 
 use super::route::List;
-use super::{Asking, openings, opens_something};
+use super::{ReadRoute, openings, opens_something};
 use crate::config::settings::{FetchMode, Wanted};
 use crate::model::{Bundle, Fault, SecretName, SecretSet};
 use crate::vault::Source;
 use crate::vault::error::{Attempt, Cause, FetchError};
 
-/// What asking again has brought.
+/// The result of reading secrets that are published already.
 #[derive(Debug, Default)]
 pub struct Renewed {
     /// Sound secrets.
     pub fresh: Bundle,
     /// Why others have none.
     pub failed: BTreeMap<SecretName, FetchError>,
-    /// What ended the asking, and would have ended it for any identity.
+    /// The error that ended it early, and would have for any identity.
     pub cut: Option<FetchError>,
 }
 
-/// Asks again for `names`, in their order; never provisions.
+/// Reads `names` once more, in their order; never provisions.
 ///
 /// Where one request lists all secrets, `names` are those that it should hold.
-pub async fn again(
+pub async fn reread(
     source: &mut impl Source,
     wanted: &Wanted,
     names: &[SecretName],
-    asking: &mut Asking,
+    route: &mut ReadRoute,
 ) -> Renewed {
-    match asking.list(wanted) {
+    match route.list(wanted) {
         Some(List::Application) => {
             let answer = source.read_application().await;
             return listed(answer, Attempt::ReadApplication, wanted, names);
@@ -42,7 +43,7 @@ pub async fn again(
     let mut renewed = Renewed::default();
     for name in names {
         let read = if wanted.source == FetchMode::Provision {
-            asking.read(source, name, wanted).await
+            route.read(source, name, wanted).await
         } else {
             secret(source, name).await
         };
@@ -84,7 +85,7 @@ impl Renewed {
         }));
     }
 
-    /// Takes in what came of asking for one identity.
+    /// Takes in the result of one identity.
     pub fn take(&mut self, name: &SecretName, read: Result<SecretSet, FetchError>) {
         match read {
             Ok(set) => {

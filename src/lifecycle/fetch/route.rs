@@ -22,18 +22,18 @@ pub enum List {
 
 /// How reading asks.
 #[derive(Debug, Default)]
-pub struct Asking {
+pub struct ReadRoute {
     settled: Settled,
     /// A route that is missing for less is a gateway's bad minute.
-    patience: Duration,
+    grace: Duration,
     /// Since when every read found no route, each with a token of its own, and how many did.
     missing: Option<(Instant, u8)>,
 }
 
-impl Asking {
+impl ReadRoute {
     /// Goes on as it was settled before.
-    pub fn new(settled: Settled, patience: Duration) -> Self {
-        Self { settled, patience, missing: None }
+    pub fn new(settled: Settled, grace: Duration) -> Self {
+        Self { settled, grace, missing: None }
     }
 
     /// How it is settled.
@@ -90,7 +90,7 @@ impl Asking {
         }
         let (since, times) = self.missing.unwrap_or_else(|| (Instant::now(), 0));
         self.missing = Some((since, times.saturating_add(1)));
-        if times == 0 || since.elapsed() < self.patience {
+        if times == 0 || since.elapsed() < self.grace {
             return Err(error);
         }
         // Twice, with fresh tokens: if the list answers and names every identity, the gateway is

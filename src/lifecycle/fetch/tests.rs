@@ -102,7 +102,7 @@ impl Source for Script {
         None
     }
 
-    async fn give_back(&mut self, _: Attempt, _: &str) -> Result<(), FetchError> {
+    async fn deprovision(&mut self, _: Attempt, _: &str) -> Result<(), FetchError> {
         Ok(())
     }
 }
@@ -118,26 +118,26 @@ async fn run(
     pending: &[&str],
     identities: &[&str],
     tries: usize,
-) -> (Option<Bundle>, Vec<&'static str>, Obtaining) {
+) -> (Option<Bundle>, Vec<&'static str>, FirstFetch) {
     let wanted = wanted(FetchMode::Provision, identities);
-    let mut obtaining = Obtaining::new(pending.iter().map(|identity| name(identity)).collect());
+    let mut first_fetch = FirstFetch::new(pending.iter().map(|identity| name(identity)).collect());
     for _ in 0..tries {
-        let tried = obtaining.attempt::<FetchError>(&mut script, &wanted, |_| Ok(())).await;
+        let tried = first_fetch.attempt::<FetchError>(&mut script, &wanted, |_| Ok(())).await;
         if let Ok(bundle) = tried {
-            return (Some(bundle), script.log, obtaining);
+            return (Some(bundle), script.log, first_fetch);
         }
     }
-    (None, script.log, obtaining)
+    (None, script.log, first_fetch)
 }
 
 #[tokio::test]
 async fn a_plain_start_posts_once_for_each_identity() {
     let posts = [Reply::Set(LOGIN), Reply::Set(BASE)].into();
-    let (bundle, log, obtaining) =
+    let (bundle, log, first_fetch) =
         run(Script { posts, ..Script::default() }, &[], &["a", "b"], 1).await;
     assert_eq!(bundle.unwrap().secrets.len(), 2);
     assert_eq!(log, ["post", "post"]);
-    assert_eq!(obtaining.posted().len(), 2);
+    assert_eq!(first_fetch.posted().len(), 2);
 }
 
 #[tokio::test]
@@ -175,19 +175,19 @@ async fn a_post_that_was_turned_away_is_forgotten() {
     assert!(bundle.is_some());
     assert_eq!(log, ["post", "post"]);
     let script = Script { posts: [limited()].into(), ..Script::default() };
-    let (_, _, obtaining) = run(script, &[], &["a"], 1).await;
-    assert!(obtaining.posted().is_empty(), "nothing is there to be given back");
+    let (_, _, first_fetch) = run(script, &[], &["a"], 1).await;
+    assert!(first_fetch.posted().is_empty(), "nothing is there to be given back");
 }
 
 #[tokio::test]
 async fn a_post_turned_away_after_one_of_unknown_fate_does_not_settle_that_one() {
     let posts = [hung(), limited(), Reply::Set(LOGIN)].into();
     let reads = [Reply::Set(BASE), Reply::Set(BASE)].into();
-    let (bundle, log, obtaining) =
+    let (bundle, log, first_fetch) =
         run(Script { posts, reads, ..Script::default() }, &[], &["a"], 3).await;
     assert!(bundle.is_some());
     assert_eq!(log, ["post", "read", "post", "read", "post"]);
-    assert_eq!(obtaining.posted().len(), 1);
+    assert_eq!(first_fetch.posted().len(), 1);
 }
 
 #[tokio::test]
@@ -203,10 +203,10 @@ async fn without_a_get_route_the_list_is_read_if_it_holds_what_the_pod_was_given
     let (posts, reads) = ([hung()].into(), [no_route(), no_route()].into());
     let lists = [vec![("a", LOGIN)]].into();
     let script = Script { posts, reads, lists, ..Script::default() };
-    let (bundle, log, obtaining) = run(script, &[], &["a"], 3).await;
+    let (bundle, log, first_fetch) = run(script, &[], &["a"], 3).await;
     assert!(bundle.is_some());
     assert_eq!(log, ["post", "read", "read", "list"]);
-    assert_eq!(obtaining.settled(), Settled::Application);
+    assert_eq!(first_fetch.settled(), Settled::Application);
 }
 
 #[tokio::test]
@@ -214,24 +214,24 @@ async fn a_list_that_leaves_out_what_is_made_for_pods_settles_nothing() {
     let (posts, reads) = ([hung(), Reply::Set(LOGIN)].into(), [no_route(), no_route()].into());
     let lists = [vec![("a", BASE)]].into();
     let script = Script { posts, reads, lists, ..Script::default() };
-    let (bundle, log, obtaining) = run(script, &[], &["a"], 4).await;
+    let (bundle, log, first_fetch) = run(script, &[], &["a"], 4).await;
     assert!(bundle.is_some());
     assert_eq!(log, ["post", "read", "read", "list", "post"]);
-    assert_eq!(obtaining.settled(), Settled::Get);
+    assert_eq!(first_fetch.settled(), Settled::Get);
 }
 
 #[tokio::test]
 async fn one_bad_minute_or_a_list_that_lacks_an_identity_settles_nothing() {
     let wanted = wanted(FetchMode::Provision, &["a"]);
-    let mut asking = Asking::default();
+    let mut route = ReadRoute::default();
     let reads = [no_route(), Reply::Set(LOGIN), no_route(), no_route(), no_route()].into();
     let lists = [vec![("b", LOGIN)], vec![("b", LOGIN)]].into();
     let mut script = Script { reads, lists, ..Script::default() };
     for expected in [false, true, false, false, false] {
-        let read = again(&mut script, &wanted, &wanted.identities, &mut asking).await;
+        let read = reread(&mut script, &wanted, &wanted.identities, &mut route).await;
         assert_eq!(read.failed.is_empty() && read.cut.is_none(), expected);
     }
-    assert_eq!(asking.settled(), Settled::Get);
+    assert_eq!(route.settled(), Settled::Get);
 }
 
 #[tokio::test]
@@ -240,12 +240,12 @@ async fn everything_that_was_posted_is_noted_before_each_post() {
     let posts = [Reply::Set(LOGIN), Reply::Set(LOGIN)].into();
     let mut script = Script { posts, ..Script::default() };
     let mut noted = Vec::new();
-    let mut obtaining = Obtaining::default();
+    let mut first_fetch = FirstFetch::default();
     let intend = |posted: &BTreeSet<SecretName>| {
         noted.push(posted.len());
         Ok::<(), FetchError>(())
     };
-    obtaining.attempt(&mut script, &wanted, intend).await.unwrap();
+    first_fetch.attempt(&mut script, &wanted, intend).await.unwrap();
     assert_eq!(noted, [1, 2]);
 }
 
@@ -259,8 +259,8 @@ async fn a_list_is_all_or_nothing() {
     ] {
         let wanted = wanted(FetchMode::Application, identities);
         let mut script = Script { lists: [listed].into(), ..Script::default() };
-        let mut obtaining = Obtaining::default();
-        let got = obtaining.attempt::<FetchError>(&mut script, &wanted, |_| Ok(())).await;
+        let mut first_fetch = FirstFetch::default();
+        let got = first_fetch.attempt::<FetchError>(&mut script, &wanted, |_| Ok(())).await;
         assert_eq!(got.ok().map(|bundle| bundle.secrets.len()), expected, "{identities:?}");
     }
     let fault = Fault::Data { identity: name("a") };
@@ -279,20 +279,20 @@ async fn asked_again_each_identity_fares_by_itself() {
     let reads = [Reply::Set(LOGIN), Reply::Fails(missing), Reply::Fails(broken)].into();
     let mut script = Script { reads, ..Script::default() };
     let wanted = wanted(FetchMode::Provision, &["a", "b", "c"]);
-    let mut asking = Asking::default();
-    let renewed = again(&mut script, &wanted, &wanted.identities, &mut asking).await;
+    let mut route = ReadRoute::default();
+    let renewed = reread(&mut script, &wanted, &wanted.identities, &mut route).await;
     assert!(renewed.fresh.secrets.keys().eq([&name("a")]));
     assert!(renewed.failed.keys().eq([&name("b"), &name("c")]));
     assert!(renewed.cut.is_none());
 }
 
 #[tokio::test]
-async fn what_everyone_would_meet_ends_the_asking() {
+async fn a_failure_that_any_identity_would_meet_ends_the_pass() {
     let refused = Cause::ClientRefused(Said::default());
     let reads = [Reply::Set(LOGIN), Reply::Fails(refused)].into();
     let mut script = Script { reads, ..Script::default() };
     let wanted = wanted(FetchMode::Provision, &["a", "b", "c"]);
-    let renewed = again(&mut script, &wanted, &wanted.identities, &mut Asking::default()).await;
+    let renewed = reread(&mut script, &wanted, &wanted.identities, &mut ReadRoute::default()).await;
     assert!(renewed.fresh.holds(&name("a")) && renewed.failed.is_empty());
     assert!(matches!(renewed.cut, Some(FetchError { cause: Cause::ClientRefused(_), .. })));
     assert_eq!(script.log, ["read", "read"]);
@@ -309,14 +309,14 @@ async fn a_list_tells_what_is_new_what_is_gone_and_that_it_is_empty() {
     ] {
         let lists = [vec![("a", LOGIN), ("new", LOGIN)]].into();
         let mut script = Script { lists, ..Script::default() };
-        let renewed = again(&mut script, wanted, &names(known), &mut Asking::default()).await;
+        let renewed = reread(&mut script, wanted, &names(known), &mut ReadRoute::default()).await;
         assert!(renewed.fresh.secrets.keys().eq(&names(fresh)), "{known:?}");
         assert!(renewed.failed.keys().eq(&names(failed)), "{known:?}");
         assert!(renewed.failed.values().all(FetchError::is_missing));
         assert_eq!(renewed.cut.is_some(), cut);
     }
     let mut empty = Script { lists: [vec![]].into(), ..Script::default() };
-    let renewed = again(&mut empty, &everything, &[], &mut Asking::default()).await;
+    let renewed = reread(&mut empty, &everything, &[], &mut ReadRoute::default()).await;
     assert!(matches!(renewed.cut, Some(FetchError { cause: Cause::NoSecrets, .. })));
 }
 
@@ -326,7 +326,8 @@ async fn whether_a_secret_is_gone_or_its_route_is_for_the_list_to_say() {
         let (reads, lists) = ([no_route()].into(), [listed].into());
         let mut script = Script { reads, lists, ..Script::default() };
         let wanted = wanted(FetchMode::Secret, &["b"]);
-        let renewed = again(&mut script, &wanted, &wanted.identities, &mut Asking::default()).await;
+        let renewed =
+            reread(&mut script, &wanted, &wanted.identities, &mut ReadRoute::default()).await;
         let error = renewed.failed.get(&name("b")).unwrap();
         assert_eq!(error.is_missing(), missing);
     }

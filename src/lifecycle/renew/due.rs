@@ -153,7 +153,7 @@ impl Due {
     }
 
     /// Asks for everything `by` then, whatever was planned.
-    pub(super) fn ask_by(&mut self, by: Duration) {
+    pub(super) fn fetch_by(&mut self, by: Duration) {
         self.all = self.all.min(Alarm::At(by));
     }
 
@@ -281,7 +281,7 @@ mod tests {
             FetchOfAll::Unplanned,
             "what is not planned is not brought forward"
         );
-        due.ask_by(NOW);
+        due.fetch_by(NOW);
         assert_eq!(due.fetch_of_all(NOW), FetchOfAll::Due);
     }
 }

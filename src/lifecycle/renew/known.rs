@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::PATIENCE;
+use super::ROUTE_GRACE;
 use super::due::Scope;
 use super::memory::{Absence, KnownSecret};
 use crate::config::settings::Wanted;
-use crate::lifecycle::fetch::{Asking, Renewed};
+use crate::lifecycle::fetch::{ReadRoute, Renewed};
 use crate::lifecycle::publish::{Failed, HeldBack};
 use crate::model::{Bundle, SecretName};
 use crate::store::state::{SecretState, State};
@@ -21,7 +21,7 @@ pub(super) struct Known {
     /// The evidence that the authorization is inactive.
     inactive: Absence,
     /// The way in which they are read.
-    pub(super) asking: Asking,
+    pub(super) route: ReadRoute,
 }
 
 /// Result of the first two reads: whether reading provisions at this vault.
@@ -52,7 +52,7 @@ impl Known {
             secrets,
             failing: BTreeSet::new(),
             inactive: Absence::default(),
-            asking: Asking::new(state.refresh, PATIENCE),
+            route: ReadRoute::new(state.refresh, ROUTE_GRACE),
         }
     }
 
@@ -68,7 +68,7 @@ impl Known {
 
     /// Tells whether one request brings all there is.
     pub(super) fn lists(&self, wanted: &Wanted) -> bool {
-        self.asking.list(wanted).is_some()
+        self.route.list(wanted).is_some()
     }
 
     /// Lists the identities to ask for: all, or the failed ones. Those that failed before come last.

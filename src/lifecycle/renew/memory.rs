@@ -56,8 +56,8 @@ impl KnownSecret {
         new
     }
 
-    /// Whether a set that was read is one that has lived two thirds of its life already, and asking
-    /// again may help.
+    /// Whether a set that was read is one that has lived two thirds of its life already, and a
+    /// POST may help.
     pub(super) fn wants_a_post(&self, set: &SecretSet, at: Duration) -> bool {
         let same = self.is_version(&set.version);
         let old = lifetime(set).is_some_and(|lifetime| at >= self.since + lifetime * 2 / 3);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{News, Renewer};
 use crate::exit::chain;
-use crate::lifecycle::deprovision::take_away;
+use crate::lifecycle::deprovision::unpublish;
 use crate::lifecycle::fetch::Renewed;
 use crate::lifecycle::publish::{
     Candidate, Failed, Fetched, HeldBack, Prepared, PublishError, Replaced,
@@ -17,7 +17,7 @@ use crate::vault::Connect;
 impl<V: Connect> Renewer<'_, V> {
     /// Fails what a list has less of than is published.
     pub(super) fn refuse_less(&self, renewed: &mut Renewed) {
-        if self.known.asking.lists_provisioned(&self.config.wanted)
+        if self.known.route.lists_provisioned(&self.config.wanted)
             && let Some(published) = self.current.bundle()
         {
             renewed.refuse_less(&published);
@@ -35,7 +35,7 @@ impl<V: Connect> Renewer<'_, V> {
     ) -> Option<News> {
         let fetched = Fetched {
             at,
-            refresh: self.known.asking.settled(),
+            refresh: self.known.route.settled(),
             cut: cut.map(|failed| failed.class),
             stamp: self.stamp(),
         };
@@ -112,7 +112,7 @@ impl<V: Connect> Renewer<'_, V> {
         let Some(bundle) = self.current.bundle() else {
             tracing::warn!("published files were altered and can't be put back; fetching anew");
             let soon = self.current.state().boot_ms.fetched.saturating_add(10_000);
-            self.due.ask_by(at.max(Duration::from_millis(soon)));
+            self.due.fetch_by(at.max(Duration::from_millis(soon)));
             return None;
         };
         let mut state = self.current.state().clone();
@@ -131,11 +131,11 @@ impl<V: Connect> Renewer<'_, V> {
     }
 
     /// Publishes a set of nothing, which no start adopts.
-    pub(super) fn take_away(&mut self) {
+    pub(super) fn unpublish(&mut self) {
         let mut state = self.current.state().clone();
         state.secrets.clear();
         self.stamp().apply(&mut state);
-        match take_away(&mut self.current, state) {
+        match unpublish(&mut self.current, state) {
             Ok(replaced) => drop(self.replaced(self.clock.boot(), replaced)),
             Err(error) => {
                 tracing::debug!(error = chain(&error), "nothing more can be written; it is removed")

@@ -131,7 +131,7 @@ impl Source for Rotating<'_> {
         None
     }
 
-    async fn give_back(&mut self, _: Attempt, _: &str) -> Result<(), FetchError> {
+    async fn deprovision(&mut self, _: Attempt, _: &str) -> Result<(), FetchError> {
         panic!("nothing is given back")
     }
 }

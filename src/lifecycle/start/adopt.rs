@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{After, Obtained, Start, stamp};
+use super::{After, FirstSet, Start, stamp};
 use crate::config::settings::{FetchMode, Refresh};
 use crate::exit::{Failure, FailureClass, chain};
-use crate::lifecycle::fetch::{Asking, Renewed, again};
+use crate::lifecycle::fetch::{ReadRoute, Renewed, reread};
 use crate::lifecycle::publish::{
     Candidate, Current, Failed, Fetched, HeldBack, Prepared, PublishError, Replaced, Stamp,
 };
@@ -57,17 +57,17 @@ impl<V: Connect> Start<'_, V> {
     pub(super) async fn adopt_or_renew(
         &mut self,
         mut adopted: Adopted,
-    ) -> Result<Obtained, Failure> {
+    ) -> Result<FirstSet, Failure> {
         let outcome = match self.adopt(&mut adopted) {
             Ok(outcome) => outcome,
             Err(error) => return self.cure(adopted, error).await,
         };
         let mut state = adopted.state.clone();
         if !state.is_due(self.edges.clock.boot()) || !self.reads() {
-            return Ok(Obtained { outcome, state, token: None });
+            return Ok(FirstSet { outcome, state, token: None });
         }
-        match self.read_again(adopted).await {
-            Ok(obtained) => Ok(obtained),
+        match self.read_newer(adopted).await {
+            Ok(first_set) => Ok(first_set),
             Err(Late::Final(failure)) => Err(failure),
             Err(Late::Passing(failed)) => {
                 tracing::warn!(
@@ -75,7 +75,7 @@ impl<V: Connect> Start<'_, V> {
                     "the set that stands could not be renewed and serves on"
                 );
                 self.remember_failure(&mut state, failed.class);
-                Ok(Obtained { outcome, state, token: None })
+                Ok(FirstSet { outcome, state, token: None })
             }
         }
     }
@@ -86,7 +86,7 @@ impl<V: Connect> Start<'_, V> {
         &mut self,
         adopted: Adopted,
         error: PublishError,
-    ) -> Result<Obtained, Failure> {
+    ) -> Result<FirstSet, Failure> {
         if !matches!(error, PublishError::Render(_)) || !self.reads() {
             return Err(error.failure());
         }
@@ -94,8 +94,8 @@ impl<V: Connect> Start<'_, V> {
             error = chain(&error),
             "the set that stands does not fit the settings of now; reading it anew"
         );
-        match self.read_again(adopted).await {
-            Ok(obtained) => Ok(obtained),
+        match self.read_newer(adopted).await {
+            Ok(first_set) => Ok(first_set),
             Err(Late::Final(failure)) => Err(failure),
             Err(Late::Passing(_)) => Err(error.failure()),
         }
@@ -107,13 +107,13 @@ impl<V: Connect> Start<'_, V> {
             || self.config.wanted.refresh != Refresh::Post
     }
 
-    async fn read_again(&mut self, adopted: Adopted) -> Result<Obtained, Late> {
+    async fn read_newer(&mut self, adopted: Adopted) -> Result<FirstSet, Late> {
         let Adopted { bundle, state } = adopted;
         let wanted = &self.config.wanted;
         let mut client = self.connect().map_err(Late::Final)?;
-        let mut asking = Asking::new(state.refresh, Duration::ZERO);
-        let mut renewed = again(&mut client, wanted, &state.names(), &mut asking).await;
-        if asking.lists_provisioned(wanted) {
+        let mut route = ReadRoute::new(state.refresh, Duration::ZERO);
+        let mut renewed = reread(&mut client, wanted, &state.names(), &mut route).await;
+        if route.lists_provisioned(wanted) {
             renewed.refuse_less(&bundle);
         }
         let Renewed { fresh, mut failed, cut } = renewed;
@@ -136,7 +136,7 @@ impl<V: Connect> Start<'_, V> {
         let stamp = |bundle: &Bundle, state: &State| {
             stamp(bundle, renew, state.notified, heartbeat, now, random)
         };
-        let refresh = asking.settled();
+        let refresh = route.settled();
         let replaced = replace(&mut current, fresh, failed.collect(), refresh, now.boot, stamp);
         let (state, remarked) = current.end();
         self.remarked = remarked;
@@ -144,7 +144,7 @@ impl<V: Connect> Start<'_, V> {
             Some(_) => Outcome::Published(state.generation),
             None => Outcome::Unchanged(state.generation),
         };
-        Ok(Obtained { outcome, state, token: self.edges.vault.end(client) })
+        Ok(FirstSet { outcome, state, token: self.edges.vault.end(client) })
     }
 
     fn remember_failure(&self, state: &mut State, class: FailureClass) {

@@ -93,7 +93,7 @@ impl Source for Played {
         (name.as_str() == "db").then_some("7")
     }
 
-    async fn give_back(&mut self, _: Attempt, id: &str) -> Result<(), FetchError> {
+    async fn deprovision(&mut self, _: Attempt, id: &str) -> Result<(), FetchError> {
         self.notes(format!("give back {id}"));
         Ok(())
     }
@@ -123,9 +123,9 @@ async fn start(
     let random = fastrand::Rng::with_seed(7);
     let edges = StartEdges { clock: &Machine, random, vault: vault.clone() };
     let mut start = Start::new(&config, &mut store, &origin, After::Renewal, edges);
-    let obtained = start.begin(None, ended).await;
+    let first_set = start.begin(None, ended).await;
     let published = store.standing().map(|standing| standing.entries.len());
-    let state = obtained.map(|obtained| obtained.state);
+    let state = first_set.map(|first_set| first_set.state);
     let names = state.as_ref().ok().map(|state| state.secrets.len());
     assert_eq!(published, names, "a set is published if the start succeeds, and whole");
     (state, vault.requests.take())

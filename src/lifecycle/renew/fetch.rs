@@ -1,4 +1,4 @@
-//! One pass's questions to the vault.
+//! The requests of one pass to the vault.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::{PASS, Renewer, Why};
 use crate::config::settings::{FetchMode, OnAbsent, Refresh};
 use crate::exit::chain;
 use crate::lifecycle::deprovision;
-use crate::lifecycle::fetch::{Renewed, again};
+use crate::lifecycle::fetch::{Renewed, reread};
 use crate::lifecycle::publish::origin;
 use crate::model::SecretName;
 use crate::os::clock::Deadline;
@@ -16,8 +16,8 @@ use crate::store::state::Origin;
 use crate::vault::error::{Cause, Fate, FetchError};
 use crate::vault::{Connect, Source};
 
-/// What a pass asked, and what came of it.
-pub(super) struct Asked {
+/// The requests of a pass, and their result.
+pub(super) struct PassFetch {
     pub(super) renewed: Renewed,
     /// Those that were read by the route which may provision, and not POSTed for.
     pub(super) by_get: BTreeSet<SecretName>,
@@ -26,8 +26,8 @@ pub(super) struct Asked {
 }
 
 impl<V: Connect> Renewer<'_, V> {
-    /// Asks for `names`, with every file of the settings as it stands now.
-    pub(super) async fn ask(&mut self, names: &[SecretName], at: Duration) -> Asked {
+    /// Fetches `names`, with every file of the settings as it stands now.
+    pub(super) async fn fetch(&mut self, names: &[SecretName], at: Duration) -> PassFetch {
         let config = self.config;
         let prepared = origin(config).and_then(|origin| {
             let client = self.vault.connect(&mut self.token)?;
@@ -37,7 +37,7 @@ impl<V: Connect> Renewer<'_, V> {
             Ok(prepared) => prepared,
             Err(error) => {
                 let renewed = Renewed { cut: Some(error), ..Renewed::default() };
-                return Asked { renewed, by_get: BTreeSet::new(), origin: None };
+                return PassFetch { renewed, by_get: BTreeSet::new(), origin: None };
             }
         };
         client.end_by(Deadline::after(PASS));
@@ -49,7 +49,7 @@ impl<V: Connect> Renewer<'_, V> {
         } else {
             let reads = if self.known.lists(wanted) { 1 } else { names.len() as u64 };
             self.report.count(|counters| counters.reads += reads);
-            let mut renewed = again(&mut client, wanted, names, &mut self.known.asking).await;
+            let mut renewed = reread(&mut client, wanted, names, &mut self.known.route).await;
             if provisions && wanted.refresh == Refresh::Auto {
                 if !self.known.lists(wanted) {
                     by_get.extend(renewed.fresh.secrets.keys().cloned());
@@ -61,7 +61,7 @@ impl<V: Connect> Renewer<'_, V> {
             renewed
         };
         self.token = self.vault.end(client);
-        Asked { renewed, by_get, origin: Some(origin) }
+        PassFetch { renewed, by_get, origin: Some(origin) }
     }
 
     /// POSTs for each of `names`; where the fate of the POST before is unknown, reads first.
@@ -80,7 +80,7 @@ impl<V: Connect> Renewer<'_, V> {
         }
         for name in names {
             if self.known.of(name).unsure {
-                let read = self.known.asking.read(client, name, &self.config.wanted).await;
+                let read = self.known.route.read(client, name, &self.config.wanted).await;
                 let answered =
                     read.as_ref().is_ok_and(|set| !self.known.of(name).is_version(&set.version));
                 let unsettled = read.as_ref().is_err_and(|error| !error.is_absence());
@@ -144,12 +144,12 @@ impl<V: Connect> Renewer<'_, V> {
         old
     }
 
-    /// Gives the set back to the vault, best effort, and takes it away from here: what may have been
-    /// given back must not be served, and the next start provisions anew.
-    pub async fn give_back(&mut self) {
+    /// Deprovisions the set, best effort, and unpublishes it: a set that may have been deprovisioned must
+    /// not be served, and the next start provisions again.
+    pub async fn deprovision(&mut self) {
         let token = self.token.take();
         if deprovision::published(&self.vault, token, &self.current.state().secrets).await {
-            self.take_away();
+            self.unpublish();
         }
     }
 
