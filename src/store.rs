@@ -147,7 +147,7 @@ impl WriteError {
 
 /// A set that stands in the directory, as its own agent's memory tells it.
 #[derive(Debug)]
-pub struct Standing {
+pub struct CurrentSet {
     /// What is remembered of it.
     pub state: State,
     /// Its values.
@@ -180,7 +180,7 @@ pub trait Backend: fmt::Debug {
     }
 
     /// The current set, if it is whole and its state can be read.
-    fn standing(&self) -> Option<Standing>;
+    fn current_set(&self) -> Option<CurrentSet>;
 
     /// The state of the current set, whole or not, that an agent before this one may have left.
     fn remembered(&self) -> Option<State> {

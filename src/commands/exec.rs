@@ -15,7 +15,7 @@ use crate::config::settings::{
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::follow::Follower;
 use crate::lifecycle::publish::origin;
-use crate::lifecycle::renew::{Edges, Handover, Renewer, keep};
+use crate::lifecycle::renew::{Edges, Handover, Renewer, renew};
 use crate::lifecycle::start::{After, FirstSet, Start, StartEdges, adoptable, ended_by, once};
 use crate::notify::{Notifier, Supervised};
 use crate::os::clock::{Deadline, Machine};
@@ -179,7 +179,7 @@ async fn supervise(
     let ended = tokio::select! {
         biased;
         ended = supervisor.supervise() => ended,
-        never = keep(&mut renewer, &mut notifier) => match never {},
+        never = renew(&mut renewer, &mut notifier) => match never {},
     };
     supervisor.end();
     if keeping.give_back {

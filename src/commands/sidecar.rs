@@ -10,7 +10,7 @@ use crate::config::raw::Raw;
 use crate::config::settings::Keeping;
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::publish::origin;
-use crate::lifecycle::renew::{Edges, Handover, Renewer, keep};
+use crate::lifecycle::renew::{Edges, Handover, Renewer, renew};
 use crate::lifecycle::start::{After, FirstSet, Start, StartEdges, adoptable};
 use crate::notify::Notifier;
 use crate::os::clock::Machine;
@@ -66,7 +66,7 @@ async fn run_unserved(
     let edges = Edges { clock: &Machine, random, watch: Box::new(watch), vault };
     let mut renewer = Renewer::new(config, keeping.on_absent, &mut store, standing, edges, board);
     let signal = tokio::select! {
-        never = keep(&mut renewer, &mut notifier) => match never {},
+        never = renew(&mut renewer, &mut notifier) => match never {},
         signal = terminations.recv() => signal,
     };
     tracing::info!(%signal, "ending");

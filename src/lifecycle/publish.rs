@@ -20,7 +20,7 @@ use crate::store::{Store, WriteError};
 use crate::vault;
 use crate::vault::error::FetchError;
 use admit::{admit, lacking};
-pub use current::{Candidate, Current, Fetched, News, Prepared, Replaced};
+pub use current::{Candidate, Current, Fetched, Prepared, Publication, Replaced};
 pub use failed::{Failed, HeldBack};
 
 /// A vault whose every answer looks wrong in a new way is not told of for ever.

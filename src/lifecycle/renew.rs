@@ -1,7 +1,7 @@
-//! Renewal: when to ask again, what to make of the answer, what to say of it.
+//! Renewal: the time of each fetch, the set that is made of the result, the report of it.
 //!
-//! What stands is never touched by what failed: each identity keeps its last good version until a
-//! newer one is sound, and a set is replaced as a whole or not at all.
+//! A failure never touches the current set: each identity keeps its last good version until a newer
+//! one is sound, and a set is replaced as a whole or not at all.
 
 mod due;
 mod fetch;
@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::config::settings::{FetchMode, OnAbsent};
 use crate::exit::FailureClass;
 use crate::lifecycle::fetch::Renewed;
-pub use crate::lifecycle::publish::News;
+pub use crate::lifecycle::publish::Publication;
 use crate::lifecycle::publish::{Current, Failed, HeldBack, Prepared, Remarked, Stamp};
 use crate::lifecycle::schedule::Alarm;
 use crate::model::{Bundle, Generation, SecretName};
@@ -35,11 +35,11 @@ use due::{Due, FetchOfAll, Scope};
 use fetch::PassFetch;
 use known::{Known, ReadEffect};
 use report::Report;
-pub use run::keep;
+pub use run::renew;
 
 /// How long all reads of a pass may take together.
 const PASS: Duration = Duration::from_secs(60);
-/// A pass that comes this much too late is told.
+/// A pass that comes this much too late is worth a warning.
 const LATE: Duration = Duration::from_secs(30);
 /// A route that is missing for less is a gateway's bad minute.
 const ROUTE_GRACE: Duration = Duration::from_secs(90);
@@ -83,13 +83,13 @@ pub struct Edges<'a, V> {
     pub vault: V,
 }
 
-/// What a pass asks for.
+/// The secrets that a pass fetches.
 struct Requested {
     scope: Scope,
     names: Vec<SecretName>,
 }
 
-/// What keeps a set fresh.
+/// The renewal of one set.
 pub struct Renewer<'a, V> {
     config: &'a Config,
     on_absent: OnAbsent,
@@ -106,7 +106,7 @@ pub struct Renewer<'a, V> {
 }
 
 impl<'a, V: Connect> Renewer<'a, V> {
-    /// Goes on from a set that stands in `store`.
+    /// Goes on from the current set of `store`.
     pub fn new(
         config: &'a Config,
         on_absent: OnAbsent,
@@ -138,7 +138,7 @@ impl<'a, V: Connect> Renewer<'a, V> {
         renewer
     }
 
-    /// What is remembered of the set that stands.
+    /// Gives the state of the current set.
     pub fn state(&self) -> &State {
         self.current.state()
     }
@@ -146,7 +146,7 @@ impl<'a, V: Connect> Renewer<'a, V> {
     /// Nothing will be waited for any more; the process can then end at once.
     pub fn end(&mut self) {
         if self.report.notified().get() != self.current.state().notified {
-            // It was told while a pass was under way that did not come to its end.
+            // It was notified while a pass was under way that did not come to its end.
             self.save();
         }
         self.watch.end();
@@ -171,7 +171,7 @@ impl<'a, V: Connect> Renewer<'a, V> {
     }
 
     /// Makes one pass; says what came of it, if anything.
-    pub async fn pass(&mut self, why: Why) -> Option<News> {
+    pub async fn pass(&mut self, why: Why) -> Option<Publication> {
         match why {
             Why::Sweep => {
                 self.sweep();
@@ -180,7 +180,7 @@ impl<'a, V: Connect> Renewer<'a, V> {
             Why::Output => self.heal(),
             Why::Due | Why::Inputs => {
                 let at = self.clock.boot();
-                self.tell_if_late(why, at);
+                self.warn_if_late(why, at);
                 let scope = if why == Why::Inputs { Scope::All } else { self.scope(at) };
                 if scope == Scope::Failed
                     && let Some(unpublished) = self.unpublished.take()
@@ -210,18 +210,18 @@ impl<'a, V: Connect> Renewer<'a, V> {
         }
     }
 
-    /// Where it is noted which generation was told of last.
+    /// Gives the note of the generation that was notified last.
     pub fn notified(&self) -> Rc<Cell<Generation>> {
         Rc::clone(self.report.notified())
     }
 
-    /// Remembers that nobody is left to be told.
-    pub fn told(&mut self) {
+    /// Saves the generation that was notified last.
+    pub fn save_notified(&mut self) {
         self.save();
     }
 
-    /// Remembers that everybody has been told.
-    pub fn delivered(&mut self) {
+    /// Counts a notification that is complete, and saves its generation.
+    pub fn count_notified(&mut self) {
         self.report.count(|counters| counters.deliveries += 1);
         self.save();
     }
@@ -258,7 +258,7 @@ impl<'a, V: Connect> Renewer<'a, V> {
         }
     }
 
-    fn tell_if_late(&self, why: Why, at: Duration) {
+    fn warn_if_late(&self, why: Why, at: Duration) {
         if why == Why::Due
             && let Some(late) = self.due.lateness(at)
         {
@@ -267,7 +267,7 @@ impl<'a, V: Connect> Renewer<'a, V> {
         }
     }
 
-    /// Decides when to ask again, and for what.
+    /// Plans the next fetch, and its scope.
     fn plan(
         &mut self,
         at: Duration,
@@ -298,8 +298,13 @@ impl<'a, V: Connect> Renewer<'a, V> {
         PASS + each.saturating_mul(names)
     }
 
-    /// Makes a set of what came and what stands, and publishes it.
-    fn conclude(&mut self, why: Why, requested: &Requested, asked: PassFetch) -> Option<News> {
+    /// Merges the fetched secrets with the current set, and publishes the result.
+    fn conclude(
+        &mut self,
+        why: Why,
+        requested: &Requested,
+        asked: PassFetch,
+    ) -> Option<Publication> {
         let at = self.clock.boot();
         let PassFetch { mut renewed, by_get, origin } = asked;
         self.refuse_less(&mut renewed);
@@ -333,7 +338,8 @@ impl<'a, V: Connect> Renewer<'a, V> {
                 "the vault has not named it for long enough: its published files are removed"
             );
         }
-        let minted = if matches!(outcome, Some(News::Changed(_))) { new } else { BTreeSet::new() };
+        let minted =
+            if matches!(outcome, Some(Publication::Changed(_))) { new } else { BTreeSet::new() };
         self.count_reads(at, &by_get, &minted);
         outcome
     }
@@ -363,7 +369,7 @@ impl<'a, V: Connect> Renewer<'a, V> {
         }
     }
 
-    /// Nothing came: what stands stays as it is.
+    /// Records a pass that fetched nothing; the current set stays.
     fn failed(&mut self, held_back: &HeldBack, cut: Option<&Failed>) {
         let class = cut.or_else(|| held_back.values().next()).map(|failed| failed.class);
         self.current.failed(held_back, class);
@@ -382,8 +388,8 @@ impl<'a, V: Connect> Renewer<'a, V> {
         self.report.show(self.current.state());
     }
 
-    /// Where tries to tell that fail are counted.
-    fn delivery_failures(&self) -> Rc<Cell<u64>> {
+    /// Gives the counter of failures to notify.
+    fn notify_failures(&self) -> Rc<Cell<u64>> {
         self.report.notify_failures()
     }
 }

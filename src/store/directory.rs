@@ -12,8 +12,8 @@ use super::dir::{Changed, Dir};
 use super::mount::{self, Mount};
 use super::owner::Owners;
 use super::{
-    Backend, DATA, DATA_NEXT, HOLDER, OWN, PENDING, PROBE, Pending, STATE, STATE_TARGET, Standing,
-    UNFINISHED, WriteCause, WriteError, generation, inspect, links,
+    Backend, CurrentSet, DATA, DATA_NEXT, HOLDER, OWN, PENDING, PROBE, Pending, STATE,
+    STATE_TARGET, UNFINISHED, WriteCause, WriteError, generation, inspect, links,
 };
 use crate::config::settings::Output;
 use crate::exit::chain;
@@ -210,12 +210,12 @@ impl Backend for Directory {
         self.owners.idle(files)
     }
 
-    fn standing(&self) -> Option<Standing> {
+    fn current_set(&self) -> Option<CurrentSet> {
         let state = self.remembered()?;
         let entries = self.entries(self.current.as_deref()?)?;
         let whole = entries.len() == state.secrets.len()
             && entries.keys().all(|identity| state.secret(identity).is_some());
-        whole.then_some(Standing { state, entries })
+        whole.then_some(CurrentSet { state, entries })
     }
 
     fn remembered(&self) -> Option<State> {

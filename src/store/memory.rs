@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use super::set::Set;
-use super::{Backend, Standing, WriteError};
+use super::{Backend, CurrentSet, WriteError};
 use crate::model::{Generation, Outcome};
 use crate::os::clock;
 use crate::render::FileSet;
@@ -27,17 +27,18 @@ struct Kept {
 
 impl Memory {
     pub(super) fn set(&self) -> Option<Set> {
-        let Standing { state, entries } = self.standing().filter(|set| !set.state.given_back)?;
+        let CurrentSet { state, entries } =
+            self.current_set().filter(|set| !set.state.given_back)?;
         Some(Set::of(&state, entries))
     }
 }
 
 impl Backend for Memory {
-    fn standing(&self) -> Option<Standing> {
+    fn current_set(&self) -> Option<CurrentSet> {
         let kept = self.0.borrow();
         let state = kept.state.clone()?;
         let entries = bundle::read(kept.bundle.as_ref()?.expose())?;
-        Some(Standing { state, entries })
+        Some(CurrentSet { state, entries })
     }
 
     fn replaced(&self) -> Option<Entries> {
@@ -100,7 +101,7 @@ mod tests {
     #[test]
     fn a_set_in_memory_is_replaced_only_by_other_values() {
         let mut memory = Memory::default();
-        assert!(memory.standing().is_none() && memory.set().is_none());
+        assert!(memory.current_set().is_none() && memory.set().is_none());
         let old = bundle(&[("db", &[&[("k", "old")]])]);
         let new = bundle(&[("db", &[&[("k", "new")]])]);
         assert_eq!(publish(&mut memory, &old), Outcome::Published(Generation(1)));

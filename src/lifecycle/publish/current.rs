@@ -58,7 +58,7 @@ pub struct Fetched {
 
 /// A generation that was published, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum Publication {
     /// Other bytes, of which the main process is notified.
     Changed(Generation),
     /// No other bytes than those of `TTL`, which notify nobody.
@@ -71,7 +71,7 @@ pub enum News {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replaced {
     /// Its difference from the set before.
-    pub news: News,
+    pub publication: Publication,
     /// It has fewer secrets, so what it replaced is removed already.
     pub swept: bool,
 }
@@ -105,8 +105,8 @@ impl<'a> Current<'a> {
 
     /// Reads the set back from its store; none if it is not whole.
     pub fn bundle(&self) -> Option<Bundle> {
-        let standing = self.store.standing()?;
-        Some(self.state.bundle(standing.entries))
+        let current = self.store.current_set()?;
+        Some(self.state.bundle(current.entries))
     }
 
     /// Merges the fetched secrets with the last good version of the others that are not `gone`. Fails
@@ -221,12 +221,12 @@ impl<'a> Current<'a> {
             // What is gone from the vault must be gone from here.
             self.store.sweep();
         }
-        let news = match difference {
-            Some(Difference::None) => News::Restored,
-            Some(Difference::Lifetimes) => News::Lifetimes,
-            Some(Difference::Values) | None => News::Changed,
+        let publication = match difference {
+            Some(Difference::None) => Publication::Restored,
+            Some(Difference::Lifetimes) => Publication::Lifetimes,
+            Some(Difference::Values) | None => Publication::Changed,
         };
-        Ok(Some(Replaced { news: news(generation), swept }))
+        Ok(Some(Replaced { publication: publication(generation), swept }))
     }
 
     /// Remembers where its secrets come from, as the files of the settings are now.
@@ -313,7 +313,10 @@ mod tests {
         let mut store = Store::hold(&Destination::Memory, "init").unwrap();
         let mut current = Current::new(&mut store, &old, state(), Remarked::default(), &Machine);
         let (set_of, published) = current.publish_sound(candidate(set("1", "1")), &fetched());
-        assert!(matches!(published, Ok(Some(Replaced { news: News::Changed(_), .. }))));
+        assert!(matches!(
+            published,
+            Ok(Some(Replaced { publication: Publication::Changed(_), .. }))
+        ));
         let state = State { left_out: vec!["lacks.j2".to_owned()], ..set_of.state };
         let mut current = Current::new(&mut store, &layout, state, Remarked::default(), &Machine);
         let (set_of, published) = current.publish_sound(candidate(set("2", "nu\0l")), &fetched());

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{News, Renewer};
+use super::{Publication, Renewer};
 use crate::exit::chain;
 use crate::lifecycle::deprovision::unpublish;
 use crate::lifecycle::fetch::Renewed;
@@ -32,7 +32,7 @@ impl<V: Connect> Renewer<'_, V> {
         sound: BTreeSet<SecretName>,
         held_back: HeldBack,
         cut: Option<&Failed>,
-    ) -> Option<News> {
+    ) -> Option<Publication> {
         let fetched = Fetched {
             at,
             refresh: self.known.route.settled(),
@@ -46,7 +46,7 @@ impl<V: Connect> Renewer<'_, V> {
     }
 
     /// Publishes a set that was kept in memory; says what came of it, if anything.
-    pub(super) fn publish(&mut self, at: Duration, mut set: Prepared) -> Option<News> {
+    pub(super) fn publish(&mut self, at: Duration, mut set: Prepared) -> Option<Publication> {
         let published = self.write(at, &set.set.bundle, &mut set.state);
         self.published(at, set, None, published)
     }
@@ -56,10 +56,10 @@ impl<V: Connect> Renewer<'_, V> {
         at: Duration,
         set: Prepared,
         cut: Option<&Failed>,
-        published: Result<Option<News>, PublishError>,
-    ) -> Option<News> {
+        published: Result<Option<Publication>, PublishError>,
+    ) -> Option<Publication> {
         match published {
-            Ok(news) => {
+            Ok(publication) => {
                 if !self.known.is_unsure() {
                     self.current.store().settle();
                 }
@@ -69,7 +69,7 @@ impl<V: Connect> Renewer<'_, V> {
                 }
                 let Candidate { held_back, sound, .. } = &set.set;
                 self.report.published(at, held_back, cut, sound, last_error);
-                news
+                publication
             }
             Err(error) => {
                 let failed = Failed::from(&error);
@@ -88,25 +88,25 @@ impl<V: Connect> Renewer<'_, V> {
         at: Duration,
         bundle: &Bundle,
         state: &mut State,
-    ) -> Result<Option<News>, PublishError> {
+    ) -> Result<Option<Publication>, PublishError> {
         self.stamp().apply(state);
         let replaced = self.current.publish(bundle, state)?;
         Ok(self.replaced(at, replaced))
     }
 
     /// Takes note of a publication, and of what it has replaced, if anything.
-    fn replaced(&mut self, at: Duration, replaced: Option<Replaced>) -> Option<News> {
+    fn replaced(&mut self, at: Duration, replaced: Option<Replaced>) -> Option<Publication> {
         self.show();
-        let Replaced { news, swept } = replaced?;
+        let Replaced { publication, swept } = replaced?;
         self.report.count(|counters| counters.publishes += 1);
         if !swept {
             self.due.replaced(at);
         }
-        Some(news)
+        Some(publication)
     }
 
     /// Looks at what is published, and puts back what something else has changed.
-    pub(super) fn heal(&mut self) -> Option<News> {
+    pub(super) fn heal(&mut self) -> Option<Publication> {
         let at = self.clock.boot();
         self.current.store().suspect();
         let Some(bundle) = self.current.bundle() else {
@@ -118,9 +118,9 @@ impl<V: Connect> Renewer<'_, V> {
         let mut state = self.current.state().clone();
         match self.write(at, &bundle, &mut state) {
             Ok(None) => None,
-            Ok(news) => {
+            Ok(publication) => {
                 tracing::warn!("put back published files that something else had altered");
-                news
+                publication
             }
             Err(error) => {
                 let Failed { text, hint, .. } = Failed::from(&error);

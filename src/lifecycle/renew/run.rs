@@ -1,4 +1,4 @@
-//! The loop: waits, passes, deliveries. Whoever drops it ends it at any point but in the middle of a
+//! The loop: waits, passes, notifications. Dropping it ends it at any point but in the middle of a
 //! publish.
 
 use std::cell::Cell;
@@ -8,21 +8,21 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{News, Renewer, Why};
+use super::{Publication, Renewer, Why};
 use crate::model::Generation;
 use crate::notify::Notifier;
 use crate::vault::Connect;
 
-/// Keeps the set fresh until it is dropped.
-pub async fn keep<V: Connect>(
+/// Renews the set until it is dropped.
+pub async fn renew<V: Connect>(
     renewer: &mut Renewer<'_, V>,
     notifier: &mut Notifier<'_>,
 ) -> Infallible {
     let notified = renewer.notified();
-    notifier.count_failures(&renewer.delivery_failures());
-    let standing = renewer.state().generation;
-    if notified.get() < standing {
-        tell(renewer, notifier, News::Changed(standing));
+    notifier.count_failures(&renewer.notify_failures());
+    let current = renewer.state().generation;
+    if notified.get() < current {
+        notify(renewer, notifier, Publication::Changed(current));
     }
     loop {
         let why = loop {
@@ -40,7 +40,7 @@ pub async fn keep<V: Connect>(
             renewer.notified();
         }
         match passed {
-            Passed::With(Some(news)) => tell(renewer, notifier, news),
+            Passed::With(Some(publication)) => notify(renewer, notifier, publication),
             Passed::With(None) => {}
             Passed::Hung => renewer.abandoned(),
         }
@@ -52,11 +52,11 @@ pub async fn keep<V: Connect>(
 
 /// How a pass came to its end.
 enum Passed {
-    With(Option<News>),
+    With(Option<Publication>),
     Hung,
 }
 
-/// Makes a pass, and goes on telling meanwhile.
+/// Makes a pass, and goes on notifying meanwhile.
 async fn pass<V: Connect>(
     renewer: &mut Renewer<'_, V>,
     notifier: &mut Notifier<'_>,
@@ -73,21 +73,27 @@ async fn pass<V: Connect>(
     }
 }
 
-fn tell<V: Connect>(renewer: &mut Renewer<'_, V>, notifier: &mut Notifier<'_>, news: News) {
-    let (generation, left) = match news {
-        News::Changed(generation) | News::Restored(generation) => {
+fn notify<V: Connect>(
+    renewer: &mut Renewer<'_, V>,
+    notifier: &mut Notifier<'_>,
+    publication: Publication,
+) {
+    let (generation, left) = match publication {
+        Publication::Changed(generation) | Publication::Restored(generation) => {
             let published = Duration::from_millis(renewer.state().boot_ms.changed);
-            match news {
+            match publication {
                 _ if !notifier.has_targets() => {}
-                News::Restored(_) => notifier.restore(generation, published),
-                News::Changed(_) | News::Lifetimes(_) => notifier.publish(generation, published),
+                Publication::Restored(_) => notifier.restore(generation, published),
+                Publication::Changed(_) | Publication::Lifetimes(_) => {
+                    notifier.publish(generation, published)
+                }
             }
             (generation, notifier.has_targets())
         }
-        News::Lifetimes(generation) => (generation, notifier.carry_on(generation)),
+        Publication::Lifetimes(generation) => (generation, notifier.carry_on(generation)),
     };
     if !left {
         renewer.notified().set(generation);
-        renewer.told();
+        renewer.save_notified();
     }
 }

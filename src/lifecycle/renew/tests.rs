@@ -186,8 +186,8 @@ async fn day(seed: u64) -> Day {
     while clock.boot() < BEGIN + DAY {
         let why = renewer.wait().await;
         let at = clock.boot();
-        let version = renewer.pass(why).await.map(|news| {
-            assert!(matches!(news, News::Changed(_)), "{news:?}");
+        let version = renewer.pass(why).await.map(|publication| {
+            assert!(matches!(publication, Publication::Changed(_)), "{publication:?}");
             renewer.state().secrets.first().unwrap().version.parse().unwrap()
         });
         failed |= renewer.state().failures > 0;

@@ -12,7 +12,7 @@ use crate::lifecycle::publish::{
 };
 use crate::model::{Bundle, Outcome};
 use crate::store::state::{Origin, Settled, State};
-use crate::store::{Standing, Store};
+use crate::store::{CurrentSet, Store};
 use crate::vault::Connect;
 
 /// A set that stands and is ours.
@@ -25,7 +25,7 @@ pub struct Adopted {
 
 /// Looks for a set to adopt.
 pub fn adoptable(store: &Store, origin: &Origin) -> Option<Adopted> {
-    let Standing { state, entries } = store.standing()?;
+    let CurrentSet { state, entries } = store.current_set()?;
     if state.given_back {
         tracing::info!("the set that stood was given back or removed; fetching anew");
         return None;

@@ -124,7 +124,7 @@ async fn start(
     let edges = StartEdges { clock: &Machine, random, vault: vault.clone() };
     let mut start = Start::new(&config, &mut store, &origin, After::Renewal, edges);
     let first_set = start.begin(None, ended).await;
-    let published = store.standing().map(|standing| standing.entries.len());
+    let published = store.current_set().map(|set| set.entries.len());
     let state = first_set.map(|first_set| first_set.state);
     let names = state.as_ref().ok().map(|state| state.secrets.len());
     assert_eq!(published, names, "a set is published if the start succeeds, and whole");

@@ -35,7 +35,7 @@ fn what_a_crash_left_is_cleared_at_open() {
     let expected = [DATA, OWN, STATE_LINK, "db", "theirs", "..2024-other", &generation];
     assert_eq!(names(dir.path()), BTreeSet::from(expected.map(str::to_owned)));
     assert_eq!(names(&at(OWN)), BTreeSet::from([HOLDER, STATE].map(str::to_owned)));
-    assert_eq!(store.standing().unwrap().state.generation, Generation(1));
+    assert_eq!(store.current_set().unwrap().state.generation, Generation(1));
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_data_link_that_leads_outside_is_not_followed() {
             symlink(&away, dir.path().join(target)).unwrap();
         }
         let mut store = open(&dir);
-        assert!(store.standing().is_none(), "{target}");
+        assert!(store.current_set().is_none(), "{target}");
         assert!(!exists(&dir, "db"), "{target}");
         assert_eq!(publish(&mut store, FIRST).unwrap(), Outcome::Published(Generation(1)));
         store.sweep();
@@ -90,7 +90,7 @@ fn a_copy_that_is_a_link_is_not_read() {
         let generation = dir.path().join(data(&dir));
         files::rename(generation.join(file), outside.path().join("copy")).unwrap();
         symlink(outside.path().join("copy"), generation.join(file)).unwrap();
-        assert!(store.standing().is_none(), "{file}");
+        assert!(store.current_set().is_none(), "{file}");
     }
 }
 
@@ -99,17 +99,17 @@ fn the_state_that_belongs_to_the_generation_counts() {
     let (dir, store) = published(FIRST);
     // As every pass leaves it: newer than what the generation holds.
     store.save(&State { generation: Generation(1), failures: 3, ..remembered(FIRST) }).unwrap();
-    assert_eq!(store.standing().unwrap().state.failures, 3);
+    assert_eq!(store.current_set().unwrap().state.failures, 3);
     // As a crash between the rename and the state leaves it: of the generation before, or none.
     store.save(&State { generation: Generation(0), failures: 9, ..remembered(FIRST) }).unwrap();
-    assert_eq!(store.standing().unwrap().state.failures, 0);
+    assert_eq!(store.current_set().unwrap().state.failures, 0);
     chmod(&dir.path().join("..segura/state.json"), 0o640);
     files::write(dir.path().join("..segura/state.json"), "{").unwrap();
-    assert_eq!(store.standing().unwrap().state.failures, 0);
+    assert_eq!(store.current_set().unwrap().state.failures, 0);
     files::remove_file(dir.path().join("..segura/state.json")).unwrap();
-    let standing = store.standing().unwrap();
-    assert_eq!(standing.state.generation, Generation(1));
-    let entry = standing.entries.values().next().unwrap().first().unwrap();
+    let current = store.current_set().unwrap();
+    assert_eq!(current.state.generation, Generation(1));
+    let entry = current.entries.values().next().unwrap().first().unwrap();
     let items: Vec<_> = entry.iter().map(|i| (i.key.as_str(), i.value.expose().as_str())).collect();
     assert_eq!(items, [("user", "ada"), ("password", "old")]);
 }
@@ -157,9 +157,9 @@ fn a_copy_that_is_not_whole_does_not_stand() {
     for (what, spoil) in cases {
         let (dir, store) = published(FIRST);
         spoil(&dir.path().join(data(&dir)));
-        assert!(store.standing().is_none(), "{what}");
+        assert!(store.current_set().is_none(), "{what}");
         drop(store);
-        assert!(open(&dir).standing().is_none(), "{what}, after a start");
+        assert!(open(&dir).current_set().is_none(), "{what}, after a start");
     }
     // Values of a secret that nothing is remembered of, and the other way round.
     for text in [
@@ -169,7 +169,7 @@ fn a_copy_that_is_not_whole_does_not_stand() {
     ] {
         let (dir, store) = published(FIRST);
         rewrite(dir.path().join(data(&dir)).join("..bundle.json"), text);
-        assert!(store.standing().is_none(), "{text}");
+        assert!(store.current_set().is_none(), "{text}");
     }
 }
 

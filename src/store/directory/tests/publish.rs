@@ -21,7 +21,7 @@ fn a_set_has_the_shape_of_a_kubernetes_secret_volume() {
         assert_eq!(mode(&dir, file), 0o440, "{file}");
     }
     drop(store);
-    assert_eq!(open(&dir).standing().unwrap().state.generation, Generation(1));
+    assert_eq!(open(&dir).current_set().unwrap().state.generation, Generation(1));
 }
 
 #[test]
