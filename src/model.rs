@@ -237,7 +237,7 @@ pub enum Fault {
         number: usize,
     },
     /// The same identity twice in one answer.
-    #[error("{identity} stands twice in the answer")]
+    #[error("the answer lists {identity} twice")]
     Twice {
         /// The identity in question.
         identity: SecretName,
@@ -263,7 +263,9 @@ pub enum Fault {
         identity: SecretName,
     },
     /// A list that leaves out what was made for this pod.
-    #[error("the application's list has less of {identity} than was made for this pod")]
+    #[error(
+        "the application's list holds fewer entries of {identity} than the vault provisioned for this pod"
+    )]
     Less {
         /// The secret in question.
         identity: SecretName,

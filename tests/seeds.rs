@@ -237,13 +237,8 @@ fn the_errors_of_create_credential_are_told_with_their_remedies() {
     for (field, value, code, remedy) in [
         ("hostname", json!("nobody"), "1011", "create the device"),
         ("device_domain", json!("unknown.example"), "1029", "device_domain must name domains"),
-        (
-            "jit_settings",
-            jit("Nothing", "AD - Activate User"),
-            "1046",
-            "plugins that the vault has",
-        ),
-        ("jit_settings", jit("LDAP", "Nothing"), "1047", "templates that the vault has"),
+        ("jit_settings", jit("Nothing", "AD - Activate User"), "1046", "plugins of the vault"),
+        ("jit_settings", jit("LDAP", "Nothing"), "1047", "templates of the vault"),
     ] {
         let scene = Scene::new();
         let mut document = sound();

@@ -15,12 +15,12 @@ fn with(certificate: Certificate) -> Scene {
 
 #[test]
 fn a_certificate_that_can_not_be_trusted_is_retried_and_its_fault_is_told() {
-    let authority = "signed by no authority that is trusted";
+    let authority = "no trusted authority signed it";
     let cases = [
         (Certificate::OtherCa, authority, "SEGURA_CA_FILE"),
         (Certificate::UnknownChain, authority, "SEGURA_CA_FILE"),
         (Certificate::Expired, "expired", "certificate"),
-        (Certificate::WrongName, "another host name", "SEGURA_URL"),
+        (Certificate::WrongName, "does not name the host", "SEGURA_URL"),
     ];
     side_by_side(cases, |(certificate, reason, hint)| {
         let scene = with(certificate);
@@ -39,7 +39,7 @@ fn an_authority_that_is_not_built_in_is_unknown_without_a_ca_file() {
     scene.unset("SEGURA_CA_FILE");
     let run = scene.init();
     let error = run.ended(69).error();
-    assert!(error.contains("signed by no authority that is trusted"), "{error}");
+    assert!(error.contains("no trusted authority signed it"), "{error}");
     assert!(run.hint().is_some_and(|hint| hint.contains("SEGURA_CA_FILE")));
     assert!(scene.vault.requests().is_empty());
 }

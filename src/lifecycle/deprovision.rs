@@ -304,7 +304,7 @@ mod tests {
         })
         .await;
         let expected =
-            ["a: back", "b: nameless", "c: cannot give c back", "d: not asked", "e: nameless"];
+            ["a: back", "b: nameless", "c: cannot deprovision c", "d: not asked", "e: nameless"];
         assert_eq!(
             (seen, vault.asked),
             (expected.map(str::to_owned).to_vec(), vec!["1".to_owned(), "3".to_owned()])

@@ -54,8 +54,8 @@ impl fmt::Display for Attempt {
             Self::ReadApplication => f.write_str("cannot read the secrets of the authorization"),
             Self::ReadSecret(name) => write!(f, "cannot read {name}"),
             Self::ReadSecrets => f.write_str("cannot read the list of secrets"),
-            Self::GiveBack(name) => write!(f, "cannot give {name} back"),
-            Self::GiveBackById(id) => write!(f, "cannot give the secret of id {id} back"),
+            Self::GiveBack(name) => write!(f, "cannot deprovision {name}"),
+            Self::GiveBackById(id) => write!(f, "cannot deprovision the secret of id {id}"),
             Self::WriteSecret(name) => write!(f, "cannot write the secret {name}"),
             Self::WriteCredential(name) => write!(f, "cannot write the credential {name}"),
         }
@@ -111,7 +111,7 @@ impl fmt::Display for Said {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadCertificate {
     /// No trusted root signed it.
-    #[error("it is signed by no authority that is trusted")]
+    #[error("no trusted authority signed it")]
     UnknownAuthority,
     /// Its time is over, or a clock is wrong.
     #[error("it has expired")]
@@ -120,7 +120,7 @@ pub enum BadCertificate {
     #[error("it is not valid yet")]
     NotYetValid,
     /// It names other hosts.
-    #[error("it is for another host name")]
+    #[error("it does not name the host of SEGURA_URL")]
     WrongName,
     /// Its issuer took it back.
     #[error("it is revoked")]
@@ -154,13 +154,13 @@ pub enum Cause {
     #[error("TLS failed: {0}")]
     Tls(String),
     /// The connection did not come about in time.
-    #[error("no connection within {}", rounded(*.0))]
+    #[error("no connection was established within {}", rounded(*.0))]
     ConnectTimedOut(Duration),
     /// No whole answer in time.
-    #[error("no whole answer within {}", rounded(*.0))]
+    #[error("the vault sent no complete answer within {}", rounded(*.0))]
     TimedOut(Duration),
     /// The connection broke before the answer was whole.
-    #[error("the connection broke before the answer was whole")]
+    #[error("the connection broke before the answer was complete")]
     Broken,
     /// The gateway or the vault failed.
     #[error("the vault answered {status}: {said}")]
@@ -173,7 +173,7 @@ pub enum Cause {
         after: Option<Duration>,
     },
     /// Too many requests.
-    #[error("the vault limits our rate (429)")]
+    #[error("the vault limits the rate of requests (429)")]
     RateLimited {
         /// It asked for peace.
         after: Option<Duration>,
@@ -187,7 +187,7 @@ pub enum Cause {
         said: Said,
     },
     /// The token was not accepted.
-    #[error("the vault does not accept our token ({status}: {said})")]
+    #[error("the vault does not accept the agent's token ({status}: {said})")]
     TokenRefused {
         /// The HTTP status.
         status: u16,
@@ -209,7 +209,7 @@ pub enum Cause {
     #[error("the authorization is inactive: {0}")]
     Inactive(Said),
     /// A business code that means a missing permission.
-    #[error("the vault refuses: {0}")]
+    #[error("the vault denies a permission: {0}")]
     NotPermitted(Said),
     /// The request is wrong in the vault's eyes.
     #[error("the vault rejects the request ({status}): {said}")]
@@ -222,10 +222,10 @@ pub enum Cause {
         said: Said,
     },
     /// An answer that sends us elsewhere; we don't go.
-    #[error("the vault answered with a redirect ({0}), which is never followed")]
+    #[error("the vault answered with a redirect ({0}), which the agent never follows")]
     Redirect(u16),
     /// A success by status that says it is none.
-    #[error("the vault answered {status}, but says that it failed: {said}")]
+    #[error("the vault answered {status}, but reports a failure: {said}")]
     Denied {
         /// The HTTP status.
         status: u16,
@@ -233,7 +233,7 @@ pub enum Cause {
         said: Said,
     },
     /// The answer makes no sense.
-    #[error("the answer makes no sense: {0}")]
+    #[error("the vault's answer makes no sense: {0}")]
     Nonsense(Nonsense),
     /// A sound answer with a secret that can't be used.
     #[error("{0}")]
@@ -242,7 +242,7 @@ pub enum Cause {
     #[error("the vault's answer does not hold {0}")]
     Absent(SecretName),
     /// As many provisioning requests as we dare to send, and nothing that came of them.
-    #[error("{0} requests were sent, none was answered, and nothing new can be read")]
+    #[error("the vault answered none of {0} provisioning requests, and reading shows nothing new")]
     Unanswered(u8),
     /// A sound answer without any secret.
     #[error("the authorization has no secrets")]
@@ -278,7 +278,7 @@ pub enum Nonsense {
     #[error("it is not a JSON object")]
     NotAnObject,
     /// The part that says whether it succeeded is missing or of a wrong type.
-    #[error("nothing in it says whether the request succeeded")]
+    #[error("it does not say whether the request succeeded")]
     NoEnvelope,
     /// No secret, no list of secrets.
     #[error("it holds no secrets container")]
@@ -317,7 +317,10 @@ mod tests {
             attempt: Attempt::Provision(name),
             cause: Cause::TimedOut(Duration::from_secs(60)),
         };
-        assert_eq!(crate::exit::chain(&error), "cannot provision db: no whole answer within 1m");
+        assert_eq!(
+            crate::exit::chain(&error),
+            "cannot provision db: the vault sent no complete answer within 1m"
+        );
         assert_eq!(error.fate(), Fate::Unknown);
         assert_eq!(error.exit(), Exit::Unreachable);
     }

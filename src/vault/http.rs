@@ -46,7 +46,7 @@ impl Wire {
         if let Some(referer) = &settings.referer {
             let value = referer
                 .parse()
-                .map_err(|_| tls::setting("SEGURA_REFERER", "is no header value"))?;
+                .map_err(|_| tls::setting("SEGURA_REFERER", "is not a valid header value"))?;
             headers.insert(reqwest::header::REFERER, value);
         }
         let mut builder = reqwest::Client::builder()

@@ -99,7 +99,7 @@ fn what_fails_is_named_with_its_remedy() {
     let mut scene = Scene::new();
     scene.unset("SEGURA_CA_FILE");
     let untrusted = run(&scene, &["doctor"]);
-    fails(&untrusted, 69, "tls", "signed by no authority", "set SEGURA_CA_FILE");
+    fails(&untrusted, 69, "tls", "no trusted authority signed it", "set SEGURA_CA_FILE");
     scene.set("SEGURA_FILE_MODE", "rw");
     let run = run(&scene, &["doctor"]);
     assert_eq!(run.code, Some(78), "{}", run.stderr);

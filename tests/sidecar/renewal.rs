@@ -223,7 +223,7 @@ fn a_list_with_a_shared_password_takes_no_account_from_the_pod() {
     let sidecar = scene.kept();
     until("it reads the application", || scene.count(APPLICATION) >= 3);
     assert_eq!(scene.read("secret-postman/password"), account.password);
-    let said = "the application's list has less of secret-postman than was made for this pod";
+    let said = "the application's list holds fewer entries of secret-postman than the vault provisioned for this pod";
     sidecar.assert_said(said, 1, "");
     sidecar.stop();
 }

@@ -186,11 +186,13 @@ impl FetchError {
             (Attempt::WriteSecret(_) | Attempt::WriteCredential(_), _)
                 if self.fate() == Fate::Unknown =>
             {
-                return Some("it may have been written: look before writing it again");
+                return Some(
+                    "the vault may have stored it: read it there before you send it again",
+                );
             }
             (Attempt::GiveBackById(_), Cause::Rejected { .. }) => {
                 return Some(
-                    "check SECRET_ID and SEGURA_POD_NAME: the vault knows nothing of the kind",
+                    "check SECRET_ID and SEGURA_POD_NAME: the vault knows no such secret of this pod",
                 );
             }
             _ => {}
@@ -209,7 +211,7 @@ impl FetchError {
                 "set SEGURA_CA_FILE to the PEM bundle of the authority that signed the vault's certificate"
             }
             Cause::Certificate(BadCertificate::WrongName) => {
-                "SEGURA_URL must use a host name that the vault's certificate holds"
+                "use a host name in SEGURA_URL that the vault's certificate holds"
             }
             Cause::Certificate(_) => {
                 "renew the vault's certificate, or correct the clock of the node"
@@ -221,10 +223,10 @@ impl FetchError {
             | Cause::TimedOut(_)
             | Cause::Broken
             | Cause::Failing { .. }
-            | Cause::Denied { .. } => "look at the vault and the gateway in front of it",
-            Cause::RateLimited { .. } => {
-                "fewer requests: raise SEGURA_RENEW_INTERVAL, or the limit"
+            | Cause::Denied { .. } => {
+                "check the logs of the vault and of the gateway in front of it"
             }
+            Cause::RateLimited { .. } => "raise SEGURA_RENEW_INTERVAL, or the vault's rate limit",
             Cause::TurnedAway { .. } | Cause::TokenRefused { .. } | Cause::NotAuthorized { .. } => {
                 "check SEGURA_URL and its path, and in the vault the authorization's resources, allowed IPs (behind HTTPS_PROXY, the proxy's), referers (SEGURA_REFERER) and certificate (SEGURA_CLIENT_CERT_FILE)"
             }
@@ -235,7 +237,7 @@ impl FetchError {
             Cause::NotPermitted(_) => "grant the authorization this permission in the vault",
             Cause::Rejected { .. } => "check SEGURA_URL, SEGURA_IDENTITY and SEGURA_SOURCE",
             Cause::Redirect(_) => {
-                "SEGURA_URL must be the vault's own address, not one that redirects"
+                "set SEGURA_URL to the vault's own address, not to one that redirects"
             }
             Cause::Nonsense(_) => {
                 "check that SEGURA_URL leads to the vault and not to a login page or proxy"
@@ -244,7 +246,7 @@ impl FetchError {
                 "set SEGURA_REFRESH=get, if reading provisions nothing at this vault"
             }
             Cause::Fault(Fault::NotDecrypted { .. }) => {
-                "SEGURA_PRIVATE_KEY_FILE must be the key of this authorization"
+                "set SEGURA_PRIVATE_KEY_FILE to the key of this authorization"
             }
             Cause::Fault(Fault::NotEncrypted { .. }) => {
                 "the value is too long for the authorization's encryption: shorten it, or switch encryption off"
@@ -261,18 +263,16 @@ impl FetchError {
 /// What to do about the vault's business errors (its page on creating credentials).
 fn by_code(code: u32) -> Option<&'static str> {
     Some(match code {
-        1004 => "say the device's hostname in the document",
-        1005 => "say the device's ip in the document",
+        1004 => "add the device's hostname to the document",
+        1005 => "add the device's ip to the document",
         1011 => {
-            "hostname and ip must be those of a device that the vault has: correct them, or create the device"
+            "hostname and ip must name a device of the vault: correct them, or create the device"
         }
-        1029 => {
-            "device_domain must name domains that the vault has, with commas and no blanks between them"
-        }
-        1042 => "say username in the document; \"\" lets the vault choose",
-        1046 => "jit_settings must name plugins that the vault has",
-        1047 => "jit_settings must name templates that the vault has",
-        1052 => "another device has this hostname: name the one that is meant",
+        1029 => "device_domain must name domains of the vault, separated by commas without blanks",
+        1042 => "add username to the document; \"\" lets the vault choose",
+        1046 => "jit_settings must name plugins of the vault",
+        1047 => "jit_settings must name templates of the vault",
+        1052 => "another device has this hostname: name the intended device",
         1053 => "identifier may hold letters, digits, - and _ only",
         _ => return None,
     })
