@@ -228,7 +228,7 @@ fn require(
     because: &str,
 ) {
     for name in needs.iter().filter(|name| is_blank(fields.get(**name))) {
-        walk.problem(&join(path, name), format!("is missing, which {because} needs"));
+        walk.problem(&join(path, name), format!("is missing, but {because} needs it"));
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) fn request(mut walk: Walk<'_>, node: Node) -> Result<Request, Flawed>
             known => known,
         };
         if body.contains_key(&known) {
-            walk.problem(&join("", &name), "stands twice");
+            walk.problem(&join("", &name), "appears twice");
         }
         let value = match known.as_str() {
             "identity" => identity(&mut walk, node),
@@ -235,7 +235,7 @@ fn only(walk: &mut Walk<'_>, path: &str, node: Node, name: &str) -> Option<Node>
         if member == name {
             found = Some(node);
         } else {
-            walk.problem(&join(path, &member), format!("is not {name}"));
+            walk.problem(&join(path, &member), format!("must be named {name}"));
         }
     }
     if found.is_none() {
@@ -297,7 +297,7 @@ fn labelled(
         if !known.is_empty() && !known.contains(&field) {
             walk.problem(
                 &path,
-                format!("is not one of {}, nor the {LABEL} of one", known.join(", ")),
+                format!("is neither one of {} nor the {LABEL} of one", known.join(", ")),
             );
         }
         let Some(label) = labels else {
@@ -310,7 +310,7 @@ fn labelled(
             continue;
         };
         if !names.iter().any(|name| name == label) {
-            walk.problem(&path, format!("labels {label}, which is not there"));
+            walk.problem(&path, format!("labels {label}, which is missing"));
         }
         if let Some(text) = walk.text(&path, node) {
             if let Some(problem) = unnameable(text.expose()) {

@@ -38,7 +38,7 @@ pub enum Unreadable {
         column: usize,
     },
     /// YAML that says more than JSON could.
-    #[error("line {line} has {what}, which documents must do without")]
+    #[error("line {line} has {what}, which documents must not use")]
     Exotic {
         /// From 1.
         line: usize,
@@ -165,7 +165,7 @@ fn yaml(text: &str) -> Result<Vec<Node>, Unreadable> {
             | Event::SequenceStart(_, Some(_))
             | Event::MappingStart(_, Some(_)) => return exotic("a tag"),
             Event::SequenceStart(..) | Event::MappingStart(..) if open.len() >= DEEPEST => {
-                return exotic("too deep a nesting");
+                return exotic("nesting of more than 32 levels");
             }
             Event::SequenceStart(..) => {
                 open.push(OpenNode::List(Vec::new()));
@@ -199,7 +199,7 @@ fn yaml(text: &str) -> Result<Vec<Node>, Unreadable> {
             Some(OpenNode::List(members)) => members.push(node),
             Some(OpenNode::Map(members, name)) => match name.take() {
                 Some(name) => members.push((name, node)),
-                None => return exotic("a name that is no text"),
+                None => return exotic("a name that is not a text"),
             },
         }
     }
@@ -324,13 +324,13 @@ mod tests {
             ("a: [canary\nb: 1\n", "is not YAML"),
             ("a: &x canary\nb: *x\n", "line 2 has an alias"),
             ("a: !!binary canary\n", "line 1 has a tag"),
-            ("? [canary]\n: x\n", "line 1 has a name that is no text"),
+            ("? [canary]\n: x\n", "line 1 has a name that is not a text"),
         ] {
             let error = read(text).err().map(|error| error.to_string()).unwrap_or_default();
             assert!(error.contains(told) && !error.contains("canary"), "{text}: {error}");
         }
         let deep = format!("a: {}{}", "[".repeat(100), "]".repeat(100));
-        assert!(read(&deep).err().unwrap().to_string().contains("too deep"));
+        assert!(read(&deep).err().unwrap().to_string().contains("nesting of more than 32 levels"));
         assert!(read(&"[".repeat(100_000)).is_err());
         assert_eq!(read(&" ".repeat(LONGEST + 1)).err(), Some(Unreadable::Long));
     }

@@ -78,7 +78,7 @@ impl<'a> Walk<'a> {
         let mut seen = BTreeSet::new();
         for (name, _) in &members {
             if !seen.insert(name) {
-                self.problem(&join(path, name), "stands twice");
+                self.problem(&join(path, name), "appears twice");
             }
         }
         Some(members)
@@ -88,9 +88,7 @@ impl<'a> Walk<'a> {
     pub(super) fn members(&mut self, path: &str, node: Node) -> Option<Vec<(String, Node)>> {
         match node {
             Node::Map(members) if !is_reference(&members) => return Some(members),
-            Node::Map(_) => {
-                self.problem(path, "must be an object, which no reference can stand for")
-            }
+            Node::Map(_) => self.problem(path, "must be an object, not a reference"),
             Node::Null | Node::Flag(_) | Node::Number(_) | Node::Text(_) | Node::List(_) => {
                 self.problem(path, "must be an object");
             }
@@ -117,7 +115,7 @@ impl<'a> Walk<'a> {
                         .to_owned()),
                 }
             }
-            Node::Null => Err("is null: leave it out, or say \"\"".to_owned()),
+            Node::Null => Err("is null: remove it, or write \"\"".to_owned()),
             Node::Number(_) | Node::Flag(_) => Err("must be a text: put it in quotes".to_owned()),
             Node::List(_) => Err("must be a text".to_owned()),
         };
@@ -149,7 +147,7 @@ impl<'a> Walk<'a> {
                 continue;
             };
             if object.contains_key(field.name) {
-                self.problem(&path, "stands twice");
+                self.problem(&path, "appears twice");
             }
             // What is wrong with a value is known, so it is not missing.
             let value = self.value(&path, node, field.kind).unwrap_or_default();

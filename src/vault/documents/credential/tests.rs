@@ -70,8 +70,8 @@ fn what_is_missing_is_told_with_the_vaults_own_number() {
         "jit_settings": { "jit": true, "use_own_credential_to_connect": true,
             "credential_creation_and_deletion": true, "credential_creation_plugin": "SSH" },
     }));
-    let needs = "is missing, which use_own_credential_to_connect: false needs";
-    let jit = "is missing, which credential_creation_and_deletion needs";
+    let needs = "is missing, but use_own_credential_to_connect: false needs it";
+    let jit = "is missing, but credential_creation_and_deletion needs it";
     assert_eq!(
         problems,
         [
