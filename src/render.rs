@@ -231,7 +231,7 @@ impl<'a> PathClaims<'a> {
 pub fn render<'a>(bundle: &'a Bundle, layout: &Layout) -> Result<Rendering<'a>, RenderError> {
     let mut remarks = disagreements(bundle, layout.collision)?;
     remarks.extend(layout.decode.idle(bundle).into_iter().map(|glob| {
-        format!("no key of the set matches {glob} of SEGURA_DECODE: nothing is decoded by it")
+        format!("no key of the set matches the glob {glob} of SEGURA_DECODE: it decodes nothing")
     }));
     let mut claims = PathClaims { files: FileSet::new(), owners: BTreeMap::new() };
     if layout.files {
@@ -273,7 +273,7 @@ fn render_documents(
         if !rendered.left_out.is_empty() {
             let names = rendered.left_out.join(", ");
             remarks.push(format!(
-                "the env file leaves out what is empty, which the kubelet takes for missing: {names}"
+                "the env file omits empty variables, which the kubelet treats as missing: {names}"
             ));
         }
         add(file, "the env file", rendered.bytes)?;
@@ -316,7 +316,7 @@ fn disagreements(bundle: &Bundle, collision: Collision) -> Result<Vec<String>, R
         let keys = keys.join(", ");
         match collision {
             Collision::Last => remarks.push(format!(
-                "entries of {identity} disagree about {keys}: the last one's value stands under the key, each under its number"
+                "entries of {identity} have different values for {keys}: the key gets the last entry's value, and each entry is published under its number too"
             )),
             Collision::Refuse => {
                 return Err(RenderError::Disagreement { identity: identity.clone(), keys });
@@ -442,7 +442,7 @@ pub(crate) mod tests {
         let rendering = render(&two, &layout("files")).unwrap();
         let db = SecretName::new("db").unwrap();
         assert_eq!(rendering.remarks.len(), 1);
-        assert!(rendering.remarks[0].starts_with("entries of db disagree about u: "));
+        assert!(rendering.remarks[0].starts_with("entries of db have different values for u: "));
         let strict = Layout { collision: Collision::Refuse, ..layout("files") };
         let refused = RenderError::Disagreement { identity: db, keys: "u".to_owned() };
         assert_eq!(render(&two, &strict).unwrap_err(), refused);

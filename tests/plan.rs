@@ -199,8 +199,8 @@ fn what_looks_wrong_is_told_with_the_plan() {
     let run = plan(&scene);
     lines(&run);
     for told in [
-        "entries of db disagree about user",
-        "no key of the set matches bd/* of SEGURA_DECODE",
+        "entries of db have different values for user",
+        "no key of the set matches the glob bd/* of SEGURA_DECODE",
         "no published file matches dv/* of SEGURA_FILE_RULES",
     ] {
         assert!(run.stderr.contains(told), "{told}: {}", run.stderr);

@@ -65,7 +65,7 @@ pub(super) fn render(
         }
         bytes.push(b"\n");
         if dialect == Dialect::Kubernetes && bytes.len() > KUBELET.2 {
-            return Err(refused("with it the file is longer than 64 KiB"));
+            return Err(refused("with this value the file is longer than 64 KiB"));
         }
     }
     Ok(Rendered { bytes: bytes.into_secret(), left_out })
@@ -88,12 +88,12 @@ fn shell(bytes: &mut SecretBuf, value: &str) {
 /// quote in double quotes, which take even less alike.
 fn dotenv(bytes: &mut SecretBuf, value: &str) -> Result<(), &'static str> {
     if value.contains('\r') {
-        return Err("it holds a carriage return, which some readers take for a newline");
+        return Err("it holds a carriage return, which some readers read as a newline");
     }
     if value.contains('\'') {
         if value.contains(['"', '\\', '$', '`']) {
             return Err(
-                "it holds a single quote and one of \" \\ $ `, which no quoting carries everywhere",
+                "it holds a single quote and one of \" \\ $ `, which no quoting preserves for every reader",
             );
         }
         quoted(bytes, "\"", value);
@@ -101,11 +101,11 @@ fn dotenv(bytes: &mut SecretBuf, value: &str) -> Result<(), &'static str> {
     }
     if value.contains("\\\\") || value.ends_with('\\') {
         return Err(
-            "it holds two backslashes in a row or ends with one, which some readers take for one or none",
+            "it holds two backslashes in a row or ends with one, which some readers read as one or none",
         );
     }
     if value.contains("${") {
-        return Err("it holds ${, which some readers take for a variable");
+        return Err("it holds ${, which some readers expand as a variable");
     }
     quoted(bytes, "'", value);
     Ok(())
@@ -126,7 +126,7 @@ fn docker(bytes: &mut SecretBuf, name: &str, value: &str) -> Result<(), &'static
 /// In single quotes, which it has no way to write inside of them.
 fn kubelet(bytes: &mut SecretBuf, name: &str, value: &str) -> Result<(), &'static str> {
     if value.contains('\'') {
-        return Err("it holds a single quote, which can't be written");
+        return Err("it holds a single quote, which single quotes can't hold");
     }
     if value.contains("\r\n") {
         return Err("it holds a carriage return before a newline, which the kubelet drops");

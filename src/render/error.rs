@@ -9,7 +9,7 @@ use crate::model::SecretName;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
     /// Two things want one path.
-    #[error("{first} and {second} both want the path {path:?}")]
+    #[error("{first} and {second} both need the path {path:?}")]
     Clash {
         /// The path in question.
         path: String,
@@ -19,7 +19,7 @@ pub enum RenderError {
         second: String,
     },
     /// Entries of a secret disagree, and that was to be refused.
-    #[error("entries of {identity} disagree about {keys}")]
+    #[error("entries of {identity} have different values for {keys}")]
     Disagreement {
         /// The secret in question.
         identity: SecretName,
@@ -37,7 +37,7 @@ pub enum RenderError {
         second: String,
     },
     /// A value that no environment can hold.
-    #[error("the value of {key:?} of {identity} holds a NUL byte, which no environment can carry")]
+    #[error("the value of {key:?} of {identity} holds a NUL byte, which an environment can't hold")]
     Nul {
         /// The secret it belongs to.
         identity: SecretName,
@@ -46,7 +46,7 @@ pub enum RenderError {
     },
     /// A value that the env file's dialect can't carry.
     #[error(
-        "the value of {key:?} of {identity} can't stand in an env file of the dialect {dialect}: {reason}"
+        "the value of {key:?} of {identity} can't be written to an env file of the dialect {dialect}: {reason}"
     )]
     Env {
         /// The secret it belongs to.
@@ -59,9 +59,7 @@ pub enum RenderError {
         reason: &'static str,
     },
     /// A variable that no file can give to a shell.
-    #[error(
-        "{key:?} of {identity} becomes the variable {variable}, which shells keep for themselves"
-    )]
+    #[error("{key:?} of {identity} becomes the variable {variable}, which shells reserve")]
     ShellsOwn {
         /// The secret it belongs to.
         identity: SecretName,
@@ -89,7 +87,7 @@ pub enum RenderError {
         key: String,
     },
     /// A value that stands for bytes that are no text, where texts are made.
-    #[error("what the base64 of {key:?} of {identity} stands for is no text")]
+    #[error("the base64 of {key:?} of {identity} decodes to bytes that are not UTF-8 text")]
     NotText {
         /// The secret it belongs to.
         identity: SecretName,
@@ -151,7 +149,7 @@ impl RenderError {
                 "set SEGURA_ENV_NAME={identity}_{key}, or rename a key in the vault"
             }
             Self::Nul { .. } => {
-                "leave `env` out of SEGURA_OUTPUT, and set SEGURA_EXEC_ENV=false: files carry every byte"
+                "leave `env` out of SEGURA_OUTPUT, and set SEGURA_EXEC_ENV=false: files hold arbitrary bytes"
             }
             Self::Env { .. } => {
                 "publish it as a file (SEGURA_OUTPUT=files), keep it as base64 in the vault, or use SEGURA_ENV_DIALECT=shell"
@@ -161,12 +159,12 @@ impl RenderError {
             }
             Self::Property { .. } => "rename one of them in the vault, or publish them as files",
             Self::NotBase64 { .. } => {
-                "mend the value in the vault, or let no glob of SEGURA_DECODE match it"
+                "correct the value in the vault, or change the glob of SEGURA_DECODE that matches it"
             }
             Self::NotText { .. } => {
-                "only files carry every byte: choose what goes into a document by a template, or let no glob of SEGURA_DECODE match it"
+                "only files hold arbitrary bytes: choose the values of a document by a template, or change the glob of SEGURA_DECODE that matches this one"
             }
-            Self::Template { .. } => "mend the template in SEGURA_TEMPLATE_DIR",
+            Self::Template { .. } => "correct the template in SEGURA_TEMPLATE_DIR",
             Self::TooLong { .. } => "set SEGURA_EXEC_ENV=false: files carry any length",
         }
     }

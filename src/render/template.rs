@@ -76,7 +76,7 @@ fn described(error: &Error) -> String {
         ErrorKind::UnknownFunction,
     ];
     if kind == ErrorKind::UndefinedError {
-        "it names something that is not there (`secrets[\"a/b\"]` reaches an identity that is no plain word)".to_owned()
+        "it uses a name that is not defined (write `secrets[\"a/b\"]` for an identity that is not a plain word)".to_owned()
     } else if kind == ErrorKind::WriteFailure {
         // What it is written to refuses nothing else.
         "its output is longer than 4 MiB".to_owned()
@@ -124,7 +124,7 @@ impl Templates {
         let (mut files, mut flaws) = (Vec::new(), Vec::new());
         for (file, source) in sources {
             if let Some(line) = too_long(&source) {
-                let what = "what stands between brackets is longer than 4 KiB".to_owned();
+                let what = "an expression or statement is longer than 4 KiB".to_owned();
                 flaws.push(Flaw { file, line: Some(line), what });
                 continue;
             }
@@ -214,7 +214,7 @@ fn strangers(environment: &Environment<'_>, file: &str) -> Vec<Flaw> {
         let names = |line: &str| line.split(|c: char| !is_word(c)).any(|word| word == name);
         let line = template.source().lines().position(names).map(|line| line + 1);
         let what =
-            format!("it names {name}, which is none of {} and no function", KNOWN.join(", "));
+            format!("it uses {name}, which is neither one of {} nor a function", KNOWN.join(", "));
         Flaw { file: file.to_owned(), line, what }
     };
     names.into_iter().map(flaw).collect()

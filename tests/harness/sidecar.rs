@@ -153,8 +153,9 @@ impl Sidecar {
 
     /// The warnings so far, but for the one that the seed's entries always cause.
     pub fn warnings(&self) -> Vec<String> {
-        let counts =
-            |line: &String| line.contains("\"WARN\"") && !line.contains(" disagree about ");
+        let counts = |line: &String| {
+            line.contains("\"WARN\"") && !line.contains(" have different values for ")
+        };
         self.log().into_iter().filter(counts).collect()
     }
 

@@ -85,7 +85,7 @@ const BROKEN: [Broken; 7] = [
     ("SEGURA_CLIENT_SECRET", "wrong", 77, "login", "cannot log in", "check SEGURA_CLIENT_ID"),
     ("SEGURA_CA_FILE", "/nowhere.pem", 78, "files", "SEGURA_CA_FILE", ""),
     ("SEGURA_IDENTITY", "nobody", 77, "secret", "nobody", "what was never provisioned"),
-    ("SEGURA_DECODE", "**", 76, "render", "is not base64", "mend the value"),
+    ("SEGURA_DECODE", "**", 76, "render", "is not base64", "correct the value"),
     ("SEGURA_OUTPUT_DIR", "/nowhere", 73, "directory", "No such file", "mount an emptyDir"),
 ];
 

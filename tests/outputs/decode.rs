@@ -44,7 +44,7 @@ fn bytes_are_exact_in_files_and_refused_by_documents() {
     for output in ["env", "json", "yaml", "properties"] {
         let run = scene.set("SEGURA_OUTPUT", &format!("files,{output}")).init();
         run.ended(76);
-        let told = "what the base64 of \"keystore\" of outputs stands for is no text";
+        let told = "the base64 of \"keystore\" of outputs decodes to bytes that are not UTF-8 text";
         assert!(run.error().contains(told), "{output}: {}", run.stderr);
         assert!(run.hint().is_some_and(|hint| hint.contains("template")), "{}", run.stderr);
         assert!(scene.published().is_empty());
@@ -58,7 +58,7 @@ fn bytes_are_exact_in_files_and_refused_by_documents() {
     give(&mut scene, &[("out.j2", "{{ secrets.outputs.keystore }}")]);
     let run = scene.init();
     run.ended(78);
-    assert!(run.error().contains("out.j2, line 1: it names something that is not there"));
+    assert!(run.error().contains("out.j2, line 1: it uses a name that is not defined"));
 }
 
 #[test]

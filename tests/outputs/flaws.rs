@@ -119,7 +119,7 @@ fn every_flawed_template_is_told_at_once() {
 #[test]
 fn what_is_not_there_is_told_by_line_and_never_empty() {
     let s = "secrets[\"secret-postman\"]";
-    let missing = "it names something that is not there";
+    let missing = "it uses a name that is not defined";
     let cases = [
         ("{{ secrets.nobody }}".to_owned(), missing),
         ("{{ secrets.nobody.k }}".to_owned(), missing),
@@ -229,7 +229,7 @@ fn no_template_reaches_the_environment_files_or_the_network() {
     side_by_side(unknown, |call| {
         let scene = with(&[("app.j2", &format!("\n{{{{ {call} }}}}"))]);
         let name = call.split(['(', '.']).next().unwrap_or(call);
-        assert_refused_at_once(&scene, &["the template app.j2, line 2: it names", name]);
+        assert_refused_at_once(&scene, &["the template app.j2, line 2: it uses", name]);
     });
     let missing = [
         "\"PATH\"|env",

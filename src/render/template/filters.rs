@@ -16,19 +16,19 @@ const MOST: usize = 200_000;
 /// What a filter can't do with a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unfit {
-    #[error("b64decode was given what is not base64")]
+    #[error("b64decode got a value that is not base64")]
     NotBase64,
     #[error(
-        "b64decode was given base64 of what is no text; SEGURA_DECODE publishes such a value as a file"
+        "b64decode got base64 of bytes that are not UTF-8 text; SEGURA_DECODE publishes such a value as a file"
     )]
     NotText,
-    #[error("pgpass was given a value with a line break or a NUL, which no .pgpass file can hold")]
+    #[error("pgpass got a value with a line break or a NUL, which a .pgpass file can't hold")]
     NotForPgpass,
-    #[error("shell was given a value with a NUL, which no shell can hold")]
+    #[error("shell got a value with a NUL, which a shell can't hold")]
     NotForShell,
-    #[error("a filter for texts was given a list, an object or none: name one value of it")]
+    #[error("a filter for texts got a list, an object or none: name one value of it")]
     NotOne,
-    #[error("a value is too large, too deep or of no kind that JSON has")]
+    #[error("a value is too large, nested too deeply or of a type that JSON lacks")]
     NotWritable,
 }
 
