@@ -123,7 +123,7 @@ impl FailureClass {
 /// The codes and what they say, as the help and the manual show them.
 pub const CODES: &[(&str, &str)] = &[
     ("0", "done; sidecar: ended by SIGTERM or SIGINT"),
-    ("1", "check: it is not so"),
+    ("1", "check: the answer is no"),
     ("64", "wrong use of the command line"),
     ("69", "vault unreachable or failing until the timeout"),
     ("70", "a bug in the agent"),
@@ -134,8 +134,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("78", "settings are invalid"),
     ("126", "exec: the command is there and can't be run"),
     ("127", "exec: there is no such command"),
-    ("130, 143", "ended by SIGINT or SIGTERM before the set was out"),
-    ("other", "exec: as its command; 128 and the number of the signal that ended it"),
+    ("130, 143", "ended by SIGINT or SIGTERM before the set was published"),
+    ("other", "exec: as its command; 128 plus the number of the signal that ended it"),
 ];
 
 /// A fatal error, ready to be shown: never holds a value, a token or a client secret.

@@ -117,7 +117,7 @@ impl Watch {
             Ok((watcher, deaf)) => (self.watcher, self.deaf) = (Some(watcher), deaf),
             Err(error) => tracing::warn!(
                 error = reason(&error),
-                "files can't be watched (inotify instances and watches are limited by user): a changed file is taken up at the next pass"
+                "the agent can't watch files (the system limits inotify instances and watches by user): it reads a changed file at the next pass"
             ),
         }
     }
@@ -145,7 +145,7 @@ impl Watch {
             if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
                 deaf |= self.output.as_deref() == Some(folder);
                 let (folder, error) = (folder.display(), reason(&error));
-                tracing::warn!(%folder, error, "can't be watched: a file that changes there is taken up at the next pass");
+                tracing::warn!(%folder, error, "the agent can't watch this folder: it reads a file that changes there at the next pass");
             }
         }
         Ok((watcher, deaf))
@@ -237,8 +237,8 @@ fn is_reading(event: &Event) -> bool {
 fn reason(error: &notify::Error) -> String {
     match &error.kind {
         notify::ErrorKind::Io(error) => error.to_string(),
-        notify::ErrorKind::MaxFilesWatch => "no watch is left".to_owned(),
-        notify::ErrorKind::PathNotFound => "a folder is missing".to_owned(),
+        notify::ErrorKind::MaxFilesWatch => "the user's inotify watches are used up".to_owned(),
+        notify::ErrorKind::PathNotFound => "the folder does not exist".to_owned(),
         notify::ErrorKind::Generic(_)
         | notify::ErrorKind::WatchNotFound
         | notify::ErrorKind::InvalidConfig(_) => error.to_string(),

@@ -325,7 +325,7 @@ fn where_nothing_can_be_watched_inputs_are_read_at_each_pass() {
     scene.set("SEGURA_RENEW_INTERVAL", "1s");
     let sidecar = Sidecar::spawn(unwatched(&scene));
     until("it says so, or could not be started", || {
-        sidecar.said("can't be watched") > 0 || sidecar.has_ended()
+        sidecar.said("the agent can't watch") > 0 || sidecar.has_ended()
     });
     if sidecar.has_ended() {
         let why = sidecar.log().join(" ");
@@ -338,6 +338,6 @@ fn where_nothing_can_be_watched_inputs_are_read_at_each_pass() {
     until("it is used", || tried(&scene, "client_secret=second"));
     fs::remove_file(scene.path(SEED)).unwrap();
     until("it is put back", || scene.path(SEED).exists());
-    sidecar.assert_said("can't be watched", 1, "once");
+    sidecar.assert_said("the agent can't watch", 1, "once");
     sidecar.stop();
 }

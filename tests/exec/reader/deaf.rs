@@ -48,7 +48,7 @@ fn assert_follows_without(test: &str, limit: &str) {
         return skip(test, &reader.log().join(" "));
     }
     has(&reader, &["one"]);
-    reader.says("can't be watched");
+    reader.says("the agent can't watch");
     assert_follows(&scene, &reader);
     sidecar.stop();
 }
