@@ -1,4 +1,5 @@
-//! The only reader of clocks other than Tokio's: the wall clock for stamps, the boot clock for ages.
+//! The only reader of clocks other than Tokio's: the wall clock for stamps, the boot clock for
+//! ages.
 //!
 //! The boot clock runs through suspension and ignores changes of the wall clock, so ages and due
 //! times that outlive a process are kept in it (`CLOCK_BOOTTIME`, `clock_gettime(2)`).
@@ -118,11 +119,11 @@ pub fn boot() -> Duration {
 
 /// Waits until the boot clock shows `at`. Cancel-safe.
 ///
-/// Tokio's own timers stop while the machine is suspended; where the kernel has no such alarm, they
-/// have to do.
+/// Tokio's timers use the monotonic clock, which stops while the machine is suspended
+/// (`clock_gettime(2)`). They are the fallback where the kernel or a sandbox lacks the alarm.
 pub async fn until(at: Duration) {
     match alarm(at) {
-        // The only error is a runtime that is going away.
+        // The only error is that the runtime ends.
         Ok(alarm) => drop(alarm.readable().await),
         Err(_) => tokio::time::sleep(at.saturating_sub(boot())).await,
     }
@@ -132,7 +133,7 @@ pub async fn until(at: Duration) {
 fn alarm(at: Duration) -> io::Result<AsyncFd<OwnedFd>> {
     let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
     let alarm = time::timerfd_create(TimerfdClockId::Boottime, flags)?;
-    // Zero would switch it off.
+    // Zero would disarm the timer (`timerfd_settime(2)`).
     let at = at.max(Duration::from_nanos(1));
     let never = Timespec { tv_sec: 0, tv_nsec: 0 };
     let at = Timespec::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;

@@ -1,4 +1,4 @@
-//! An environment for a program that is started, as the bytes that it is given.
+//! The environment of a program that is started, as bytes.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
@@ -9,8 +9,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 pub struct Environment(Vec<CString>);
 
 impl Environment {
-    /// Adds a variable, or replaces the one of its name. What no environment can hold is left out: a
-    /// name that is empty or holds a `=`, and a NUL anywhere.
+    /// Adds a variable, or replaces the one of its name. Leaves out a variable that no environment
+    /// can hold: its name is empty or has a `=`, or either part has a NUL.
     pub fn set(&mut self, name: &OsStr, value: &OsStr) {
         if name.is_empty() || name.as_bytes().contains(&b'=') {
             return;
@@ -36,7 +36,7 @@ impl Environment {
         variable.as_bytes().get(name.len() + 1..).map(OsStr::from_bytes)
     }
 
-    /// Takes variables away.
+    /// Removes variables.
     pub fn remove(&mut self, names: &[&str]) {
         let gone =
             |variable: &CString| names.iter().any(|name| is_named(variable, name.as_bytes()));

@@ -1,4 +1,4 @@
-//! Keeps other processes, core files and panics from showing what this process holds.
+//! Keeps other processes, core files and panics from showing the memory of this process.
 
 use std::panic;
 
@@ -8,29 +8,32 @@ use nix::sys::resource::{Resource, setrlimit};
 use crate::exit::Exit;
 use crate::logging;
 
-/// Makes the process unreadable to its peers, before anything secret is read, and keeps the kernel
-/// from writing it to a file. A program that is started or taken on is none of this.
+/// Makes the process unreadable to its peers, before it reads anything secret, and keeps the kernel
+/// from dumping its memory. `execve(2)` makes a process dumpable again, so commands are not
+/// affected.
 ///
-/// Not dumpable also hands `/proc/self` to root, so `environ` and `mem` are closed to processes of
-/// the same user (`prctl(2)`, `PR_SET_DUMPABLE`). A kernel or sandbox that does not know it is no
-/// reason not to start.
+/// A process that is not dumpable also has its `/proc/self` owned by root, so `environ` and `mem`
+/// are closed to processes of the same user (`prctl(2)`, `PR_SET_DUMPABLE`). A kernel or sandbox
+/// without this call does not keep the agent from starting.
 pub fn hide() {
     prctl::set_dumpable(false).ok();
 }
 
-/// The same against core files once more, for a process that runs no one else's program: limits are
-/// inherited.
+/// Forbids core files by limit, too. For a process that starts no other program: children and
+/// `execve(2)` inherit limits (`getrlimit(2)`). Only [`hide`] stops a core that the kernel pipes to
+/// a program, to which the limit does not apply (`core(5)`).
 pub fn limit() {
     setrlimit(Resource::RLIMIT_CORE, 0, 0).ok();
 }
 
-/// Has orphans of this process come to it, to be waited for, as they come to process 1; says whether
-/// they will. A program that takes our place would inherit that; children don't.
+/// Makes this process the parent of its orphaned descendants, which it can then wait for; true if
+/// it is. Process 1 is so by itself (`pid_namespaces(7)`). Children don't inherit the attribute,
+/// but `execve(2)` keeps it (`prctl(2)`, `PR_SET_CHILD_SUBREAPER`).
 pub fn adopt_orphans() -> bool {
     std::process::id() == 1 || prctl::set_child_subreaper(true).is_ok()
 }
 
-/// Has a panic print its place, never its payload, which may hold a value; then ends with 70.
+/// Makes a panic print its place, never its payload, which may hold a value, and exit with 70.
 pub fn quiet_panics() {
     panic::set_hook(Box::new(|panic| {
         let (file, line) = panic.location().map_or(("unknown", 0), |at| (at.file(), at.line()));

@@ -24,7 +24,7 @@ impl Terminations {
         Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
     }
 
-    /// Waits for the next one. Cancel-safe.
+    /// Waits for the next signal. Cancel-safe.
     pub async fn recv(&mut self) -> Signal {
         tokio::select! {
             _ = self.term.recv() => TERM,
@@ -33,7 +33,8 @@ impl Terminations {
     }
 }
 
-/// Signals that tell of a fault in ourselves: they are never another's, so they keep their actions.
+/// Signals of a fault in the agent itself: they keep their actions, since the fault's instruction
+/// would run again, and blocking one that a fault raises is undefined (`sigprocmask(2)`).
 const FAULTS: [Fault; 7] = [
     Fault::SIGFPE,
     Fault::SIGILL,
@@ -44,7 +45,7 @@ const FAULTS: [Fault; 7] = [
     Fault::SIGSYS,
 ];
 
-/// Every signal that can be taken by hand, being held back from its action.
+/// Every signal that a descriptor can take, blocked from its action.
 #[derive(Debug)]
 pub struct Blocked {
     before: Mask,
@@ -53,8 +54,9 @@ pub struct Blocked {
 }
 
 impl Blocked {
-    /// Blocks them in this thread, and so in every thread that it starts. None is lost from here on:
-    /// the kernel holds on even to one that is ignored, as long as it is blocked.
+    /// Blocks them in this thread, and so in every thread that it starts. From here on each stays
+    /// pending: Linux keeps even an ignored signal while it is blocked, which POSIX leaves open
+    /// ("Signal Generation and Delivery").
     pub fn block() -> io::Result<Self> {
         let before = Mask::now();
         let mut taken = SigSet::all();
@@ -62,25 +64,27 @@ impl Blocked {
             taken.remove(fault);
         }
         taken.thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
-        // Where `/proc` can't be read, nothing counts as ignored.
+        // Without a readable `/proc`, no signal counts as ignored.
         let ignored = Dispositions::read(own()).unwrap_or_default();
         Ok(Self { before, taken, ignored })
     }
 
-    /// What was blocked before, which a program that we start or become blocks again.
+    /// The signals that were blocked before; a program that the agent starts or becomes blocks
+    /// these.
     pub fn mask(&self) -> Mask {
         self.before
     }
 
-    /// Takes them from now on. Needs Tokio's runtime.
+    /// Takes the signals by descriptor from now on (`signalfd(2)`). Needs Tokio's runtime.
     #[expect(
         deprecated,
         reason = "its successor is unsafe and asks for no more than SignalFd gives"
     )]
     pub fn listen(self) -> io::Result<Signals> {
         if self.ignored.ignores(CHLD) {
-            // The kernel keeps no end of a child for who ignores this signal. POSIX leaves open whether
-            // a program is started to ignore it, so none can rely on that.
+            // The kernel keeps no exit status for a process that ignores SIGCHLD (`wait(2)`,
+            // NOTES). POSIX leaves open whether `execve` keeps it ignored, so a command can't rely
+            // on that.
             drop(signal(SignalKind::child())?);
         }
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
@@ -90,16 +94,16 @@ impl Blocked {
     }
 }
 
-/// A signal, and whether the kernel itself has sent it, as a terminal's or a child's.
+/// A signal and its sender: the kernel, as for a terminal or a child, or a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// Which.
+    /// The signal.
     pub signal: Signal,
-    /// The kernel sent it, nobody's `kill(2)`.
+    /// True if the kernel sent it; false for `kill(2)` and its like.
     pub by_kernel: bool,
 }
 
-/// Signals, one by one, in place of their actions.
+/// The signals that arrive, one by one, in place of their actions.
 #[derive(Debug)]
 pub struct Signals {
     descriptor: AsyncFd<SignalFd>,
@@ -108,22 +112,22 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// What was blocked before; see [`Blocked::mask`].
+    /// The signals that were blocked before; see [`Blocked::mask`].
     pub fn mask(&self) -> Mask {
         self.before
     }
 
-    /// Whether we were started to ignore it.
+    /// True if the agent was started with `signal` ignored.
     pub fn ignores(&self, signal: Signal) -> bool {
         self.ignored.ignores(signal)
     }
 
-    /// One that has come already.
+    /// Takes a signal that is pending; none if there is none.
     pub fn try_recv(&mut self) -> Option<Received> {
         received(self.descriptor.get_ref())
     }
 
-    /// Waits for the next one. Cancel-safe.
+    /// Waits for the next signal. Cancel-safe.
     pub async fn recv(&mut self) -> Received {
         loop {
             let Ok(mut ready) = self.descriptor.readable().await else {
@@ -138,14 +142,14 @@ impl Signals {
     }
 }
 
-/// Reads one, if one is there; interrupted is nothing, and nothing interrupts while all is blocked.
+/// Reads a pending signal, if there is one. `EINTR` can't occur while every signal is blocked.
 fn received(descriptor: &SignalFd) -> Option<Received> {
     loop {
         let info = descriptor.read_signal().ok()??;
-        // Codes above zero are the kernel's (`sigaction(2)`).
+        // A positive code is the kernel's, others are a process's (`sigaction(2)`, `si_code`).
         let by_kernel = info.ssi_code > 0;
-        // A blocked signal is never ignored: a write of ours to a pipe that nobody reads brings us the
-        // SIGPIPE that is ours alone.
+        // A blocked signal is never ignored, so the agent's own write to a closed pipe brings a
+        // SIGPIPE here, although Rust's runtime ignores it. The command must not get that one.
         let is_our_own = !by_kernel && i64::from(info.ssi_pid) == i64::from(own());
         let signal = i32::try_from(info.ssi_signo).ok().and_then(Signal::of);
         if let Some(signal) = signal.filter(|_| !is_our_own) {

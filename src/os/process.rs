@@ -1,7 +1,7 @@
-//! Other processes, as the kernel shows and holds them: the sole caller of wait.
+//! Looks at other processes, signals them and starts them; the sole caller of `wait(2)`.
 //!
-//! What `/proc` says is a look at one moment. Who is to be signalled is first held by a
-//! [`Handle`], then looked at, so that a number that has passed to another process is never hit.
+//! `/proc` shows one moment only. A process that is to be signalled is first held by a [`Handle`],
+//! then looked at, so that a signal never hits a later process of the same number.
 
 mod dispositions;
 mod end;
@@ -31,7 +31,8 @@ pub use program::Program;
 pub use reaper::{Child, Reaper};
 pub use spawn::{Mask, Streams, become_it, room};
 
-/// When a process started, in ticks since the machine did, suspension included.
+/// The start of a process in clock ticks since the machine started, suspension included
+/// (`proc_pid_stat(5)`, field 22).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StartTime(u64);
 
@@ -42,7 +43,7 @@ impl StartTime {
         Self(u64::try_from(ticks).unwrap_or(u64::MAX))
     }
 
-    /// On the wall clock, by what both clocks show `now`.
+    /// The start on the wall clock; `now` is one moment on both clocks.
     pub fn wall(self, now: Moment) -> Option<SystemTime> {
         let Moment { wall, boot } = now;
         let ticks = u128::from(self.0);
@@ -51,19 +52,19 @@ impl StartTime {
     }
 }
 
-/// Ticks of `/proc/PID/stat`.
+/// Ticks of `/proc/PID/stat` per second; 100, the usual value, if the system does not say.
 fn ticks_per_second() -> u64 {
     let ticks = sysconf(SysconfVar::CLK_TCK).ok().flatten();
     ticks.and_then(|ticks| u64::try_from(ticks).ok()).filter(|ticks| *ticks > 0).unwrap_or(100)
 }
 
-/// Our own number, in our PID namespace.
+/// The agent's own process number, in its PID namespace.
 pub fn own() -> i32 {
     rustix::process::getpid().as_raw_pid()
 }
 
-/// Whether this process stands above ours, as process 1 of a PID namespace that others don't share
-/// does.
+/// True if process `pid` is an ancestor of the agent, as process 1 of a PID namespace of its own
+/// is.
 pub fn is_above_us(pid: i32) -> bool {
     let Ok(all) = all() else { return false };
     all.get(&own()).is_some_and(|us| ancestors(&all, us).any(|above| above.pid == pid))
@@ -76,22 +77,22 @@ pub struct Process {
     pub pid: i32,
     /// Its parent's number; 0 if that is outside of our PID namespace.
     pub parent: i32,
-    /// When it started.
+    /// Its start.
     pub start: StartTime,
-    /// What it is called.
+    /// Its names.
     pub names: Names,
 }
 
 impl Process {
-    /// Looks at a process; an error of kind `NotFound` says that it is gone, as one that has ended
-    /// and was not waited for is.
+    /// Looks at a process; an error of kind `NotFound` says that it has ended, waited for or not.
     pub fn read(pid: i32) -> io::Result<Self> {
         let stat = Stat::read(pid)?;
         let names = Names::read(pid, stat.comm)?;
         Ok(Self { pid, parent: stat.parent, start: stat.start, names })
     }
 
-    /// Whether it is what a pod runs as process 1 when its containers share their processes.
+    /// True for the process that is process 1 of a pod with `shareProcessNamespace`: `pause` of
+    /// Kubernetes, `catatonit` of podman.
     pub fn is_pause(&self) -> bool {
         ["pause", "catatonit"].iter().any(|name| self.names.matches(name))
     }
@@ -104,7 +105,7 @@ impl fmt::Display for Process {
     }
 }
 
-/// What `/proc/PID/stat` says of a living process.
+/// The fields of `/proc/PID/stat` that count, of a living process.
 struct Stat {
     comm: String,
     parent: i32,
@@ -125,7 +126,8 @@ impl Stat {
         }
     }
 
-    /// The state and the rest. The name stands in parentheses and may hold any character.
+    /// The state and the rest. The name is in parentheses and may hold any character, a parenthesis
+    /// included.
     fn parse(text: &str) -> Option<(&str, Self)> {
         let (before, after) = text.rsplit_once(')')?;
         let (_, comm) = before.split_once('(')?;
@@ -139,7 +141,8 @@ impl Stat {
     }
 }
 
-/// A process that ends while it is read shows as either error.
+/// `NotFound` for `ESRCH` too: opening a file of an ended process fails with `ENOENT`, reading one
+/// that was opened before with `ESRCH`.
 fn gone(error: io::Error) -> io::Error {
     if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) {
         return io::ErrorKind::NotFound.into();
@@ -147,8 +150,8 @@ fn gone(error: io::Error) -> io::Error {
     error
 }
 
-/// Processes of this name (see [`Names::matches`]), of a family only its head: never ourselves nor
-/// who descends from us.
+/// Processes of this name (see [`Names::matches`]), without those that descend from one of this
+/// name or from the agent, and without the agent.
 pub fn named(name: &str) -> io::Result<Vec<Process>> {
     let all = all()?;
     let own = own();
@@ -171,9 +174,9 @@ fn all() -> io::Result<BTreeMap<i32, Process>> {
             Ok(process) => {
                 all.insert(pid, process);
             }
-            // Gone since it was listed, or hidden from us (`hidepid`).
+            // Ended since it was listed, or hidden (`hidepid`, `proc(5)`).
             Err(error) if unseen(&error) => {}
-            // What can't be looked at for want of descriptors may well be who is sought.
+            // A process that can't be read for want of descriptors may be the one that is sought.
             Err(error) => return Err(error),
         }
     }
@@ -188,8 +191,8 @@ fn number(name: &OsStr) -> Option<i32> {
     name.to_str()?.parse().ok().filter(|pid| *pid > 0)
 }
 
-/// Who stands above a process, nearest first. The looks are of different moments, so the way up is
-/// bounded.
+/// The ancestors of a process, nearest first. The entries are of different moments and could form a
+/// circle, so the way up is bounded.
 fn ancestors<'a>(
     all: &'a BTreeMap<i32, Process>,
     process: &Process,

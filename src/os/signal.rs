@@ -1,6 +1,6 @@
 //! Owns signal numbers and their names.
 //!
-//! Real-time signals are included, so this is a number and not nix's enumeration, which lacks them.
+//! The type is a number, since nix's enumeration lacks the real-time signals.
 
 use std::fmt;
 
@@ -35,14 +35,15 @@ pub const TTIN: Signal = Signal(21);
 /// `SIGTTOU`.
 pub const TTOU: Signal = Signal(22);
 
-/// Names of the numbers 1 to 31, as Linux has them on the architectures we build for.
+/// Names of the numbers 1 to 31 on x86-64 and arm64 (`signal(7)`); other architectures differ.
 const NAMES: [&str; 31] = [
     "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
     "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
     "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 
-/// The first and last real-time signal that the C library leaves to programs.
+/// The first and last real-time signal that the C library leaves to programs: it keeps 32 and 33
+/// for its threads (`signal(7)`, "Real-time signals").
 const REAL_TIME: (i32, i32) = (34, 64);
 
 impl Signal {
@@ -51,12 +52,12 @@ impl Signal {
         self.0
     }
 
-    /// The signal of this number, those included that the C library keeps to itself.
+    /// The signal of this number, those that the C library keeps for itself included.
     pub fn of(number: i32) -> Option<Self> {
         (1..=REAL_TIME.1).contains(&number).then_some(Self(number))
     }
 
-    /// Whether a process may catch or ignore it: not `SIGKILL`, not `SIGSTOP` (`signal(7)`).
+    /// True if a process may catch or ignore it: not `SIGKILL`, not `SIGSTOP` (`signal(7)`).
     pub fn can_be_handled(self) -> bool {
         !matches!(self.0, 9 | 19)
     }

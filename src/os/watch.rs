@@ -1,7 +1,8 @@
-//! Files that change under the agent: hints to look again, which carry no facts.
+//! Watches the agent's inputs and output: a change is a hint to read again, and carries no facts.
 //!
-//! Directories are watched, not files, since the kubelet replaces files by turning links. What a
-//! hint may mean is decided by reading: an input counts as changed only if its bytes differ.
+//! The agent watches directories, not files: the kubelet replaces a volume's files by renaming the
+//! link `..data` (`pkg/volume/util/atomic_writer.go`), which a watch on a file does not report. An
+//! input counts as changed only if its bytes differ.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,28 +19,28 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use zeroize::Zeroizing;
 
-/// Changes come in bursts, of which the last counts.
+/// The wait after a change: changes come in bursts, and the last one counts.
 const BURST: Duration = Duration::from_millis(100);
-/// Longer than one grace period of the kernel takes.
+/// A wait longer than one grace period of the kernel.
 const GRACE: Duration = Duration::from_micros(500);
-/// Inputs that never rest are followed no faster.
+/// The shortest time between two hints about inputs that change all the time.
 const REST: Duration = Duration::from_millis(200);
 
-/// What has changed.
+/// The part that may have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hint {
     /// A file that the settings name.
     Inputs,
-    /// Perhaps the top of the output directory.
+    /// The top of the output directory, perhaps.
     Output,
 }
 
 /// Hints that files have changed, as a value: a simulation gives others than the kernel's.
 pub trait Hints {
-    /// Waits for a change. Cancel-safe: a change that was heard of is not forgotten.
+    /// Waits for a change. Cancel-safe: a change that was reported is not lost.
     fn changed(&mut self) -> Pin<Box<dyn Future<Output = Hint> + '_>>;
 
-    /// Reads the inputs, and says whether any differs from what was read last.
+    /// Reads the inputs; true if any differs from the last reading.
     fn look(&mut self) -> bool;
 
     /// Stops watching, so that the process can end at once.
@@ -66,13 +67,13 @@ pub struct Watch {
     output: Option<PathBuf>,
     seen: Vec<Option<digest::Digest>>,
     signs: Arc<Signs>,
-    /// Until when nothing is taken up.
+    /// The earliest time of the next hint.
     rested: Instant,
-    /// When watching begins; none once it has.
+    /// The time at which watching begins; none once it has.
     begins: Option<Instant>,
     /// The output directory could not be watched.
     deaf: bool,
-    /// None where the system has no watch left.
+    /// None if the system refused it.
     watcher: Option<RecommendedWatcher>,
 }
 
@@ -84,17 +85,17 @@ struct Signs {
 }
 
 impl Watch {
-    /// Starts to watch. What can't be watched is said once, and is looked at with each pass.
+    /// Starts to watch. A folder that can't be watched is logged once, and read at each pass.
     pub fn new(inputs: Vec<PathBuf>, output: Option<&Path>) -> Self {
         let mut watch = Self::later(inputs, output, Duration::ZERO);
         watch.begin();
-        // Read after the watch stands, so that no change falls between the two.
+        // Read after the watch begins, so that no change falls between the two.
         watch.seen = watch.read();
         watch
     }
 
-    /// The same, but begins after a while: a process that ends sooner is spared the cost. What has
-    /// changed until then is noticed then.
+    /// Starts to watch `after` this time, so that a process that ends sooner is spared the cost. A
+    /// change before then is reported then.
     pub fn later(inputs: Vec<PathBuf>, output: Option<&Path>, after: Duration) -> Self {
         let rested = Instant::now();
         let mut watch = Self {
@@ -129,7 +130,8 @@ impl Watch {
             if event.as_ref().is_ok_and(is_reading) {
                 return;
             }
-            // What has no path, or could not be heard, may have been anything.
+            // An event without a path, or an error (a queue overflow, `inotify(7)`), may be about
+            // any.
             let paths = event.map(|event| event.paths).unwrap_or_default();
             let is_output = |path: &PathBuf| top.as_ref().is_some_and(|top| path.starts_with(top));
             if paths.is_empty() || paths.iter().any(is_output) {
@@ -151,7 +153,7 @@ impl Watch {
         Ok((watcher, deaf))
     }
 
-    /// Waits for a change. Cancel-safe: what it has heard of is not forgotten.
+    /// Waits for a change. Cancel-safe: a change that was reported is not lost.
     pub async fn changed(&mut self) -> Hint {
         if let Some(begins) = self.begins {
             sleep_until(begins).await;
@@ -175,19 +177,19 @@ impl Watch {
         }
     }
 
-    /// Whether changes of the output directory are heard of, as far as is known.
+    /// True if changes of the output directory are reported, as far as is known.
     pub fn hears(&self) -> bool {
         self.begins.is_some() || (self.watcher.is_some() && !self.deaf)
     }
 
     /// Stops watching, so that the process can end at once.
     ///
-    /// Where the kernel closes an inotify instance that still has watches, it waits for two of its
-    /// grace periods, some ten milliseconds; with a moment between the two there is no waiting.
+    /// To close an inotify instance that still has watches, the kernel waits for two of its grace
+    /// periods (SRCU), some ten milliseconds; a short sleep after removing the watches avoids that.
     pub fn end(&mut self) {
         let Some(mut watcher) = self.watcher.take() else { return };
         for folder in self.folders() {
-            // One that could not be watched is not.
+            // Fails for a folder that could not be watched.
             watcher.unwatch(folder).ok();
         }
         std::thread::sleep(GRACE);
@@ -199,7 +201,7 @@ impl Watch {
         inputs.chain(self.output.as_deref()).collect()
     }
 
-    /// Reads the inputs, and says whether any differs from what was read last.
+    /// Reads the inputs; true if any differs from the last reading.
     pub fn look(&mut self) -> bool {
         let now = self.read();
         let same = now.iter().map(shown).eq(self.seen.iter().map(shown));
@@ -220,7 +222,7 @@ fn shown(digest: &Option<digest::Digest>) -> Option<&[u8]> {
     digest.as_ref().map(AsRef::as_ref)
 }
 
-/// Readers, of whom we are one, change nothing.
+/// True for events of readers, such as the agent itself: they change nothing.
 fn is_reading(event: &Event) -> bool {
     match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
@@ -233,7 +235,7 @@ fn is_reading(event: &Event) -> bool {
     }
 }
 
-/// What the system said; the error's own words may hold paths of no interest.
+/// The system's own message: the watcher's would repeat paths.
 fn reason(error: &notify::Error) -> String {
     match &error.kind {
         notify::ErrorKind::Io(error) => error.to_string(),

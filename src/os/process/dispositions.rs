@@ -1,29 +1,32 @@
-//! What a signal would do to a process, from what it catches and ignores.
+//! Predicts the effect of a signal on a process, by the signals that it catches and ignores.
 
 use std::{fs, io};
 
 use super::gone;
 use crate::os::signal::Signal;
 
-/// Default actions that end nothing (`signal(7)`): `CHLD`, `CONT`, `STOP`, `TSTP`, `TTIN`, `TTOU`,
-/// `URG`, `WINCH`.
+/// Signals whose default action does not end a process (`signal(7)`): `CHLD`, `CONT`, `STOP`,
+/// `TSTP`, `TTIN`, `TTOU`, `URG`, `WINCH`.
 const HARMLESS: [i32; 8] = [17, 18, 19, 20, 21, 22, 23, 28];
 
-/// It can't be caught, so there is nothing to wait for: who names it wants it.
+/// `SIGKILL`, which can't be caught, so there is no handler to wait for: a user who sets it wants
+/// it.
 const KILL: i32 = 9;
 
-/// Nobody takes `SEGV` by hand: who blocks it as well blocks everything, for the moment of a fork.
+/// `SIGSEGV`: a process that blocks even this blocks all for a moment, as C libraries do around a
+/// fork, and does not take signals by `sigwait(3)`.
 const SEGV: i32 = 11;
 
-/// What a process does at a signal.
+/// The effect of a signal on a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reaction {
-    /// It goes on: caught, ignored, or harmless by default. `KILL` counts as such.
+    /// The process goes on: it catches or ignores the signal, or the default is harmless. `KILL`
+    /// counts as such.
     Lives,
-    /// It blocks it, to take it by hand (`signalfd(2)`, `sigwait(3)`) or for a moment only; one look
-    /// can't tell.
+    /// The process blocks the signal, to take it by `signalfd(2)` or `sigwait(3)`, or for a moment
+    /// only; one look can't tell which.
     Blocks,
-    /// It dies: nothing stands before the default action.
+    /// The default action ends the process.
     Dies,
 }
 
@@ -32,12 +35,12 @@ pub enum Reaction {
 pub struct Dispositions {
     caught: u64,
     ignored: u64,
-    /// By every thread.
+    /// Signals that every thread blocks.
     blocked: u64,
 }
 
 impl Dispositions {
-    /// Looks at a process; an error of kind `NotFound` says that it is gone.
+    /// Looks at a process; an error of kind `NotFound` says that it has ended.
     pub fn read(pid: i32) -> io::Result<Self> {
         let mut found = Self::parse(&status(&format!("/proc/{pid}/status"))?)?;
         if found.blocked != 0 {
@@ -45,7 +48,7 @@ impl Dispositions {
                 let path = thread.map_err(gone)?.path().join("status");
                 match status(&path.to_string_lossy()) {
                     Ok(text) => found.blocked &= Self::parse(&text)?.blocked,
-                    // A thread that ends meanwhile takes nothing.
+                    // A thread that ends meanwhile takes no signal.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => return Err(error),
                 }
@@ -67,12 +70,12 @@ impl Dispositions {
         }
     }
 
-    /// Whether it ignores `signal`.
+    /// True if the process ignores `signal`.
     pub fn ignores(self, signal: Signal) -> bool {
         holds(self.ignored, signal.number())
     }
 
-    /// What `signal` would do.
+    /// The effect of `signal`.
     pub fn reaction(self, signal: Signal) -> Reaction {
         let number = signal.number();
         if number == KILL || HARMLESS.contains(&number) || holds(self.caught | self.ignored, number)
@@ -101,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_neither_catches_nor_ignores_dies() {
+    fn a_process_that_neither_catches_nor_ignores_a_signal_dies() {
         let status = "Name:\tx\nSigBlk:\t0000000000000800\nSigIgn:\t0000000000000001\n\
                       SigCgt:\t0000001000000200\n";
         let found = Dispositions::parse(status).unwrap();

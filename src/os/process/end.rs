@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::os::signal::Signal;
 
-/// How a process ended.
+/// The end of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// With this exit code.
@@ -14,7 +14,8 @@ pub enum End {
 }
 
 impl End {
-    /// The exit code that tells of it, which for a signal is 128 more than its number.
+    /// The exit code that reports it; for a signal, 128 plus its number, as shells do (POSIX, "Exit
+    /// Status for Commands").
     pub fn code(self) -> u8 {
         match self {
             Self::Code(code) => code,
@@ -33,15 +34,15 @@ impl fmt::Display for End {
     }
 }
 
-/// Who has the terminal, as its foreground process group.
+/// The foreground process group of the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
     /// There is no terminal.
     Nobody,
     /// The command's group.
     Command,
-    /// Our own.
+    /// The agent's own group.
     Ourselves,
-    /// Another one.
+    /// Another group.
     Other,
 }

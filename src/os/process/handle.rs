@@ -1,4 +1,4 @@
-//! A hold on one process, from the look at it to the signal.
+//! Holds one process from the look at it to the signal.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -10,7 +10,7 @@ use rustix_libc_wrappers::process::SignalExt;
 use super::{Process, StartTime, Stat};
 use crate::os::signal::Signal;
 
-/// A hold on one process: what it signals is the process it was opened on, or nobody.
+/// A hold on one process: a signal reaches the process that it was opened on, or none.
 #[derive(Debug)]
 pub struct Handle {
     pid: Pid,
@@ -21,7 +21,8 @@ pub struct Handle {
 enum Held {
     /// By the kernel (`pidfd_open(2)`).
     Descriptor(OwnedFd),
-    /// Where the kernel or a sandbox has no such thing: by the start time, compared before each use.
+    /// By the start time, compared before each use, if the kernel or a sandbox lacks the
+    /// descriptor.
     StartTime(StartTime),
 }
 
@@ -32,7 +33,7 @@ impl Handle {
         let pid = Some(pid).filter(|pid| *pid > 0).and_then(Pid::from_raw).ok_or_else(nobody)?;
         let held = match kernel::pidfd_open(pid, PidfdFlags::empty()) {
             Ok(descriptor) => Held::Descriptor(descriptor),
-            // The last two say that the number is a thread's.
+            // The last two say that the number is a thread's, not a process's.
             Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Err(nobody()),
             Err(_) => Held::StartTime(Stat::read(pid.as_raw_pid())?.start),
         };
@@ -44,13 +45,13 @@ impl Handle {
         self.pid.as_raw_pid()
     }
 
-    /// Looks at the process. Should the number have passed on meanwhile, this shows another
-    /// process, and [`Handle::signal`] will find nobody.
+    /// Looks at the process. If its number belongs to a later process by now, this shows that one,
+    /// and [`Handle::signal`] fails with `NotFound`.
     pub fn process(&self) -> io::Result<Process> {
         Process::read(self.pid.as_raw_pid())
     }
 
-    /// Sends a signal; an error of kind `NotFound` says that the process is gone.
+    /// Sends a signal; an error of kind `NotFound` says that the process has ended.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         // rustix by itself makes real-time signals from numbers in `unsafe` functions only.
         let signal =
@@ -62,15 +63,15 @@ impl Handle {
         match sent {
             Err(Errno::NOSYS) => {
                 self.still()?;
-                Ok(kernel::kill_process(self.pid, signal).map_err(told)?)
+                Ok(kernel::kill_process(self.pid, signal).map_err(ended)?)
             }
-            sent => sent.map_err(told),
+            sent => sent.map_err(ended),
         }
     }
 
-    /// Fails where no signal would be allowed; none is sent.
+    /// Fails if the agent may not signal the process; sends no signal (`kill(2)`, signal 0).
     pub fn probe(&self) -> io::Result<()> {
-        kernel::test_kill_process(self.pid).map_err(told)
+        kernel::test_kill_process(self.pid).map_err(ended)
     }
 
     fn still(&self) -> io::Result<()> {
@@ -82,7 +83,7 @@ impl Handle {
     }
 }
 
-fn told(error: Errno) -> io::Error {
+fn ended(error: Errno) -> io::Error {
     match error {
         Errno::SRCH => io::ErrorKind::NotFound.into(),
         error => error.into(),
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_no_process_are_nobody() {
+    fn numbers_of_no_process_are_not_found() {
         for pid in [0, -1, i32::MIN, i32::MAX] {
             assert_eq!(Handle::open(pid).unwrap_err().kind(), io::ErrorKind::NotFound, "{pid}");
         }

@@ -1,4 +1,4 @@
-//! What a process is called, and whether a name means it.
+//! The names of a process, and whether a given name means it.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -6,25 +6,27 @@ use std::{fmt, fs};
 
 use super::gone;
 
-/// The kernel keeps no more of a name than this (`TASK_COMM_LEN`).
+/// The longest name that the kernel keeps, in bytes (`TASK_COMM_LEN` less the NUL,
+/// `proc_pid_comm(5)`).
 const LONGEST_COMM: usize = 15;
 
-/// Programs whose first argument is what they run.
+/// Programs that run the script in their first argument.
 const INTERPRETERS: [&str; 5] = ["sh", "bash", "dash", "ash", "busybox"];
 
-/// Such programs that may carry their version in their name.
+/// Such programs whose file name may end with a version.
 const VERSIONED: [&str; 5] = ["python", "ruby", "perl", "node", "php"];
 
-/// Programs that are many, and go by the name they were called by.
+/// Programs that hold many commands, and act as the one that they were called by.
 const MANY: [&str; 2] = ["busybox", "toybox"];
 
-/// Room for the first arguments; what is beyond names nobody.
+/// The most that is read of the arguments, in bytes: names are among the first.
 const LONGEST_ARGUMENTS: u64 = 16 * 1024;
 
-/// What a process can be called by.
+/// The names of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
-    /// The file name of the executable, where we may read it.
+    /// The file name of the executable, if the agent may read it: the link needs the right to trace
+    /// the process (`proc_pid_exe(5)`).
     pub executable: Option<String>,
     /// The first arguments, the program's own name first.
     pub arguments: Vec<String>,
@@ -33,11 +35,12 @@ pub struct Names {
 }
 
 impl Names {
-    /// What we may not read is left out.
+    /// Reads the names, without those that the agent may not read.
     pub(super) fn read(pid: i32, comm: String) -> io::Result<Self> {
         let link = fs::read_link(format!("/proc/{pid}/exe")).ok();
         let executable = link.and_then(|link| {
             let name = link.file_name()?.to_string_lossy().into_owned();
+            // The kernel appends this once the file was removed (`proc_pid_exe(5)`).
             Some(name.strip_suffix(" (deleted)").map(str::to_owned).unwrap_or(name))
         });
         let mut bytes = Vec::new();
@@ -54,8 +57,9 @@ impl Names {
         Ok(Self { executable, arguments, comm })
     }
 
-    /// Whether `name` means this process: by the file name of its executable, else of its first
-    /// argument, else by the kernel's name; and by the script that it interprets.
+    /// True if `name` means this process: it is the file name of the executable, else of the first
+    /// argument, else the kernel's name; or the file name of the script that the process
+    /// interprets.
     pub fn matches(&self, name: &str) -> bool {
         self.program().is_some_and(|program| program == name)
             || self.script().is_some_and(|script| script == name)
@@ -68,7 +72,8 @@ impl Names {
         match self.executable.as_deref() {
             Some(executable) if MANY.contains(&executable) => called.or(Some(executable)),
             Some(executable) => Some(executable),
-            // A title in place of the arguments, such as `nginx: master process /usr/sbin/nginx`.
+            // Servers overwrite their arguments by a title: `nginx: master process
+            // /usr/sbin/nginx`.
             None => match self.arguments.first().and_then(|first| first.split_once(": ")) {
                 Some((title, _)) => Some(file_name(title)),
                 None => called.filter(|called| !called.is_empty()),
@@ -84,14 +89,14 @@ impl Names {
         if self.program().is_some_and(is_interpreter) && !name.starts_with('-') {
             return Some(name);
         }
-        // The kernel names a script's process after the script, and puts at most one argument of
-        // its first line before it.
+        // The kernel names a script's process after the script, and passes at most one argument of
+        // the `#!` line before it (`execve(2)`, "Interpreter scripts").
         let name = if first.starts_with('-') { file_name(arguments.next()?) } else { name };
         (cut(name) == self.comm).then_some(name)
     }
 }
 
-/// The name a person would know it by, fit for one line.
+/// The name that people know the process by, on one line.
 impl fmt::Display for Names {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.script().or_else(|| self.program()).unwrap_or(&self.comm);

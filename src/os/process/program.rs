@@ -1,4 +1,4 @@
-//! Which file a command's first word means, as `execvp(3)` finds it.
+//! Finds the file that a command's first word means, as `execvp(3)` does.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, stat};
 use rustix::io::Errno;
 
-/// Where programs are looked for when there is no `PATH` (`_CS_PATH`).
+/// The search path without the variable `PATH` (`confstr(3)`, `_CS_PATH`).
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 
 /// A command: a program and its arguments, the name it is called by first.
@@ -18,7 +18,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// None if there is no first word, or a word holds a NUL.
+    /// A command of these words; none if there is no word, or a word holds a NUL.
     pub fn new(words: impl IntoIterator<Item = OsString>) -> Option<Self> {
         let words: Option<Vec<CString>> =
             words.into_iter().map(|word| CString::new(word.into_vec()).ok()).collect();
@@ -30,22 +30,22 @@ impl Program {
         &self.words
     }
 
-    /// The program as it was asked for.
+    /// The program as the user wrote it.
     pub fn asked(&self) -> &OsStr {
         OsStr::from_bytes(self.words.first().map_or(&[], |word| word.as_bytes()))
     }
 
-    /// What may be said of it: the program's file name, since arguments may hold what is not to be
-    /// shown.
+    /// The name for messages: the program's file name, since arguments may hold secrets.
     pub fn name(&self) -> String {
         let name = Path::new(self.asked()).file_name().unwrap_or_else(|| self.asked());
         name.to_string_lossy().into_owned()
     }
 
-    /// The file to run, looked for where `path`, of the variable `PATH`, says.
+    /// The file to run, searched for in the folders of `path`, the value of `PATH`.
     ///
-    /// An error of kind `NotFound` says that there is none, one of kind `PermissionDenied` that what
-    /// is there may not be run.
+    /// An error of kind `NotFound` says that there is no such file, one of kind `PermissionDenied`
+    /// that the agent may not run the file that there is. As in `execvp(3)`, the search goes on
+    /// after such a file.
     pub fn find(&self, path: Option<&OsStr>) -> io::Result<PathBuf> {
         let asked = self.asked();
         if asked.is_empty() {
@@ -69,14 +69,14 @@ impl Program {
     }
 }
 
-/// Whether a file may be run by us, as far as a look can tell.
+/// Fails if the agent may not run `file`, as far as a look can tell.
 fn runnable(file: &Path) -> io::Result<()> {
     let kind = FileType::from_raw_mode(stat(file)?.st_mode);
     if kind != FileType::RegularFile {
         return Err(Errno::ACCESS.into());
     }
     match accessat(CWD, file, Access::EXEC_OK, AtFlags::EACCESS) {
-        // Where a sandbox does not know the flag, running it will tell.
+        // A kernel or sandbox without the flag: running the file will tell.
         Ok(()) | Err(Errno::INVAL | Errno::NOSYS | Errno::PERM) => Ok(()),
         Err(error) => Err(error.into()),
     }

@@ -1,4 +1,4 @@
-//! The one who waits: whoever else called wait could take an end that another waits for.
+//! The only caller of `wait(2)`: a second one could steal an exit status.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -21,22 +21,22 @@ use super::spawn::{Mask, Streams, start};
 use crate::os::environment::Environment;
 use crate::os::signal::Signal;
 
-/// What is known of a child that someone waits for.
+/// The state of a child, as far as the reaper knows it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Ending {
     end: Option<End>,
-    /// The signal that has stopped it, until that is noticed, or it goes on.
+    /// The signal that has stopped it, until [`Child::take_stop`] or until it goes on.
     stopped: Option<Signal>,
 }
 
-/// Who waits for children, and tells those who want to know.
+/// Waits for children, and wakes the holders of each [`Child`].
 #[derive(Clone, Debug)]
 pub struct Reaper(Rc<Reaping>);
 
 #[derive(Debug)]
 struct Reaping {
     fates: RefCell<HashMap<Pid, Rc<Cell<Ending>>>>,
-    /// Told of each change of a fate.
+    /// Notified of each change of a child's state.
     changed: Notify,
     mask: Mask,
     kind: Waiting,
@@ -44,22 +44,23 @@ struct Reaping {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waiting {
-    /// Hears of ends by itself.
+    /// Receives `SIGCHLD` by itself.
     Listening,
-    /// Is told when to look.
+    /// Its owner receives `SIGCHLD` and calls [`Reaper::reap`].
     Told,
 }
 
 impl Reaper {
-    /// One that hears of its children's ends by itself, with a handler of Tokio's.
+    /// A reaper that receives `SIGCHLD` by itself, with a handler of Tokio's.
     pub fn listening() -> Self {
         Self::new(Waiting::Listening, Mask::now())
     }
 
-    /// One whose [`Reaper::reap`] is called at each `SIGCHLD`; children block what `mask` holds.
+    /// A reaper whose owner calls [`Reaper::reap`] at each `SIGCHLD`; children block the signals of
+    /// `mask`.
     pub fn told(mask: Mask) -> Self {
         let reaper = Self::new(Waiting::Told, mask);
-        // Whoever became this process may have left children that have ended.
+        // The program that called `execve` here may have left children that have ended.
         reaper.reap();
         reaper
     }
@@ -76,7 +77,7 @@ impl Reaper {
         environment: &Environment,
         streams: Streams,
     ) -> io::Result<Child> {
-        // Listening comes first, so that no end is missed.
+        // The handler comes first, so that no end is missed.
         let ends = match self.0.kind {
             Waiting::Listening => Some(signal(SignalKind::child())?),
             Waiting::Told => None,
@@ -88,9 +89,10 @@ impl Reaper {
         Ok(Child { pid, fate, reaper: self.clone(), ends })
     }
 
-    /// Waits for everyone who has ended: orphans that came to us, and children of our own.
+    /// Waits for every process that has ended: the agent's children, and orphans that became so.
     ///
-    /// The kernel merges its signals, so one may stand for many ends.
+    /// One `SIGCHLD` may stand for many ends: a pending standard signal is not queued again
+    /// (`signal(7)`).
     pub fn reap(&self) {
         if self.0.kind == Waiting::Told || own() == 1 {
             while let Some((pid, status)) = changed(None) {
@@ -98,8 +100,8 @@ impl Reaper {
             }
             return;
         }
-        // Who is process 1 of no namespace is sent no orphans, and may share its children with code
-        // that waits for them itself.
+        // A process other than 1 gets no orphans here, and may hold children that other code of it
+        // waits for.
         let running =
             |(pid, fate): (&Pid, &Rc<Cell<Ending>>)| fate.get().end.is_none().then_some(*pid);
         let ours: Vec<Pid> = self.0.fates.borrow().iter().filter_map(running).collect();
@@ -120,14 +122,14 @@ impl Reaper {
     }
 }
 
-/// None where it has not ended.
+/// The end of a child; none if it was stopped or goes on.
 fn end_of(status: WaitStatus) -> Option<End> {
     let code = status.exit_status().map(|code| End::Code(code.try_into().unwrap_or(u8::MAX)));
     let signal = || status.terminating_signal().and_then(Signal::of).map(End::Signal);
     code.or_else(signal)
 }
 
-/// This child, or any, if its state has changed.
+/// The new state of this child, or of any; none if no state has changed.
 fn changed(pid: Option<Pid>) -> Option<(Pid, WaitStatus)> {
     let options = WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED;
     loop {
@@ -137,7 +139,7 @@ fn changed(pid: Option<Pid>) -> Option<(Pid, WaitStatus)> {
         };
         match changed {
             Err(Errno::INTR) => {}
-            // The only other error is that there is no child.
+            // The only other error is that there is no child (`ECHILD`).
             changed => return changed.ok().flatten(),
         }
     }
@@ -149,7 +151,7 @@ pub struct Child {
     pid: Pid,
     fate: Rc<Cell<Ending>>,
     reaper: Reaper,
-    /// Wakes at the end of any child, where nobody else tells the reaper.
+    /// Wakes at the end of any child; none if the reaper's owner receives `SIGCHLD`.
     ends: Option<Stream>,
 }
 
@@ -159,7 +161,7 @@ impl Child {
         self.pid.as_raw_pid()
     }
 
-    /// Waits for the end. Cancel-safe, and may be asked again.
+    /// Waits for the end. Cancel-safe, and may be called again.
     pub async fn wait(&mut self) -> End {
         loop {
             let changed = self.reaper.0.changed.notified();
@@ -176,20 +178,20 @@ impl Child {
         }
     }
 
-    /// Its end, once it was waited for.
+    /// Its end; none before the reaper has waited for it.
     pub fn ended(&self) -> Option<End> {
         self.fate.get().end
     }
 
-    /// The signal that has stopped it since this was last asked, unless it has gone on meanwhile.
+    /// The signal that has stopped it since the last call, unless it has gone on meanwhile.
     pub fn take_stop(&self) -> Option<Signal> {
         let Ending { end, stopped } = self.fate.get();
         self.fate.set(Ending { end, stopped: None });
         stopped
     }
 
-    /// Sends a signal to it alone. Its number is its own until its end was waited for; then there is
-    /// nobody to signal.
+    /// Sends a signal to it alone. Its number is its own until it was waited for; from then on this
+    /// fails with `NotFound`.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         if self.ended().is_some() {
             return Err(io::ErrorKind::NotFound.into());
@@ -197,13 +199,14 @@ impl Child {
         Ok(kill_process(self.pid, raw(signal)?)?)
     }
 
-    /// Sends a signal to its whole group. To be called before its end was waited for, or at once
-    /// after: a group keeps its number for as long as it has members.
+    /// Sends a signal to its whole process group. To be called before the child was waited for, or
+    /// at once after: the number is not reused while the group has members (POSIX, "Process ID
+    /// Reuse").
     pub fn signal_group(&self, signal: Signal) -> io::Result<()> {
         Ok(kill_process_group(self.pid, raw(signal)?)?)
     }
 
-    /// Whether its group has no members any more.
+    /// True if its process group has no members any more.
     pub fn is_group_gone(&self) -> bool {
         test_kill_process_group(self.pid) == Err(Errno::SRCH)
     }
@@ -212,7 +215,7 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         let mut fates = self.reaper.0.fates.borrow_mut();
-        // Its number may have passed to a child that was started since.
+        // A later child may have its number by now.
         if fates.get(&self.pid).is_some_and(|fate| Rc::ptr_eq(fate, &self.fate)) {
             fates.remove(&self.pid);
         }

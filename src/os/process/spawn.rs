@@ -1,7 +1,7 @@
-//! Starting a process, or becoming one, with nothing of ours about it.
+//! Starts a program, or becomes one, without a trace of the agent's own signal mask and handlers.
 //!
-//! `posix_spawn(3)` sets up the new process before it runs anything, so that no signal can arrive
-//! between our mask and its own.
+//! `posix_spawn(3)` sets the new process up before it runs anything, so that no signal arrives
+//! between the agent's mask and the program's.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
@@ -21,39 +21,39 @@ use rustix::process::{Resource, getrlimit};
 use super::program::Program;
 use crate::os::environment::Environment;
 
-/// What runs a script that does not say what it is to be run by (`execvp(3)`).
+/// The interpreter of a script without a `#!` line (`execvp(3)`, `ENOEXEC`).
 const SHELL: &CStr = c"/bin/sh";
 
-/// The signals that a process was started with blocked.
+/// The signals that a process blocks at its start.
 #[derive(Clone, Copy, Debug)]
 pub struct Mask(SigSet);
 
 impl Mask {
-    /// What this thread blocks now.
+    /// The signals that this thread blocks now.
     pub fn now() -> Self {
-        // Only a wrong argument could fail, and there is none.
+        // Only a wrong argument could fail (`sigprocmask(2)`), and there is none.
         Self(SigSet::thread_get_mask().unwrap_or_else(|_| SigSet::empty()))
     }
 
-    /// Blocks this, and no more.
+    /// Blocks these signals and no others in this thread.
     pub fn set(self) -> io::Result<()> {
         Ok(self.0.thread_set_mask()?)
     }
 }
 
-/// Where a new process reads from and writes to.
+/// The standard streams of a new process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Streams {
-    /// Where we do.
+    /// The agent's own.
     Ours,
-    /// It reads nothing, and both its outputs are our standard error: our own standard output is
-    /// not to be disturbed.
+    /// Nothing to read, and the agent's standard error for both outputs: its standard output
+    /// belongs to results.
     Aside,
 }
 
-/// Starts `program` in a process group of its own, with this environment, blocking the signals of
-/// `mask` and ignoring what we were started to ignore, but for `SIGPIPE`, which a Rust program
-/// ignores by itself.
+/// Starts `program` in a process group of its own, with this environment. It blocks the signals of
+/// `mask` and ignores those that the agent was started to ignore, except for `SIGPIPE`: Rust's
+/// runtime ignores that one, and `execve(2)` would pass it on.
 pub(super) fn start(
     program: &Program,
     environment: &Environment,
@@ -105,14 +105,14 @@ pub(super) fn start(
     Ok(started?)
 }
 
-/// Becomes `program`, and returns only to say why that failed. `mask` is what it blocks.
+/// Becomes `program`, which blocks the signals of `mask`; returns only the error of a failure.
 pub fn become_it(program: &Program, environment: &Environment, mask: Mask) -> io::Error {
     let file = match program.find(environment.get("PATH")) {
         Ok(file) => file,
         Err(error) => return error,
     };
     let os = |text: &CStr| OsStr::from_bytes(text.to_bytes()).to_owned();
-    // With a slash in it, the file is not searched for again.
+    // With a slash in the name, `execvp(3)` does not search `PATH` again.
     let file =
         if file.as_os_str().as_bytes().contains(&b'/') { file } else { Path::new(".").join(file) };
     let mut command = Command::new(file);
@@ -131,8 +131,9 @@ pub fn become_it(program: &Program, environment: &Environment, mask: Mask) -> io
     }
 }
 
-/// How many bytes the kernel takes for the words and the environment of a program, pointers to them
-/// included (`execve(2)`).
+/// The most bytes that the kernel takes for the arguments and the environment of a program, the
+/// pointers to them included: a quarter of the stack's limit, within bounds (`execve(2)`, "Limits
+/// on size of arguments and environment").
 pub fn room() -> usize {
     const LEAST: u64 = 128 * 1024;
     const MOST: u64 = 6 * 1024 * 1024;

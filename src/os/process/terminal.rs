@@ -1,4 +1,4 @@
-//! The controlling terminal, and which process group has it.
+//! The controlling terminal and its foreground process group.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -11,25 +11,26 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr,
 use super::end::Holder;
 use super::{Stat, number, own};
 
-/// The way up to a shell is shorter.
+/// The most ancestors that are followed up to a shell.
 const MOST_ANCESTORS: usize = 64;
 
-/// Our controlling terminal, if we have one.
+/// The controlling terminal of the agent.
 ///
-/// Who takes it must block `SIGTTOU`, or be stopped for trying from the background.
+/// The agent must block `SIGTTOU`: `tcsetpgrp(3)` from a background group stops the caller
+/// otherwise.
 #[derive(Debug)]
 pub struct Terminal {
     descriptor: OwnedFd,
     /// The group that it was given to last.
     given: Option<Pid>,
-    /// How it was set when we came.
+    /// Its modes when the agent started.
     modes: Option<Termios>,
-    /// Nobody else is in our process group who might need it.
+    /// True if no other process is in the agent's group, which might need it.
     alone: bool,
 }
 
 impl Terminal {
-    /// Opens it; none where there is none.
+    /// Opens it; none if the agent has none.
     pub fn open() -> Option<Self> {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let descriptor = open("/dev/tty", flags, Mode::empty()).ok()?;
@@ -37,15 +38,16 @@ impl Terminal {
         Some(Self { descriptor, given: None, modes, alone: is_alone() })
     }
 
-    /// Gives it to the group of this number if nobody else in our own may need it, such as the others
-    /// of a pipeline, or a script that runs us; a command that asks for it is given it then.
+    /// Gives it to the group of this number if the agent is alone in its own group. Others there,
+    /// such as the rest of a pipeline or a script, may need it; then the command gets it when it
+    /// asks.
     pub fn offer(&mut self, group: i32) {
         if self.alone || self.given.is_some() {
             self.give(group);
         }
     }
 
-    /// Gives it to the group of this number, if it is ours to give.
+    /// Gives it to the group of this number, if the agent may.
     pub fn give(&mut self, group: i32) {
         let Some(group) = Pid::from_raw(group) else { return };
         if self.is_ours() && tcsetpgrp(&self.descriptor, group).is_ok() {
@@ -53,29 +55,29 @@ impl Terminal {
         }
     }
 
-    /// Sets it as it was when we came, if it is ours to set: a program that was ended may have left it
-    /// without echo or worse.
+    /// Restores the modes that it had when the agent started, if the agent may: a killed program
+    /// may have left it without echo.
     pub fn reset(&self) {
         if let Some(modes) = self.modes.as_ref().filter(|_| self.is_ours()) {
             tcsetattr(&self.descriptor, OptionalActions::Now, modes).ok();
         }
     }
 
-    /// Takes it back from the group that it was given to, for whoever comes after us.
+    /// Takes it back from the group that has it, for the program that runs after the agent.
     pub fn take_back(&mut self) {
         self.lend_back();
         self.given = None;
     }
 
-    /// The same until the next command is offered it.
+    /// Takes it back until the next command is offered it.
     pub fn lend_back(&mut self) {
         if self.given.is_some() && self.is_ours() {
-            // A terminal that is gone is nobody's.
+            // Fails if the terminal is gone.
             own_group().map(|group| tcsetpgrp(&self.descriptor, group).ok());
         }
     }
 
-    /// Who has it, of the group of this number, our own, and any other.
+    /// The holder: the group of this number, the agent's own, or another.
     pub fn holder(&self, group: i32) -> Holder {
         match tcgetpgrp(&self.descriptor) {
             Ok(has) if has.as_raw_pid() == group => Holder::Command,
@@ -84,8 +86,9 @@ impl Terminal {
         }
     }
 
-    /// Whether it is ours to give: we, or who we gave it to, have it, or nobody that is left, or we
-    /// lead the session, so that nobody above us does job control.
+    /// True if the agent may give it away: its holder is the agent's group, the group that the
+    /// agent gave it to, or one without members; or the agent leads the session, so that no shell
+    /// above it does job control.
     fn is_ours(&self) -> bool {
         tcgetpgrp(&self.descriptor).is_ok_and(|has| {
             Some(has) == own_group()
@@ -96,12 +99,12 @@ impl Terminal {
     }
 }
 
-/// Our process group; none if it is outside of our PID namespace.
+/// The agent's process group; none if it is outside of the agent's PID namespace.
 fn own_group() -> Option<Pid> {
     Pid::from_raw(Stat::read(own()).ok()?.group)
 }
 
-/// Whether our process group has no other member. Where that can't be seen, it has none.
+/// True if the agent's process group has no other member, or if `/proc` can't be read.
 fn is_alone() -> bool {
     let (Ok(us), Ok(entries)) = (Stat::read(own()), fs::read_dir("/proc")) else { return true };
     let pids = entries.filter_map(|entry| number(&entry.ok()?.file_name()));
@@ -113,11 +116,11 @@ fn leads_session() -> bool {
     Stat::read(own()).is_ok_and(|us| us.session == own())
 }
 
-/// Whether someone above us does job control and could bring us back if we stopped: our process
-/// group is not orphaned (POSIX, "Orphaned Process Group"), as far as our ancestors show.
+/// True if a shell above the agent does job control and can continue the agent after a stop: its
+/// process group is not orphaned (POSIX, "Orphaned Process Group"), as far as its ancestors show.
 pub fn has_shell() -> bool {
     if own() == 1 {
-        // The kernel does not stop it.
+        // The default action of a stop signal does not apply to process 1 (`pid_namespaces(7)`).
         return false;
     }
     let Ok(us) = Stat::read(own()) else { return false };
@@ -135,8 +138,8 @@ pub fn has_shell() -> bool {
     false
 }
 
-/// Stops our process group, as the default action of a terminal's stop signal would; returns once
-/// someone has us go on.
+/// Stops the agent's process group, as the default action of a terminal's stop signal would;
+/// returns once a `SIGCONT` continues it.
 pub fn stop_ourselves() {
     kill_current_process_group(kernel::Signal::STOP).ok();
 }
