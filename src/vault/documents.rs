@@ -60,7 +60,7 @@ pub struct Request {
     /// What it holds, by name.
     pub keys: Vec<String>,
     /// What the answer may repeat and nobody may read.
-    pub unspeakable: Vec<Secret<String>>,
+    pub redacted: Vec<Secret<String>>,
 }
 
 /// What documents are about.

@@ -1,7 +1,7 @@
 //! What can go wrong between us and the vault, what it asks of the schedule, and what to do.
 //!
 //! Foreign errors are translated here: reqwest's hold URLs and serde's quote content, so neither is
-//! ever shown. What the vault says is shown only as [`Said`], which is short and scrubbed.
+//! ever shown. What the vault says is shown only as [`VaultMessage`], which is short and scrubbed.
 
 mod verdict;
 
@@ -75,12 +75,12 @@ pub struct FetchError {
 
 /// What the vault said, fit to be shown: printable, at most 200 characters, without credentials.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Said(String);
+pub struct VaultMessage(String);
 
 /// What is shorter would be found in any words, and be told by being missing.
 const SHORTEST_SECRET: usize = 3;
 
-impl Said {
+impl VaultMessage {
     /// Scrubs `text` of everything in `credentials`.
     pub fn new(text: &str, credentials: &[&str]) -> Self {
         let mut shown = text.to_owned();
@@ -101,7 +101,7 @@ impl Said {
     }
 }
 
-impl fmt::Display for Said {
+impl fmt::Display for VaultMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() { f.write_str("no reason given") } else { f.write_str(&self.0) }
     }
@@ -163,12 +163,12 @@ pub enum Cause {
     #[error("the connection broke before the answer was complete")]
     Broken,
     /// The gateway or the vault failed.
-    #[error("the vault answered {status}: {said}")]
+    #[error("the vault answered {status}: {message}")]
     Failing {
         /// The HTTP status.
         status: u16,
         /// What it said.
-        said: Said,
+        message: VaultMessage,
         /// It asked for peace.
         after: Option<Duration>,
     },
@@ -179,58 +179,58 @@ pub enum Cause {
         after: Option<Duration>,
     },
     /// The gateway turned the request away: no such route, or none that it shows us.
-    #[error("the gateway answered {status}: {said}")]
+    #[error("the gateway answered {status}: {message}")]
     TurnedAway {
         /// The HTTP status.
         status: u16,
         /// What it said.
-        said: Said,
+        message: VaultMessage,
     },
     /// The token was not accepted.
-    #[error("the vault does not accept the agent's token ({status}: {said})")]
+    #[error("the vault does not accept the agent's token ({status}: {message})")]
     TokenRefused {
         /// The HTTP status.
         status: u16,
         /// What it said.
-        said: Said,
+        message: VaultMessage,
     },
     /// The vault says that we may not, with a 500 that may pass.
-    #[error("the vault answered {status}: {said}")]
+    #[error("the vault answered {status}: {message}")]
     NotAuthorized {
         /// The HTTP status.
         status: u16,
         /// What it said.
-        said: Said,
+        message: VaultMessage,
     },
     /// The client id or secret is wrong.
     #[error("the vault refuses the client id or secret: {0}")]
-    ClientRefused(Said),
+    ClientRefused(VaultMessage),
     /// The authorization is disabled or expired.
     #[error("the authorization is inactive: {0}")]
-    Inactive(Said),
+    Inactive(VaultMessage),
     /// A business code that means a missing permission.
     #[error("the vault denies a permission: {0}")]
-    NotPermitted(Said),
+    NotPermitted(VaultMessage),
     /// The request is wrong in the vault's eyes.
-    #[error("the vault rejects the request ({status}): {said}")]
+    #[error("the vault rejects the request ({status}): {message}")]
     Rejected {
         /// The HTTP status.
         status: u16,
         /// The business code, if there is one.
         code: Option<u32>,
         /// What it said.
-        said: Said,
+        message: VaultMessage,
     },
     /// An answer that sends us elsewhere; we don't go.
     #[error("the vault answered with a redirect ({0}), which the agent never follows")]
     Redirect(u16),
     /// A success by status that says it is none.
-    #[error("the vault answered {status}, but reports a failure: {said}")]
+    #[error("the vault answered {status}, but reports a failure: {message}")]
     Denied {
         /// The HTTP status.
         status: u16,
         /// What it said.
-        said: Said,
+        message: VaultMessage,
     },
     /// The answer makes no sense.
     #[error("the vault's answer makes no sense: {0}")]
@@ -304,10 +304,11 @@ mod tests {
 
     #[test]
     fn what_the_vault_says_is_scrubbed_short_and_on_one_line() {
-        let said = Said::new("no\nroute for t0ken and s3cret\u{7}", &["t0ken", "s3cret", ""]);
-        assert_eq!(said.to_string(), "no route for [redacted] and [redacted]");
-        assert_eq!(Said::new(&"x".repeat(5_000), &[]).as_str().len(), 200);
-        assert_eq!(Said::default().to_string(), "no reason given");
+        let message =
+            VaultMessage::new("no\nroute for t0ken and s3cret\u{7}", &["t0ken", "s3cret", ""]);
+        assert_eq!(message.to_string(), "no route for [redacted] and [redacted]");
+        assert_eq!(VaultMessage::new(&"x".repeat(5_000), &[]).as_str().len(), 200);
+        assert_eq!(VaultMessage::default().to_string(), "no reason given");
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl Client<'_> {
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .body(request.body.expose().clone());
         let limit = Limit::Whole(self.settings.provision_timeout);
-        let said = request.unspeakable.iter().map(|secret| secret.expose().as_str()).collect();
+        let said = request.redacted.iter().map(|secret| secret.expose().as_str()).collect();
         let understand = |answer: &wire::Answer<'_>| match about {
             About::Secrets => written_secret(answer, &request.name),
             About::Credentials => wire::credential(answer),

@@ -95,7 +95,7 @@ mod tests {
         let lookup = |name: &str| (name == "E").then(|| OsString::from("env"));
         let given = DocumentFile::read(&path).unwrap();
         let request = given.requests(About::Secrets, &lookup).unwrap().remove(0).unwrap();
-        let values: Vec<&str> = request.unspeakable.iter().map(|s| s.expose().as_str()).collect();
+        let values: Vec<&str> = request.redacted.iter().map(|s| s.expose().as_str()).collect();
         assert_eq!(values[..2], ["line\n", "env"]);
         fs::write(&path, "identity: a\ndata:\n  k: {from_file: latin}\n  e: {from_env: F}\n")
             .unwrap();

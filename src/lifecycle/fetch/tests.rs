@@ -7,7 +7,7 @@ use crate::model::{Fault, Item};
 use crate::os::clock::Deadline;
 use crate::secret::Secret;
 use crate::store::state::Settled;
-use crate::vault::error::Said;
+use crate::vault::error::VaultMessage;
 
 fn name(identity: &str) -> SecretName {
     SecretName::new(identity).unwrap()
@@ -45,7 +45,7 @@ fn hung() -> Reply {
 }
 
 fn no_route() -> Reply {
-    Reply::Fails(Cause::TurnedAway { status: 404, said: Said::default() })
+    Reply::Fails(Cause::TurnedAway { status: 404, message: VaultMessage::default() })
 }
 
 fn limited() -> Reply {
@@ -288,7 +288,7 @@ async fn asked_again_each_identity_fares_by_itself() {
 
 #[tokio::test]
 async fn a_failure_that_any_identity_would_meet_ends_the_pass() {
-    let refused = Cause::ClientRefused(Said::default());
+    let refused = Cause::ClientRefused(VaultMessage::default());
     let reads = [Reply::Set(LOGIN), Reply::Fails(refused)].into();
     let mut script = Script { reads, ..Script::default() };
     let wanted = wanted(FetchMode::Provision, &["a", "b", "c"]);

@@ -14,7 +14,7 @@ use crate::model::SecretSet;
 use crate::os::clock::Machine;
 use crate::os::signal::TERM;
 use crate::render::tests::bundle;
-use crate::vault::error::{Attempt, Said};
+use crate::vault::error::{Attempt, VaultMessage};
 
 /// The answer of the vault to one request for a provisioning.
 enum Answer {
@@ -66,7 +66,7 @@ impl Source for Played {
                 let secrets = bundle(&[(name.as_str(), &[&[("password", "p")]])]).secrets;
                 return Ok(secrets.into_values().next().expect("it is the one secret"));
             }
-            Answer::Refused => Cause::Inactive(Said::default()),
+            Answer::Refused => Cause::Inactive(VaultMessage::default()),
             Answer::Unreachable => Cause::Unconnected("connection refused".to_owned()),
             Answer::Hangs => pending().await,
         };

@@ -185,7 +185,7 @@ pub(super) fn request(mut walk: Walk<'_>, node: Node) -> Result<Request, Flawed>
     let keys = body.keys().cloned().collect();
     let name = name.unwrap_or_default();
     let body = Secret::new(Value::Object(body).to_string().into_bytes());
-    Ok(Request { name, body, keys, unspeakable: walk.unspeakable })
+    Ok(Request { name, body, keys, redacted: walk.redacted })
 }
 
 fn spaced(domains: &str) -> bool {

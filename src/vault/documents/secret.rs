@@ -68,8 +68,8 @@ pub(super) fn request(mut walk: Walk<'_>, node: Node) -> Result<Request, Flawed>
             let body = Secret::new(Value::Object(body).to_string().into_bytes());
             keys.sort_unstable();
             keys.dedup();
-            walk.unspeakable.extend(packed);
-            Ok(Request { name, body, keys, unspeakable: walk.unspeakable })
+            walk.redacted.extend(packed);
+            Ok(Request { name, body, keys, redacted: walk.redacted })
         }
         name => Err(Flawed { name, problems: walk.problems }),
     }

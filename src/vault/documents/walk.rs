@@ -50,7 +50,7 @@ pub(super) struct Walk<'a> {
     pub(super) resolve: &'a Resolve<'a>,
     pub(super) problems: Vec<DocumentProblem>,
     /// Every secret text: should the vault repeat one, it must not be shown.
-    pub(super) unspeakable: Vec<Secret<String>>,
+    pub(super) redacted: Vec<Secret<String>>,
 }
 
 /// The path of the member `name` of what `path` leads to. What is not plainly a name may be a value
@@ -64,7 +64,7 @@ pub(super) fn join(path: &str, name: impl std::fmt::Display) -> String {
 
 impl<'a> Walk<'a> {
     pub(super) fn new(resolve: &'a Resolve<'a>) -> Self {
-        Self { resolve, problems: Vec::new(), unspeakable: Vec::new() }
+        Self { resolve, problems: Vec::new(), redacted: Vec::new() }
     }
 
     pub(super) fn problem(&mut self, path: &str, what: impl Into<String>) {
@@ -126,7 +126,7 @@ impl<'a> Walk<'a> {
     pub(super) fn secret(&mut self, path: &str, node: Node) -> Option<Value> {
         let text = self.text(path, node)?;
         let value = Value::String(text.expose().clone());
-        self.unspeakable.push(text);
+        self.redacted.push(text);
         Some(value)
     }
 

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::LONGEST;
 use super::fields::{DEEPEST, Fields, JsonKind, is_shallow, kind, text};
-use crate::vault::error::{Cause, Nonsense, Said};
+use crate::vault::error::{Cause, Nonsense, VaultMessage};
 
 /// One whole answer.
 #[derive(Debug)]
@@ -95,48 +95,53 @@ impl<'a> Answer<'a> {
     /// Which failure it is. Words go before numbers: the vault's gateway and its application give
     /// the same numbers to different things.
     fn failure(&self, status: u16, verdict: &EnvelopeVerdict) -> Cause {
-        let said = Said::new(&verdict.message, self.credentials);
+        let message = VaultMessage::new(&verdict.message, self.credentials);
         let words = verdict.message.to_lowercase();
         let has = |phrase: &str| words.contains(phrase);
         let oauth = verdict.oauth.as_deref();
         if has("client authentication failed")
             || matches!(oauth, Some("invalid_client" | "unauthorized_client"))
         {
-            return Cause::ClientRefused(said);
+            return Cause::ClientRefused(message);
         }
         if has("inactive authorization") || has("autorização inativa") {
-            return Cause::Inactive(said);
+            return Cause::Inactive(message);
         }
         match verdict.business {
-            Some(1009 | 1039) => return Cause::NotPermitted(said),
+            Some(1009 | 1039) => return Cause::NotPermitted(message),
             Some(code) => {
-                return Cause::Rejected { status, code: Some(code), said };
+                return Cause::Rejected { status, code: Some(code), message };
             }
             None => {}
         }
         if has("not authorized to access this resource") {
-            return Cause::NotAuthorized { status, said };
+            return Cause::NotAuthorized { status, message };
         }
         if has("invalid signature") {
-            return Cause::TokenRefused { status, said };
+            return Cause::TokenRefused { status, message };
         }
         if has("criptografar o texto") || has("encrypting the text") {
-            return Cause::Rejected { status, code: None, said };
+            return Cause::Rejected { status, code: None, message };
         }
-        self.failure_by_status(status, verdict, said)
+        self.failure_by_status(status, verdict, message)
     }
 
-    fn failure_by_status(&self, status: u16, verdict: &EnvelopeVerdict, said: Said) -> Cause {
+    fn failure_by_status(
+        &self,
+        status: u16,
+        verdict: &EnvelopeVerdict,
+        message: VaultMessage,
+    ) -> Cause {
         match status {
-            200..=299 => Cause::Denied { status, said },
+            200..=299 => Cause::Denied { status, message },
             300..=399 => Cause::Redirect(status),
-            401 | 403 => Cause::TokenRefused { status, said },
-            408 | 425 | 500.. => Cause::Failing { status, said, after: self.after },
+            401 | 403 => Cause::TokenRefused { status, message },
+            408 | 425 | 500.. => Cause::Failing { status, message, after: self.after },
             429 => Cause::RateLimited { after: self.after },
             _ if verdict.enveloped || verdict.oauth.is_some() => {
-                Cause::Rejected { status, code: verdict.code, said }
+                Cause::Rejected { status, code: verdict.code, message }
             }
-            _ => Cause::TurnedAway { status, said },
+            _ => Cause::TurnedAway { status, message },
         }
     }
 }

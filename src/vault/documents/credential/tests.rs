@@ -45,7 +45,7 @@ fn a_credential_is_sent_as_it_is_written() {
     let expected = json!({ "username": "u", "hostname": "h", "ip": "i", "content": "canary" });
     assert_eq!(sent(&spelled), expected);
     let request = read(&spelled.to_string()).unwrap();
-    assert_eq!((request.name.as_str(), request.unspeakable.len()), ("u@h", 1));
+    assert_eq!((request.name.as_str(), request.redacted.len()), ("u@h", 1));
 }
 
 #[test]

@@ -99,9 +99,9 @@ fn references_stand_for_texts_and_nobody_may_read_these() {
         json!({ "password": "canary-env", "key": "canary-file\n", "plain": "canary-plain" })
     );
     let request = read(text).unwrap();
-    let unspeakable: Vec<&str> = request.unspeakable.iter().map(|s| s.expose().as_str()).collect();
-    assert_eq!(unspeakable[..3], ["canary-env", "canary-file\n", "canary-plain"]);
-    let packed = request.unspeakable.last().unwrap().expose();
+    let redacted: Vec<&str> = request.redacted.iter().map(|s| s.expose().as_str()).collect();
+    assert_eq!(redacted[..3], ["canary-env", "canary-file\n", "canary-plain"]);
+    let packed = request.redacted.last().unwrap().expose();
     assert!(STANDARD.decode(packed).is_ok(), "the whole of it, as it is sent");
     assert!(!format!("{request:?}").contains("canary"));
     let text = "{identity: a, data: {a: {from_env: NO}, b: {from_file: no}, c: {from_env: DB_PASSWORD, x: y}}}";
