@@ -1,8 +1,8 @@
-//! Documents that a user writes for the vault: from text to requests that are proven. Pure: what a
-//! document refers to is read by whoever gives it.
+//! Turns a user's documents into proven requests to the vault. Pure: the caller reads the variables
+//! and files that a document refers to.
 //!
-//! Their shape is that of the vault's own pages, so this and `vault/wire` alone know its names. All
-//! that is wrong with a document is told at once, by path; values are never quoted.
+//! Documents have the shape of DSM's API pages, so this and `vault/wire` alone know its names. All
+//! problems of a document are reported at once, by path; no message quotes a value.
 
 pub mod credential;
 pub mod secret;
@@ -16,7 +16,7 @@ use text::Node;
 pub use text::{LONGEST, Unreadable};
 use walk::Walk;
 
-/// Where a text comes from that a document leaves out, so that it can be kept among other sources.
+/// The source of a text that a document only refers to, so that the document holds no secret.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reference {
     /// `{"from_env": NAME}`: the variable's value.
@@ -25,10 +25,10 @@ pub enum Reference {
     File(String),
 }
 
-/// Reads what a document refers to, or says why it can't.
+/// Reads the text of a reference, or returns the problem.
 pub type Resolve<'a> = dyn Fn(&Reference) -> Result<Secret<String>, String> + 'a;
 
-/// One thing that is wrong with a document.
+/// One problem of a document.
 #[derive(Debug, PartialEq, Eq)]
 pub struct DocumentProblem {
     path: String,
@@ -41,29 +41,29 @@ impl fmt::Display for DocumentProblem {
     }
 }
 
-/// A document with which something is wrong.
+/// A document with problems.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Flawed {
-    /// What it is called, as far as it says.
+    /// Its name, if it has one.
     pub name: Option<String>,
-    /// All that is wrong with it.
+    /// All its problems.
     pub problems: Vec<DocumentProblem>,
 }
 
-/// What is sent for one document.
+/// The request for one document.
 #[derive(Debug)]
 pub struct Request {
-    /// What messages call it.
+    /// Its name in messages.
     pub name: String,
     /// JSON.
     pub body: Secret<Vec<u8>>,
-    /// What it holds, by name.
+    /// The names of its values.
     pub keys: Vec<String>,
-    /// What the answer may repeat and nobody may read.
+    /// Texts to redact if the answer repeats them.
     pub redacted: Vec<Secret<String>>,
 }
 
-/// What documents are about.
+/// The kind of object that documents describe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum About {
     /// `POST /iso/sctm/secret`.
@@ -72,7 +72,7 @@ pub enum About {
     Credentials,
 }
 
-/// Reads every document of a text; each that is flawed stands in the place of its request.
+/// Reads every document of a text, in order: its request, or its problems.
 pub fn requests(
     text: &str,
     about: About,

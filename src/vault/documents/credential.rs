@@ -1,4 +1,4 @@
-//! A PAM credential as `POST /api/pam/credential` takes it.
+//! Builds the request of a PAM credential: `POST /api/pam/credential`.
 
 use serde_json::{Map, Value};
 
@@ -7,7 +7,7 @@ use super::walk::{Field, FieldKind, Walk, field, join};
 use super::{Flawed, Request};
 use crate::secret::Secret;
 
-/// Everything a credential may say; what is left out, the vault fills in, or keeps.
+/// The fields of a credential. The vault sets a default for a missing one, or keeps its value.
 const FIELDS: &[Field] = &[
     field("identifier", FieldKind::Text),
     field("username", FieldKind::Text),
@@ -31,7 +31,7 @@ const FIELDS: &[Field] = &[
     field("session_settings", FieldKind::Object(SESSION)),
     field("additional_settings", FieldKind::Either(ADDITIONAL)),
     field("jit_settings", FieldKind::Object(JIT)),
-    // The table has it inside of the additional settings, the example here.
+    // DSM's table has it inside of the additional settings, its example here.
     field("notes", FieldKind::Lines),
 ];
 
@@ -114,16 +114,16 @@ const JIT: &[Field] = &[
     field("credential_disable_template", FieldKind::Text),
 ];
 
-/// Whether the credential itself is used to connect.
+/// The flag: the credential itself is used to connect.
 const OWN: &str = "use_own_credential_to_connect";
-/// What is used to connect where it is not.
+/// The credential that connects if the flag is off.
 const AUTHENTICATION: [Field; 3] = [
     field("authentication_credential", FieldKind::Text),
     field("authentication_hostname", FieldKind::Text),
     field("authentication_ip", FieldKind::Text),
 ];
 
-/// What a JIT setting that is on takes: plugins and templates that the vault has (its errors 1046
+/// The fields that a JIT setting needs if it is on: plugins and templates of the vault (errors 1046
 /// and 1047).
 const JIT_NEEDS: [(&str, [&str; 4]); 2] = [
     (
@@ -146,7 +146,7 @@ const JIT_NEEDS: [(&str, [&str; 4]); 2] = [
     ),
 ];
 
-/// What is sent for one document.
+/// The request for one document.
 pub(super) fn request(mut walk: Walk<'_>, node: Node) -> Result<Request, Flawed> {
     let Some(body) = walk.object("", node, FIELDS) else {
         return Err(Flawed { name: None, problems: walk.problems });
@@ -201,12 +201,12 @@ enum Effect {
     Update,
 }
 
-/// Requires what is needed to connect, unless the credential itself is used, which is not the
-/// default, or JIT is not on.
+/// Requires the fields that are needed to connect, unless the credential itself is used (not the
+/// default) or JIT is off.
 fn connects(walk: &mut Walk<'_>, path: &str, fields: &Map<String, Value>, effect: Effect) {
     let own = match fields.get(OWN) {
         Some(Value::Bool(own)) => *own,
-        // What is wrong with it is known.
+        // Its value is a problem already.
         Some(_) => true,
         None => match effect {
             Effect::Create => fields.is_empty(),
@@ -232,7 +232,7 @@ fn require(
     }
 }
 
-/// What is wrong is told as such and is not missing as well.
+/// True if a value is missing or `""`. A faulty value is a problem already, and not missing.
 fn is_blank(value: Option<&Value>) -> bool {
     value.is_none_or(|value| value.as_str() == Some(""))
 }

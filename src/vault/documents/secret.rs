@@ -1,4 +1,4 @@
-//! A secret as `POST /iso/sctm/secret` takes it.
+//! Builds the request of a secret: `POST /iso/sctm/secret`.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,12 +10,12 @@ use super::{Flawed, Request};
 use crate::model::SecretName;
 use crate::secret::Secret;
 
-/// Periods of renewal, in minutes. What is off is sent as such: what the vault makes of one that is
-/// left out differs between its pages.
+/// Periods of renewal, in minutes. All are sent, off ones too: DSM's pages disagree about a period
+/// that is missing (disabled, ignored, or kept).
 const PERIODS: [&str; 3] =
     ["renew_cloud_time", "renew_credential_time", "renew_ephemeral_credential_time"];
 const SHORTEST_PERIOD: u64 = 10;
-/// How a period is sent that is off.
+/// The value of a period that is off.
 const OFF: [Value; 0] = [];
 
 const KINDS: [&str; 3] = ["access_keys", "credentials", "key_value"];
@@ -24,7 +24,7 @@ const CLOUDS: [&str; 3] = ["aws", "azure", "gcp"];
 const CREDENTIAL: [&str; 4] = ["user", "host", "password", "additional_information"];
 const LABEL: &str = "_label";
 
-/// What is sent for one document.
+/// The request for one document.
 pub(super) fn request(mut walk: Walk<'_>, node: Node) -> Result<Request, Flawed> {
     let mut body = Map::new();
     let mut keys = Vec::new();
@@ -32,7 +32,7 @@ pub(super) fn request(mut walk: Walk<'_>, node: Node) -> Result<Request, Flawed>
         return Err(Flawed { name: None, problems: walk.problems });
     };
     for (name, node) in members {
-        // The vault's pages spell fields with capitals, and `data` as `date`, too.
+        // DSM's tables capitalise the fields, and spell `data` as `date`.
         let known = match name.to_ascii_lowercase() {
             date if date == "date" => "data".to_owned(),
             known => known,
@@ -109,7 +109,7 @@ fn is_date(text: &str) -> bool {
 }
 
 fn minutes(walk: &mut Walk<'_>, path: &str, node: Node) -> Option<Value> {
-    // Off and minutes as the vault itself spells them, too.
+    // Accepts the vault's own spellings of off and minutes, too.
     let spelled = match node {
         Node::Flag(false) | Node::Null => "off".to_owned(),
         Node::List(members) if members.is_empty() => "off".to_owned(),
@@ -127,7 +127,7 @@ fn minutes(walk: &mut Walk<'_>, path: &str, node: Node) -> Option<Value> {
     minutes.map(Value::from)
 }
 
-/// The values, packed as the vault wants them: base64 of JSON.
+/// The values, packed as DSM expects them: base64 of JSON.
 fn data(walk: &mut Walk<'_>, node: Node, keys: &mut Vec<String>) -> Option<Value> {
     let before = walk.problems.len();
     let members = walk.map("data", node)?;
@@ -142,7 +142,7 @@ fn data(walk: &mut Walk<'_>, node: Node, keys: &mut Vec<String>) -> Option<Value
     Some(Value::String(STANDARD.encode(packed.expose())))
 }
 
-/// Whether a node holds more than one text, or a reference to one.
+/// True if a node holds more than one text or a reference.
 fn has_parts(node: &Node) -> bool {
     match node {
         Node::List(_) => true,
@@ -151,7 +151,7 @@ fn has_parts(node: &Node) -> bool {
     }
 }
 
-/// Why a key can't be one. That it can't be a file is not the vault's business.
+/// The reason why a key can't be stored. The vault may hold keys that can't be files.
 fn unnameable(key: &str) -> Option<&'static str> {
     if key.is_empty() {
         Some("is empty")
@@ -162,7 +162,7 @@ fn unnameable(key: &str) -> Option<&'static str> {
     }
 }
 
-/// Keys and values.
+/// A map of keys to values.
 fn fields(
     walk: &mut Walk<'_>,
     path: &str,
@@ -228,7 +228,7 @@ fn each(
     Some(Value::Array(read.map(Option::unwrap_or_default).collect()))
 }
 
-/// The one member that an object has.
+/// The member `name`; any other is a problem.
 fn only(walk: &mut Walk<'_>, path: &str, node: Node, name: &str) -> Option<Node> {
     let mut found = None;
     for (member, node) in walk.map(path, node)? {
@@ -272,14 +272,14 @@ fn access_key(
     if has_cloud && !CLOUDS.contains(&cloud.as_str()) {
         walk.problem(&place, format!("must be one of {}", CLOUDS.join(", ")));
     }
-    // Only those of aws are documented.
+    // DSM's pages document the fields of aws only.
     let known: &[&str] = if cloud == "aws" { &["access_key_id", "secret_access_key"] } else { &[] };
     let fields = labelled(walk, &join(&path, "fields"), fields?, known, keys)?;
     Some(json!({ "access_key": { "type": cloud, "fields": fields } }))
 }
 
-/// Fields with their labels; the key under which a field is stored is its label, if it has one.
-/// Where no name is `known`, every name is.
+/// Fields with their labels; a field is stored under its label, if it has one. An empty `known`
+/// permits every name.
 fn labelled(
     walk: &mut Walk<'_>,
     path: &str,

@@ -1,4 +1,4 @@
-//! From text to nodes: JSON, or YAML 1.2 by its core schema, several documents to a file.
+//! Parses text to nodes: JSON, or YAML 1.2 by its core schema, several documents to a file.
 
 use std::fmt;
 
@@ -7,53 +7,53 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::secret::Secret;
 
-/// A document is shorter, in bytes.
+/// The longest text of documents, in bytes.
 pub const LONGEST: usize = 4 * 1024 * 1024;
-/// How deep lists and maps may nest.
+/// The deepest nesting of lists and maps.
 const DEEPEST: usize = 32;
 
-/// What a document is made of.
+/// One value of a document.
 pub(super) enum Node {
     Null,
     Flag(bool),
-    /// As it is written.
+    /// In the document's own spelling.
     Number(String),
     Text(Secret<String>),
     List(Vec<Node>),
-    /// In order, a name that stands twice twice.
+    /// In order, repeated names included.
     Map(Vec<(String, Node)>),
 }
 
-/// Why a text holds no documents.
+/// The reason why a text can't be read as documents.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// It is not JSON, or not YAML.
     #[error("line {line}, column {column} is not {format}")]
     Syntax {
-        /// Which of the two it was taken for.
+        /// The format that it was read as.
         format: &'static str,
         /// From 1.
         line: usize,
         /// From 1.
         column: usize,
     },
-    /// YAML that says more than JSON could.
+    /// YAML that JSON has no counterpart for.
     #[error("line {line} has {what}, which documents must not use")]
     Exotic {
         /// From 1.
         line: usize,
-        /// What it has.
+        /// The construct.
         what: &'static str,
     },
-    /// There is nothing in it.
+    /// The text holds no document.
     #[error("it holds no document")]
     Empty,
-    /// It is longer than [`LONGEST`].
+    /// The text is longer than [`LONGEST`].
     #[error("it is longer than 4 MiB")]
     Long,
 }
 
-/// Reads all documents of a text: those of YAML, or the members of an array that is alone.
+/// Reads all documents of a text: those of YAML, or the members of a sole array.
 pub(super) fn read(text: &str) -> Result<Vec<Node>, Unreadable> {
     if text.len() > LONGEST {
         return Err(Unreadable::Long);
@@ -68,8 +68,8 @@ pub(super) fn read(text: &str) -> Result<Vec<Node>, Unreadable> {
     if documents.is_empty() { Err(Unreadable::Empty) } else { Ok(documents) }
 }
 
-/// Whether a text is meant as JSON: brackets, then a quote. YAML may start with brackets, too, but
-/// what is almost JSON must not be read as YAML, which folds lines.
+/// True if a text is meant as JSON: brackets, then a quote. YAML may start with brackets, too, but
+/// a broken JSON text must not be read as YAML, which folds lines.
 fn is_json(text: &str) -> bool {
     let start = text.trim_start();
     let inside = start.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '{' | '['));
@@ -176,7 +176,7 @@ fn yaml(text: &str) -> Result<Vec<Node>, Unreadable> {
                 continue;
             }
             Event::Scalar(text, style, ..) => match open.last_mut() {
-                // A name is a name, whatever it looks like.
+                // A name is always text, even if it looks like a number.
                 Some(OpenNode::Map(_, name @ None)) => {
                     *name = Some(text.into_owned());
                     continue;
@@ -203,12 +203,12 @@ fn yaml(text: &str) -> Result<Vec<Node>, Unreadable> {
             },
         }
     }
-    // `---` with nothing after it is no document.
+    // An empty document, as after a last `---`, does not count.
     documents.retain(|node| !matches!(node, Node::Null));
     Ok(documents)
 }
 
-/// What a scalar stands for (YAML 1.2.2, 10.3.2): only a plain one can be anything but a text.
+/// The value of a scalar (YAML 1.2.2, 10.3.2): only a plain one can be other than text.
 fn scalar(text: &str, style: ScalarStyle) -> Node {
     if style == ScalarStyle::Plain {
         match text {
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_scalars_are_what_yaml_1_2_says_and_all_others_texts() {
+    fn plain_scalars_follow_yaml_1_2_and_all_others_are_texts() {
         for (scalar, expected) in [
             ("no", "\"no\""),
             ("off", "\"off\""),
@@ -314,8 +314,8 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_told_by_place_and_never_quoted() {
-        for (text, told) in [
+    fn an_unreadable_text_is_reported_by_place_and_never_quoted() {
+        for (text, expected) in [
             ("{\"a\": \"canary", "line 1, column 13 is not JSON"),
             ("{\"a\": 1}\ncanary", "line 2, column 1 is not JSON"),
             // YAML would fold the lines of it.
@@ -327,7 +327,7 @@ mod tests {
             ("? [canary]\n: x\n", "line 1 has a name that is not a text"),
         ] {
             let error = read(text).err().map(|error| error.to_string()).unwrap_or_default();
-            assert!(error.contains(told) && !error.contains("canary"), "{text}: {error}");
+            assert!(error.contains(expected) && !error.contains("canary"), "{text}: {error}");
         }
         let deep = format!("a: {}{}", "[".repeat(100), "]".repeat(100));
         assert!(read(&deep).err().unwrap().to_string().contains("nesting of more than 32 levels"));

@@ -1,4 +1,4 @@
-//! Going through a document by what it may hold, and noting all that is wrong with it by its path.
+//! Checks a document against its fields, and notes each problem by its path.
 
 use std::collections::BTreeSet;
 
@@ -8,18 +8,19 @@ use super::text::Node;
 use super::{DocumentProblem, Reference, Resolve};
 use crate::secret::Secret;
 
-/// What a field may be.
+/// The kind of a field's value.
 #[derive(Clone, Copy)]
 pub(super) enum FieldKind {
     /// A text, or a reference to one.
     Text,
-    /// The same; nobody may read it.
+    /// A text or a reference, which is redacted in messages.
     Secret,
     /// A text of any lines.
     Lines,
-    /// A text, for which one table of the vault's says boolean.
+    /// A text or a boolean: DSM's table says boolean, its examples show texts.
     TextOrFlag,
-    /// One of these, in any case of letters; it is sent as it is written.
+    /// One of these words in any case of letters, sent as the user wrote it: DSM's page lists
+    /// `low, medium, high` and shows `High`.
     Choice(&'static [&'static str]),
     /// `true` or `false`.
     Flag,
@@ -29,32 +30,32 @@ pub(super) enum FieldKind {
     Object(&'static [Field]),
     /// A list of objects.
     List(&'static [Field]),
-    /// One object, or a list of them: the vault's own pages say both.
+    /// One object, or a list of them: DSM's pages say both.
     Either(&'static [Field]),
 }
 
-/// A field that an object may have. Names are the vault's; they are taken in any case of letters.
+/// A field that an object may have. The name is DSM's and is accepted in any case of letters.
 #[derive(Clone, Copy)]
 pub(super) struct Field {
     pub(super) name: &'static str,
     pub(super) kind: FieldKind,
 }
 
-/// One field of what is to be sent.
+/// Makes a field.
 pub(super) const fn field(name: &'static str, kind: FieldKind) -> Field {
     Field { name, kind }
 }
 
-/// Notes what is wrong, and goes on.
+/// Collects the problems of a document.
 pub(super) struct Walk<'a> {
     pub(super) resolve: &'a Resolve<'a>,
     pub(super) problems: Vec<DocumentProblem>,
-    /// Every secret text: should the vault repeat one, it must not be shown.
+    /// Every secret text, to be redacted if the vault's answer repeats it.
     pub(super) redacted: Vec<Secret<String>>,
 }
 
-/// The path of the member `name` of what `path` leads to. What is not plainly a name may be a value
-/// that a slip has made one of, and is not shown.
+/// The path of the member `name` below `path`. An unusual name is shown as `?`: it may be a value
+/// that a typo has turned into a name, as in `password:x`.
 pub(super) fn join(path: &str, name: impl std::fmt::Display) -> String {
     let name = name.to_string();
     let is_plain = |c: char| c.is_alphanumeric() || "_-. /".contains(c);
@@ -72,7 +73,7 @@ impl<'a> Walk<'a> {
         self.problems.push(DocumentProblem { path: path.to_owned(), what: what.into() });
     }
 
-    /// The members of a map, each name once.
+    /// The members of a map; a repeated name is a problem.
     pub(super) fn map(&mut self, path: &str, node: Node) -> Option<Vec<(String, Node)>> {
         let members = self.members(path, node)?;
         let mut seen = BTreeSet::new();
@@ -84,7 +85,7 @@ impl<'a> Walk<'a> {
         Some(members)
     }
 
-    /// The members of a map, whose names are the caller's to look at.
+    /// The members of a map; the caller checks the names.
     pub(super) fn members(&mut self, path: &str, node: Node) -> Option<Vec<(String, Node)>> {
         match node {
             Node::Map(members) if !is_reference(&members) => return Some(members),
@@ -104,7 +105,7 @@ impl<'a> Walk<'a> {
         None
     }
 
-    /// A text: as it stands, of a variable, or of a file.
+    /// A text, given in the document or by a reference.
     pub(super) fn text(&mut self, path: &str, node: Node) -> Option<Secret<String>> {
         let text = match node {
             Node::Text(text) => Ok(text),
@@ -122,7 +123,7 @@ impl<'a> Walk<'a> {
         text.map_err(|what| self.problem(path, what)).ok()
     }
 
-    /// The same, of which nobody may read anything.
+    /// A text that is to be redacted in messages.
     pub(super) fn secret(&mut self, path: &str, node: Node) -> Option<Value> {
         let text = self.text(path, node)?;
         let value = Value::String(text.expose().clone());
@@ -130,7 +131,7 @@ impl<'a> Walk<'a> {
         Some(value)
     }
 
-    /// An object of the fields that it may have.
+    /// An object of `fields`; another name is a problem.
     pub(super) fn object(
         &mut self,
         path: &str,
@@ -149,7 +150,7 @@ impl<'a> Walk<'a> {
             if object.contains_key(field.name) {
                 self.problem(&path, "appears twice");
             }
-            // What is wrong with a value is known, so it is not missing.
+            // A faulty value is a problem already, so the field must not also count as missing.
             let value = self.value(&path, node, field.kind).unwrap_or_default();
             object.insert(field.name.to_owned(), value);
         }
@@ -183,7 +184,7 @@ impl<'a> Walk<'a> {
             (FieldKind::Number, Node::Number(number)) if number.parse::<u64>().is_ok() => {
                 number.parse::<u64>().ok().map(Value::from)
             }
-            // The vault itself shows ids as texts.
+            // DSM's pages show ids as texts.
             (FieldKind::Number, Node::Text(number)) if number.expose().parse::<u64>().is_ok() => {
                 number.expose().parse::<u64>().ok().map(Value::from)
             }
@@ -204,12 +205,12 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Whether a map is a reference.
+/// True if a map is a reference.
 pub(super) fn is_reference(members: &[(String, Node)]) -> bool {
     matches!(members, [(name, Node::Text(_))] if name == "from_env" || name == "from_file")
 }
 
-/// `{"from_env": NAME}` or `{"from_file": PATH}`, and nothing besides.
+/// The reference of `{"from_env": NAME}` or `{"from_file": PATH}`, without other members.
 fn reference(mut members: Vec<(String, Node)>) -> Option<Reference> {
     let (name, node) = members.pop().filter(|_| members.is_empty())?;
     let Node::Text(text) = node else { return None };

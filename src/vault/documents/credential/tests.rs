@@ -1,4 +1,4 @@
-//! What is sent for a PAM credential, and what is wrong with one.
+//! Requests of PAM credentials, and their problems.
 
 use serde_json::json;
 
@@ -20,7 +20,7 @@ fn sent(document: &Value) -> Value {
     serde_json::from_slice(read(&document.to_string()).unwrap().body.expose()).unwrap()
 }
 
-fn told(document: &Value) -> Vec<String> {
+fn problems_of(document: &Value) -> Vec<String> {
     let flawed = read(&document.to_string()).unwrap_err();
     flawed.problems.iter().map(ToString::to_string).collect()
 }
@@ -49,22 +49,22 @@ fn a_credential_is_sent_as_it_is_written() {
 }
 
 #[test]
-fn what_is_missing_is_told_with_the_vaults_own_number() {
+fn a_missing_field_is_reported_with_the_vaults_error_number() {
     assert_eq!(
-        told(&json!({ "ip": "" })),
+        problems_of(&json!({ "ip": "" })),
         [
             "username: is missing; \"\" lets the vault choose (error 1042)",
             "hostname: is missing (error 1004)",
             "ip: is missing (error 1005)",
         ]
     );
-    // What is there already may say how it connects.
+    // An existing credential may have its way to connect already.
     let update = json!({ "identifier": "x", "username": "u", "hostname": "h", "ip": "i",
         "parent_password": "7", "session_settings": {},
         "execution_settings": { "automatic_change": true },
         "jit_settings": { "jit": true, "authentication_ip": true } });
     assert_eq!(sent(&update)["parent_password"], 7);
-    let problems = told(&json!({ "username": "u", "hostname": "h", "ip": "i",
+    let problems = problems_of(&json!({ "username": "u", "hostname": "h", "ip": "i",
         "execution_settings": { "automatic_change": true, "authentication_ip": "" },
         "session_settings": { "use_own_credential_to_connect": false, "authentication_hostname": "x" },
         "jit_settings": { "jit": true, "use_own_credential_to_connect": true,
@@ -88,8 +88,8 @@ fn what_is_missing_is_told_with_the_vaults_own_number() {
 }
 
 #[test]
-fn what_is_of_another_kind_is_told_by_path_and_not_quoted() {
-    let problems = told(&json!({ "username": "u", "hostname": "h", "ip": "i", "content": 5,
+fn a_value_of_another_kind_is_reported_by_path_and_not_quoted() {
+    let problems = problems_of(&json!({ "username": "u", "hostname": "h", "ip": "i", "content": 5,
         "device_domain": "a.example, b.example", "parent_password": "canary", "pasword": "canary",
         "session_settings": { "SSH": "canary", "macros": { "remote_app": "x" },
             "use_own_credential_to_connect": true },

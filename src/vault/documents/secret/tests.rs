@@ -1,4 +1,4 @@
-//! What is sent for a secret, and what is wrong with one.
+//! Requests of secrets, and their problems.
 
 use super::super::{About, Reference, requests};
 use super::*;
@@ -16,7 +16,7 @@ fn read(text: &str) -> Result<Request, Flawed> {
     requests(text, About::Secrets, &resolve).unwrap().remove(0)
 }
 
-/// What is sent, its data unpacked.
+/// The body that is sent, and its data, unpacked.
 fn sent(text: &str) -> (Value, Value) {
     let request = read(text).unwrap();
     let mut body: Value = serde_json::from_slice(request.body.expose()).unwrap();
@@ -25,12 +25,12 @@ fn sent(text: &str) -> (Value, Value) {
     (body, serde_json::from_slice(&data).unwrap())
 }
 
-fn told(text: &str) -> Vec<String> {
+fn problems_of(text: &str) -> Vec<String> {
     read(text).unwrap_err().problems.iter().map(ToString::to_string).collect()
 }
 
 #[test]
-fn a_flat_object_is_sent_as_packed_json_and_what_is_off_is_said() {
+fn a_flat_object_is_sent_as_packed_json_with_the_periods_that_are_off() {
     let (body, data) = sent(
         r#"{"identity": "secret-postman", "name": "secret-postman", "engine": "Generic", "expiration_date": "",
             "description": "secret created by postman", "data": {"hostname": "h", "ip": ""}}"#,
@@ -92,7 +92,7 @@ fn a_key_may_have_the_name_of_a_kind() {
 }
 
 #[test]
-fn references_stand_for_texts_and_nobody_may_read_these() {
+fn references_stand_for_texts_which_are_redacted() {
     let text = "identity: a\ndata:\n  password: {from_env: DB_PASSWORD}\n  key: {from_file: key.pem}\n  plain: canary-plain\n";
     assert_eq!(
         sent(text).1,
@@ -106,7 +106,7 @@ fn references_stand_for_texts_and_nobody_may_read_these() {
     assert!(!format!("{request:?}").contains("canary"));
     let text = "{identity: a, data: {a: {from_env: NO}, b: {from_file: no}, c: {from_env: DB_PASSWORD, x: y}}}";
     assert_eq!(
-        told(text),
+        problems_of(text),
         [
             "data.a: the variable is not set",
             "data.b: the file can't be read",
@@ -116,7 +116,7 @@ fn references_stand_for_texts_and_nobody_may_read_these() {
 }
 
 #[test]
-fn all_that_is_wrong_is_told_by_path_and_no_value_is_quoted() {
+fn every_problem_is_reported_by_path_and_no_value_is_quoted() {
     let text = r#"
 name: x
 Name: y
@@ -134,7 +134,7 @@ data:
   key_value: {fields: {"": canary, k: null, k: canary}}
   files: canary
 "#;
-    let problems = told(text);
+    let problems = problems_of(text);
     for expected in [
         "Name: appears twice",
         "idenity: is not one of identity, name,",
@@ -158,27 +158,27 @@ data:
         assert!(problems.iter().any(|p| p.starts_with(expected)), "{expected} in {problems:#?}");
     }
     assert!(!format!("{problems:?}").contains("canary"), "{problems:#?}");
-    assert_eq!(told("[1, 2]"), ["the document: must be an object"; 1]);
-    assert_eq!(told("{identity: ../x, data: {}}").len(), 2);
+    assert_eq!(problems_of("[1, 2]"), ["the document: must be an object"; 1]);
+    assert_eq!(problems_of("{identity: ../x, data: {}}").len(), 2);
 }
 
 #[test]
-fn what_a_slip_makes_a_name_of_is_not_shown() {
+fn a_value_that_a_typo_makes_a_name_of_is_not_shown() {
     for text in [
         "{identity: a, data: {user: app, password:canary}}",
         "{\"identity\": \"a\", \"data\": {\n// canary\n\"password\": \"x\"}}",
         "{identity: a, data: {k: v}, \"canary\\n\": x}",
     ] {
-        let told = match requests(text, About::Secrets, &resolve) {
+        let message = match requests(text, About::Secrets, &resolve) {
             Ok(mut read) => format!("{:?}", read.remove(0).unwrap_err().problems),
             Err(unreadable) => unreadable.to_string(),
         };
-        assert!(!told.contains("canary"), "{told}");
+        assert!(!message.contains("canary"), "{message}");
     }
 }
 
 #[test]
-fn what_would_store_nothing_is_refused() {
+fn data_without_a_value_is_refused() {
     for data in [
         "{}",
         "{access_keys: []}",
@@ -188,7 +188,7 @@ fn what_would_store_nothing_is_refused() {
         "{key_value: {fields: {from_env: DB_PASSWORD}}}",
         "{access_keys: [{access_key: {type: '', fields: {k: v}}}]}",
     ] {
-        assert!(!told(&format!("{{identity: a, data: {data}}}")).is_empty(), "{data}");
+        assert!(!problems_of(&format!("{{identity: a, data: {data}}}")).is_empty(), "{data}");
     }
 }
 
@@ -210,14 +210,15 @@ fn periods_are_read_as_the_vault_spells_them() {
 }
 
 #[test]
-fn dates_are_those_that_the_vault_knows() {
+fn dates_have_the_vaults_formats() {
     for date in
         ["2026-12-31", "2026-12-31 23:59:59", "2026-12-31T23:59:59Z", "2026-12-31 23:59", ""]
     {
         sent(&format!("{{identity: a, expiration_date: '{date}', data: {{k: v}}}}"));
     }
     for date in ["2026-13-01", "31/12/2026", "tomorrow", "2026-12-31 25:00:00", "2026-1-1"] {
-        let problems = told(&format!("{{identity: a, expiration_date: '{date}', data: {{k: v}}}}"));
+        let problems =
+            problems_of(&format!("{{identity: a, expiration_date: '{date}', data: {{k: v}}}}"));
         assert!(problems[0].starts_with("expiration_date: must be"), "{date}");
     }
 }
