@@ -1,5 +1,6 @@
-//! The vault's client: log in, ask, and log in once more where an old token may be the reason of a
-//! refusal. One connection, kept between requests; certificates verified; no redirect followed.
+//! The vault's client: logs in, sends requests, and logs in once more if an old token may be the
+//! reason of a refusal. Keeps one connection between requests, verifies certificates, follows no
+//! redirect.
 
 mod connect;
 pub mod decrypt;
@@ -33,21 +34,23 @@ use tls::setting;
 use wire::Answer;
 pub use wire::Written;
 
-/// However near the deadline, an exchange that is begun gets this much.
-const LEAST: Duration = Duration::from_secs(1);
-/// The time that deprovisioning may take, all of it: the kubelet kills a pod after its grace period.
+/// The least time that an exchange gets, however near the deadline is.
+const SHORTEST_EXCHANGE: Duration = Duration::from_secs(1);
+/// The most time that deprovisioning takes, login included: the kubelet kills the container at the
+/// end of the pod's `terminationGracePeriodSeconds`.
 pub const DEPROVISION_LIMIT: Duration = Duration::from_secs(5);
 
 /// The vault as the rest of the agent sees it: the one edge that tests replace.
 #[expect(async_fn_in_trait, reason = "one thread: no future needs to be Send")]
 pub trait Source {
-    /// Has reads and logins end by `deadline`. A POST is not cut short: its fate would be unknown.
+    /// Sets the time by which reads and logins end. A POST of provisioning is not cut short:
+    /// whether the vault acted on it would be unknown.
     fn end_by(&mut self, deadline: Deadline);
 
-    /// Provisions `name` for this pod: each call may create an account somewhere.
+    /// Provisions `name` for this pod: each call may create an account on a target system.
     async fn provision(&mut self, name: &SecretName) -> Result<SecretSet, FetchError>;
 
-    /// Reads what was provisioned for this pod.
+    /// Reads the secret `name` as it was provisioned for this pod.
     async fn read_provisioned(&mut self, name: &SecretName) -> Result<SecretSet, FetchError>;
 
     /// Reads all secrets of the authorization.
@@ -58,11 +61,11 @@ pub trait Source {
 
     /// Reads one secret.
     ///
-    /// How a slash in an identity is to be spelled is documented nowhere: it is sent encoded, and
-    /// where a vault knows no such resource, the list has it.
+    /// DSM's pages don't document a slash in an identity. It is sent percent-encoded; if the vault
+    /// knows no such resource, the secret is taken from the list.
     async fn read_secret(&mut self, name: &SecretName) -> Result<SecretSet, FetchError>;
 
-    /// The id by which `name` is given back; none if no answer has named it.
+    /// The id by which `name` is deprovisioned; none if no answer has named it.
     fn id(&self, name: &SecretName) -> Option<&str>;
 
     /// Deprovisions the secret of this id, which was provisioned for this pod, within
@@ -77,18 +80,20 @@ pub struct Client<'a> {
     wire: Wire,
     private_key: Option<PrivateKey>,
     token: Option<Token>,
-    /// Ids of the secrets that answers named, to give them back by.
+    /// Ids of the secrets that answers named, for deprovisioning.
     ids: BTreeMap<SecretName, String>,
-    /// Reads and logins end here, whatever their own time allows.
+    /// The time by which reads and logins end, within their own limits.
     deadline: Deadline,
 }
 
-/// A token that is still good, as long as it may be: kept between clients, it saves logins.
+/// An access token, kept between clients to save logins.
 pub struct Token {
     header: HeaderValue,
-    /// What an answer may repeat and nobody may read: the token, and the secret that brought it.
-    unspeakable: [Secret<String>; 3],
-    /// 80 % of what the vault said: the rest is for clocks and for requests under way.
+    /// Texts to redact if an answer repeats them: the token, the client secret, and its
+    /// form-encoded spelling.
+    redacted: [Secret<String>; 3],
+    /// The end of 80 % of its lifetime; the rest covers clock skew and requests under way. DSM's
+    /// pages name an hour and 24 hours.
     good_until: Instant,
 }
 
@@ -99,7 +104,7 @@ struct TokenRequest<'a> {
     client_secret: &'a str,
 }
 
-/// What a provisioning request says of the pod; in the body of a POST, in the query of a GET.
+/// The pod, as a provisioning request names it: in the body of a POST, in the query of a GET.
 #[derive(Serialize)]
 struct PodQuery<'a> {
     identity: &'a str,
@@ -119,7 +124,7 @@ struct DeprovisionRequest<'a> {
 }
 
 impl<'a> Client<'a> {
-    /// Reads the files that the settings name, and proves them, without asking the vault anything.
+    /// Reads and checks the files that the settings name; sends nothing to the vault.
     pub fn new(settings: &'a Vault, pod: PodIdentity) -> Result<Self, FetchError> {
         let prepared = || {
             let wire = Wire::new(settings)?;
@@ -146,7 +151,7 @@ impl<'a> Client<'a> {
         })
     }
 
-    /// Logs in, and asks for nothing: so the way to the vault is proven.
+    /// Logs in if there is no fresh token, which proves the way to the vault.
     pub async fn reach(&mut self) -> Result<(), FetchError> {
         self.log_in().await.map_err(|cause| self.no_login(cause))
     }
@@ -156,13 +161,13 @@ impl<'a> Client<'a> {
         FetchError { attempt: Attempt::LogIn(host), cause }
     }
 
-    /// Goes on with the token of a client before this one.
+    /// Uses the token of an earlier client.
     #[must_use]
     pub fn with_token(self, token: Option<Token>) -> Self {
         Self { token, ..self }
     }
 
-    /// What the next client may go on with.
+    /// The token, for the next client.
     pub fn into_token(self) -> Option<Token> {
         self.token
     }
@@ -180,7 +185,7 @@ impl<'a> Client<'a> {
         Limit::UntilDeadline(self.settings.timeout)
     }
 
-    /// The base URL's path is kept; each part is encoded, slashes included.
+    /// Appends `parts` to the path of the base URL, each percent-encoded, slashes included.
     fn url(&self, parts: &[&str]) -> Url {
         let mut url = self.settings.url.clone();
         if let Ok(mut path) = url.path_segments_mut() {
@@ -194,12 +199,12 @@ impl<'a> Client<'a> {
         attempt: Attempt,
         request: RequestBuilder,
     ) -> Result<Bundle, FetchError> {
-        let mut bundle = self.asked(&attempt, request, self.read_limit(), wire::secrets).await?;
+        let mut bundle = self.ask(&attempt, request, self.read_limit(), wire::secrets).await?;
         decrypt::open_all(&mut bundle, self.private_key.as_ref());
         Ok(bundle)
     }
 
-    /// The one secret that was asked for, out of an answer that may hold others.
+    /// Takes the requested secret out of an answer, which may hold others.
     fn one(
         &mut self,
         attempt: Attempt,
@@ -226,28 +231,30 @@ impl<'a> Client<'a> {
         Err(FetchError { attempt, cause })
     }
 
-    async fn asked<T>(
+    async fn ask<T>(
         &mut self,
         attempt: &Attempt,
         request: RequestBuilder,
         limit: Limit,
-        understand: impl Fn(&Answer<'_>) -> Result<T, Cause>,
+        parse: impl Fn(&Answer<'_>) -> Result<T, Cause>,
     ) -> Result<T, FetchError> {
-        self.asked_of(attempt, request, limit, Vec::new(), understand).await
+        self.ask_redacting(attempt, request, limit, Vec::new(), parse).await
     }
 
-    /// Sends with a token; a refusal that may mean an old one costs one login and one retry. What is
-    /// `unspeakable` of the request is not shown, should the answer repeat it.
-    async fn asked_of<T>(
+    /// Sends a request with a token. Logs in again and retries once after a refusal that an expired
+    /// token may explain: DSM's gateway answers 401 or 403, but also 404 "no Route matched". A
+    /// write is retried only if the refusal is surely the gateway's. If the answer repeats a text
+    /// of `redacted`, an error does not show it.
+    async fn ask_redacting<T>(
         &mut self,
         attempt: &Attempt,
         request: RequestBuilder,
         limit: Limit,
-        unspeakable: Vec<&str>,
-        understand: impl Fn(&Answer<'_>) -> Result<T, Cause>,
+        redacted: Vec<&str>,
+        parse: impl Fn(&Answer<'_>) -> Result<T, Cause>,
     ) -> Result<T, FetchError> {
         let again = request.try_clone();
-        let first = self.asked_once(attempt, request, limit, &unspeakable, &understand).await;
+        let first = self.ask_once(attempt, request, limit, &redacted, &parse).await;
         match (first, again) {
             (Err(error), Some(again))
                 if error.may_be_the_token()
@@ -255,8 +262,7 @@ impl<'a> Client<'a> {
                     && !matches!(error.attempt, Attempt::LogIn(_)) =>
             {
                 self.token = None;
-                let second =
-                    self.asked_once(attempt, again, limit, &unspeakable, &understand).await;
+                let second = self.ask_once(attempt, again, limit, &redacted, &parse).await;
                 if second.as_ref().is_err_and(FetchError::may_be_the_token) {
                     self.token = None;
                 }
@@ -266,22 +272,22 @@ impl<'a> Client<'a> {
         }
     }
 
-    async fn asked_once<T>(
+    async fn ask_once<T>(
         &mut self,
         attempt: &Attempt,
         request: RequestBuilder,
         limit: Limit,
-        unspeakable: &[&str],
-        understand: impl Fn(&Answer<'_>) -> Result<T, Cause>,
+        redacted: &[&str],
+        parse: impl Fn(&Answer<'_>) -> Result<T, Cause>,
     ) -> Result<T, FetchError> {
         self.reach().await?;
         let sent = async {
             let token = self.token.as_ref().ok_or(Cause::Nonsense(error::Nonsense::NoToken))?;
             let request = request.header(reqwest::header::AUTHORIZATION, token.header.clone());
             let reply = self.wire.exchange(request, self.within(limit)).await?;
-            let ours = token.unspeakable.iter().map(|secret| secret.expose().as_str());
-            let unspeakable: Vec<&str> = ours.chain(unspeakable.iter().copied()).collect();
-            understand(&reply.answer(&unspeakable))
+            let own = token.redacted.iter().map(|secret| secret.expose().as_str());
+            let redacted: Vec<&str> = own.chain(redacted.iter().copied()).collect();
+            parse(&reply.answer(&redacted))
         };
         sent.await.map_err(|cause| FetchError { attempt: attempt.clone(), cause })
     }
@@ -302,7 +308,7 @@ impl<'a> Client<'a> {
         let asked = Instant::now();
         let limit = self.within(Limit::UntilDeadline(self.settings.timeout));
         let reply = self.wire.exchange(request, limit).await?;
-        // A rejection may repeat the form as it was sent.
+        // A rejection may repeat the form as it was sent, so both spellings are redacted.
         let encoded = form_encoded(&secret);
         let token = wire::token(&reply.answer(&[secret.expose(), encoded.expose()]))?;
         let bearer = Secret::new(format!("Bearer {}", token.value.expose()));
@@ -310,8 +316,8 @@ impl<'a> Client<'a> {
             .map_err(|_| Cause::Nonsense(error::Nonsense::NoToken))?;
         header.set_sensitive(true);
         let good_until = asked + token.lifetime.mul_f64(0.8);
-        let unspeakable = [token.value, secret, encoded];
-        self.token = Some(Token { header, unspeakable, good_until });
+        let redacted = [token.value, secret, encoded];
+        self.token = Some(Token { header, redacted, good_until });
         tracing::debug!("logged in");
         Ok(())
     }
@@ -319,7 +325,7 @@ impl<'a> Client<'a> {
     fn within(&self, limit: Limit) -> Duration {
         match limit {
             Limit::Whole(limit) => limit,
-            Limit::UntilDeadline(limit) => limit.min(self.deadline.left().max(LEAST)),
+            Limit::UntilDeadline(limit) => limit.min(self.deadline.left().max(SHORTEST_EXCHANGE)),
         }
     }
 }
@@ -336,7 +342,7 @@ impl Source for Client<'_> {
             .json(&self.query(name));
         let attempt = Attempt::Provision(name.clone());
         let limit = self.settings.provision_timeout;
-        let bundle = self.asked(&attempt, request, Limit::Whole(limit), wire::secrets).await?;
+        let bundle = self.ask(&attempt, request, Limit::Whole(limit), wire::secrets).await?;
         self.one(attempt, bundle, name)
     }
 
@@ -346,7 +352,7 @@ impl Source for Client<'_> {
             .request(Method::GET, self.url(&["iso", "coe", "dapp", "provision"]))
             .query(&self.query(name));
         let attempt = Attempt::ReadProvisioned(name.clone());
-        let bundle = self.asked(&attempt, request, self.read_limit(), wire::secrets).await?;
+        let bundle = self.ask(&attempt, request, self.read_limit(), wire::secrets).await?;
         self.one(attempt, bundle, name)
     }
 
@@ -365,7 +371,7 @@ impl Source for Client<'_> {
         let url = self.url(&["iso", "sctm", "secret", name.as_str()]);
         let request = self.wire.request(Method::GET, url);
         let attempt = Attempt::ReadSecret(name.clone());
-        match self.asked(&attempt, request, self.read_limit(), wire::secrets).await {
+        match self.ask(&attempt, request, self.read_limit(), wire::secrets).await {
             Ok(bundle) => self.one(attempt, bundle, name),
             Err(error) if name.as_str().contains('/') && is_unknown_resource(&error) => {
                 let list = self.read_secrets().await?;
@@ -388,16 +394,16 @@ impl Source for Client<'_> {
         };
         let url = self.url(&["iso", "coe", "dapp", "deprovision"]);
         let request = self.wire.request(Method::POST, url).json(&body);
-        self.asked(&attempt, request, Limit::UntilDeadline(DEPROVISION_LIMIT), wire::done).await
+        self.ask(&attempt, request, Limit::UntilDeadline(DEPROVISION_LIMIT), wire::done).await
     }
 }
 
-/// How long an exchange may take.
+/// The longest time that an exchange may take.
 #[derive(Clone, Copy)]
 enum Limit {
-    /// This long, whatever happens.
+    /// This time, whatever the deadline is.
     Whole(Duration),
-    /// This long, or until the client's deadline.
+    /// This time, or less if the client's deadline comes first.
     UntilDeadline(Duration),
 }
 
@@ -408,7 +414,8 @@ fn is_unknown_resource(error: &FetchError) -> bool {
     )
 }
 
-/// Reads one half of the OAuth 2.0 pair.
+/// Reads one half of the OAuth 2.0 pair. A file loses one newline at its end, which editors and
+/// `kubectl create secret --from-file` leave there.
 fn credential(credential: &Credential) -> Result<Secret<String>, Cause> {
     let (variable, path) = match credential {
         Credential::Given(value) => return Ok(Secret::new(value.expose().clone())),
@@ -431,12 +438,12 @@ fn credential(credential: &Credential) -> Result<Secret<String>, Cause> {
     Ok(Secret::new(text.to_owned()))
 }
 
-/// A secret as it stands in a form.
+/// The secret in the spelling of a form (`application/x-www-form-urlencoded`).
 fn form_encoded(secret: &Secret<String>) -> Secret<String> {
     Secret::new(url::form_urlencoded::byte_serialize(secret.expose().as_bytes()).collect())
 }
 
-/// SHA-256 of the client id, in hexadecimal: tells authorizations apart without naming them.
+/// SHA-256 of the client id, in hexadecimal: identifies an authorization without showing its id.
 pub fn client_digest(settings: &Vault) -> Result<String, FetchError> {
     let id = credential(&settings.client_id)
         .map_err(|cause| FetchError { attempt: Attempt::Prepare, cause })?;
@@ -465,9 +472,9 @@ mod tests {
         assert_eq!(read(b"s3cret\r\n").unwrap(), "s3cret");
         assert_eq!(read(b" s3cret ").unwrap(), " s3cret ");
         for bytes in [b"".as_slice(), b"\n", b"canary\n\n", b"can\0ary", b"canary\xff"] {
-            let told = crate::exit::chain(&read(bytes).unwrap_err());
-            assert!(told.starts_with("SEGURA_CLIENT_SECRET_FILE: "), "{told}");
-            assert!(!told.contains("canary"), "{told}");
+            let message = crate::exit::chain(&read(bytes).unwrap_err());
+            assert!(message.starts_with("SEGURA_CLIENT_SECRET_FILE: "), "{message}");
+            assert!(!message.contains("canary"), "{message}");
         }
         let missing =
             Credential::File { variable: "SEGURA_CLIENT_ID_FILE", path: dir.path().join("no") };

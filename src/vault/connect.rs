@@ -1,31 +1,31 @@
-//! The way to the vault as a value, which a simulation replaces.
+//! Connections to the vault as a value, which a simulation replaces.
 
 use super::error::FetchError;
 use super::{Client, Source, Token};
 use crate::config::settings::Vault;
 use crate::model::PodIdentity;
 
-/// The way to the vault.
+/// Makes connections to the vault.
 ///
-/// Each pass connects, since the files that the settings name may have changed.
+/// Each pass makes one, since the files that the settings name may have changed.
 pub trait Connect {
-    /// The source that a connection gives.
+    /// The connection, as a source of secrets.
     type Source: Source;
 
-    /// Connects without asking the vault anything, and goes on with `token`, which is taken unless
-    /// that fails.
+    /// Reads the files that the settings name; sends nothing. Takes `token` for the connection
+    /// unless it fails.
     fn connect(&self, token: &mut Option<Token>) -> Result<Self::Source, FetchError>;
 
-    /// Ends with the token that the next connection may go on with.
+    /// Ends a connection; returns its token for the next one.
     fn end(&self, source: Self::Source) -> Option<Token>;
 }
 
-/// The vault of the settings, asked as one pod.
+/// Connects to the vault of the settings for one pod.
 #[derive(Clone, Copy, Debug)]
 pub struct Dsm<'a> {
-    /// Its settings.
+    /// The vault's settings.
     pub settings: &'a Vault,
-    /// The pod that asks.
+    /// The pod that the requests name.
     pub pod: &'a PodIdentity,
 }
 

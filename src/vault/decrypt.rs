@@ -1,5 +1,6 @@
-//! Values that arrive encrypted: standard base64 of RSA-OAEP with SHA-1, and the sentence that the
-//! vault sends in place of a value that it could not encrypt.
+//! Decrypts values of an authorization with "encryption of sensitive information": standard base64
+//! of RSA-OAEP with SHA-1. Finds the sentence that DSM sends in place of a value that is too long
+//! for the key: RSA takes 214 bytes at most at 2048 bits (RFC 8017, 7.1.1).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,20 +13,20 @@ use sha1::Sha1;
 use crate::model::{Bundle, Fault};
 use crate::secret::Secret;
 
-/// What the vault sends in place of a value that is too long for its key, in either language.
-const IN_BAND: [&str; 2] =
+/// The text that DSM sends in place of a value that is too long for the key, in both languages.
+const ENCRYPTION_FAILED: [&str; 2] =
     ["An error occurred while encrypting the text", "Ocorreu um erro ao criptografar o texto"];
 
-/// Lengths of ciphertexts under keys of 2048, 3072 and 4096 bits.
+/// Lengths in bytes of ciphertexts under keys of 2048, 3072 and 4096 bits.
 const CIPHERTEXTS: [usize; 3] = [256, 384, 512];
 
-/// Whether a value is the vault's own complaint.
+/// True if a value is the vault's own message that it could not encrypt the value.
 pub fn is_complaint(value: &str) -> bool {
     let value = value.trim().trim_end_matches('.');
-    IN_BAND.iter().any(|sentence| value.eq_ignore_ascii_case(sentence))
+    ENCRYPTION_FAILED.iter().any(|sentence| value.eq_ignore_ascii_case(sentence))
 }
 
-/// Whether a value looks like a ciphertext, to warn where no key is set.
+/// True if a value looks like a ciphertext; a reason to warn if no key is set.
 pub fn looks_encrypted(value: &str) -> bool {
     CIPHERTEXTS.iter().any(|length| value.len() == length.div_ceil(3) * 4)
         && STANDARD.decode(value).is_ok_and(|bytes| CIPHERTEXTS.contains(&bytes.len()))
@@ -34,24 +35,24 @@ pub fn looks_encrypted(value: &str) -> bool {
 /// The authorization's private key.
 pub struct PrivateKey(RsaPrivateKey);
 
-/// What became of one value.
+/// The result of decrypting one value.
 #[derive(Debug)]
 pub enum Opened {
-    /// It was encrypted, and this is what it said.
+    /// The value was encrypted; this is its plain text.
     Plain(Secret<String>),
-    /// It can't have been encrypted for this key.
+    /// The value can't have been encrypted for this key.
     NotEncrypted,
-    /// It has a ciphertext's length, but this key does not open it.
+    /// The value has a ciphertext's length, but this key does not decrypt it to text.
     Closed,
 }
 
 impl PrivateKey {
-    /// Reads a PKCS#8 PEM key; `None` if it is none.
+    /// Reads a PKCS#8 PEM key; `None` if `pem` holds none.
     pub fn from_pem(pem: &str) -> Option<Self> {
         RsaPrivateKey::from_pkcs8_pem(pem.trim()).ok().map(Self)
     }
 
-    /// Opens a value, if it is a ciphertext of this key's length.
+    /// Decrypts a value, if it is a ciphertext of this key's length.
     pub fn open(&self, value: &str) -> Opened {
         if value.len() != self.0.size().div_ceil(3) * 4 {
             return Opened::NotEncrypted;
@@ -62,7 +63,8 @@ impl PrivateKey {
         if ciphertext.len() != self.0.size() {
             return Opened::NotEncrypted;
         }
-        // Blinding is against a timing oracle, which a local file of values is not.
+        // No blinding: it protects against attackers who send ciphertexts and time the answers, but
+        // here the vault chooses them.
         match self.0.decrypt(Oaep::new::<Sha1>(), &ciphertext).map(String::from_utf8) {
             Ok(Ok(text)) => Opened::Plain(Secret::new(text)),
             Ok(Err(_)) | Err(_) => Opened::Closed,
@@ -70,10 +72,11 @@ impl PrivateKey {
     }
 }
 
-/// Opens every value that is encrypted, and finds those that say that they should have been.
+/// Decrypts every encrypted value, and makes a fault of each that the vault could not encrypt.
 ///
-/// A value that is not encrypted stays. Where none of an answer's ciphertexts open, the key is
-/// wrong, and each is a fault; where others do, a stubborn one is only as long as a ciphertext.
+/// A value that is not encrypted stays, since DSM encrypts some fields only. If the key decrypts no
+/// ciphertext of the answer, it is the wrong key, and each ciphertext is a fault; if it decrypts
+/// another one, a value that it does not decrypt only has a ciphertext's length, and stays.
 pub fn open_all(bundle: &mut Bundle, key: Option<&PrivateKey>) {
     let (mut opened, mut closed) = (0_usize, Vec::new());
     let mut complaints = Vec::new();
@@ -121,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_vaults_complaint_is_told_from_a_value() {
+    fn the_vaults_encryption_error_differs_from_a_value() {
         for (value, expected) in [
             ("An error occurred while encrypting the text", true),
             ("an error occurred while encrypting the text.", true),
@@ -143,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_key_is_none() {
+    fn a_text_without_a_key_is_none() {
         assert!(PrivateKey::from_pem("").is_none());
         assert!(
             PrivateKey::from_pem("-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----")

@@ -1,7 +1,7 @@
-//! What can go wrong between us and the vault, what it asks of the schedule, and what to do.
+//! The failures of an exchange with the vault, their effect on the schedule, and their remedies.
 //!
-//! Foreign errors are translated here: reqwest's hold URLs and serde's quote content, so neither is
-//! ever shown. What the vault says is shown only as [`VaultMessage`], which is short and scrubbed.
+//! No foreign error is shown: reqwest's hold URLs and serde's quote content. The vault's own words
+//! are shown only as [`VaultMessage`], which is short and redacted.
 
 mod verdict;
 
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use crate::model::{Fault, SecretName};
 
-/// What was attempted.
+/// The exchange that was attempted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attempt {
-    /// Getting ready: certificates, keys, credentials.
+    /// Reading certificates, keys and credentials.
     Prepare,
     /// The OAuth 2.0 token request, to this host.
     LogIn(String),
@@ -27,9 +27,9 @@ pub enum Attempt {
     ReadSecret(SecretName),
     /// Reading the list of secrets.
     ReadSecrets,
-    /// Giving a provisioned secret back.
+    /// Deprovisioning this secret.
     GiveBack(SecretName),
-    /// Giving back the secret of this id.
+    /// Deprovisioning the secret of this id.
     GiveBackById(String),
     /// Creating or updating this secret.
     WriteSecret(String),
@@ -38,7 +38,7 @@ pub enum Attempt {
 }
 
 impl Attempt {
-    /// Whether it is something that people write.
+    /// True if it writes a user's document.
     pub fn writes(&self) -> bool {
         matches!(self, Self::WriteSecret(_) | Self::WriteCredential(_))
     }
@@ -66,25 +66,26 @@ impl fmt::Display for Attempt {
 #[derive(Debug, thiserror::Error)]
 #[error("{attempt}")]
 pub struct FetchError {
-    /// What was attempted.
+    /// The exchange that was attempted.
     pub attempt: Attempt,
-    /// Why it failed.
+    /// The reason of the failure.
     #[source]
     pub cause: Cause,
 }
 
-/// What the vault said, fit to be shown: printable, at most 200 characters, without credentials.
+/// The vault's own message, fit for an error: printable, at most 200 characters, without secrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VaultMessage(String);
 
-/// What is shorter would be found in any words, and be told by being missing.
+/// The shortest text that is redacted, in bytes: shorter ones match ordinary words, and the gap
+/// would reveal them.
 const SHORTEST_SECRET: usize = 3;
 
 impl VaultMessage {
-    /// Scrubs `text` of everything in `credentials`.
+    /// Redacts `text` of every string in `credentials`.
     pub fn new(text: &str, credentials: &[&str]) -> Self {
         let mut shown = text.to_owned();
-        // The longest first, so that none is told by what is left around a shorter one.
+        // The longest first: redacting a shorter one inside it would leave the rest readable.
         let mut credentials: Vec<&str> = credentials.iter().map(|text| text.trim()).collect();
         credentials.retain(|credential| credential.len() >= SHORTEST_SECRET);
         credentials.sort_unstable_by_key(|credential| std::cmp::Reverse(credential.len()));
@@ -95,7 +96,7 @@ impl VaultMessage {
         Self(shown.chars().map(printable).take(200).collect::<String>().trim().to_owned())
     }
 
-    /// The text, to be searched.
+    /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -107,30 +108,30 @@ impl fmt::Display for VaultMessage {
     }
 }
 
-/// Why a certificate was not accepted.
+/// The reason why a certificate is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadCertificate {
     /// No trusted root signed it.
     #[error("no trusted authority signed it")]
     UnknownAuthority,
-    /// Its time is over, or a clock is wrong.
+    /// Its validity has ended, or a clock is wrong.
     #[error("it has expired")]
     Expired,
-    /// Its time has not come, or a clock is wrong.
+    /// Its validity has not begun, or a clock is wrong.
     #[error("it is not valid yet")]
     NotYetValid,
     /// It names other hosts.
     #[error("it does not name the host of SEGURA_URL")]
     WrongName,
-    /// Its issuer took it back.
+    /// Its issuer has revoked it.
     #[error("it is revoked")]
     Revoked,
-    /// Anything else that is wrong with it.
+    /// Another fault, such as X.509 version 1 or a critical extension that is unknown.
     #[error("it is not acceptable")]
     Unacceptable,
 }
 
-/// Why an exchange failed.
+/// The reason why an exchange failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {
     /// A file or value of the settings can't be used.
@@ -138,28 +139,28 @@ pub enum Cause {
     Setting {
         /// The variable in question.
         variable: &'static str,
-        /// What is wrong with what it names.
+        /// The problem, without the value.
         problem: String,
     },
     /// The host has no address.
     #[error("{0}")]
     Unresolved(String),
-    /// No connection came about.
+    /// No TCP connection was established.
     #[error("cannot connect: {0}")]
     Unconnected(String),
-    /// The connection's other end could not prove who it is.
+    /// The server could not prove its identity.
     #[error("the vault's certificate is refused: {0}")]
     Certificate(BadCertificate),
     /// TLS failed otherwise.
     #[error("TLS failed: {0}")]
     Tls(String),
-    /// The connection did not come about in time.
+    /// The connection was not established in time.
     #[error("no connection was established within {}", rounded(*.0))]
     ConnectTimedOut(Duration),
-    /// No whole answer in time.
+    /// The answer was not complete in time.
     #[error("the vault sent no complete answer within {}", rounded(*.0))]
     TimedOut(Duration),
-    /// The connection broke before the answer was whole.
+    /// The connection broke before the answer was complete.
     #[error("the connection broke before the answer was complete")]
     Broken,
     /// The gateway or the vault failed.
@@ -167,23 +168,24 @@ pub enum Cause {
     Failing {
         /// The HTTP status.
         status: u16,
-        /// What it said.
+        /// The vault's message.
         message: VaultMessage,
-        /// It asked for peace.
+        /// The wait that the vault asked for.
         after: Option<Duration>,
     },
     /// Too many requests.
     #[error("the vault limits the rate of requests (429)")]
     RateLimited {
-        /// It asked for peace.
+        /// The wait that the vault asked for.
         after: Option<Duration>,
     },
-    /// The gateway turned the request away: no such route, or none that it shows us.
+    /// The gateway has no such route, or none for this client: DSM's gateway answers 404 "no Route
+    /// matched" also to a failed authentication and to a missing permission.
     #[error("the gateway answered {status}: {message}")]
     TurnedAway {
         /// The HTTP status.
         status: u16,
-        /// What it said.
+        /// The vault's message.
         message: VaultMessage,
     },
     /// The token was not accepted.
@@ -191,15 +193,15 @@ pub enum Cause {
     TokenRefused {
         /// The HTTP status.
         status: u16,
-        /// What it said.
+        /// The vault's message.
         message: VaultMessage,
     },
-    /// The vault says that we may not, with a 500 that may pass.
+    /// The vault denies access with status 500, as DSM does; the denial may be temporary.
     #[error("the vault answered {status}: {message}")]
     NotAuthorized {
         /// The HTTP status.
         status: u16,
-        /// What it said.
+        /// The vault's message.
         message: VaultMessage,
     },
     /// The client id or secret is wrong.
@@ -208,48 +210,48 @@ pub enum Cause {
     /// The authorization is disabled or expired.
     #[error("the authorization is inactive: {0}")]
     Inactive(VaultMessage),
-    /// A business code that means a missing permission.
+    /// A business code that means a missing permission: 1009 or 1039.
     #[error("the vault denies a permission: {0}")]
     NotPermitted(VaultMessage),
-    /// The request is wrong in the vault's eyes.
+    /// The vault finds the request wrong.
     #[error("the vault rejects the request ({status}): {message}")]
     Rejected {
         /// The HTTP status.
         status: u16,
         /// The business code, if there is one.
         code: Option<u32>,
-        /// What it said.
+        /// The vault's message.
         message: VaultMessage,
     },
-    /// An answer that sends us elsewhere; we don't go.
+    /// A redirect, which is not followed: a token must not reach another host.
     #[error("the vault answered with a redirect ({0}), which the agent never follows")]
     Redirect(u16),
-    /// A success by status that says it is none.
+    /// A success by status whose envelope reports a failure.
     #[error("the vault answered {status}, but reports a failure: {message}")]
     Denied {
         /// The HTTP status.
         status: u16,
-        /// What it said.
+        /// The vault's message.
         message: VaultMessage,
     },
     /// The answer makes no sense.
     #[error("the vault's answer makes no sense: {0}")]
     Nonsense(Nonsense),
-    /// A sound answer with a secret that can't be used.
+    /// A well-formed answer with a secret that can't be used.
     #[error("{0}")]
     Fault(Fault),
-    /// A sound answer that does not hold what was asked for.
+    /// A well-formed answer without the requested secret.
     #[error("the vault's answer does not hold {0}")]
     Absent(SecretName),
-    /// As many provisioning requests as we dare to send, and nothing that came of them.
+    /// The last provisioning request that may be sent got no answer either, and reads show nothing.
     #[error("the vault answered none of {0} provisioning requests, and reading shows nothing new")]
     Unanswered(u8),
-    /// A sound answer without any secret.
+    /// A well-formed answer without any secret.
     #[error("the authorization has no secrets")]
     NoSecrets,
 }
 
-/// A limit in words; what is left of a deadline is told to the tenth of a second.
+/// The limit as text, rounded up to a tenth of a second.
 fn rounded(limit: Duration) -> humantime::FormattedDuration {
     let tenths = limit.as_millis().div_ceil(100);
     humantime::format_duration(
@@ -257,27 +259,27 @@ fn rounded(limit: Duration) -> humantime::FormattedDuration {
     )
 }
 
-/// In what way an answer makes no sense. Never quotes it.
+/// The reason why an answer makes no sense. Never quotes it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Nonsense {
-    /// More than we read.
+    /// The answer is longer than this many bytes.
     #[error("it is longer than {} MiB", .0 / (1024 * 1024))]
     TooLong(usize),
-    /// Deeper than we follow.
+    /// The answer is nested deeper than this.
     #[error("it is nested deeper than {0} levels")]
     TooDeep(usize),
     /// Not JSON at all, or cut short.
     #[error("it is not JSON (line {line}, column {column})")]
     NotJson {
-        /// Where reading stopped.
+        /// The line at which reading stopped, from 1.
         line: usize,
-        /// Where reading stopped.
+        /// The column at which reading stopped.
         column: usize,
     },
     /// JSON, but not an object.
     #[error("it is not a JSON object")]
     NotAnObject,
-    /// The part that says whether it succeeded is missing or of a wrong type.
+    /// The envelope, which reports success or failure, is missing or of a wrong type.
     #[error("it does not say whether the request succeeded")]
     NoEnvelope,
     /// No secret, no list of secrets.
@@ -288,12 +290,12 @@ pub enum Nonsense {
     NoToken,
 }
 
-/// Whether a request may have changed something at the vault.
+/// The possible effect of a failed request at the vault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It never arrived, or was turned away before it was acted on.
+    /// The request never arrived, or was refused before the vault acted on it.
     NotDone,
-    /// It may have been acted on.
+    /// The vault may have acted on the request.
     Unknown,
 }
 
@@ -303,7 +305,7 @@ mod tests {
     use crate::exit::Exit;
 
     #[test]
-    fn what_the_vault_says_is_scrubbed_short_and_on_one_line() {
+    fn the_vaults_message_is_redacted_short_and_on_one_line() {
         let message =
             VaultMessage::new("no\nroute for t0ken and s3cret\u{7}", &["t0ken", "s3cret", ""]);
         assert_eq!(message.to_string(), "no route for [redacted] and [redacted]");
@@ -312,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_tells_its_attempt_then_its_cause() {
+    fn an_error_names_its_attempt_then_its_cause() {
         let name = SecretName::new("db").unwrap();
         let error = FetchError {
             attempt: Attempt::Provision(name),

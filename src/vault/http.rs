@@ -1,4 +1,4 @@
-//! One request and its whole answer, within a time and a length. What fails is told in our words.
+//! Sends one request and reads its whole answer, within a time and a length. Translates errors.
 
 use std::error::Error;
 use std::time::{Duration, SystemTime};
@@ -17,8 +17,8 @@ use crate::os::clock;
 use crate::secret::{Secret, SecretBuf};
 use crate::vault::resolve::{SystemResolver, Unresolved};
 
-/// The vault may ask for this much peace at most.
-const LONGEST_PEACE: Duration = Duration::from_secs(3600);
+/// The longest wait that the vault may ask for.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// The connection to the vault.
 pub(super) struct Wire {
@@ -34,7 +34,7 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// The answer, with what must not be shown should it repeat it.
+    /// The answer; an error does not show a text of `credentials` that it repeats.
     pub(super) fn answer<'a>(&'a self, credentials: &'a [&'a str]) -> Answer<'a> {
         Answer { status: self.status, after: self.after, body: self.body.expose(), credentials }
     }
@@ -55,11 +55,13 @@ impl Wire {
             .tls_backend_preconfigured(tls::client_config(settings)?)
             .dns_resolver(SystemResolver)
             .redirect(reqwest::redirect::Policy::none())
+            // reqwest would repeat some failed requests by itself (`reqwest::retry`).
             .retry(reqwest::retry::never())
             .referer(false)
             .http1_only()
             .pool_max_idle_per_host(1)
-            // Every exchange has a deadline of its own, so the kernel need not watch over it.
+            // Every exchange has a deadline of its own, so the kernel's timers are not needed
+            // (`tcp(7)`).
             .tcp_keepalive(None)
             .tcp_user_timeout(None)
             .connect_timeout(settings.connect_timeout)
@@ -75,7 +77,7 @@ impl Wire {
         self.http.request(method, url).header(reqwest::header::ACCEPT, "application/json")
     }
 
-    /// Sends, and reads the whole answer; all of it within `limit`.
+    /// Sends a request and reads the whole answer within `limit`.
     pub(super) async fn exchange(
         &self,
         request: RequestBuilder,
@@ -84,7 +86,7 @@ impl Wire {
         let whole = async {
             let response = request.send().await.map_err(|error| self.failure(&error))?;
             let status = response.status().as_u16();
-            let after = peace(response.headers(), clock::wall());
+            let after = retry_after(response.headers(), clock::wall());
             let body = self.body(response).await?;
             Ok(Reply { status, after, body })
         };
@@ -101,7 +103,7 @@ impl Wire {
                 return Err(too_long());
             }
             body.push(&chunk);
-            // Where the chunk is ours alone, so are its bytes to wipe.
+            // Only the sole owner of a chunk may wipe its bytes.
             if let Ok(mut bytes) = chunk.try_into_mut() {
                 bytes.as_mut().zeroize();
             }
@@ -109,7 +111,7 @@ impl Wire {
         Ok(body.into_secret())
     }
 
-    /// reqwest's errors hold the URL, and their sources say what happened.
+    /// Translates an error: reqwest's own text holds the URL, and its sources hold the reason.
     fn failure(&self, error: &reqwest::Error) -> Cause {
         if let Some(tls) = tls::failure(error) {
             return tls;
@@ -131,7 +133,7 @@ fn proxy(settings: &Vault) -> Result<Option<Proxy>, Cause> {
     };
     let except = settings.no_proxy.as_deref().unwrap_or_default();
     let except = format!("localhost,127.0.0.0/8,::1,{except}");
-    // The error may quote the URL, which may hold a password.
+    // The error may quote the proxy's URL, which may hold a password.
     let proxy =
         Proxy::https(proxy.expose()).map_err(|_| tls::setting("HTTPS_PROXY", "can't be used"))?;
     Ok(Some(proxy.no_proxy(NoProxy::from_string(&except))))
@@ -148,7 +150,7 @@ fn source_of<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option
     None
 }
 
-/// What the operating system said, or else the innermost error.
+/// The operating system's message, or else that of the innermost error.
 fn words(error: &reqwest::Error) -> String {
     if let Some(io) = source_of::<std::io::Error>(error) {
         return io.to_string();
@@ -163,9 +165,9 @@ fn words(error: &reqwest::Error) -> String {
     }
 }
 
-/// How long the vault asks us to wait: `Retry-After` as seconds or a date (RFC 9110), or
-/// `X-RateLimit-Reset` as a Unix time, which the gateway documents.
-fn peace(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+/// The wait that the vault asks for: `Retry-After` as seconds or a date (RFC 9110, 10.2.3), else
+/// `X-RateLimit-Reset` as a Unix time (DSM's page "API v2 conventions and shared behaviors").
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let until = |time: SystemTime| time.duration_since(now).unwrap_or(Duration::ZERO);
     let retry = text(RETRY_AFTER.as_str()).and_then(|text| match text.parse() {
@@ -174,13 +176,13 @@ fn peace(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     });
     let reset = || {
         let seconds: u64 = text("x-ratelimit-reset")?.parse().ok()?;
-        // A number this small can't be a time; gateways also send what is left.
+        // So small a number is no Unix time: some gateways send the seconds that are left.
         if seconds < 1_000_000_000 {
             return Some(Duration::from_secs(seconds));
         }
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).map(until)
     };
-    retry.or_else(reset).map(|wait| wait.min(LONGEST_PEACE))
+    retry.or_else(reset).map(|wait| wait.min(LONGEST_WAIT))
 }
 
 #[cfg(test)]
@@ -188,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_vaults_wish_for_peace_is_read_in_every_spelling() {
+    fn retry_after_is_read_in_every_spelling() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_000);
         for (name, value, expected) in [
             ("retry-after", "30", Some(30)),
@@ -205,7 +207,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(reqwest::header::HeaderName::from_static(name), value.parse().unwrap());
             let expected = expected.map(Duration::from_secs);
-            assert_eq!(peace(&headers, now), expected, "{name}: {value}");
+            assert_eq!(retry_after(&headers, now), expected, "{name}: {value}");
         }
     }
 }

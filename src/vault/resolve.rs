@@ -1,8 +1,9 @@
-//! Host names to addresses: the hosts file first, then the system's DNS servers, and nobody else.
+//! Resolves host names: by the hosts file first, then by the system's DNS servers, and no others.
 //!
-//! hickory by itself asks DNS for names that the hosts file holds, and reqwest's use of it falls
-//! back to a public server when `/etc/resolv.conf` can't be read; this fails closed instead. glibc's
-//! resolver is no choice for a static binary: it loads the image's libraries and keeps a thread.
+//! hickory by itself asks DNS for names that the hosts file holds, and reqwest's resolver falls
+//! back to a public server if `/etc/resolv.conf` can't be read; this one fails instead. glibc's
+//! resolver does not fit a static binary: it loads the image's NSS libraries (`nsswitch.conf(5)`),
+//! and needs a thread.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -11,11 +12,11 @@ use hickory_resolver::proto::rr::{Name as DnsName, RecordType};
 use hickory_resolver::{Hosts, TokioResolver};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// A resolver that keeps nothing between look-ups: they are rare, and files change.
+/// A resolver without a cache: look-ups are rare, and both files may change.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemResolver;
 
-/// A name that could not be resolved; told apart from a refused connection.
+/// The host name could not be resolved; differs from a refused connection.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot resolve the host name: {0}")]
 pub struct Unresolved(String);
@@ -32,7 +33,7 @@ impl Resolve for SystemResolver {
 }
 
 async fn resolve(name: &str) -> Result<Vec<IpAddr>, Unresolved> {
-    // An image without a hosts file has no names in it.
+    // An image without a hosts file counts as one with an empty file.
     let hosts = Hosts::from_system().unwrap_or_default();
     let found = in_hosts(&hosts, name);
     if !found.is_empty() {
@@ -64,7 +65,7 @@ fn in_hosts(hosts: &Hosts, name: &str) -> Vec<IpAddr> {
             records.filter_map(|record| record.data.ip_addr()).collect::<Vec<_>>()
         })
         .collect();
-    // "localhost" is this machine even where no file says so (RFC 6761, section 6.3).
+    // "localhost" is this machine even if no file says so (RFC 6761, section 6.3).
     if found.is_empty() && name.trim_end_matches('.').eq_ignore_ascii_case("localhost") {
         return vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
     }

@@ -1,5 +1,5 @@
-//! TLS as the settings want it: certificates are verified always, by the roots that are configured
-//! or else by those that are built in.
+//! TLS by the settings: certificates are always verified, against the roots of the settings, or
+//! those that are built in.
 
 use std::error::Error;
 use std::fs;
@@ -14,7 +14,7 @@ use super::error::{BadCertificate, Cause};
 use crate::config::settings::{ClientCertificate, Vault};
 use crate::secret::Secret;
 
-/// Reads what the settings name and builds the client's side of TLS.
+/// Reads the files that the settings name, and builds the client's side of TLS.
 pub(super) fn client_config(settings: &Vault) -> Result<ClientConfig, Cause> {
     let roots = match &settings.ca_file {
         Some(file) => bundle("SEGURA_CA_FILE", file)?,
@@ -79,15 +79,15 @@ pub(super) fn setting(variable: &'static str, problem: impl Into<String>) -> Cau
     Cause::Setting { variable, problem: problem.into() }
 }
 
-/// What a TLS failure anywhere beneath `error` means; `None` if there is none.
+/// The cause, if `error` or one of its sources is a TLS failure.
 pub(super) fn failure(error: &(dyn Error + 'static)) -> Option<Cause> {
     let mut source = Some(error);
     while let Some(error) = source {
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
             return Some(meaning(tls));
         }
-        // An I/O error hides what it was made of from the chain of sources: the next link is that
-        // error itself, which may again be an I/O error.
+        // An I/O error's `source` skips the error that it wraps (`std::io::Error::source`), which
+        // may again be an I/O error: it is the next link.
         let hidden = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         source = match hidden {
             Some(hidden) => Some(hidden),

@@ -1,7 +1,8 @@
-//! The only place that knows DSM's JSON: old and new envelopes, either language, every shape of data.
+//! The only reader of DSM's JSON: old and new envelopes, both languages, every shape of data.
 //!
-//! An answer counts only if its HTTP status, its envelope and its flags agree, and a secrets
-//! container is there. Values are never quoted in an error.
+//! DSM's releases and pages differ in all three, so each spelling that a page or a vendor's client
+//! shows is accepted. An answer counts only if its HTTP status, its envelope and its flags agree,
+//! and it has a secrets container. No error quotes a value.
 
 mod envelope;
 mod fields;
@@ -17,10 +18,10 @@ use fields::{Fields, JsonKind, compact, kind, text};
 
 pub use envelope::Answer;
 
-/// Answers are read to this length.
+/// The longest answer that is read, in bytes.
 pub const LONGEST: usize = 8 * 1024 * 1024;
 
-/// A token and how long the vault says that it lives.
+/// A token and its lifetime.
 #[derive(Debug)]
 pub struct TokenAnswer {
     /// The bearer token.
@@ -29,10 +30,10 @@ pub struct TokenAnswer {
     pub lifetime: Duration,
 }
 
-/// The vault's answer about a document that it has written.
+/// The vault's answer to a written document.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// The vault's own number of it.
+    /// The vault's number for it.
     pub id: String,
     /// A secret's version.
     pub version: Option<String>,
@@ -42,10 +43,10 @@ pub struct Written {
     pub keys: Option<Vec<String>>,
 }
 
-/// Where a token's answer says nothing of its life.
+/// The assumed lifetime of a token whose answer has none: `expires_in` is optional (RFC 6749, 5.1).
 const UNKNOWN_LIFETIME: Duration = Duration::from_secs(300);
 
-/// Understands the answer of the token endpoint.
+/// Reads the answer of the token endpoint.
 pub fn token(answer: &Answer<'_>) -> Result<TokenAnswer, Cause> {
     let fields = answer.success()?.fields;
     let nothing = || Cause::Nonsense(Nonsense::NoToken);
@@ -63,52 +64,53 @@ pub fn token(answer: &Answer<'_>) -> Result<TokenAnswer, Cause> {
     Ok(TokenAnswer { value, lifetime })
 }
 
-/// Understands an answer that needs to say no more than that it succeeded.
+/// Reads an answer that has to report success only.
 pub fn done(answer: &Answer<'_>) -> Result<(), Cause> {
     match answer.success() {
         Ok(_) => Ok(()),
-        // What a success of these calls looks like is documented nowhere; a page of some proxy is none.
+        // DSM's pages don't show the answer of these calls, so any JSON object or no body will do;
+        // a proxy's HTML page is not.
         Err(Cause::Nonsense(Nonsense::NoEnvelope)) if answer.is_success() => Ok(()),
         Err(Cause::Nonsense(_)) if answer.is_success() && answer.is_empty() => Ok(()),
         Err(cause) => Err(cause),
     }
 }
 
-/// Understands the answer to a credential that was written.
+/// Reads the answer to a written credential.
 pub fn credential(answer: &Answer<'_>) -> Result<Written, Cause> {
     let success = answer.success()?;
-    if !success.said_so {
+    if !success.confirmed {
         return Err(Cause::Nonsense(Nonsense::NoEnvelope));
     }
     let fields = success.fields;
     let credential = fields.get(&["credential"]).and_then(Fields::parse);
     let word = |names: &[&str]| credential.as_ref()?.get(names).and_then(text);
     let id = word(&["id"]).unwrap_or_default();
-    // Older pages call it a tag.
+    // DSM's older pages call it `tag`.
     let identifier = word(&["identifier", "identificador", "tag"]);
     Ok(Written { id, identifier, ..Written::default() })
 }
 
-/// Understands an answer that carries secrets.
+/// Reads an answer with secrets.
 pub fn secrets(answer: &Answer<'_>) -> Result<Bundle, Cause> {
     let success = answer.success()?;
-    if !success.said_so {
+    if !success.confirmed {
         return Err(Cause::Nonsense(Nonsense::NoEnvelope));
     }
     let found = container(&success.fields).ok_or(Cause::Nonsense(Nonsense::NoContainer))?;
     let mut bundle = Bundle::default();
-    let mut twice = Vec::new();
+    let mut repeated = Vec::new();
     for (value, number) in found.into_iter().zip(1..) {
         match secret(value, number, &mut bundle) {
             Ok((identity, set)) => {
                 if bundle.secrets.insert(identity.clone(), set).is_some() {
-                    twice.push(identity);
+                    repeated.push(identity);
                 }
             }
             Err(fault) => bundle.faults.push(fault),
         }
     }
-    for identity in twice {
+    for identity in repeated {
         if bundle.secrets.remove(&identity).is_some() {
             bundle.faults.push(Fault::Twice { identity });
         }
@@ -116,7 +118,7 @@ pub fn secrets(answer: &Answer<'_>) -> Result<Bundle, Cause> {
     Ok(bundle)
 }
 
-/// The secrets of an answer, wherever it keeps them; `None` if nowhere.
+/// The secrets of an answer: in `secret`, `secrets` or, in older releases, `application.secrets`.
 fn container<'a>(fields: &Fields<'a>) -> Option<Vec<&'a RawValue>> {
     let direct = |fields: &Fields<'a>| {
         ["secret", "secrets"].into_iter().find_map(|name| listed(fields.get(&[name])?))
@@ -127,7 +129,8 @@ fn container<'a>(fields: &Fields<'a>) -> Option<Vec<&'a RawValue>> {
     })
 }
 
-/// One secret, an array of them, or what PHP makes of an array with gaps; `None` if it is neither.
+/// One secret, an array of them, or an object with numbers for names: PHP's `json_encode` makes
+/// that of an array whose keys are not 0, 1, 2, ….
 fn listed(value: &RawValue) -> Option<Vec<&RawValue>> {
     match kind(value) {
         JsonKind::Array => serde_json::from_str(value.get()).ok(),
@@ -183,7 +186,7 @@ fn secret(
     Ok((identity, set))
 }
 
-/// Data as an object, an array of objects, or what PHP makes of an array with gaps.
+/// Data as an object (older releases), an array of objects, or an object with numbers for names.
 fn listed_entries(data: &RawValue) -> Option<Vec<Fields<'_>>> {
     let entries: Vec<&RawValue> = match kind(data) {
         JsonKind::Array => serde_json::from_str(data.get()).ok()?,
@@ -226,14 +229,14 @@ fn entry(
                 "the value of {key:?} of {identity} is all asterisks; published as it is"
             ));
         }
-        // Within one object the later of two equal keys counts, as in every JSON library.
+        // Of two equal names in one object the last counts, as in most JSON readers (RFC 8259, 4).
         entry.retain(|item: &Item| item.key != key);
         entry.push(Item { key: key.to_owned(), value: Secret::new(value) });
     }
     Ok(entry)
 }
 
-/// The shortest period that is on: off is spelled false, null, "", 0 or [].
+/// The shortest period that is on: DSM spells off as false, null, "", 0 or [].
 fn renewal(fields: &Fields<'_>) -> RenewMinutes {
     ["renew_cloud_time", "renew_credential_time", "renew_ephemeral_credential_time"]
         .into_iter()

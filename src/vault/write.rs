@@ -1,4 +1,4 @@
-//! What people write to the vault from the command line.
+//! Writes documents to the vault, for `secret put` and `credential put`.
 
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
@@ -10,8 +10,8 @@ use crate::model::SecretName;
 use crate::vault::documents::{About, Request};
 
 impl Client<'_> {
-    /// Creates or updates what a document is about. It is sent once: what may have been acted on is
-    /// not repeated.
+    /// Creates or updates a secret or a credential. A POST is not idempotent, so it is not repeated
+    /// if the vault may have acted on it (RFC 9110, 9.2.2).
     pub async fn write(&mut self, about: About, request: &Request) -> Result<Written, FetchError> {
         let (attempt, path) = match about {
             About::Secrets => {
@@ -27,20 +27,20 @@ impl Client<'_> {
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .body(request.body.expose().clone());
         let limit = Limit::Whole(self.settings.provision_timeout);
-        let said = request.redacted.iter().map(|secret| secret.expose().as_str()).collect();
-        let understand = |answer: &wire::Answer<'_>| match about {
+        let redacted = request.redacted.iter().map(|secret| secret.expose().as_str()).collect();
+        let parse = |answer: &wire::Answer<'_>| match about {
             About::Secrets => written_secret(answer, &request.name),
             About::Credentials => wire::credential(answer),
         };
-        self.asked_of(&attempt, call, limit, said, understand).await
+        self.ask_redacting(&attempt, call, limit, redacted, parse).await
     }
 }
 
-/// The secret of the answer that was written; an answer that does not show it is a success still.
+/// The written secret, as the answer shows it; empty if the answer reports success without it.
 fn written_secret(answer: &wire::Answer<'_>, identity: &str) -> Result<Written, Cause> {
     let mut bundle = match wire::secrets(answer) {
         Ok(bundle) => bundle,
-        // It says that it is done, and does not show what.
+        // The envelope reports success, without the secret.
         Err(Cause::Nonsense(Nonsense::NoContainer)) => return Ok(Written::default()),
         Err(cause) => return Err(cause),
     };

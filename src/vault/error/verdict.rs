@@ -1,16 +1,16 @@
-//! What a failed exchange means: for the schedule, for the exit code, for whoever reads of it.
+//! Judges a failed exchange: for the schedule, for the exit code, for the user.
 
 use super::{Attempt, BadCertificate, Cause, Fate, FetchError};
 use crate::exit::{Exit, Failure, FailureClass};
 use crate::model::{Fault, Retry};
 
 impl FetchError {
-    /// How a start ends that gives up on it, ready to be shown.
+    /// The failure of a start that ends with this error, with its hint.
     pub fn failure(&self) -> Failure {
         Failure::new(self.exit(), self).hint(self.hint())
     }
 
-    /// What it asks of the schedule.
+    /// The retry that this error asks for.
     pub fn retry(&self) -> Retry {
         match &self.cause {
             Cause::Setting { .. }
@@ -42,7 +42,7 @@ impl FetchError {
         }
     }
 
-    /// How a start ends that gives up on it.
+    /// The exit code of a start that ends with this error.
     pub fn exit(&self) -> Exit {
         match &self.cause {
             Cause::Setting { .. } | Cause::Rejected { .. } => Exit::Settings,
@@ -70,12 +70,12 @@ impl FetchError {
         }
     }
 
-    /// Its class, for the state and for metrics.
+    /// The class of this error, for the state and for metrics.
     pub fn class(&self) -> FailureClass {
         self.exit().class()
     }
 
-    /// Whether the request may have been acted on.
+    /// The possible effect of the request at the vault.
     pub fn fate(&self) -> Fate {
         if matches!(self.attempt, Attempt::LogIn(_)) {
             return Fate::NotDone;
@@ -108,7 +108,8 @@ impl FetchError {
         }
     }
 
-    /// Whether a set that stands must not hide it: no later try of the same settings will do better.
+    /// True if no later try with the same settings can succeed, so that a start must fail even if
+    /// it could adopt a published set.
     pub fn is_final(&self) -> bool {
         matches!(
             self.cause,
@@ -119,7 +120,7 @@ impl FetchError {
         )
     }
 
-    /// Whether any other request would have met it too.
+    /// True if every other request would fail alike.
     pub fn is_everyones(&self) -> bool {
         matches!(self.attempt, Attempt::Prepare | Attempt::LogIn(_))
             || matches!(
@@ -136,22 +137,22 @@ impl FetchError {
             )
     }
 
-    /// Whether the vault answered soundly, and no longer names what was asked for.
+    /// True if the answer is well-formed and no longer names the requested secret.
     pub fn is_missing(&self) -> bool {
         matches!(self.cause, Cause::Absent(_) | Cause::NoSecrets)
     }
 
-    /// Whether the vault answered soundly, and without anything that could be used.
+    /// True if the answer is well-formed and holds no usable secret.
     pub fn is_absence(&self) -> bool {
         matches!(self.cause, Cause::Absent(_) | Cause::NoSecrets | Cause::Fault(_))
     }
 
-    /// Whether the vault may have no such route.
+    /// True if the vault may have no such route.
     pub fn may_be_no_route(&self) -> bool {
         matches!(self.cause, Cause::TurnedAway { .. } | Cause::Rejected { status: 404 | 405, .. })
     }
 
-    /// Whether a new token could make the difference.
+    /// True if a new token might help.
     pub fn may_be_the_token(&self) -> bool {
         matches!(
             self.cause,
@@ -159,7 +160,8 @@ impl FetchError {
         )
     }
 
-    /// The same where nothing but a token can be the reason: what was asked for was not acted on.
+    /// True if the gateway refused the request, so that the vault did not act on it and a new token
+    /// might help.
     pub fn is_the_token(&self) -> bool {
         matches!(
             self.cause,
@@ -167,7 +169,7 @@ impl FetchError {
         )
     }
 
-    /// What to do about it.
+    /// The remedy, for the user.
     pub fn hint(&self) -> Option<&'static str> {
         if let Cause::Rejected { code: Some(code), .. } = &self.cause
             && let Some(hint) = by_code(*code)
@@ -260,7 +262,7 @@ impl FetchError {
     }
 }
 
-/// What to do about the vault's business errors (its page on creating credentials).
+/// Remedies for the vault's business errors (DSM's page "Create credential").
 fn by_code(code: u32) -> Option<&'static str> {
     Some(match code {
         1004 => "add the device's hostname to the document",

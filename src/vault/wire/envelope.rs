@@ -1,4 +1,5 @@
-//! Whether an answer is a success, and if not, which failure: `API.md`'s error table.
+//! Decides whether an answer is a success, and if not, which failure, by the error tables of DSM's
+//! API pages and by the behaviour of its gateway.
 
 use std::time::Duration;
 
@@ -13,54 +14,54 @@ use crate::vault::error::{Cause, Nonsense, VaultMessage};
 pub struct Answer<'a> {
     /// The HTTP status.
     pub status: u16,
-    /// How long the vault asked us to wait, by `Retry-After` or `X-RateLimit-Reset`.
+    /// The wait that the vault asked for, by `Retry-After` or `X-RateLimit-Reset`.
     pub after: Option<Duration>,
     /// The body.
     pub body: &'a [u8],
-    /// What must not be shown, should the answer repeat it.
+    /// Texts to redact if the answer repeats them.
     pub credentials: &'a [&'a str],
 }
 
-/// What the envelope says, as far as it says anything.
+/// The result that the envelope reports, as far as it reports one.
 #[derive(Debug, Default)]
 struct EnvelopeVerdict {
-    /// The vault's own envelope is there, not just some JSON.
+    /// True if the answer has the vault's own envelope, `response`.
     enveloped: bool,
-    /// Something in it says how it went.
+    /// True if the envelope has a flag or a status.
     decided: bool,
-    /// A flag is up, or there is an exception.
+    /// True if a flag reports an error, or there is an exception.
     failed: bool,
     /// The inner status.
     status: Option<u16>,
     /// `error_code`.
     code: Option<u32>,
-    /// The number before the colon of a business error.
+    /// The number of a business error, in `exception.code` or before the message's colon.
     business: Option<u32>,
     /// OAuth 2.0's `error`.
     oauth: Option<String>,
     message: String,
 }
 
-/// An answer that nothing calls a failure.
+/// An answer in which no part reports a failure.
 #[derive(Debug)]
 pub(super) struct Success<'a> {
     pub(super) fields: Fields<'a>,
-    /// The vault's own envelope says that it succeeded.
-    pub(super) said_so: bool,
+    /// True if the vault's own envelope reports success.
+    pub(super) confirmed: bool,
 }
 
 impl<'a> Answer<'a> {
-    /// Whether the HTTP status is one of success.
+    /// True if the HTTP status is 2xx.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
-    /// Whether it has no body.
+    /// True if it has no body.
     pub fn is_empty(&self) -> bool {
         self.body.trim_ascii().is_empty()
     }
 
-    /// The fields of an answer that nothing in it calls a failure.
+    /// The fields of the answer, if no part of it reports a failure.
     pub(super) fn success(&self) -> Result<Success<'a>, Cause> {
         let fields = self.fields();
         if !self.is_success() {
@@ -73,7 +74,7 @@ impl<'a> Answer<'a> {
         match verdict.status.filter(|status| *status >= 400) {
             Some(status) => Err(self.failure(status, &verdict)),
             None if verdict.failed => Err(self.failure(self.status, &verdict)),
-            None => Ok(Success { fields, said_so: verdict.enveloped && verdict.decided }),
+            None => Ok(Success { fields, confirmed: verdict.enveloped && verdict.decided }),
         }
     }
 
@@ -92,8 +93,8 @@ impl<'a> Answer<'a> {
         Fields::parse(value).ok_or(Nonsense::NotAnObject)
     }
 
-    /// Which failure it is. Words go before numbers: the vault's gateway and its application give
-    /// the same numbers to different things.
+    /// The failure. Words count before numbers: DSM's gateway and its application use the same
+    /// status for different failures, 404 and 500 among them.
     fn failure(&self, status: u16, verdict: &EnvelopeVerdict) -> Cause {
         let message = VaultMessage::new(&verdict.message, self.credentials);
         let words = verdict.message.to_lowercase();
@@ -146,7 +147,7 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// Reads the envelope; `None` if a part of it is of a type that says nothing.
+/// Reads the envelope; `None` if a flag or a status has a type or value that can't be read.
 fn verdict(fields: &Fields<'_>) -> Option<EnvelopeVerdict> {
     let mut verdict = EnvelopeVerdict::default();
     let response = fields.get(&["response"]).filter(|value| kind(value) != JsonKind::Null);
@@ -170,8 +171,8 @@ fn verdict(fields: &Fields<'_>) -> Option<EnvelopeVerdict> {
     Some(verdict)
 }
 
-/// What stands beside the envelope, or in its place: the gateway's and OAuth 2.0's words, the code,
-/// and the exception of a business error.
+/// Reads the fields beside the envelope, or in its place: the gateway's message, OAuth 2.0's
+/// `error` (RFC 6749, 5.2), `code`, and the `exception` of a business error.
 fn outside(fields: &Fields<'_>, verdict: &mut EnvelopeVerdict) -> Option<()> {
     if let Some(code) = fields.get(&["code"]).and_then(number::<u16>)
         && code >= 400
@@ -192,7 +193,7 @@ fn outside(fields: &Fields<'_>, verdict: &mut EnvelopeVerdict) -> Option<()> {
     }
     if let Some(exception) = fields.get(&["exception"]).and_then(Fields::parse) {
         verdict.failed |= !exception.is_empty();
-        // PHP gives an exception without a code the code 0.
+        // PHP gives an exception without a code the code 0; DSM's business errors have four digits.
         let code = exception.get(&["code"]).and_then(number);
         verdict.business = code.filter(|code| (1000..=9999).contains(code));
         if verdict.message.is_empty() {
@@ -203,6 +204,7 @@ fn outside(fields: &Fields<'_>, verdict: &mut EnvelopeVerdict) -> Option<()> {
         verdict.message = message(fields);
     }
     if verdict.message.is_empty() {
+        // Kong's JWT plugin, at DSM's gateway, answers `{"exp": "token expired"}`.
         verdict.message = fields.get(&["exp"]).and_then(text).unwrap_or_default();
     }
     if verdict.business.is_none() {

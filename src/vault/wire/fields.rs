@@ -1,4 +1,4 @@
-//! JSON objects as they stand in the text: borrowed, spellings kept, names without regard to case.
+//! JSON objects as the text has them: borrowed, with the spelling of values; names in any case.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// How deep an answer may be nested.
+/// The deepest nesting of an answer.
 pub(super) const DEEPEST: usize = 64;
 
 /// The fields of one object, in their order.
@@ -14,12 +14,13 @@ pub(super) const DEEPEST: usize = 64;
 pub(super) struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Fields<'a> {
-    /// `None` for anything but an object.
+    /// The fields of `value`; `None` if it is not an object.
     pub(super) fn parse(value: &'a RawValue) -> Option<Self> {
         serde_json::from_str(value.get()).ok()
     }
 
-    /// The field that has the first of `names` that is there; of equal names the last.
+    /// The field of the first name in `names` that the object has; of equal fields the last. DSM's
+    /// pages capitalise names in tables and not in samples, so case does not count.
     pub(super) fn get(&self, names: &[&str]) -> Option<&'a RawValue> {
         names.iter().find_map(|name| {
             let same = |field: &&(Cow<'a, str>, &'a RawValue)| {
@@ -78,7 +79,7 @@ impl<'de: 'a, 'a> Visitor<'de> for FieldsVisitor<'a> {
 #[serde(transparent)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// What kind of JSON value it is.
+/// The kind of a JSON value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JsonKind {
     Object,
@@ -98,8 +99,8 @@ pub(super) fn kind(value: &RawValue) -> JsonKind {
     }
 }
 
-/// A string's content, a scalar's spelling, nothing for null; `None` for objects and arrays, and for
-/// strings that are no Unicode text.
+/// A string's content, a scalar's spelling, nothing for null; `None` for objects and arrays, and
+/// for strings that are no Unicode text.
 pub(super) fn text(value: &RawValue) -> Option<String> {
     match kind(value) {
         JsonKind::Text => serde_json::from_str(value.get()).ok(),
@@ -115,7 +116,8 @@ pub(super) fn compact(value: &RawValue) -> String {
     value.get().chars().filter(|c| quoted.takes(*c) || !c.is_ascii_whitespace()).collect()
 }
 
-/// Whether text of this nesting can be followed.
+/// True if the nesting is at most [`DEEPEST`], which keeps the recursive parser off the end of the
+/// stack.
 pub(super) fn is_shallow(json: &[u8]) -> bool {
     let mut quoted = Quoting::default();
     let mut depth = 0_usize;
@@ -131,7 +133,7 @@ pub(super) fn is_shallow(json: &[u8]) -> bool {
     })
 }
 
-/// Follows JSON text to tell what stands inside a string.
+/// Follows JSON text and knows which characters are inside a string.
 #[derive(Default)]
 struct Quoting {
     inside: bool,
@@ -139,7 +141,7 @@ struct Quoting {
 }
 
 impl Quoting {
-    /// Takes the next character; says whether it belongs to a string, its quotes included.
+    /// Takes the next character; true if it belongs to a string, its quotes included.
     fn takes(&mut self, c: char) -> bool {
         let was_inside = self.inside;
         if self.escaped {

@@ -15,7 +15,7 @@ fn failed(status: u16, body: &str) -> FetchError {
     FetchError { attempt: Attempt::ReadApplication, cause }
 }
 
-/// The words that the vectors use for what a failure leads to.
+/// The class of a failure in the vectors' words.
 fn class(error: &FetchError) -> &'static str {
     match (error.exit(), error.retry()) {
         (Exit::Settings, _) => "fatal-config",
@@ -87,7 +87,7 @@ fn entries_of(bundle: &Bundle) -> Vec<Vec<(String, String)>> {
 }
 
 #[test]
-fn data_is_understood_in_every_shape() {
+fn data_is_read_in_every_shape() {
     for (data, expected) in [
         (r#"{"k":"v"}"#, vec![vec![("k", "v")]]),
         (r#"[{"k":"v"},{"k":"w"}]"#, vec![vec![("k", "v")], vec![("k", "w")]]),
@@ -113,7 +113,7 @@ fn data_is_understood_in_every_shape() {
 }
 
 #[test]
-fn a_secret_that_cannot_be_used_is_named_and_the_others_go_on() {
+fn a_faulty_secret_is_named_and_the_others_are_kept() {
     for (data, expected) in [
         (r#"{"..":"v"}"#, "the key \"..\" of s"),
         (r#"{"a/b":"v"}"#, "the key \"a/b\" of s"),
@@ -145,7 +145,7 @@ fn a_secret_that_cannot_be_used_is_named_and_the_others_go_on() {
 }
 
 #[test]
-fn secrets_are_found_wherever_a_vault_keeps_them() {
+fn secrets_are_found_in_every_container() {
     let secret = r#"{"identity":"s","data":{"k":"v"}}"#;
     for container in [
         format!(r#""secret":{secret}"#),
@@ -174,13 +174,13 @@ fn portuguese_names_are_aliases() {
         "valores":[{"k":"v"}]}}"#;
     let bundle = secrets(&answer(200, body)).unwrap();
     let set = bundle.secrets.values().next().unwrap();
-    let said = (set.id.as_str(), set.name.as_str(), set.version.as_str(), set.engine.as_str());
-    assert_eq!(said, ("213", "n", "3", "Generic"));
+    let fields = (set.id.as_str(), set.name.as_str(), set.version.as_str(), set.engine.as_str());
+    assert_eq!(fields, ("213", "n", "3", "Generic"));
     assert_eq!(set.renew, Some(20));
 }
 
 #[test]
-fn a_success_that_is_none_is_never_taken_for_one() {
+fn an_answer_that_reports_a_failure_is_never_a_success() {
     let secret = r#""secret":{"identity":"s","data":{"k":"v"}}"#;
     for (envelope, expected) in [
         (r#""response":{"status":200,"error":true}"#, "retryable"),
@@ -255,14 +255,14 @@ fn the_error_table_holds() {
         assert_eq!(error.exit().code(), exit, "{status} {body}");
         assert_eq!(error.retry(), retry, "{status} {body}");
     }
-    let peace = Answer { after: Some(Duration::from_secs(9)), ..answer(429, "") };
-    let error = FetchError { attempt: Attempt::ReadSecrets, cause: secrets(&peace).unwrap_err() };
+    let limited = Answer { after: Some(Duration::from_secs(9)), ..answer(429, "") };
+    let error = FetchError { attempt: Attempt::ReadSecrets, cause: secrets(&limited).unwrap_err() };
     assert_eq!(error.retry(), Retry::After(Duration::from_secs(9)));
     assert_eq!(error.fate(), Fate::NotDone);
 }
 
 #[test]
-fn too_much_or_too_deep_is_not_followed() {
+fn an_answer_too_long_or_too_deep_is_refused() {
     let deep = format!(
         r#"{{"response":{{"status":200}},"secrets":{}{}}}"#,
         "[".repeat(100),
@@ -317,7 +317,7 @@ fn tokens_are_read_with_their_lifetime() {
 }
 
 #[test]
-fn an_answer_that_only_has_to_succeed_need_not_say_more() {
+fn an_answer_that_has_to_succeed_only_needs_no_content() {
     for body in ["", "{}", r#"{"response":{"status":200,"error":false}}"#] {
         assert!(done(&answer(200, body)).is_ok(), "{body}");
     }
