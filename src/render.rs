@@ -1,7 +1,7 @@
-//! Turns secrets into the files that are published. Pure: no clock, no file system, no environment.
+//! Renders secrets to the files that are published. Pure: no clock, no file system, no environment.
 //!
-//! Every output is a function of the bundle and the layout, so equal secrets give equal bytes, and
-//! a failed rendering has touched nothing.
+//! Every output is a function of the bundle and the layout: equal secrets give equal bytes, and a
+//! failure leaves the published files as they are.
 
 pub mod bundle;
 pub mod decode;
@@ -25,23 +25,23 @@ use crate::secret::Secret;
 use decode::NoText;
 pub use error::{Flaw, RenderError};
 
-/// What to do when entries of one secret disagree about a key.
+/// The treatment of a key for which entries of one secret have different values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Collision {
-    /// The last entry's value stands; said once.
+    /// The last entry's value counts, with a warning.
     Last,
     /// The secret is refused.
     Refuse,
 }
 
-/// What is rendered, and how it is named.
+/// The outputs to render, and their names.
 #[derive(Clone, Debug)]
 pub struct Layout {
     /// One file a key.
     pub files: bool,
     /// An env file of this name.
     pub env: Option<String>,
-    /// In which dialect.
+    /// The env file's dialect.
     pub dialect: env::Dialect,
     /// A JSON file of this name.
     pub json: Option<String>,
@@ -51,32 +51,32 @@ pub struct Layout {
     pub properties: Option<String>,
     /// Templates, each of which makes a file.
     pub templates: template::Templates,
-    /// What they are told of the pod.
+    /// The pod, as templates see it.
     pub pod: PodIdentity,
-    /// A command's environment, which has to be able to hold everything.
+    /// True if a command's environment must be able to hold every value.
     pub environment: bool,
-    /// How variables are named.
+    /// The names of variables.
     pub variables: name::Variables,
-    /// When entries disagree.
+    /// The treatment of entries with different values.
     pub collision: Collision,
-    /// Values that are base64.
+    /// The values to decode from base64.
     pub decode: decode::Decode,
 }
 
 impl Layout {
-    /// The files that hold more than one value, by name.
+    /// The names of the files that hold more than one value.
     pub fn documents(&self) -> impl Iterator<Item = &str> {
         let all = [&self.env, &self.json, &self.yaml, &self.properties];
         all.into_iter().flatten().map(String::as_str).chain(self.templates.outputs())
     }
 
-    /// The same without one template.
+    /// This layout without one template.
     #[must_use]
     pub fn without_template(&self, file: &str) -> Self {
         Self { templates: self.templates.without(file), ..self.clone() }
     }
 
-    /// The same without any output, for a set that holds nothing.
+    /// This layout without any output, for an empty set.
     #[must_use]
     pub fn without_outputs(&self) -> Self {
         Self {
@@ -93,12 +93,12 @@ impl Layout {
     }
 }
 
-/// The path of a published file inside the output directory, ordered folder by folder.
+/// The path of a published file inside the output directory. The order is folder by folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileName(String);
 
 impl FileName {
-    /// The caller has proven every part.
+    /// A name of which the caller has proven every part.
     fn new(path: String) -> Self {
         Self(path)
     }
@@ -108,7 +108,7 @@ impl FileName {
         &self.0
     }
 
-    /// Folder names and, last, the file's.
+    /// The names of the folders, then the file's.
     pub fn parts(&self) -> impl Iterator<Item = &str> {
         self.0.split('/')
     }
@@ -118,7 +118,7 @@ impl FileName {
         self.0.split('/').next().unwrap_or(&self.0)
     }
 
-    /// Whether the agent keeps the file for itself.
+    /// True if the file is the agent's own.
     pub fn is_hidden(&self) -> bool {
         self.0.starts_with("..")
     }
@@ -146,7 +146,7 @@ impl fmt::Display for FileName {
     }
 }
 
-/// The bytes of one file: lent by the bundle where a value is published as it is.
+/// The bytes of one file: borrowed from the bundle if a value is published unchanged.
 #[derive(Debug)]
 pub enum Content<'a> {
     /// A value of the bundle.
@@ -168,16 +168,16 @@ impl Content<'_> {
 /// The files of one generation, by path.
 pub type FileSet<'a> = BTreeMap<FileName, Content<'a>>;
 
-/// What a rendering made, and what the user should be told once.
+/// The result of a rendering.
 #[derive(Debug)]
 pub struct Rendering<'a> {
     /// The files of the generation.
     pub files: FileSet<'a>,
-    /// What looks wrong and is published all the same, each in a line.
+    /// Warnings about what is published, one line each.
     pub remarks: Vec<String>,
 }
 
-/// Who wants which path, so that a clash can name both.
+/// The owner of each path, so that a clash can name both.
 struct PathClaims<'a> {
     files: FileSet<'a>,
     owners: BTreeMap<String, String>,
@@ -195,7 +195,7 @@ impl<'a> PathClaims<'a> {
         Ok(())
     }
 
-    /// Takes a path, of a file or of a folder that belongs to one owner alone.
+    /// Gives a path to one owner: a file, or a folder that no other owner may use.
     fn reserve(&mut self, path: String, owner: String) -> Result<(), RenderError> {
         match self.owners.get(&path) {
             Some(first) => Err(RenderError::Clash { path, first: first.clone(), second: owner }),
@@ -206,7 +206,7 @@ impl<'a> PathClaims<'a> {
         }
     }
 
-    /// Refuses a file where another file needs a folder.
+    /// Ends with the files, or the clash of a file with a folder of the same path.
     fn finish(self) -> Result<FileSet<'a>, RenderError> {
         match self.file_that_is_a_folder() {
             Some(clash) => Err(clash),
@@ -227,7 +227,7 @@ impl<'a> PathClaims<'a> {
     }
 }
 
-/// Renders `bundle` as `layout` says, with the agent's own copy beside it.
+/// Renders `bundle` by `layout`, and the agent's own copy of the values.
 pub fn render<'a>(bundle: &'a Bundle, layout: &Layout) -> Result<Rendering<'a>, RenderError> {
     let mut remarks = disagreements(bundle, layout.collision)?;
     remarks.extend(layout.decode.idle(bundle).into_iter().map(|glob| {
@@ -240,7 +240,7 @@ pub fn render<'a>(bundle: &'a Bundle, layout: &Layout) -> Result<Rendering<'a>, 
     let documents = [&layout.env, &layout.json, &layout.yaml, &layout.properties];
     let has_documents = documents.iter().any(|document| document.is_some());
     if has_documents || layout.environment || !layout.templates.is_empty() {
-        // What documents take leaves nothing out.
+        // A document holds every value, so bytes that are not text are an error if there is one.
         let bare = if has_documents { NoText::Refused } else { NoText::LeftOut };
         let decoded = decoded(bundle, &layout.decode, bare)?;
         let texts = decoded.as_ref().unwrap_or(bundle);
@@ -290,7 +290,7 @@ fn render_documents(
     Ok(())
 }
 
-/// A copy in which base64 is decoded; none where nothing is.
+/// A copy with decoded base64; none if no glob is set.
 fn decoded(
     bundle: &Bundle,
     decode: &decode::Decode,
@@ -334,7 +334,7 @@ pub(crate) mod tests {
     /// Identity, entries, and the key and value of each item.
     pub(crate) type Written<'a> = (&'a str, &'a [&'a [(&'a str, &'a str)]]);
 
-    /// A bundle as it is written down.
+    /// A bundle of these secrets.
     pub(crate) fn bundle(secrets: &[Written<'_>]) -> Bundle {
         let secrets = secrets.iter().map(|(identity, entries)| {
             let entry = |items: &&[(&str, &str)]| {
@@ -400,7 +400,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn one_entry_is_one_folder_and_several_also_stand_apart() {
+    fn one_entry_is_one_folder_and_several_also_have_one_each() {
         let one = bundle(&[("a/b", &[&[("user", "u"), ("ip", "")]])]);
         assert_eq!(shown(&one, "files").unwrap(), pairs(&[("a/b/ip", ""), ("a/b/user", "u")]));
 
@@ -437,7 +437,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn disagreement_is_told_or_refused_but_agreement_is_neither() {
+    fn different_values_of_a_key_are_reported_or_refused_and_equal_ones_are_neither() {
         let two = bundle(&[("db", &[&[("u", "a"), ("h", "x")], &[("u", "b"), ("h", "x")]])]);
         let rendering = render(&two, &layout("files")).unwrap();
         let db = SecretName::new("db").unwrap();

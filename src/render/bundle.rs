@@ -1,7 +1,7 @@
-//! The agent's own copy: what it takes to rebuild every output without the vault.
+//! The agent's own copy of the values, from which it can rebuild every output without the vault.
 //!
-//! It stands in each generation, out of sight, and holds values only; what else is known of the
-//! secrets stands in the state, so that a new version of equal values changes no file.
+//! Each generation holds one, hidden. It has values only; versions and other properties are in the
+//! state, so that a new version with equal values changes no file.
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::SerializeMap;
@@ -16,7 +16,7 @@ use crate::secret::{Secret, SecretBuf};
 /// The file's name inside a generation; no secret can have it.
 pub const FILE: &str = "..bundle.json";
 
-/// Entries by identity, as they were written.
+/// Entries by identity.
 pub type Entries = BTreeMap<SecretName, Vec<Entry>>;
 
 struct WrittenEntry<'a>(&'a Entry);
@@ -43,7 +43,7 @@ pub(super) fn write(bundle: &Bundle) -> Secret<Vec<u8>> {
     bytes.into_secret()
 }
 
-/// Reads what [`write`] wrote; `None` for anything else.
+/// Reads the output of [`write`]; `None` for anything else.
 pub fn read(bytes: &[u8]) -> Option<Entries> {
     let document: BTreeMap<String, Vec<Read>> = serde_json::from_slice(bytes).ok()?;
     let secrets = document.into_iter().map(|(identity, entries)| {
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_back_in_order() {
+    fn a_bundle_is_read_back_in_order() {
         let written = bundle(&[("a/b", &[&[("z", "1\n\0"), ("a", "")], &[("z", "é")]])]);
         let bytes = write(&written);
         let entries = read(bytes.expose()).unwrap();
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_someone_else_wrote_is_not_taken() {
+    fn a_foreign_file_is_refused() {
         for text in
             ["", "{", "[]", r#"{"../x":[]}"#, r#"{"a":[{"../k":"v"}]}"#, r#"{"a":[{"k":1}]}"#]
         {

@@ -1,4 +1,4 @@
-//! Values that the vault holds as base64, and that are published as what they stand for.
+//! Decodes values that the vault holds as base64.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,23 +8,24 @@ use super::bundle::Entries;
 use crate::model::{Bundle, Entry, Item, SecretName};
 use crate::secret::Secret;
 
-/// Which values are base64: globs of `identity/key`. `*` and `?` stay within one part of the path,
-/// `**` does not; `[…]` and `{…,…}` choose, a backslash takes what follows as it is.
+/// The globs of `identity/key` whose values are base64. `*` and `?` match within one part of the
+/// path, `**` across parts; `[…]` and `{…,…}` are alternatives, a backslash escapes the next
+/// character.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decode(Vec<String>);
 
 impl Decode {
-    /// The globs.
+    /// Makes the setting from globs.
     pub fn new(globs: Vec<String>) -> Self {
         Self(globs)
     }
 
-    /// Whether no value is.
+    /// True if there is no glob.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What a value stands for, if it is one of them. Line breaks in it are not of it.
+    /// The decoded bytes of a value, if a glob matches it. Line breaks in the base64 are skipped.
     pub(super) fn bytes(
         &self,
         identity: &SecretName,
@@ -47,7 +48,7 @@ impl Decode {
         }
     }
 
-    /// Globs that no key of the set matches, as those with a typo don't.
+    /// The globs that no key of the set matches: probably typos.
     pub(super) fn idle(&self, bundle: &Bundle) -> Vec<&str> {
         let mut idle: Vec<&str> = self.0.iter().map(String::as_str).collect();
         if !idle.is_empty() {
@@ -60,7 +61,8 @@ impl Decode {
         idle
     }
 
-    /// A set as an environment has it, if that is not how it stands, and what is left out of it.
+    /// A set with decoded texts, and the paths of the values that are not text and left out; none
+    /// if there is no glob.
     pub fn set(&self, set: &Entries) -> Result<Option<(Entries, Vec<String>)>, RenderError> {
         if self.is_empty() {
             return Ok(None);
@@ -78,8 +80,8 @@ impl Decode {
         Ok(Some((decoded, left_out)))
     }
 
-    /// Entries as texts have them. What stands for no text can't be in one: it is `bare`'s to say
-    /// whether it is left out or an error.
+    /// Entries with decoded texts. A value that decodes to bytes that are not UTF-8 is treated as
+    /// `bare` says.
     pub(super) fn entries(
         &self,
         identity: &SecretName,
@@ -107,12 +109,12 @@ impl Decode {
     }
 }
 
-/// What becomes of a value that stands for no text, where texts are made.
+/// The treatment of a value that decodes to bytes that are not UTF-8, in outputs of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoText {
     /// It is an error.
     Refused,
-    /// It is not there: an error only for a template that asks for it.
+    /// It is left out: an error only for a template that uses it.
     LeftOut,
 }
 
@@ -157,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_bytes_in_files_and_an_error_or_nothing_in_texts() {
+    fn bytes_that_are_not_text_are_published_as_files_and_refused_or_left_out_of_texts() {
         let error = decoded(&["db/k"], "db", "k", "/w==").unwrap_err();
         assert!(error.to_string().contains("\"k\" of db"), "{error}");
         let decode = Decode::new(vec!["db/k".to_owned()]);
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_base64_is_an_error_by_name() {
+    fn a_value_that_is_not_base64_is_refused_by_name() {
         for value in ["canary!", "abc", "a=bc", "é"] {
             let error = decoded(&["**"], "db", "cert", value).unwrap_err();
             assert!(error.to_string().contains("\"cert\" of db"), "{error}");

@@ -5,19 +5,19 @@ use std::fmt;
 /// The kind of reader that the env file is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dialect {
-    /// POSIX shells (`.`) and systemd's `EnvironmentFile`, alike.
+    /// POSIX shells (`.`) and systemd's `EnvironmentFile` (`systemd.exec(5)`).
     #[default]
     Shell,
-    /// The common ground of shells, systemd and the dotenv parsers of node, Python and Ruby.
+    /// The subset that shells, systemd and the dotenv parsers of node, Python and Ruby read alike.
     Dotenv,
-    /// `--env-file` of docker and podman: names and values as they are, one a line.
+    /// `--env-file` of docker and podman: names and values without quoting, one a line.
     Docker,
     /// The kubelet's `fileKeyRef`.
     Kubernetes,
 }
 
 impl Dialect {
-    /// The word of the setting.
+    /// The value of `SEGURA_ENV_DIALECT`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Shell => "shell",

@@ -1,4 +1,5 @@
-//! The env file, in the dialect of who reads it: exact to the byte, or refused by name.
+//! The env file in its reader's dialect: a value is written so that it is read byte for byte, or
+//! refused by name.
 
 use super::RenderError;
 pub use super::dialect::Dialect;
@@ -17,7 +18,7 @@ const KUBELET: (usize, usize, usize) = (128, 32 * 1024, 64 * 1024);
 pub(super) struct Rendered {
     /// One assignment a variable, in the order of their names.
     pub(super) bytes: Secret<Vec<u8>>,
-    /// Variables that the reader could not tell from missing ones, and that are left out.
+    /// The empty variables that are left out, since the reader treats them as missing.
     pub(super) left_out: Vec<String>,
 }
 
@@ -46,6 +47,7 @@ pub(super) fn render(
             let (identity, key) = (identity.clone(), key.to_owned());
             return Err(RenderError::ShellsOwn { identity, key, variable: name });
         }
+        // systemd takes such a file for invalid UTF-8 (`src/basic/utf8.c`, `unichar_is_valid`).
         if for_shells && value.contains(is_noncharacter) {
             return Err(refused(
                 "it holds a noncharacter of Unicode, at which systemd refuses the whole file",
@@ -71,8 +73,9 @@ pub(super) fn render(
     Ok(Rendered { bytes: bytes.into_secret(), left_out })
 }
 
-/// A value stands in single quotes, in which shells and systemd take every byte as it is; a single
-/// quote itself stands in double quotes between them, because systemd reads `'\''` otherwise.
+/// Writes a value in single quotes, in which shells (POSIX, "Single-Quotes") and systemd keep every
+/// byte. A single quote itself is written in double quotes between them, since systemd does not
+/// read `'\''` as shells do.
 fn shell(bytes: &mut SecretBuf, value: &str) {
     bytes.push(b"'");
     for (n, piece) in value.split('\'').enumerate() {
@@ -84,8 +87,8 @@ fn shell(bytes: &mut SecretBuf, value: &str) {
     bytes.push(b"'");
 }
 
-/// In single quotes, but for what one reader or another takes otherwise there; a value with a single
-/// quote in double quotes, which take even less alike.
+/// Writes a value in single quotes, or one with a single quote in double quotes. Refuses the
+/// characters that some reader interprets there; in double quotes these are more.
 fn dotenv(bytes: &mut SecretBuf, value: &str) -> Result<(), &'static str> {
     if value.contains('\r') {
         return Err("it holds a carriage return, which some readers read as a newline");
@@ -111,7 +114,7 @@ fn dotenv(bytes: &mut SecretBuf, value: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// As it is: quotes would be part of the value.
+/// Writes a value without quotes, which Docker would make part of it.
 fn docker(bytes: &mut SecretBuf, name: &str, value: &str) -> Result<(), &'static str> {
     if value.contains(['\n', '\r']) {
         return Err("it holds a line break, at which the value would end");
@@ -123,7 +126,7 @@ fn docker(bytes: &mut SecretBuf, name: &str, value: &str) -> Result<(), &'static
     Ok(())
 }
 
-/// In single quotes, which it has no way to write inside of them.
+/// Writes a value in single quotes, in which the kubelet has no escape for a single quote.
 fn kubelet(bytes: &mut SecretBuf, name: &str, value: &str) -> Result<(), &'static str> {
     if value.contains('\'') {
         return Err("it holds a single quote, which single quotes can't hold");
@@ -141,8 +144,8 @@ fn kubelet(bytes: &mut SecretBuf, name: &str, value: &str) -> Result<(), &'stati
     Ok(())
 }
 
-/// Variables that a shell sets by itself, does not let be set, or gives a meaning of its own
-/// (bash(1), dash(1)).
+/// Variables that a shell sets by itself, protects, or gives a meaning of its own (`bash(1)`,
+/// "Shell Variables"; `dash(1)`).
 const SHELLS_OWN: [&str; 18] = [
     "_",
     "DIRSTACK",
@@ -168,7 +171,7 @@ fn is_shells_own(name: &str) -> bool {
     SHELLS_OWN.contains(&name) || name.starts_with("BASH")
 }
 
-/// Code points that Unicode promises never to use.
+/// True for noncharacters, which Unicode reserves for ever (the Unicode Standard, 23.7).
 fn is_noncharacter(character: char) -> bool {
     let code = u32::from(character);
     code & 0xfffe == 0xfffe || (0xfdd0..=0xfdef).contains(&code)
@@ -197,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn each_dialect_writes_as_its_readers_read() {
+    fn each_dialect_writes_what_its_readers_read() {
         use Dialect::{Docker, Dotenv, Kubernetes, Shell};
         for (value, dialect, expected) in [
             ("a'b", Shell, Some("K='a'\"'\"'b'\n")),
@@ -232,9 +235,9 @@ mod tests {
             ("canary'", Dialect::Kubernetes, "single quote"),
         ] {
             let error = render_one("the-key", value, dialect).unwrap_err();
-            let told = error.to_string();
-            assert!(told.contains("\"the-key\" of s") && told.contains(reason), "{told}");
-            assert!(told.contains(dialect.as_str()) && !told.contains("canary"), "{told}");
+            let message = error.to_string();
+            assert!(message.contains("\"the-key\" of s") && message.contains(reason), "{message}");
+            assert!(message.contains(dialect.as_str()) && !message.contains("canary"), "{message}");
             assert!(error.hint().contains("base64") && error.hint().contains("files"));
         }
         for dialect in [Dialect::Shell, Dialect::Dotenv, Dialect::Docker, Dialect::Kubernetes] {
@@ -264,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kubelet_takes_for_missing_is_left_out_and_named() {
+    fn an_empty_variable_is_left_out_for_the_kubelet_and_named() {
         let bundle = bundle(&[("s", &[&[("A", ""), ("B", "x"), ("C", "")]])]);
         let variables = Variables::new("{key}", Case::Keep).unwrap();
         let rendered = render(&bundle, &variables, Dialect::Kubernetes).unwrap();

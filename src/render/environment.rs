@@ -1,4 +1,4 @@
-//! What a command's environment is given of the secrets.
+//! The variables that a command's environment gets from the secrets.
 
 use super::RenderError;
 use super::name::{Named, Variables};
@@ -8,8 +8,8 @@ use crate::model::{Bundle, Entry, SecretName, flat};
 /// (`MAX_ARG_STRLEN`, `execve(2)`).
 const LONGEST: usize = 128 * 1024;
 
-/// Names that lead programs to load or trust what they should not, or that say where they are: never
-/// taken from a secret, in any case of letters.
+/// Names by which a program loads code, trusts a certificate or finds its surroundings: never taken
+/// from a secret, in any case of letters.
 const WITHHELD: [&str; 13] = [
     "PATH",
     "HOSTNAME",
@@ -26,11 +26,11 @@ const WITHHELD: [&str; 13] = [
     "_JAVA_OPTIONS",
 ];
 
-/// The same, for all names that begin like this.
+/// The beginnings of more such names.
 const WITHHELD_BEGINNINGS: [&str; 8] =
     ["LD_", "KUBERNETES_", "POD_", "SSL_CERT_", "NODE_", "PYTHON", "RUBY", "PERL5"];
 
-/// Whether a variable of this name is never taken from a secret.
+/// True if a variable of this name is never taken from a secret.
 pub fn is_withheld(name: &str) -> bool {
     let upper = name.to_ascii_uppercase();
     WITHHELD.contains(&upper.as_str())
@@ -38,7 +38,7 @@ pub fn is_withheld(name: &str) -> bool {
         || upper.ends_with("_PROXY")
 }
 
-/// The variables that the entries of `secrets` make, those that are withheld included.
+/// The variables of the entries of `secrets`, withheld ones included.
 pub fn variables<'a>(
     secrets: impl IntoIterator<Item = (&'a SecretName, &'a [Entry])>,
     variables: &Variables,
@@ -61,7 +61,7 @@ pub fn variables<'a>(
     Ok(named)
 }
 
-/// Proves that an environment can hold what `bundle` makes.
+/// Fails if an environment can't hold the variables of `bundle`.
 pub(super) fn prove(bundle: &Bundle, names: &Variables) -> Result<(), RenderError> {
     let secrets = bundle.secrets.iter().map(|(name, set)| (name, set.entries.as_slice()));
     variables(secrets, names).map(drop)
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_environment_holds_is_refused_by_name() {
+    fn a_value_that_no_environment_holds_is_refused_by_name() {
         let names = Variables::new("{key}", Case::Keep).unwrap();
         let proven = |key: &str, value: &str| prove(&bundle(&[("s", &[&[(key, value)]])]), &names);
         assert_eq!(proven("k", "any\nthing = 'at' all"), Ok(()));

@@ -1,24 +1,24 @@
-//! Why secrets can't be rendered, and what to do about it.
+//! The reasons why secrets can't be rendered, and their remedies.
 
 use std::fmt;
 
 use super::dialect::Dialect;
 use crate::model::SecretName;
 
-/// Why secrets can't be rendered. Never holds a value.
+/// The reason why secrets can't be rendered. Never holds a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
-    /// Two things want one path.
+    /// Two outputs need one path.
     #[error("{first} and {second} both need the path {path:?}")]
     Clash {
         /// The path in question.
         path: String,
-        /// Who has it.
+        /// The first owner.
         first: String,
-        /// Who wants it too.
+        /// The second owner.
         second: String,
     },
-    /// Entries of a secret disagree, and that was to be refused.
+    /// Entries of a secret have different values for a key, and `SEGURA_COLLISION=error`.
     #[error("entries of {identity} have different values for {keys}")]
     Disagreement {
         /// The secret in question.
@@ -31,12 +31,12 @@ pub enum RenderError {
     Variable {
         /// The variable's name.
         variable: String,
-        /// Who has it.
+        /// The first owner.
         first: String,
-        /// Who wants it too.
+        /// The second owner.
         second: String,
     },
-    /// A value that no environment can hold.
+    /// A value with a NUL byte.
     #[error("the value of {key:?} of {identity} holds a NUL byte, which an environment can't hold")]
     Nul {
         /// The secret it belongs to.
@@ -44,7 +44,7 @@ pub enum RenderError {
         /// The key in question.
         key: String,
     },
-    /// A value that the env file's dialect can't carry.
+    /// A value that the env file's dialect can't express.
     #[error(
         "the value of {key:?} of {identity} can't be written to an env file of the dialect {dialect}: {reason}"
     )]
@@ -55,17 +55,17 @@ pub enum RenderError {
         key: String,
         /// `SEGURA_ENV_DIALECT`.
         dialect: Dialect,
-        /// What is against it.
+        /// The reason, without the value.
         reason: &'static str,
     },
-    /// A variable that no file can give to a shell.
+    /// A variable that shells set or protect themselves.
     #[error("{key:?} of {identity} becomes the variable {variable}, which shells reserve")]
     ShellsOwn {
         /// The secret it belongs to.
         identity: SecretName,
         /// The key in question.
         key: String,
-        /// What it becomes.
+        /// The variable's name.
         variable: String,
     },
     /// Two keys become one property.
@@ -73,9 +73,9 @@ pub enum RenderError {
     Property {
         /// The property's name.
         property: String,
-        /// Who has it.
+        /// The first owner.
         first: String,
-        /// Who wants it too.
+        /// The second owner.
         second: String,
     },
     /// A value that should be base64 and is not.
@@ -86,7 +86,7 @@ pub enum RenderError {
         /// The key in question.
         key: String,
     },
-    /// A value that stands for bytes that are no text, where texts are made.
+    /// A value that decodes to bytes that are not UTF-8, in an output of text.
     #[error("the base64 of {key:?} of {identity} decodes to bytes that are not UTF-8 text")]
     NotText {
         /// The secret it belongs to.
@@ -97,10 +97,10 @@ pub enum RenderError {
     /// A template can't be rendered.
     #[error("the template {flaw}")]
     Template {
-        /// What is wrong, and where.
+        /// The fault and its place.
         flaw: Flaw,
     },
-    /// A value that no environment has room for.
+    /// A value longer than the kernel takes in one variable.
     #[error("the value of {key:?} of {identity} is longer than a variable may be (128 KiB)")]
     TooLong {
         /// The secret it belongs to.
@@ -110,7 +110,7 @@ pub enum RenderError {
     },
 }
 
-/// A fault of a template, with its place; it quotes the template at most.
+/// A fault of a template, with its place. It may quote the template, never a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flaw {
     pub(super) file: String,
@@ -136,7 +136,7 @@ impl Flaw {
 }
 
 impl RenderError {
-    /// What the user can do about it.
+    /// The remedy, for the user.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Clash { .. } => {

@@ -15,7 +15,7 @@ pub(super) fn render<'a>(
 ) -> Result<(), RenderError> {
     for (identity, set) in &bundle.secrets {
         claims.reserve(identity.to_string(), format!("the secret {identity}"))?;
-        // The last item that has a key gives its value.
+        // Of several items with one key, the last counts.
         let last: BTreeMap<&str, &Item> =
             set.items().map(|item| (item.key.as_str(), item)).collect();
         for (key, item) in last {

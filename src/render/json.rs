@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use crate::model::Bundle;
 use crate::secret::{Secret, SecretBuf};
 
-/// A value on its way into a document that is itself secret.
+/// A value that is serialized into a document which is itself secret.
 pub(super) struct Exposed<'a>(pub(super) &'a Secret<String>);
 
 impl Serialize for Exposed<'_> {
@@ -27,7 +27,7 @@ pub(super) fn render(bundle: &Bundle) -> Secret<Vec<u8>> {
 /// Values by identity and key.
 pub(super) type Document<'a> = BTreeMap<&'a str, BTreeMap<&'a str, Exposed<'a>>>;
 
-/// What the document says, in the order in which it says it.
+/// The document's content, in order.
 pub(super) fn document(bundle: &Bundle) -> Document<'_> {
     let secrets = bundle.secrets.iter().map(|(identity, set)| {
         let flat = set.flat().into_iter().map(|(key, value)| (key, Exposed(value)));
@@ -36,7 +36,7 @@ pub(super) fn document(bundle: &Bundle) -> Document<'_> {
     secrets.collect()
 }
 
-/// Roughly what a document of this bundle takes, so that its buffer rarely moves.
+/// The estimated size of a document of this bundle, so that its buffer rarely moves.
 pub(super) fn size(bundle: &Bundle) -> usize {
     let items = bundle.secrets.values().flat_map(|set| set.items());
     let held: usize = items.map(|item| item.key.len() + item.value.expose().len() + 8).sum();

@@ -1,4 +1,4 @@
-//! How a key becomes the name of an environment variable.
+//! Names environment variables after keys.
 
 use std::collections::BTreeMap;
 
@@ -6,27 +6,27 @@ use super::RenderError;
 use crate::model::{Flat, SecretName};
 use crate::secret::Secret;
 
-/// What happens to letters.
+/// The case of letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Case {
-    /// They stay.
+    /// As in the key and the pattern.
     Keep,
-    /// They become capitals.
+    /// Capitals.
     Upper,
 }
 
-/// The pattern that names variables, proven to hold `{key}` and no other braces than `{identity}`.
+/// The pattern of names, proven to hold `{key}` and no other braces than `{identity}`.
 #[derive(Clone, Debug)]
 pub struct Variables {
     pattern: String,
     case: Case,
 }
 
-/// Variables by name: where each comes from, and its value.
+/// Variables by name: identity, key and value of each.
 pub type Named<'a> = BTreeMap<String, (&'a SecretName, &'a str, &'a Secret<String>)>;
 
 impl Variables {
-    /// `None` if the pattern lacks `{key}` or has other braces.
+    /// Proves a pattern; `None` if it lacks `{key}` or has other braces.
     pub fn new(pattern: &str, case: Case) -> Option<Self> {
         let rest = pattern.replace("{identity}", "").replace("{key}", "");
         let proven = pattern.contains("{key}") && !rest.contains(['{', '}']);
@@ -36,7 +36,7 @@ impl Variables {
     /// The variable for a key: characters outside `[A-Za-z0-9_]` become `_`, and a leading digit
     /// gets `_` in front.
     pub fn name(&self, identity: &SecretName, key: &str) -> String {
-        // The identity first: a key may hold the text `{identity}`, an identity is not searched.
+        // The identity is put into the pattern only: a key may hold the text `{identity}`.
         let mut name = String::with_capacity(self.pattern.len() + key.len());
         for (n, piece) in self.pattern.split("{key}").enumerate() {
             if n > 0 {

@@ -1,7 +1,8 @@
 //! One `.properties` file, as `java.util.Properties` reads it: keys `identity.key`, flattened.
 //!
-//! All of it is ASCII, because readers disagree about the file's encoding; everything else is
-//! escaped as UTF-16, as Java writes it.
+//! The file is ASCII, since readers disagree about its encoding: `Properties.load` reads a stream
+//! as ISO 8859-1, resource bundles read UTF-8 since Java 9 (JEP 226). Other characters are escaped
+//! as UTF-16, as Java writes them.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use super::json::size;
 use crate::model::Bundle;
 use crate::secret::{Secret, SecretBuf};
 
-/// Writes one line a key, in order; two keys that become one are an error.
+/// Writes one line a key, in order; two keys that become one property are an error.
 pub(super) fn render(bundle: &Bundle) -> Result<Secret<Vec<u8>>, RenderError> {
     let mut properties = BTreeMap::new();
     for (identity, set) in &bundle.secrets {
@@ -36,7 +37,7 @@ pub(super) fn render(bundle: &Bundle) -> Result<Secret<Vec<u8>>, RenderError> {
     Ok(bytes.into_secret())
 }
 
-/// A value as it stands behind the `=`.
+/// A value in the spelling behind the `=`.
 pub(super) fn value(text: &str) -> String {
     let mut bytes = SecretBuf::with_capacity(text.len() + 8);
     write_value(&mut bytes, text);
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_means_something_is_escaped() {
+    fn characters_with_a_meaning_are_escaped() {
         let text =
             shown(&[("a b", &[&[("k:=#!", "  x =\\\n\t\r\u{c}é\u{1f511}\u{1}"), ("e", "")]])]);
         assert_eq!(
@@ -99,9 +100,9 @@ mod tests {
     #[test]
     fn two_keys_for_one_property_are_named() {
         let error = shown(&[("a", &[&[("b.c", "1")]]), ("a.b", &[&[("c", "2")]])]).unwrap_err();
-        let told = error.to_string();
+        let message = error.to_string();
         for part in ["\"b.c\" of a", "\"c\" of a.b", "a.b.c"] {
-            assert!(told.contains(part), "{told}");
+            assert!(message.contains(part), "{message}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Templates (minijinja): each makes one file out of everything that is known of the secrets.
+//! Templates (minijinja): each makes one file from the secrets and their properties.
 //!
-//! A template can read no file, no environment and no network, its steps and its output are
-//! bounded, and a name that is not there is an error with file and line. Errors are told in words of
-//! the template, never of a value.
+//! A template can't read files, the environment or the network; its steps and its output are
+//! bounded, and an undefined name is an error with file and line. Errors quote the template at
+//! most, never a value.
 
 mod filters;
 
@@ -25,19 +25,20 @@ use crate::model::{Bundle, Entry, PodIdentity, SecretSet, flat};
 use crate::secret::{Secret, SecretBuf};
 use filters::Unfit;
 
-/// What one rendering may spend on steps, and on the texts and lists that they make; ten thousand
-/// secrets of ten keys take a million.
+/// The most fuel of one rendering, spent on steps and on the texts and lists that they make; ten
+/// thousand secrets of ten keys take a million.
 const STEPS: u64 = 2_000_000;
-/// How long one output may be, in bytes.
+/// The longest output, in bytes.
 const LONGEST: usize = 4 * 1024 * 1024;
-/// How long an expression or a statement may be, in bytes: it is understood by recursion.
+/// The longest expression or statement, in bytes: minijinja parses them by recursion, and a deep
+/// one would overflow the stack.
 const LONGEST_TAG: usize = 4096;
-/// What a template is told.
+/// The names that a template knows.
 const KNOWN: [&str; 4] = ["secrets", "entries", "meta", "pod"];
-/// How deep blocks and macros may nest.
+/// The deepest nesting of blocks and macros.
 const DEPTH: usize = 100;
 
-/// Templates, proven to be understood.
+/// Parsed templates.
 #[derive(Clone)]
 pub struct Templates {
     environment: Arc<Environment<'static>>,
@@ -45,12 +46,12 @@ pub struct Templates {
     files: Vec<String>,
 }
 
-/// What a template has made.
+/// The output of a template.
 #[derive(Debug)]
 pub(super) struct Made<'a> {
     /// The template's file.
     pub(super) file: &'a str,
-    /// The name of what it makes.
+    /// The name of its output.
     pub(super) output: &'a str,
     pub(super) content: Secret<Vec<u8>>,
 }
@@ -59,7 +60,8 @@ fn flaw(file: &str, error: &Error) -> Flaw {
     Flaw { file: file.to_owned(), line: error.line(), what: described(error) }
 }
 
-/// An error in words that come from the template or from us. Details of others may hold values.
+/// The error's text, from the template or the agent. minijinja's details of other errors may hold
+/// values, so they are not shown.
 fn described(error: &Error) -> String {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -78,19 +80,19 @@ fn described(error: &Error) -> String {
     if kind == ErrorKind::UndefinedError {
         "it uses a name that is not defined (write `secrets[\"a/b\"]` for an identity that is not a plain word)".to_owned()
     } else if kind == ErrorKind::WriteFailure {
-        // What it is written to refuses nothing else.
+        // The writer has no other reason to fail.
         "its output is longer than 4 MiB".to_owned()
     } else if kind == ErrorKind::OutOfFuel {
         "it takes too many steps".to_owned()
     } else {
         let detail = error.detail().filter(|_| quotes_the_template.contains(&kind));
-        let detail = detail.or_else(|| error.detail().filter(|detail| OF_ITS_OWN.contains(detail)));
+        let detail = detail.or_else(|| error.detail().filter(|detail| CONSTANT.contains(detail)));
         detail.map_or_else(|| kind.to_string(), |detail| format!("{kind}: {detail}"))
     }
 }
 
-/// Details that are always the same.
-const OF_ITS_OWN: [&str; 2] = ["recursion limit exceeded", "range has too many elements"];
+/// minijinja's details that are constant, and so hold no value.
+const CONSTANT: [&str; 2] = ["recursion limit exceeded", "range has too many elements"];
 
 impl fmt::Debug for Templates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,7 +107,7 @@ impl Default for Templates {
 }
 
 impl Templates {
-    /// Understands templates, given by file and text; all that is wrong with them is told.
+    /// Parses templates, given by file and text; returns all flaws if there are any.
     pub fn new(sources: impl IntoIterator<Item = (String, String)>) -> Result<Self, Vec<Flaw>> {
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::None);
@@ -133,30 +135,30 @@ impl Templates {
                 Err(error) => flaws.push(flaw(&file, &error)),
             }
         }
-        flaws.extend(files.iter().flat_map(|file| strangers(&environment, file)));
+        flaws.extend(files.iter().flat_map(|file| unknown_names(&environment, file)));
         files.sort_unstable();
         let environment = Arc::new(environment);
         if flaws.is_empty() { Ok(Self { environment, files }) } else { Err(flaws) }
     }
 
-    /// All but one.
+    /// All templates except that of `file`.
     pub(super) fn without(&self, file: &str) -> Self {
         let mut files = self.files.clone();
         files.retain(|other| other != file);
         Self { environment: Arc::clone(&self.environment), files }
     }
 
-    /// Whether there are none.
+    /// True if there is no template.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
 
-    /// What the templates make, by name.
+    /// The names of the outputs.
     pub fn outputs(&self) -> impl Iterator<Item = &str> {
         self.files.iter().map(|file| output(file))
     }
 
-    /// Renders all.
+    /// Renders every template.
     pub(super) fn render(
         &self,
         bundle: &Bundle,
@@ -198,8 +200,8 @@ fn is_word(character: char) -> bool {
     character.is_alphanumeric() || character == '_'
 }
 
-/// A flaw for each name that no rendering will know.
-fn strangers(environment: &Environment<'_>, file: &str) -> Vec<Flaw> {
+/// A flaw for each name that a template uses and no rendering defines.
+fn unknown_names(environment: &Environment<'_>, file: &str) -> Vec<Flaw> {
     let Ok(template) = environment.get_template(file) else {
         return Vec::new();
     };
@@ -210,7 +212,7 @@ fn strangers(environment: &Environment<'_>, file: &str) -> Vec<Flaw> {
     names.retain(|name| !known(name));
     names.sort_unstable();
     let flaw = |name: String| {
-        // Where it is named first.
+        // The first line that has the name.
         let names = |line: &str| line.split(|c: char| !is_word(c)).any(|word| word == name);
         let line = template.source().lines().position(names).map(|line| line + 1);
         let what =
@@ -224,7 +226,7 @@ fn output(file: &str) -> &str {
     file.strip_suffix(SUFFIX).unwrap_or(file)
 }
 
-/// What a template sees of a secret besides its values, each as the vault spells it.
+/// The properties of a secret that a template sees, each in the vault's spelling.
 #[derive(Serialize)]
 struct Meta<'a> {
     id: &'a str,
@@ -234,7 +236,7 @@ struct Meta<'a> {
     expiration_date: &'a str,
 }
 
-/// What a template sees.
+/// The values that a template sees.
 fn context(bundle: &Bundle, pod: &PodIdentity) -> Value {
     let by_identity = |of: &dyn Fn(&SecretSet) -> Value| -> BTreeMap<String, Value> {
         bundle.secrets.iter().map(|(name, set)| (name.to_string(), of(set))).collect()
@@ -271,7 +273,7 @@ fn context(bundle: &Bundle, pod: &PodIdentity) -> Value {
     ])
 }
 
-/// An output, up to [`LONGEST`].
+/// The writer of an output, which fails beyond [`LONGEST`].
 struct Bounded(SecretBuf);
 
 impl Bounded {

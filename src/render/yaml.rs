@@ -1,8 +1,7 @@
 //! One YAML file: a mapping by identity, of mappings by key, flattened, values as strings.
 //!
-//! Every string stands in double quotes and escapes as JSON's do, which YAML 1.1 and 1.2 read alike;
-//! so numbers, dates, `no` and `~` stay strings. serde_json writes the strings, only the layout is
-//! YAML's own.
+//! Every string is in double quotes with JSON's escapes, which YAML 1.1 and 1.2 read alike, so
+//! numbers, dates, `no` and `~` stay strings. serde_json writes the strings; the layout is YAML's.
 
 use std::io::{self, Write};
 
@@ -13,9 +12,11 @@ use super::json::{document, size};
 use crate::model::Bundle;
 use crate::secret::{Secret, SecretBuf};
 
-/// A key that is longer, quotes and escapes included, has to be marked as one (YAML 1.2.2, 7.4.2).
+/// The longest key without a `?`, in bytes with quotes and escapes: YAML limits implicit keys to
+/// 1024 characters (YAML 1.2.2, 7.4.2).
 const LONGEST_PLAIN_KEY: usize = 1024;
-/// Ruby takes this key for YAML 1.1's merge key even in quotes, unless it is tagged as a string.
+/// The merge key of YAML 1.1: Ruby's parser (Psych) merges even a quoted one, unless it has the tag
+/// of a string.
 const MERGE: &[u8] = b"\"<<\"";
 
 /// Writes the document, keys in order, with a final newline.
@@ -28,21 +29,21 @@ pub(super) fn render(bundle: &Bundle) -> Secret<Vec<u8>> {
     bytes.into_secret()
 }
 
-/// Writes one value on one line: as JSON, but for keys that YAML would read otherwise.
+/// Writes one value on one line: as JSON, except for keys that YAML reads in another way.
 pub(super) fn flow(value: &impl Serialize, writer: impl Write) -> serde_json::Result<()> {
     value.serialize(&mut Serializer::with_formatter(writer, Yaml::default()))
 }
 
-/// Mappings by lines, one key each, or by brackets.
+/// Formats mappings as blocks, one key a line, or in braces.
 #[derive(Default)]
 struct Yaml {
     block: bool,
     depth: usize,
-    /// What is written next is a value, on the line of its key.
+    /// True if a value comes next, on the line of its key.
     value: bool,
     empty: bool,
     begun: bool,
-    /// A key under way: how it is to be marked shows when it is whole.
+    /// The unfinished key: its length decides whether it needs a `?`.
     key: Option<Vec<u8>>,
     marked: bool,
 }
@@ -158,7 +159,7 @@ impl Formatter for Yaml {
         }
     }
 
-    /// YAML 1.1 takes no number for one whose power has no point before it and no sign.
+    /// YAML 1.1 reads `1e3` as a string; this writes `1.0e+3`.
     fn write_f64<W: ?Sized + Write>(&mut self, writer: &mut W, number: f64) -> io::Result<()> {
         let text = format!("{number:?}");
         let Some((mantissa, power)) = text.split_once('e') else {
@@ -170,7 +171,8 @@ impl Formatter for Yaml {
     }
 }
 
-/// Escapes what JSON leaves as it is and YAML does not print, or takes for a line break.
+/// Escapes the characters that JSON leaves unescaped and YAML excludes, or reads as line breaks
+/// (YAML 1.2.2, 5.1; YAML 1.1, 5.4).
 fn printable<W: ?Sized + Write>(writer: &mut W, fragment: &str) -> io::Result<()> {
     let mut rest = fragment;
     while let Some(at) = rest.find(is_unprintable) {
@@ -213,13 +215,13 @@ mod tests {
     }
 
     #[test]
-    fn what_yaml_does_not_print_is_escaped() {
+    fn characters_outside_of_yamls_printable_set_are_escaped() {
         let text = shown(&[("a", &[&[("k", "\u{7f}x\u{85}\u{2028}\u{feff}é")]])]);
         assert_eq!(text, "\"a\":\n  \"k\": \"\\u007fx\\u0085\\u2028\\ufeffé\"\n");
     }
 
     #[test]
-    fn keys_that_would_be_read_otherwise_are_marked() {
+    fn keys_that_yaml_reads_in_another_way_are_marked() {
         let long = vec!["x".repeat(200); 6].join("/");
         let text = shown(&[(&long, &[&[("k", "v"), ("<<", "w")]]), ("<<", &[&[("k", "v")]])]);
         let expected = format!(

@@ -1,4 +1,4 @@
-//! Filters that secrets need. What they can't do is told without the value.
+//! Filters for secrets. Their errors don't hold the value.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,11 +9,12 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::{Bounded, LONGEST};
 use crate::render::{properties, yaml};
 
-/// How deep lists and maps may nest, and how many values they may hold, to be written.
+/// The deepest nesting of a value that a filter writes.
 const DEEPEST: usize = 64;
+/// The most members that such a value may have.
 const MOST: usize = 200_000;
 
-/// What a filter can't do with a value.
+/// The reason why a filter can't use a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unfit {
     #[error("b64decode got a value that is not base64")]
@@ -38,11 +39,11 @@ impl From<Unfit> for Error {
     }
 }
 
-/// Unreserved characters of RFC 3986 stay; everything else is encoded.
+/// The characters to encode: all except the unreserved ones (RFC 3986, 2.3).
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Adds what secrets need, in place of what would let a name that is not there pass, escape for
-/// HTML, show all there is, or grow without end.
+/// Adds filters for secrets. Removes minijinja's filters and globals that escape for HTML, print
+/// every value, or grow without limit, and replaces those that accept an undefined name.
 pub(super) fn add(environment: &mut Environment<'_>) {
     for unwanted in ["escape", "e", "pprint"] {
         environment.remove_filter(unwanted);
@@ -69,7 +70,7 @@ pub(super) fn add(environment: &mut Environment<'_>) {
     environment.add_filter("join", join);
 }
 
-/// The one text that a filter is for.
+/// The text of a value; an error for lists, objects, none and undefined.
 fn text(value: &Value) -> Result<String, Error> {
     let kind = value.kind();
     if let Some(text) = value.as_str() {
@@ -83,7 +84,7 @@ fn text(value: &Value) -> Result<String, Error> {
     }
 }
 
-/// Refuses a value in which something is not there: a word would be written in its place.
+/// Refuses a value with an undefined member, for which minijinja would write a word.
 pub(super) fn is_there(value: &Value) -> Result<(), Error> {
     walk(value, DEEPEST, &mut MOST.clone())
 }
@@ -108,7 +109,7 @@ fn walk(value: &Value, depth: usize, left: &mut usize) -> Result<(), Error> {
     }
 }
 
-/// A value in another form, no longer than an output may be.
+/// A value in another format, within the limit of an output.
 fn written(
     value: &Value,
     write: fn(&Value, &mut Bounded) -> serde_json::Result<()>,
@@ -142,13 +143,13 @@ fn join(members: &Value, between: Option<String>) -> Result<String, Error> {
 }
 
 fn b64decode(text: &str) -> Result<String, Error> {
-    // As `base64 -d`: line breaks, which encoders put in, are not of it.
+    // Skips line breaks, which encoders insert, as `base64 -d` does.
     let packed: String = text.split_ascii_whitespace().collect();
     let bytes = STANDARD.decode(packed).map_err(|_| Unfit::NotBase64)?;
     Ok(String::from_utf8(bytes).map_err(|_| Unfit::NotText)?)
 }
 
-/// One word to a POSIX shell, whatever is in it.
+/// The value as one word of a POSIX shell.
 fn shell(text: &str) -> Result<String, Error> {
     if text.contains('\0') {
         return Err(Unfit::NotForShell.into());
@@ -156,8 +157,8 @@ fn shell(text: &str) -> Result<String, Error> {
     Ok(format!("'{}'", text.replace('\'', r#"'"'"'"#)))
 }
 
-/// One field of a line of `.pgpass` (PostgreSQL, "The Password File"): neither a comment nor the
-/// field that matches everything.
+/// The value as one field of a line of `.pgpass` (PostgreSQL, "The Password File"). Escapes a
+/// leading `#`, which would begin a comment, and a leading `*`, which alone would match everything.
 fn pgpass(text: &str) -> Result<String, Error> {
     if text.contains(['\n', '\r', '\0']) {
         return Err(Unfit::NotForPgpass.into());

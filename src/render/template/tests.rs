@@ -1,4 +1,4 @@
-//! What templates see, what they can't, and what is told of their flaws.
+//! The values that templates see, their limits, and the reports of their flaws.
 
 use super::super::tests::{Written, bundle, pod};
 use super::*;
@@ -72,7 +72,7 @@ fn values_are_quoted_as_the_reader_needs_them_and_never_for_html() {
 }
 
 #[test]
-fn flaws_are_told_by_file_and_line_and_never_by_value() {
+fn flaws_are_reported_by_file_and_line_and_never_by_value() {
     for (text, part) in [
         ("\n{{ secrets.nobody.user }}", "out.j2, line 2: it uses a name that is not defined"),
         ("{{ secrets.two.nothing }}", "line 1: it uses a name"),
@@ -106,15 +106,15 @@ fn flaws_are_told_by_file_and_line_and_never_by_value() {
         ("{% for a in range(99999) %}{{ \"x\" * 1000 }}{% endfor %}", "longer than 4 MiB"),
         ("{% macro m(x) %}{{ m(x) }}{% endmacro %}{{ m(1) }}", "line 1"),
     ] {
-        let told = shown(text).unwrap_err();
-        assert!(told.contains(part), "{text}: {told}");
-        assert!(!told.contains("<&>"), "{text}: {told}");
-        assert_eq!(told.lines().count(), 1, "{told}");
+        let message = shown(text).unwrap_err();
+        assert!(message.contains(part), "{text}: {message}");
+        assert!(!message.contains("<&>"), "{text}: {message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
     }
 }
 
 #[test]
-fn what_nests_without_end_is_refused_before_it_is_understood() {
+fn a_deep_expression_is_refused_before_it_is_parsed() {
     for (piece, end) in [("-", "1"), ("not ", "1"), ("1~", "1"), ("pod.a.", "a"), ("(", ")")] {
         let long = format!("a\n{{# {} #}}{{{{ {}{end} }}}}", " ".repeat(9000), piece.repeat(5000));
         let flaws = templates(&long).unwrap_err();
@@ -123,14 +123,14 @@ fn what_nests_without_end_is_refused_before_it_is_understood() {
             "{piece}"
         );
         let most = format!("{{{{ {}{end} }}}}", piece.repeat(4000 / piece.len()));
-        // Whatever it comes to, it comes to an end on the stack of a main thread.
+        // Any result will do: the parser must not overflow the stack of a main thread.
         let main = std::thread::Builder::new().stack_size(8 * 1024 * 1024);
         main.spawn(move || shown(&most).ok()).unwrap().join().unwrap();
     }
 }
 
 #[test]
-fn every_flaw_is_told_and_outputs_are_known_by_name() {
+fn every_flaw_is_reported_and_outputs_are_known_by_name() {
     let source = |file: &str, text: &str| (file.to_owned(), text.to_owned());
     let flaws = Templates::new([source("a.j2", "{%"), source("b.j2", "x"), source("c.j2", "{{")]);
     assert_eq!(flaws.unwrap_err().len(), 2);
