@@ -1,14 +1,14 @@
-//! Owns the exit codes and how a fatal error is shown: one line, and where it helps one hint.
+//! Exit codes, and the text of a fatal error: one line, and a hint if there is one.
 
 use std::error::Error;
 use std::fmt;
 
-/// How the process ends. Codes are a promise to manifests (`sysexits.h` where one fits).
+/// The exit of the process. Manifests rely on the codes, which follow `sysexits.h` if one fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Everything asked for is done.
     Done,
-    /// `check`: what was asked is not so.
+    /// `check`: the answer is no.
     No,
     /// The command line is wrong.
     Usage,
@@ -20,17 +20,18 @@ pub enum Exit {
     CannotWrite,
     /// The vault's answer makes no sense.
     Nonsense,
-    /// The vault refused us.
+    /// The vault refused the agent.
     Refused,
     /// Settings are invalid.
     Settings,
-    /// `exec`: the command is there and can't be run.
+    /// `exec`: the command exists and can't be run.
     NotRunnable,
     /// `exec`: there is no such command.
     NotFound,
-    /// `exec`: as its command ended, or as `SEGURA_CHANGE_EXIT_CODE` says.
+    /// `exec`: the code of its command, or `SEGURA_CHANGE_EXIT_CODE`.
     Command(u8),
-    /// Ended by this signal, given as a code because PID 1 can't die of its own signal.
+    /// Ended by this signal; a code, since process 1 can't end by its own signal (`kill(2)`,
+    /// NOTES).
     Signalled(u8),
 }
 
@@ -54,7 +55,7 @@ impl Exit {
         }
     }
 
-    /// The class of a failure that ends so.
+    /// The class of a failure with this exit.
     pub fn class(self) -> FailureClass {
         match self {
             Self::Settings => FailureClass::Configuration,
@@ -74,16 +75,16 @@ impl Exit {
     }
 }
 
-/// The class of a failure, as the state and the metrics tell it.
+/// The class of a failure, in the state and in metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureClass {
     /// The vault did not answer, or not in time.
     Unreachable,
     /// The vault refused the agent.
     Refused,
-    /// An answer was not understood.
+    /// An answer could not be read.
     Malformed,
-    /// The settings, or the vault's, don't fit.
+    /// A setting of the agent or the vault is wrong.
     Configuration,
     /// A set could not be rendered.
     Render,
@@ -102,7 +103,7 @@ impl FailureClass {
         Self::Write,
     ];
 
-    /// The word for it in the state and in metrics; dashboards are written against it.
+    /// Its label in the state and in metrics, which dashboards rely on.
     pub fn label(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
@@ -114,13 +115,13 @@ impl FailureClass {
         }
     }
 
-    /// The class of this label; none if another version of the agent has written it.
+    /// The class of this label; none for one that only another version of the agent knows.
     pub fn of(label: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|class| class.label() == label)
     }
 }
 
-/// The codes and what they say, as the help and the manual show them.
+/// The codes and their meanings, for the help and the manual.
 pub const CODES: &[(&str, &str)] = &[
     ("0", "done; sidecar: ended by SIGTERM or SIGINT"),
     ("1", "check: the answer is no"),
@@ -138,36 +139,36 @@ pub const CODES: &[(&str, &str)] = &[
     ("other", "exec: as its command; 128 plus the number of the signal that ended it"),
 ];
 
-/// A fatal error, ready to be shown: never holds a value, a token or a client secret.
+/// A fatal error for the user: never holds a value, a token or a client secret.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// How the process ends.
+    /// The exit of the process.
     pub exit: Exit,
-    /// What was attempted, on what, and the cause; lower case, no full stop.
+    /// The attempt, its object, and the cause; lower case, no full stop.
     pub message: String,
-    /// What to do about it.
+    /// The remedy.
     pub hint: Option<String>,
 }
 
 impl Failure {
-    /// A failure told by `error` and everything beneath it.
+    /// A failure with the text of `error` and its sources.
     pub fn new(exit: Exit, error: &dyn Error) -> Self {
         Self { exit, message: chain(error), hint: None }
     }
 
-    /// A failure told by one sentence.
+    /// A failure with this text.
     pub fn said(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into(), hint: None }
     }
 
-    /// Adds what to do about it.
+    /// Adds the remedy.
     #[must_use]
     pub fn hint(mut self, hint: Option<impl Into<String>>) -> Self {
         self.hint = hint.map(Into::into);
         self
     }
 
-    /// The process was told to end.
+    /// The end by a signal, without a text.
     pub fn signalled(number: u8) -> Self {
         Self::said(Exit::Signalled(number), "")
     }
@@ -183,16 +184,16 @@ impl fmt::Display for Failure {
     }
 }
 
-/// An error and its sources, each told once, parted by colons.
+/// The texts of an error and its sources, separated by colons.
 pub fn chain(error: &dyn Error) -> String {
-    let mut told = error.to_string();
+    let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        told.push_str(": ");
-        told.push_str(&cause.to_string());
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
         source = cause.source();
     }
-    told
+    text
 }
 
 #[cfg(test)]

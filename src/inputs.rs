@@ -1,4 +1,4 @@
-//! Inputs beside the environment: the pod's identity, and the template directory.
+//! Inputs other than the environment: the pod's identity, and the template directory.
 
 pub mod pod;
 pub mod templates;

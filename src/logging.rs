@@ -1,7 +1,8 @@
-//! Owns the log: its filter and format, and a writer to stderr that never blocks.
+//! The log: its filter and format, and a writer to stderr that never blocks.
 //!
-//! A sidecar whose stderr is a full pipe must keep renewing, so a line that can't be taken at once
-//! is dropped and counted; the next line that fits is preceded by the count.
+//! A sidecar must go on renewing if its stderr is a full pipe, as with a container runtime that
+//! stops reading. So a line that does not fit at once is dropped and counted, and the count
+//! precedes the next line that fits.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,13 +13,13 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// The longest line written: what a pipe takes in one piece (`PIPE_BUF`, `pipe(7)`).
+/// The longest line, in bytes: a pipe takes as much in one piece (`PIPE_BUF`, `pipe(7)`).
 const LONGEST: usize = 4096;
 
 /// Lines lost since the last one that was written.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// What the log looks like.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// One line of text an event.
@@ -27,7 +28,7 @@ pub enum Format {
     Json,
 }
 
-/// What is logged, and how.
+/// The settings of the log.
 #[derive(Debug)]
 pub struct Settings {
     /// Filter directives, such as `info` or `warn,segura_agent=debug`.
@@ -47,7 +48,7 @@ pub fn start(settings: Settings) {
             .with(fmt::layer().json().flatten_event(true).with_writer(LogLine::default))
             .try_init(),
     };
-    // A second start can only come from a test; the first log goes on.
+    // Only a test starts a second log; the first one stays.
     started.ok();
 }
 
@@ -100,12 +101,14 @@ fn shorten(line: &mut Vec<u8>) {
     }
 }
 
-/// Writes `bytes` if stderr takes them at once; says whether they are out of our hands.
+/// Writes `bytes` if stderr takes them at once; true if they need no second try. Linux reports a
+/// pipe as writable while a page of it is free, and a line fits a page, so the write does not
+/// block.
 fn write_now(bytes: &[u8]) -> bool {
     let stderr = rustix::stdio::stderr();
     let mut polled = [PollFd::new(&stderr, PollFlags::OUT)];
     match poll(&mut polled, Some(&Timespec::default())) {
-        // A closed or broken stderr is nobody's to read; there is nothing to count.
+        // A closed or broken stderr has no reader, so the line does not count as dropped.
         Ok(1..) => !matches!(rustix::io::write(stderr, bytes), Err(rustix::io::Errno::AGAIN)),
         Ok(0) | Err(_) => false,
     }

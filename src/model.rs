@@ -1,4 +1,4 @@
-//! Owns the words the rest is written in: identities, secrets, files, and how a failure is retried.
+//! Types that every wing uses: identities, secrets, faults, generations, and retries.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use crate::secret::Secret;
 
-/// Who this pod is, as the vault is told.
+/// The pod's identity, as requests to the vault name it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodIdentity {
     /// `pod_name`.
     pub name: String,
-    /// The pod's UID, which the vault is not told: a new pod of an old name is another pod.
+    /// The pod's UID, which is not sent: it tells a new pod from an earlier one of the same name.
     pub uid: Option<String>,
     /// `namespace`.
     pub namespace: Option<String>,
@@ -19,22 +19,22 @@ pub struct PodIdentity {
     pub deploy: String,
 }
 
-/// Why a name can't be a file or folder below the output directory.
+/// The reason why a name can't be a file or folder below the output directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameProblem {
-    /// Nothing to name a file by.
+    /// The name, or a part of it, is empty.
     #[error("is empty or has an empty part")]
     Empty,
-    /// `.`, `..`, or anything that starts with `..`, as the agent's own files do.
+    /// `.`, `..`, or a part that starts with `..`, as the agent's own files do.
     #[error("has a part that is `.` or starts with `..`")]
     Dots,
-    /// A slash where one file is to be named.
+    /// A slash in the name of one file.
     #[error("holds a `/`")]
     Slash,
-    /// NUL, newline and their like, which would forge lines in listings.
+    /// A control character: NUL ends a path, a newline forges lines in listings.
     #[error("holds a control character")]
     Control,
-    /// Longer than file systems take.
+    /// Longer than Linux's `NAME_MAX` for a part, or than 2048 bytes in all.
     #[error("is too long: at most 255 bytes a part, 2048 in all")]
     Long,
     /// A name that the agent itself uses.
@@ -96,7 +96,7 @@ impl SecretName {
         Ok(Self(identity))
     }
 
-    /// The identity as the vault spells it.
+    /// The identity in the vault's spelling.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -123,23 +123,24 @@ pub struct Item {
 }
 
 impl Item {
-    /// What a `TTL` says, which the vault gives in seconds; no other key says anything.
+    /// The lifetime, if the key is `TTL`: DSM gives it in seconds, as text; `""` or null is none.
     pub fn lifetime(&self) -> Option<Duration> {
         let seconds = self.value.expose().trim().parse::<u32>().ok().filter(|_| self.key == TTL);
         seconds.map(|seconds| Duration::from_secs(seconds.into()))
     }
 }
 
-/// The key under which the vault tells how long an entry lives.
+/// The key of an entry's lifetime.
 pub const TTL: &str = "TTL";
 
 /// One data entry: the items that belong together, such as a user name and its password.
 pub type Entry = Vec<Item>;
 
-/// How often the vault says that it renews a secret's parts, in minutes; the shortest that is on.
+/// The shortest period, in minutes, in which the vault renews a part of a secret; none if all are
+/// off.
 pub type RenewMinutes = Option<u32>;
 
-/// What the vault says of one secret.
+/// One secret, as the vault sent it.
 ///
 /// Entries keep their order; scalars keep their spelling (`1e3` stays `1e3`).
 #[derive(Debug)]
@@ -148,11 +149,11 @@ pub struct SecretSet {
     pub id: String,
     /// `secret_name`.
     pub name: String,
-    /// `version`, as text; empty where the vault has none.
+    /// `version`, as text; empty if the vault has none.
     pub version: String,
     /// `engine`.
     pub engine: String,
-    /// `expiration_date`, verbatim: its time zone is unknown.
+    /// `expiration_date`, verbatim: DSM's pages name no time zone, and several formats.
     pub expiration: String,
     /// The shortest `renew_*_time` that is on.
     pub renew: RenewMinutes,
@@ -166,7 +167,7 @@ impl SecretSet {
         flat(&self.entries)
     }
 
-    /// The same secret with other data.
+    /// This secret with other data.
     pub fn with(&self, entries: Vec<Entry>) -> Self {
         Self {
             id: self.id.clone(),
@@ -179,7 +180,7 @@ impl SecretSet {
         }
     }
 
-    /// Keys that stand in several entries with values that differ.
+    /// The keys that several entries have with different values.
     pub fn collisions(&self) -> Vec<&str> {
         let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
         let mut colliding = Vec::new();
@@ -209,15 +210,15 @@ pub fn flat(entries: &[Entry]) -> Flat<'_> {
     entries.iter().flatten().map(|item| (item.key.as_str(), &item.value)).collect()
 }
 
-/// Why one secret of an otherwise sound answer can't be used. Never holds a value.
+/// The reason why one secret of a well-formed answer can't be used. Never holds a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// The identity can't be a folder.
     #[error("the identity {identity:?} {problem}")]
     Identity {
-        /// As the vault spells it.
+        /// In the vault's spelling.
         identity: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: NameProblem,
     },
     /// A key can't be a file.
@@ -225,12 +226,12 @@ pub enum Fault {
     Key {
         /// The secret it belongs to.
         identity: SecretName,
-        /// As the vault spells it.
+        /// In the vault's spelling.
         key: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: NameProblem,
     },
-    /// A secret that is no object, or has no identity.
+    /// A secret that is not an object, or has no identity.
     #[error("secret number {number} in the answer has no identity")]
     Nameless {
         /// Its place in the answer, from 1.
@@ -248,7 +249,7 @@ pub enum Fault {
         /// The secret in question.
         identity: SecretName,
     },
-    /// A string that is no Unicode text, such as half a surrogate pair.
+    /// A string that is not Unicode text, such as half a surrogate pair.
     #[error("the value of {key:?} of {identity} is not valid text")]
     Text {
         /// The secret it belongs to.
@@ -262,7 +263,7 @@ pub enum Fault {
         /// The secret in question.
         identity: SecretName,
     },
-    /// A list that leaves out what was made for this pod.
+    /// A list with fewer entries than were provisioned for this pod.
     #[error(
         "the application's list holds fewer entries of {identity} than the vault provisioned for this pod"
     )]
@@ -270,7 +271,7 @@ pub enum Fault {
         /// The secret in question.
         identity: SecretName,
     },
-    /// The vault could not encrypt the value, and says so in its place.
+    /// The vault could not encrypt the value, and sent its error message in its place.
     #[error(
         "the vault could not encrypt {key:?} of {identity} and sent its own error as the value"
     )]
@@ -280,7 +281,7 @@ pub enum Fault {
         /// The key in question.
         key: String,
     },
-    /// A value that the private key does not open.
+    /// A value that the private key does not decrypt.
     #[error("the value of {key:?} of {identity} can't be decrypted with the private key")]
     NotDecrypted {
         /// The secret it belongs to.
@@ -291,7 +292,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// The identity at fault, where it is one that can be published.
+    /// The faulty secret's identity, if it is one that can be published.
     pub fn identity(&self) -> Option<&SecretName> {
         match self {
             Self::Identity { .. } | Self::Nameless { .. } => None,
@@ -307,21 +308,21 @@ impl Fault {
     }
 }
 
-/// What one answer, or several, brought: sound secrets, and what is wrong with the others.
+/// The secrets of one answer, or of several: sound ones, and the faults of the others.
 #[derive(Debug, Default)]
 pub struct Bundle {
-    /// Sound secrets by identity.
+    /// Usable secrets by identity.
     pub secrets: BTreeMap<SecretName, SecretSet>,
-    /// Secrets that can't be used.
+    /// The faults of secrets that can't be used.
     pub faults: Vec<Fault>,
-    /// `secret_id` of every secret that has one, sound or not.
+    /// `secret_id` of every secret that has one, usable or not.
     pub ids: BTreeMap<SecretName, String>,
-    /// What looks wrong and is published all the same; never holds a value.
+    /// Warnings about secrets that are published all the same; never hold a value.
     pub remarks: Vec<String>,
 }
 
 impl Bundle {
-    /// Whether the answer names it, soundly or not.
+    /// True if the answer names the secret, usable or not.
     pub fn holds(&self, name: &SecretName) -> bool {
         self.secrets.contains_key(name)
             || self.faults.iter().any(|fault| fault.identity() == Some(name))
@@ -358,17 +359,17 @@ impl fmt::Display for Generation {
     }
 }
 
-/// What one pass achieved.
+/// The result of a publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// What stands is already this, to the byte, mode and owner.
+    /// The current generation has the same bytes, modes and owners already.
     Unchanged(Generation),
-    /// A new generation stands.
+    /// A new generation is current.
     Published(Generation),
 }
 
 impl Outcome {
-    /// The generation that stands now.
+    /// The current generation.
     pub fn generation(self) -> Generation {
         match self {
             Self::Unchanged(generation) | Self::Published(generation) => generation,
@@ -376,14 +377,14 @@ impl Outcome {
     }
 }
 
-/// What a failure asks of the schedule.
+/// The retry that a failure asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
     /// Try again after the usual wait.
     Backoff,
-    /// The vault asked for at least this much peace.
+    /// Try again after this time at least, as the vault asked.
     After(Duration),
-    /// Trying again can't help.
+    /// Another try can't succeed.
     Never,
 }
 
@@ -392,7 +393,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn identities_that_leave_hide_or_break_are_refused() {
+    fn identities_that_are_unsafe_paths_are_refused() {
         let long = "x".repeat(256);
         for (identity, expected) in [
             ("db", Ok(())),
@@ -426,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_entry_wins_and_only_disagreement_collides() {
+    fn the_last_entry_wins_and_only_different_values_collide() {
         let set = SecretSet {
             id: String::new(),
             name: String::new(),

@@ -1,7 +1,7 @@
-//! Owns values that must never be shown: wiped when dropped, redacted in `Debug`.
+//! Holds values that must never be shown: wiped when dropped, redacted in `Debug`.
 //!
-//! Nothing here can display, compare, clone or serialize what it holds; whoever needs the value
-//! says so with [`Secret::expose`].
+//! The types can't be displayed, compared, cloned or serialized; [`Secret::expose`] is the only way
+//! to the value.
 
 use std::fmt;
 use std::io;
@@ -12,7 +12,7 @@ use zeroize::Zeroize;
 pub struct Secret<T: Zeroize>(T);
 
 impl<T: Zeroize> Secret<T> {
-    /// Takes the value into custody.
+    /// Wraps a value.
     pub fn new(value: T) -> Self {
         Self(value)
     }
@@ -69,17 +69,17 @@ impl SecretBuf {
         held.extend_from_slice(bytes);
     }
 
-    /// How many bytes it holds.
+    /// The number of bytes.
     pub fn len(&self) -> usize {
         self.0.expose().len()
     }
 
-    /// Whether it holds nothing.
+    /// True if it holds no byte.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Ends the growing.
+    /// The bytes, as a secret.
     pub fn into_secret(self) -> Secret<Vec<u8>> {
         self.0
     }

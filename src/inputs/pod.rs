@@ -1,7 +1,7 @@
-//! Who this pod is: from names that the pod spec gives, and from what Kubernetes mounts.
+//! Identifies this pod by the variables of the pod spec and by the mounted service account.
 //!
-//! Names come from the environment as [`Given`]; the service account's files are read by
-//! [`Mounted::read`], and [`identify`] decides without touching either.
+//! [`Given`] holds the variables, [`Mounted::read`] reads the service account's files, and
+//! [`identify`] decides without I/O.
 
 use std::fs;
 use std::path::Path;
@@ -12,17 +12,20 @@ use serde::Deserialize;
 
 use crate::model::PodIdentity;
 
-/// Where Kubernetes mounts a pod's service account.
+/// The mount path of a pod's service account (Kubernetes, "Accessing the Kubernetes API from a
+/// Pod").
 pub const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// The random characters of Kubernetes' generated names (`k8s.io/apimachinery/pkg/util/rand`).
+/// The alphabet of Kubernetes' generated names (`k8s.io/apimachinery/pkg/util/rand`).
 const RANDOM: &str = "bcdfghjklmnpqrstvwxz2456789";
-/// Of those, the ones that stand for the digits of a pod template's hash.
+/// The letters of that alphabet for the digits 0 to 9 of a pod template's hash
+/// (`SafeEncodeString`).
 const HASHED: &str = "456789bcdf";
-/// Where Kubernetes cuts names that would be longer (a DNS label).
+/// The longest generated name: Kubernetes cuts a longer base to 58 characters and adds 5
+/// (`k8s.io/apiserver/pkg/storage/names`).
 const LONGEST_LABEL: usize = 63;
 
-/// What the environment says, already free of empty values.
+/// The variables of the environment, without empty values.
 #[derive(Debug, Default)]
 pub struct Given {
     /// `SEGURA_POD_NAME`, else `POD_NAME`.
@@ -37,7 +40,7 @@ pub struct Given {
     pub hostname: Option<String>,
 }
 
-/// What the mounted service account says.
+/// The claims of the mounted service account.
 #[derive(Debug, Default)]
 pub struct Mounted {
     name: Option<String>,
@@ -63,7 +66,7 @@ struct PodClaim {
 }
 
 impl Mounted {
-    /// Reads the service account's token and namespace; what isn't there is none.
+    /// Reads the service account's token and namespace; a missing or malformed file counts as none.
     pub fn read(dir: &Path) -> Self {
         let pod = fs::read_to_string(dir.join("token")).ok().and_then(|token| claim(&token));
         let (name, uid) = pod.map_or((None, None), |pod| (Some(pod.name), pod.uid));
@@ -75,25 +78,26 @@ impl Mounted {
     }
 }
 
-/// The pod claim of a service account token (a JWT); its signature is the API server's business.
+/// The pod claim of a service account token, a JWT (Kubernetes, "Managing Service Accounts"). The
+/// signature is not verified: the kubelet wrote the file.
 fn claim(token: &str) -> Option<PodClaim> {
     let payload = token.split('.').nth(1)?;
     let json = URL_SAFE_NO_PAD.decode(payload).ok()?;
     serde_json::from_slice::<TokenClaims>(&json).ok()?.kubernetes.pod
 }
 
-/// Who the pod is, and what is uncertain about it.
+/// The pod's identity and its uncertainties.
 #[derive(Debug)]
 pub struct Identified {
-    /// Who the pod is.
+    /// The pod's identity.
     pub pod: PodIdentity,
-    /// The name is only the host's, so nothing may be given back in its name.
+    /// True if the name is only the host's: then nothing may be deprovisioned by it.
     pub merely_hostname: bool,
-    /// What to tell the user.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
-/// Decides who the pod is; `None` if nothing names it.
+/// Identifies the pod; `None` if neither source names it.
 pub fn identify(given: Given, mounted: Mounted) -> Option<Identified> {
     let mut warnings = Vec::new();
     let mut merely_hostname = false;
@@ -120,9 +124,9 @@ pub fn identify(given: Given, mounted: Mounted) -> Option<Identified> {
     Some(Identified { pod, merely_hostname, warnings })
 }
 
-/// The pod name less the suffix that a workload controller gave it; `None` if it has no such shape.
+/// The pod's name without the suffix of its workload's controller; `None` if it has no such suffix.
 fn derive_deploy(pod: &str) -> Option<&str> {
-    // A name that was cut has lost part of the workload's own name.
+    // A name that was cut lacks a part of the workload's name.
     if pod.len() >= LONGEST_LABEL {
         return None;
     }
@@ -133,7 +137,7 @@ fn derive_deploy(pod: &str) -> Option<&str> {
     if !(last.len() == 5 && is_random(last)) {
         return None;
     }
-    // From here on the shape is at least that of a DaemonSet's or Job's pod.
+    // From here on the name has at least the shape of a DaemonSet's or Job's pod.
     let Some((shorter, before)) = cut(rest) else {
         return Some(rest);
     };
@@ -158,22 +162,24 @@ fn is_random(text: &str) -> bool {
     text.chars().all(|c| RANDOM.contains(c))
 }
 
-/// A ReplicaSet's hash: a number of up to ten digits in the random alphabet. Ten letters of it stand
-/// for digits; others are taken only beside a figure, so that a word (`grpcsvc`) is no hash.
+/// True for a ReplicaSet's hash: a 32-bit number of up to ten digits, in ten letters of the random
+/// alphabet. Other letters of it are accepted only beside a figure, so that a word (`grpcsvc`) is
+/// no hash.
 fn is_template_hash(text: &str) -> bool {
     (6..=10).contains(&text.len())
         && is_random(text)
         && (text.chars().all(|c| HASHED.contains(c)) || text.contains(|c: char| c.is_ascii_digit()))
 }
 
-/// A StatefulSet's ordinal or a Job's completion index.
+/// True for a StatefulSet's ordinal or a Job's completion index.
 fn is_ordinal(text: &str) -> bool {
     text.len() <= 7
         && text.bytes().all(|c| c.is_ascii_digit())
         && (text == "0" || !text.starts_with('0'))
 }
 
-/// A CronJob's schedule time: minutes since the epoch, seconds in clusters before 1.21.
+/// True for a CronJob's schedule time: minutes since the epoch, or seconds by the controller before
+/// Kubernetes 1.21.
 fn is_minutes(text: &str) -> bool {
     matches!(text.len(), 8 | 10)
         && text.bytes().all(|c| c.is_ascii_digit())

@@ -1,4 +1,4 @@
-//! The texts of templates, from their directory: read once, before anything is asked of the vault.
+//! Reads the texts of templates from their directory.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -7,27 +7,28 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, open};
 
-/// What ends the name of a template's file.
+/// The suffix of a template's file name.
 pub const SUFFIX: &str = ".j2";
-/// A template is shorter: what nests in it is understood by recursion.
+/// The longest template, in bytes: minijinja parses nested blocks by recursion.
 const LONGEST: u64 = 128 * 1024;
-/// Where a ConfigMap's volume has its files.
+/// The link of a ConfigMap's volume to its current files (the kubelet's atomic writer).
 const DATA: &str = "..data";
 
-/// What was found.
+/// The content of the directory.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Files by name, and their texts.
+    /// File names and texts.
     pub sources: Vec<(String, String)>,
-    /// What could not be read, and why.
+    /// The problems of files that could not be read.
     pub problems: Vec<String>,
 }
 
 impl Found {
-    /// Reads every `NAME.j2` in `dir`; other files, and what the kubelet hides, are none.
+    /// Reads every `NAME.j2` in `dir`, without names that start with `..`, which are the kubelet's.
     pub fn read(dir: &Path) -> Self {
         let mut found = Self::default();
-        // Of a ConfigMap's volume: all of one version, whatever is mounted meanwhile.
+        // Resolved once, so that all files are of one version if the kubelet turns the link
+        // meanwhile.
         let version = fs::canonicalize(dir.join(DATA));
         let dir = version.as_deref().unwrap_or(dir);
         let names = match names(dir) {
@@ -72,7 +73,7 @@ fn names(dir: &Path) -> io::Result<Vec<OsString>> {
 }
 
 fn text(path: &Path) -> Result<String, String> {
-    // A pipe that nobody writes to would hold us.
+    // Without O_NONBLOCK, opening a FIFO waits for a writer (`fifo(7)`).
     let flags = OFlags::NONBLOCK | OFlags::RDONLY | OFlags::CLOEXEC;
     let file = open(path, flags, Mode::empty()).map_err(|error| error.to_string())?;
     let file = File::from(file);
@@ -93,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn templates_are_the_files_that_end_like_one() {
+    fn templates_are_the_files_with_the_suffix() {
         let dir = tempfile::tempdir().unwrap();
         assert!(Found::read(dir.path()).problems[0].contains("none of its files"));
         for (name, text) in [("b.conf.j2", "b"), ("a.j2", "a"), ("readme", "x"), ("..x.j2", "x")] {
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_read_is_told_by_name() {
+    fn an_unreadable_template_is_reported_by_name() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("folder.j2")).unwrap();
         fs::write(dir.path().join("latin.j2"), b"\xff").unwrap();
