@@ -73,9 +73,9 @@ pub fn is_above_us(pid: i32) -> bool {
 /// One living process, as it was when looked at.
 #[derive(Clone, Debug)]
 pub struct Process {
-    /// Its number in our PID namespace.
+    /// Its number in the agent's PID namespace.
     pub pid: i32,
-    /// Its parent's number; 0 if that is outside of our PID namespace.
+    /// Its parent's number; 0 if that is outside of the agent's PID namespace.
     pub parent: i32,
     /// Its start.
     pub start: StartTime,
@@ -109,7 +109,7 @@ impl fmt::Display for Process {
 struct Stat {
     comm: String,
     parent: i32,
-    /// Its process group and session; 0 if they are outside of our PID namespace.
+    /// Its process group and session; 0 if they are outside of the agent's PID namespace.
     group: i32,
     session: i32,
     start: StartTime,

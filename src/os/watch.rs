@@ -66,19 +66,19 @@ pub struct Watch {
     inputs: Vec<PathBuf>,
     output: Option<PathBuf>,
     seen: Vec<Option<digest::Digest>>,
-    signs: Arc<Signs>,
+    seen_events: Arc<SeenEvents>,
     /// The earliest time of the next hint.
-    rested: Instant,
+    not_before: Instant,
     /// The time at which watching begins; none once it has.
     begins: Option<Instant>,
     /// The output directory could not be watched.
-    deaf: bool,
-    /// None if the system refused it.
+    output_unwatched: bool,
+    /// The watcher; none if the system refused it.
     watcher: Option<RecommendedWatcher>,
 }
 
 #[derive(Debug, Default)]
-struct Signs {
+struct SeenEvents {
     inputs: AtomicBool,
     output: AtomicBool,
     any: Notify,
@@ -97,15 +97,15 @@ impl Watch {
     /// Starts to watch `after` this time, so that a process that ends sooner is spared the cost. A
     /// change before then is reported then.
     pub fn later(inputs: Vec<PathBuf>, output: Option<&Path>, after: Duration) -> Self {
-        let rested = Instant::now();
+        let now = Instant::now();
         let mut watch = Self {
             inputs,
             output: output.map(Path::to_owned),
             seen: Vec::new(),
-            signs: Arc::new(Signs::default()),
-            rested,
-            begins: Some(rested + after),
-            deaf: false,
+            seen_events: Arc::new(SeenEvents::default()),
+            not_before: now,
+            begins: Some(now + after),
+            output_unwatched: false,
             watcher: None,
         };
         watch.seen = watch.read();
@@ -115,7 +115,9 @@ impl Watch {
     fn begin(&mut self) {
         self.begins = None;
         match self.start() {
-            Ok((watcher, deaf)) => (self.watcher, self.deaf) = (Some(watcher), deaf),
+            Ok((watcher, output_unwatched)) => {
+                (self.watcher, self.output_unwatched) = (Some(watcher), output_unwatched)
+            }
             Err(error) => tracing::warn!(
                 error = reason(&error),
                 "the agent can't watch files (the system limits inotify instances and watches by user): it reads a changed file at the next pass"
@@ -123,9 +125,9 @@ impl Watch {
         }
     }
 
-    /// The watcher, and whether it is deaf to the output directory.
+    /// The watcher; true if it can't watch the output directory.
     fn start(&self) -> notify::Result<(RecommendedWatcher, bool)> {
-        let (signs, top) = (Arc::clone(&self.signs), self.output.clone());
+        let (seen_events, top) = (Arc::clone(&self.seen_events), self.output.clone());
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             if event.as_ref().is_ok_and(is_reading) {
                 return;
@@ -135,22 +137,22 @@ impl Watch {
             let paths = event.map(|event| event.paths).unwrap_or_default();
             let is_output = |path: &PathBuf| top.as_ref().is_some_and(|top| path.starts_with(top));
             if paths.is_empty() || paths.iter().any(is_output) {
-                signs.output.store(true, Ordering::Relaxed);
+                seen_events.output.store(true, Ordering::Relaxed);
             }
             if paths.is_empty() || !paths.iter().all(is_output) {
-                signs.inputs.store(true, Ordering::Relaxed);
+                seen_events.inputs.store(true, Ordering::Relaxed);
             }
-            signs.any.notify_one();
+            seen_events.any.notify_one();
         })?;
-        let mut deaf = false;
+        let mut output_unwatched = false;
         for folder in self.folders() {
             if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
-                deaf |= self.output.as_deref() == Some(folder);
+                output_unwatched |= self.output.as_deref() == Some(folder);
                 let (folder, error) = (folder.display(), reason(&error));
                 tracing::warn!(%folder, error, "the agent can't watch this folder: it reads a file that changes there at the next pass");
             }
         }
-        Ok((watcher, deaf))
+        Ok((watcher, output_unwatched))
     }
 
     /// Waits for a change. Cancel-safe: a change that was reported is not lost.
@@ -158,20 +160,20 @@ impl Watch {
         if let Some(begins) = self.begins {
             sleep_until(begins).await;
             self.begin();
-            self.signs.inputs.store(true, Ordering::Relaxed);
-            self.signs.output.store(true, Ordering::Relaxed);
+            self.seen_events.inputs.store(true, Ordering::Relaxed);
+            self.seen_events.output.store(true, Ordering::Relaxed);
         }
         loop {
-            let heard = |sign: &AtomicBool| sign.load(Ordering::Relaxed);
-            while !heard(&self.signs.inputs) && !heard(&self.signs.output) {
-                self.signs.any.notified().await;
+            let seen = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+            while !seen(&self.seen_events.inputs) && !seen(&self.seen_events.output) {
+                self.seen_events.any.notified().await;
             }
-            sleep_until(self.rested.max(Instant::now() + BURST)).await;
-            if self.signs.inputs.swap(false, Ordering::Relaxed) && self.look() {
-                self.rested = Instant::now() + REST;
+            sleep_until(self.not_before.max(Instant::now() + BURST)).await;
+            if self.seen_events.inputs.swap(false, Ordering::Relaxed) && self.look() {
+                self.not_before = Instant::now() + REST;
                 return Hint::Inputs;
             }
-            if self.signs.output.swap(false, Ordering::Relaxed) {
+            if self.seen_events.output.swap(false, Ordering::Relaxed) {
                 return Hint::Output;
             }
         }
@@ -179,7 +181,7 @@ impl Watch {
 
     /// True if changes of the output directory are reported, as far as is known.
     pub fn hears(&self) -> bool {
-        self.begins.is_some() || (self.watcher.is_some() && !self.deaf)
+        self.begins.is_some() || (self.watcher.is_some() && !self.output_unwatched)
     }
 
     /// Stops watching, so that the process can end at once.

@@ -46,7 +46,7 @@ impl Mask {
 pub enum Streams {
     /// The agent's own.
     Ours,
-    /// Nothing to read, and the agent's standard error for both outputs: its standard output
+    /// An empty input, and the agent's standard error for both outputs: its standard output
     /// belongs to results.
     Aside,
 }

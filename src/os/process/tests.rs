@@ -1,4 +1,4 @@
-//! Real processes that are nobody's children here, as the main process of another container is.
+//! Real processes that are not the agent's children, as the main process of another container.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -34,7 +34,8 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) -> impl Future<
     }
 }
 
-/// Writes a program that no descriptor of ours holds open, so that it can be run at once.
+/// Writes a program by a child, so that no writable descriptor here makes running it fail with
+/// `ETXTBSY` (`execve(2)`).
 pub(crate) fn program(folder: &Path, name: &str, text: &str) -> PathBuf {
     dispositions::default_for_children();
     let path = folder.join(name);
@@ -118,7 +119,7 @@ fn signal(name: &str) -> Signal {
 }
 
 #[tokio::test]
-async fn of_each_family_the_head_is_found() {
+async fn only_the_head_of_a_family_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let name = unique("family");
     let text = format!("({IDLE}) & ({IDLE}) & wait");
@@ -162,7 +163,7 @@ async fn a_script_is_found_by_its_name() {
 }
 
 #[tokio::test]
-async fn our_own_are_not_found() {
+async fn the_agents_own_processes_are_not_found() {
     let folder = tempfile::tempdir().unwrap();
     let name = unique("ours");
     let path = program(folder.path(), &name, &format!("#!/bin/sh\n{IDLE}\n"));
@@ -172,7 +173,7 @@ async fn our_own_are_not_found() {
     assert_eq!(pids(&name), Vec::<i32>::new());
     assert_eq!(Process::read(pid).unwrap().parent, own());
     child.kill().unwrap();
-    // Until it was waited for it has a number, and is gone all the same.
+    // Until it was waited for, it keeps its number, but counts as ended.
     until("it ends", || Process::read(pid).is_err()).await;
     child.wait().unwrap();
     assert_eq!(Process::read(pid).unwrap_err().kind(), io::ErrorKind::NotFound);
@@ -182,7 +183,7 @@ async fn our_own_are_not_found() {
 }
 
 #[tokio::test]
-async fn a_handle_signals_its_own_process_or_nobody() {
+async fn a_handle_signals_its_own_process_only() {
     let stranger = Stranger::start(&["sleep", "100"]);
     let handle = Handle::open(stranger.pid).unwrap();
     until("it runs", || handle.process().unwrap().names.matches("sleep")).await;
@@ -199,7 +200,7 @@ async fn a_handle_signals_its_own_process_or_nobody() {
 }
 
 #[tokio::test]
-async fn what_a_process_catches_and_ignores_is_seen() {
+async fn the_signals_that_a_process_catches_and_ignores_are_seen() {
     let folder = tempfile::tempdir().unwrap();
     let text = format!("trap : USR1 RTMIN+3; trap '' USR2; {IDLE}");
     let text = text.replace("RTMIN+3", "37");
@@ -214,7 +215,7 @@ async fn what_a_process_catches_and_ignores_is_seen() {
 }
 
 #[tokio::test]
-async fn start_times_are_of_the_boot_clock() {
+async fn start_times_are_by_the_boot_clock() {
     let before = StartTime::at(clock::boot());
     let stranger = Stranger::start(&["sleep", "100"]);
     let process = Process::read(stranger.pid).unwrap();
@@ -235,7 +236,7 @@ fn the_start_is_read_behind_any_name() {
 }
 
 #[test]
-fn a_pods_process_1_is_known() {
+fn process_1_of_a_pod_is_recognized() {
     let mut process = Process::read(own()).unwrap();
     assert!(!process.is_pause());
     for name in ["pause", "catatonit"] {
@@ -279,7 +280,7 @@ async fn a_child_is_waited_for_and_its_group_can_be_killed() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_run_is_told_from_what_is_not_there() {
+async fn a_file_that_can_not_be_run_differs_from_one_that_does_not_exist() {
     let folder = tempfile::tempdir().unwrap();
     let reaper = Reaper::listening();
     let kind = |words: &[&str]| start(&reaper, words).unwrap_err().kind();
