@@ -322,7 +322,7 @@ impl Health {
     fn works(&mut self, target: &dyn fmt::Display) {
         self.said = None;
         if std::mem::take(&mut self.failed) {
-            tracing::info!("{target} can be told again");
+            tracing::info!("{target} can be notified again");
         }
     }
 }

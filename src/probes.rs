@@ -103,18 +103,16 @@ impl Facts<'_> {
 
     fn against_started(&self) -> Option<String> {
         if self.state.is_some_and(|state| state.given_back) {
-            return Some(
-                "the set was given back to the vault, or the vault no longer has it".to_owned(),
-            );
+            return Some("the set was deprovisioned, or the vault no longer has it".to_owned());
         }
         if self.whole && self.state.is_some() {
             return None;
         }
         let agent = match self.agent {
-            Agent::Gone => "no agent is alive",
-            Agent::Starting | Agent::Running => "an agent is alive",
+            Agent::Gone => "no agent is running",
+            Agent::Starting | Agent::Running => "an agent is running",
         };
-        Some(format!("no whole set stands in {}, and {agent}", self.place))
+        Some(format!("no complete set is published in {}, and {agent}", self.place))
     }
 
     fn against_ready(&self) -> Option<String> {
@@ -134,7 +132,7 @@ impl Facts<'_> {
         if self.agent != Agent::Gone {
             return None;
         }
-        let why = format!("no agent is alive in {}", self.place);
+        let why = format!("no agent is running for {}", self.place);
         Some(match self.state {
             None => why,
             Some(state) if state.boot_ms.silent_until.is_none() => {
@@ -150,7 +148,7 @@ impl Facts<'_> {
         let until = self.state.filter(|_| self.agent == Agent::Running)?.boot_ms.silent_until?;
         let silent = millis(self.boot).checked_sub(until)?;
         let silent = spelled(Duration::from_millis(silent));
-        Some(format!("the agent has stopped turning: it should have been heard of {silent} ago"))
+        Some(format!("the agent's loop is stuck: its heartbeat is {silent} overdue"))
     }
 
     fn against_fresh(&self) -> Option<String> {

@@ -54,7 +54,7 @@ fn ends_start(
         // Whoever sent it, the kernel may have merged its own with it.
         reaper.reap();
     } else if signals.ignores(signal) {
-        tracing::debug!(%signal, "it is ignored, as it was when the agent was started");
+        tracing::debug!(%signal, "the signal is ignored, as it was when the agent was started");
     } else if signal == TSTP {
         if has_shell() {
             stop_ourselves();
@@ -62,7 +62,7 @@ fn ends_start(
     } else if [HUP, INT, QUIT, TERM, stop].contains(&signal) {
         return Some(signal);
     } else {
-        tracing::debug!(%signal, "no command runs that it could be forwarded to");
+        tracing::debug!(%signal, "the signal is not forwarded: the command is not running");
     }
     None
 }
@@ -101,7 +101,7 @@ impl<'a> Supervisor<'a> {
     ) -> Self {
         if !harden::adopt_orphans() {
             tracing::warn!(
-                "orphans of the command will not come to this process, and are not waited for"
+                "the agent can't become the parent of the command's orphans: they are not waited for"
             );
         }
         let terminal = Terminal::open();
@@ -271,7 +271,10 @@ impl<'a> Supervisor<'a> {
                 let wait = self.splay.mul_f64(self.random.f64());
                 if self.unready.is_none() {
                     let wait = humantime::format_duration(whole_millis(wait));
-                    tracing::info!(within = %wait, "the set has changed; the command is to be ended for it");
+                    tracing::info!(
+                        within = %wait,
+                        "the set has changed; the command will be stopped"
+                    );
                 }
                 self.wait(wait);
             }
@@ -319,7 +322,7 @@ impl<'a> Supervisor<'a> {
         self.command.give_up();
         if self.unready.as_ref() != Some(&failure.message) {
             let (error, hint) = (&failure.message, failure.hint);
-            tracing::warn!(error, hint, "the command runs on with what it has");
+            tracing::warn!(error, hint, "the command keeps running with the values that it has");
             self.unready = Some(failure.message);
         }
         Event::Unready
@@ -337,7 +340,12 @@ impl<'a> Supervisor<'a> {
             terminal.offer(child.pid());
         }
         self.command.started(child.pid(), generation);
-        tracing::info!(%generation, command = program.name(), pid = child.pid(), "started the command");
+        tracing::info!(
+            %generation,
+            command = program.name(),
+            pid = child.pid(),
+            "started the command"
+        );
         Ok(child)
     }
 
@@ -348,7 +356,7 @@ impl<'a> Supervisor<'a> {
             self.command.give_up();
         }
         if self.policy.is_terminated() && !std::mem::replace(&mut self.told_to_end, true) {
-            tracing::info!(%signal, "told to end: from now on the command is not started anew");
+            tracing::info!(%signal, "asked to end: from now on the command is not started again");
         }
     }
 

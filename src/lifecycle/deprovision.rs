@@ -83,15 +83,18 @@ pub async fn unpublished(source: &mut impl Source, identities: BTreeSet<SecretNa
     deprovision_each(source, accounts, by_identity, |Account { identity, .. }, became| {
         match became {
             Became::Deprovisioned => {
-                tracing::info!(%identity, "given back, since it was not published");
+                tracing::info!(%identity, "deprovisioned, since it was not published");
                 return ControlFlow::Continue(());
             }
             Became::Nameless | Became::NotAsked => tracing::warn!(
                 %identity,
-                "a request of unknown fate may have provisioned it; the next start looks before it asks"
+                "a request without an answer may have provisioned it: the next start reads before it provisions"
             ),
             Became::Failed(error) => {
-                tracing::warn!(error = chain(&error), "the next start looks before it asks");
+                tracing::warn!(
+                    error = chain(&error),
+                    "the account may still exist in the vault: the next start reads before it provisions"
+                );
             }
         }
         all = false;
@@ -111,7 +114,7 @@ pub async fn published(
     let mut client = match vault.connect(&mut token) {
         Ok(client) => client,
         Err(error) => {
-            tracing::warn!(error = chain(&error), "the set can't be given back");
+            tracing::warn!(error = chain(&error), "the set can't be deprovisioned");
             return false;
         }
     };
@@ -123,21 +126,24 @@ pub async fn published(
             match became {
                 Became::Deprovisioned => {
                     gone = true;
-                    tracing::info!(%identity, "given back");
+                    tracing::info!(%identity, "deprovisioned");
                 }
                 Became::Nameless | Became::NotAsked => {
-                    tracing::warn!(%identity, "has no id to be given back by");
+                    tracing::warn!(
+                        %identity,
+                        "can't be deprovisioned: the vault gave no id for it"
+                    );
                 }
                 Became::Failed(error) => {
                     gone |= error.fate() == Fate::Unknown;
-                    tracing::warn!(%identity, error = chain(&error), "could not be given back");
+                    tracing::warn!(%identity, error = chain(&error), "could not be deprovisioned");
                 }
             }
             ControlFlow::Continue(())
         });
     let over = timeout(DEPROVISION_LIMIT, all).await.is_err();
     if over {
-        tracing::warn!("giving back took too long");
+        tracing::warn!("deprovisioning took too long and was ended");
     }
     gone || over
 }
@@ -160,9 +166,9 @@ pub async fn by_hand(
         return Ok(());
     };
     if let Some(differs) = state.origin.difference(&origin) {
-        let told = format!("cannot give back the set that stands: it is of another {differs}");
+        let told = format!("cannot deprovision the published set: it is of another {differs}");
         let failure = Failure::said(Exit::Settings, told);
-        let hint = "run it with the settings of the agent that has published it";
+        let hint = "run deprovision with the settings of the agent that published the set";
         return Err(failure.hint(Some(hint)));
     }
     let mut client = vault.connect(&mut None).map_err(|error| error.failure())?;
@@ -180,14 +186,17 @@ pub async fn by_hand(
                 show(format!("given back  {identity}"));
                 return next;
             }
-            Became::Nameless => tracing::warn!(%identity, "has no id to be given back by"),
+            Became::Nameless => tracing::warn!(
+                %identity,
+                "can't be deprovisioned: the vault gave no id for it"
+            ),
             Became::NotAsked => {}
             Became::Failed(error) => {
                 gone |= error.fate() == Fate::Unknown;
                 if error.is_everyones() {
                     next = ControlFlow::Break(());
                 }
-                tracing::warn!(%identity, error = chain(&error), "could not be given back");
+                tracing::warn!(%identity, error = chain(&error), "could not be deprovisioned");
                 failed.get_or_insert_with(|| error.failure());
             }
         }

@@ -104,7 +104,10 @@ impl FirstFetch {
     ) -> Result<SecretSet, E> {
         if self.posts.get(name).is_some_and(|posts| posts.unsure) {
             if let Some(set) = self.route.something_new(source, name, wanted).await? {
-                tracing::info!(identity = %name, "found what an unanswered request provisioned");
+                tracing::info!(
+                    identity = %name,
+                    "found the account that an unanswered request provisioned"
+                );
                 return Ok(set);
             }
             let sent = self.posts.get(name).map_or(0, |posts| posts.sent);
@@ -146,7 +149,7 @@ pub async fn unprovisioned(
     if wanted.source == FetchMode::Provision {
         let bare = bundle.secrets.iter().filter(|(_, set)| !opens_something(set));
         let remarks = bare.map(|(name, _)| {
-            format!("{name} holds nothing to log in with yet: what provisioning adds is not known")
+            format!("{name} has no credentials before it is provisioned: what provisioning adds is not known")
         });
         bundle.remarks.extend(remarks);
     }

@@ -61,9 +61,9 @@ impl<'a> Follower<'a> {
                 }
                 Ok(None) => Failure::said(
                     Exit::Unreachable,
-                    format!("cannot read a set in {}: none stands there", self.dir.display()),
+                    format!("cannot read a set in {}: no set is published there", self.dir.display()),
                 )
-                .hint(Some("see the log of the agent that is to publish there, or name a vault with SEGURA_URL")),
+                .hint(Some("read the log of the agent that publishes there, or set SEGURA_URL so that this one fetches by itself")),
                 Err(error) => error.failure(),
             };
             let waited = began.elapsed();
@@ -73,7 +73,11 @@ impl<'a> Follower<'a> {
                 return Err(Failure { message, ..found });
             }
             if !said && waited >= QUIET {
-                tracing::warn!(error = found.message, hint = found.hint, "waiting for a set");
+                tracing::warn!(
+                    error = found.message,
+                    hint = found.hint,
+                    "waiting until another agent publishes a set"
+                );
                 said = true;
             }
             tokio::select! {
@@ -106,7 +110,11 @@ impl<'a> Follower<'a> {
             // It was given back, or is being put in place of another: what was read serves on.
             Ok(None) => return,
             Err(error) => {
-                tracing::warn!(error = chain(&error), hint = error.hint(), "the set can't be read");
+                tracing::warn!(
+                    error = chain(&error),
+                    hint = error.hint(),
+                    "the published set can't be read"
+                );
                 return;
             }
         };

@@ -208,7 +208,10 @@ impl Publisher<'_> {
         }
         // The generation holds its own copy, so a state that can't be written loses nothing.
         if let Err(error) = self.store.save(state) {
-            tracing::warn!(error = chain(&error), "the state is behind");
+            tracing::warn!(
+                error = chain(&error),
+                "the state file could not be written and is behind the published set"
+            );
         }
         let generation = outcome.generation();
         let files = rendering.files.keys().filter(|name| !name.is_hidden()).count();
@@ -218,7 +221,7 @@ impl Publisher<'_> {
                 self.remarked.tell(self.store.idle_rules(&rendering.files));
                 self.remarked.tell(state.left_out.iter().map(|file| {
                     format!(
-                        "the template {file} makes no file: the vault no longer has what it names"
+                        "the template {file} is not rendered: the vault no longer has a secret or key that it names"
                     )
                 }));
                 tracing::info!(%generation, files, "published");

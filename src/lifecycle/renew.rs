@@ -230,7 +230,7 @@ impl<'a, V: Connect> Renewer<'a, V> {
     pub fn abandoned(&mut self) {
         let failed = Failed::said(
             FailureClass::Unreachable,
-            "a pass did not come to its end and was given up",
+            "a renewal pass took too long and was given up",
         );
         let requested = Requested { scope: Scope::All, names: self.names(Scope::All) };
         self.plan(
@@ -263,7 +263,7 @@ impl<'a, V: Connect> Renewer<'a, V> {
             && let Some(late) = self.due.lateness(at)
         {
             let late = humantime::format_duration(Duration::from_secs(late.as_secs()));
-            tracing::warn!(%late, "this pass is late: the agent or its node was suspended");
+            tracing::warn!(%late, "this renewal pass is late: the agent or its node was suspended");
         }
     }
 
@@ -335,7 +335,7 @@ impl<'a, V: Connect> Renewer<'a, V> {
         for name in gone.iter().filter(|name| self.current.state().secret(name).is_none()) {
             tracing::warn!(
                 identity = %name,
-                "the vault has not named it for long enough: its published files are removed"
+                "the vault has not listed this identity for a while: its published files are removed"
             );
         }
         let minted =
@@ -360,7 +360,7 @@ impl<'a, V: Connect> Renewer<'a, V> {
             }
             ReadEffect::Provisions => {
                 tracing::warn!(
-                    "each of the first reads brought a new version, so reading provisions at this vault; renewal reads the application from now on"
+                    "each of the first two reads brought a new version, so a read provisions at this vault; renewal reads the application from now on"
                 );
                 self.known.route.settle();
                 self.current.set_refresh(self.known.route.settled());

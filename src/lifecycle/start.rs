@@ -282,7 +282,11 @@ impl<'a, V: Connect> Start<'a, V> {
         }
         if told.as_deref() != Some(failure.message.as_str()) {
             let hint = failure.hint.as_deref();
-            tracing::warn!(error = failure.message, hint, "not yet; trying again");
+            tracing::warn!(
+                error = failure.message,
+                hint,
+                "the start has not succeeded yet; trying again"
+            );
             *told = Some(failure.message.clone());
         }
         if wait >= deadline.left() {

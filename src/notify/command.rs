@@ -10,8 +10,7 @@ use crate::os::environment::Environment;
 use crate::os::process::{End, Processes, Program, SpawnedChild};
 use crate::os::signal::KILL;
 
-const AGAIN: &str =
-    "it is run again, in two minutes or at the next pass; what it writes stands in this log";
+const AGAIN: &str = "the command is run again in two minutes or at the next renewal pass; its output is in this log";
 
 /// Notifies by a command that exits with 0.
 pub(super) struct NotifyCommand<'a> {
@@ -33,7 +32,7 @@ impl NotifyCommand<'_> {
     fn unusable(&self, error: &io::Error) -> Finding {
         Finding::warning(
             format!("{} can't be run: {error}", self.name()),
-            "see that the program is in the agent's own container and may be run",
+            "the program must be in the agent's own container and be executable",
         )
     }
 }
@@ -46,7 +45,7 @@ impl Way for NotifyCommand<'_> {
     }
 
     fn succeeded(&self, generation: Generation) {
-        tracing::info!(%generation, "told by {}", self.name());
+        tracing::info!(%generation, "notified by {}", self.name());
     }
 
     fn would(&self) -> String {

@@ -19,13 +19,12 @@ const SLACK: Duration = Duration::from_secs(3600);
 /// No number is longer.
 const LONGEST_LINE: u64 = 64;
 
-const SHARE: &str = "set shareProcessNamespace: true in the pod spec, so that the main process is \
-                     seen, and let it write its PID file anew";
+const SHARE: &str = "set shareProcessNamespace: true in the pod spec, so that the agent sees the main process, which must then write its PID file again";
 
-const ANEW: &str = "let the main process write its own number there; it is read again at each pass";
+const ANEW: &str =
+    "the main process must write its own PID there; the file is read again at each renewal pass";
 
-const UNWRITTEN: &str = "the main process is told once it has written it; the folder must be \
-                         mounted into both containers";
+const UNWRITTEN: &str = "the main process is notified once it has written the file; both containers must mount that folder";
 
 /// A PID file, and whom it was last seen to name.
 #[derive(Debug)]
@@ -93,9 +92,10 @@ fn named(processes: &dyn Processes, path: &Path, pid: i32) -> Result<HeldProcess
             return Err(Finding::warning(text, if processes.own() == 1 { SHARE } else { ANEW }));
         }
         Err(error) => {
-            let text =
-                format!("the PID file {shown} names process {pid}: cannot look at it: {error}");
-            return Err(Finding::warning(text, "see that /proc is mounted and shows it"));
+            let text = format!(
+                "the PID file {shown} names process {pid}, which can't be examined: {error}"
+            );
+            return Err(Finding::warning(text, "/proc must be mounted and show that process"));
         }
     };
     let found = &held.process;

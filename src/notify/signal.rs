@@ -26,7 +26,7 @@ const SHARE: &str = "the agent is process 1, so it sees no other container: set 
                      shareProcessNamespace: true in the pod spec";
 
 const HANDLE: &str =
-    "have the main process handle it, or set SEGURA_SIGNAL to a signal that it handles";
+    "the main process must handle that signal, or set SEGURA_SIGNAL to one that it handles";
 
 /// The target of a signal.
 #[derive(Debug)]
@@ -84,8 +84,7 @@ pub(super) struct Signalled<'a> {
 
 /// The first generation, which an app that starts after it has read.
 const FIRST: Generation = Generation(1);
-const UNSEEN: &str = "it reads what stands when it starts; if it runs, see that its container shares \
-                      the PID namespace and that SEGURA_SIGNAL_PROCESS is its name";
+const UNSEEN: &str = "a process reads the published set when it starts; if it runs already, its container must share the PID namespace and SEGURA_SIGNAL_PROCESS must be its name";
 
 /// How one try at one process went.
 enum Tried {
@@ -150,7 +149,7 @@ impl<'a> Signalled<'a> {
                 return Ok(held);
             }
         }
-        Err(unlisted(io::Error::other("they come and go too fast")))
+        Err(unlisted(io::Error::other("they start and end too fast")))
     }
 
     /// Attempts to signal every process; clears the order once none is left.
@@ -191,8 +190,7 @@ impl<'a> Signalled<'a> {
     }
 
     fn never_seen(&self) -> Finding {
-        let text =
-            format!("nobody was told of a change: there was never a sign of {}", self.target);
+        let text = format!("no process was notified of a change: {} was never seen", self.target);
         Finding::warning(text, UNSEEN)
     }
 
@@ -209,7 +207,7 @@ impl<'a> Signalled<'a> {
                 Tried::Notified => {
                     self.notified.push(identity);
                     let (generation, signal) = (order.generation, self.by.signal);
-                    tracing::info!(%generation, "told {process} by {signal}");
+                    tracing::info!(%generation, "notified {process} with {signal}");
                 }
                 Tried::Gone => left.gone = true,
                 Tried::Withheld => left.withheld = Some(process),
@@ -243,14 +241,14 @@ impl<'a> Signalled<'a> {
         let signal = self.by.signal;
         if error.kind() == ErrorKind::PermissionDenied {
             return Finding::warning(
-                format!("may not signal {process}"),
+                format!("the agent may not signal {process}"),
                 "run the agent as the user of that process (runAsUser), or as root with the KILL \
                  capability",
             );
         }
         Finding::warning(
             format!("cannot send {signal} to {process}: {error}"),
-            "it is tried again at the next pass",
+            "the agent tries again at the next renewal pass",
         )
     }
 
@@ -273,7 +271,7 @@ impl<'a> Signalled<'a> {
 
     fn deadly(&self, process: &Process) -> String {
         let signal = self.by.signal;
-        format!("{process} has no handler for {signal} and would die of it; it is withheld")
+        format!("{process} has no handler for {signal} and would die of it; the signal is withheld")
     }
 }
 
@@ -303,8 +301,8 @@ fn hold_named(processes: &dyn Processes, name: &str) -> io::Result<Option<Vec<He
 }
 
 fn unlisted(error: io::Error) -> Finding {
-    let text = format!("cannot look at processes: {error}");
-    Finding::warning(text, "see that /proc is mounted; it is tried again at the next pass")
+    let text = format!("cannot list processes: {error}");
+    Finding::warning(text, "/proc must be mounted; the agent tries again at the next renewal pass")
 }
 
 impl Target for Signalled<'_> {
@@ -318,7 +316,7 @@ impl Target for Signalled<'_> {
             Ok(held) => held,
         };
         if held.is_empty() {
-            let text = format!("there is no sign of {}", self.target);
+            let text = format!("the agent does not see {}", self.target);
             return vec![match self.by.processes.own() {
                 1 => Finding::warning(text, SHARE),
                 _ => Finding::expected(text, UNSEEN),

@@ -19,7 +19,7 @@ use super::Finding;
 use super::job::Way;
 use crate::model::Generation;
 
-const AGAIN: &str = "it is asked again, in two minutes or at the next pass";
+const AGAIN: &str = "the request is sent again in two minutes or at the next renewal pass";
 
 /// Notifies by a request that is answered with 2xx.
 pub(super) struct Post {
@@ -47,12 +47,12 @@ impl Post {
     fn finding(&self, refusal: Refusal) -> Finding {
         let name = self.name();
         match refusal {
-            Refusal::Closed => Finding::expected(format!("nobody listens at {name}"), AGAIN),
+            Refusal::Closed => Finding::expected(format!("no server listens at {name}"), AGAIN),
             Refusal::Io(error) => Finding::warning(format!("cannot reach {name}: {error}"), AGAIN),
             Refusal::Broken => Finding::warning(format!("{name} gave no HTTP answer"), AGAIN),
             Refusal::Status(status) => Finding::warning(
                 format!("{name} answered {}", status.as_u16()),
-                "it is asked again, in two minutes or at the next pass; only 2xx says that it was told",
+                "the request is sent again in two minutes or at the next renewal pass; only a status of 2xx counts as notified",
             ),
             Refusal::TimedOut => {
                 Finding::warning(format!("{name} did not answer within {:?}", self.limit), AGAIN)
@@ -71,7 +71,7 @@ impl Way for Post {
     }
 
     fn succeeded(&self, generation: Generation) {
-        tracing::info!(%generation, "told {}", self.name());
+        tracing::info!(%generation, "notified {}", self.name());
     }
 
     fn would(&self) -> String {

@@ -149,7 +149,11 @@ impl Watch {
             if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
                 output_unwatched |= self.output.as_deref() == Some(folder);
                 let (folder, error) = (folder.display(), reason(&error));
-                tracing::warn!(%folder, error, "the agent can't watch this folder: it reads a file that changes there at the next pass");
+                tracing::warn!(
+                    %folder,
+                    error,
+                    "the agent can't watch this folder: it reads a file that changes there at the next pass"
+                );
             }
         }
         Ok((watcher, output_unwatched))

@@ -56,9 +56,11 @@ pub fn exposition(facts: &Facts<'_>, counters: &Counters) -> String {
     page.labelled("info", "version", env!("CARGO_PKG_VERSION"), 1);
     for question in [Question::Started, Question::Ready, Question::Live] {
         let help = match question {
-            Question::Started => "Whether a whole set stands, of any age.",
-            Question::Ready => "Whether a whole set stands that is renewed and not over max-stale.",
-            Question::Live => "Whether the loop turns.",
+            Question::Started => "1 if a complete set is published, of any age, else 0.",
+            Question::Ready => {
+                "1 if a complete set is published and renewed and no older than SEGURA_MAX_STALE, else 0."
+            }
+            Question::Live => "1 if the agent's loop runs, 0 if it is stuck.",
         };
         let holds = facts.verdict(question).holds;
         page.one_gauge(question.as_str(), help, u8::from(holds));
@@ -104,10 +106,10 @@ impl Page {
             return;
         };
         let now = millis(facts.boot);
-        self.one_gauge("generation", "The generation that stands.", state.generation);
-        let help = "The generation that the main process was last told of.";
+        self.one_gauge("generation", "Number of the current generation.", state.generation);
+        let help = "Number of the generation that the main process was last notified of.";
         self.one_gauge("notified_generation", help, state.notified);
-        self.one_gauge("secrets", "How many secrets stand.", state.secrets.len());
+        self.one_gauge("secrets", "Number of published secrets.", state.secrets.len());
         if let Some(age) = facts.age(state) {
             let help = "Since when the vault last confirmed the set, by the boot clock.";
             self.one_gauge("last_success_age_seconds", help, age.as_secs_f64());
@@ -122,11 +124,11 @@ impl Page {
             let help = "Until the set is due again; negative where it is overdue.";
             self.one_gauge("next_due_in_seconds", help, signed_seconds(due, now));
         }
-        let help = "Failed passes since the last success.";
+        let help = "Failed renewal passes since the last success.";
         self.one_gauge("failures_in_row", help, state.failures);
         let mut held = state.secrets.iter().filter(|secret| secret.error.is_some()).peekable();
         if held.peek().is_some() {
-            let help = "A secret that the last pass brought no sound version of; the last good one stands.";
+            let help = "1 for a secret that the last pass brought no sound version of: its last good version stays published.";
             self.gauge("secret_held_back", help);
         }
         for secret in held {
@@ -135,20 +137,24 @@ impl Page {
     }
 
     fn counters(&mut self, counters: &Counters) {
-        self.head("passes_total", "counter", "Passes by how they ended.");
+        self.head("passes_total", "counter", "Renewal passes by result.");
         for (outcome, count) in counters.passes() {
             self.labelled("passes_total", "outcome", outcome, count);
         }
         for (name, help, value) in [
             ("publishes_total", "Generations published after the start.", counters.publishes),
-            ("deliveries_total", "Changes that the main process was told of.", counters.deliveries),
+            (
+                "deliveries_total",
+                "Changes that the main process was notified of.",
+                counters.deliveries,
+            ),
             (
                 "delivery_failures_total",
-                "Tries to tell the main process that failed.",
+                "Failed tries to notify the main process.",
                 counters.delivery_failures.get(),
             ),
-            ("provisions_total", "Provisioning requests after the start.", counters.provisions),
-            ("reads_total", "Reading requests.", counters.reads),
+            ("provisions_total", "Requests to provision after the start.", counters.provisions),
+            ("reads_total", "Requests to read.", counters.reads),
         ] {
             self.counter(name, help, value);
         }

@@ -51,7 +51,10 @@ impl Directory {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let store = Self::open(output, &format!("{mode}, pid {pid}, in {host}"))?;
         let readers = store.owners.readers();
-        tracing::info!(dir = %store.path().display(), "published files will be readable by {readers}");
+        tracing::info!(
+            dir = %store.path().display(),
+            "published files will be readable by {readers}"
+        );
         Ok(store)
     }
 
@@ -139,7 +142,7 @@ impl Directory {
         }
         if !missing.is_empty() {
             let names = missing.join(", ");
-            tracing::warn!(names, "put back links that something else had removed");
+            tracing::warn!(names, "restored links that another process had removed");
         }
         // Looking for names that are gone would be seen by who watches the directory.
         if !self.tidy {
@@ -259,7 +262,10 @@ impl Backend for Directory {
             && let Err(error) = links::drop_stale(&self.dir, files)
         {
             self.tidy = false;
-            tracing::warn!(error = chain(&error), "a name that is gone still shows");
+            tracing::warn!(
+                error = chain(&error),
+                "the link of a removed file could not be removed"
+            );
         }
         Ok(Outcome::Published(self.generation))
     }
@@ -320,7 +326,7 @@ fn lock(dir: &Dir) -> Result<(), WriteError> {
         Err(Errno::WOULDBLOCK) => {
             let holder = dir.open(OWN).and_then(|own| own.read(HOLDER)).ok();
             let holder = holder.and_then(|bytes| String::from_utf8(bytes.expose().clone()).ok());
-            let holder = holder.unwrap_or_else(|| "it has not said its name".to_owned());
+            let holder = holder.unwrap_or_else(|| "it has left no name".to_owned());
             Err(WriteError::new("use", dir.path(), WriteCause::Held(holder)))
         }
         Err(error) => Err(WriteError::new("lock", dir.path(), error)),

@@ -46,8 +46,8 @@ impl Place {
     /// Gives the reason to read it, whatever the settings: another agent publishes there.
     pub fn reason_to_read(self) -> Option<&'static str> {
         match self {
-            Self::ReadOnly => Some("it can't be written to"),
-            Self::Held => Some("a living agent holds it"),
+            Self::ReadOnly => Some("the directory is not writable"),
+            Self::Held => Some("a running agent holds the directory"),
             Self::Left | Self::Hidden | Self::Free => None,
         }
     }
@@ -55,8 +55,10 @@ impl Place {
     /// Gives the reason to read it where no vault is configured: that, or a set to be read.
     pub fn reason_to_read_without_vault(self) -> Option<&'static str> {
         match self {
-            Self::Left => Some("a set stands there, and no vault is configured"),
-            Self::Hidden => Some("it is of an agent of another user, and no vault is configured"),
+            Self::Left => Some("a set is published there, and no vault is configured"),
+            Self::Hidden => Some(
+                "the directory belongs to an agent of another user, and no vault is configured",
+            ),
             Self::ReadOnly | Self::Held | Self::Free => self.reason_to_read(),
         }
     }

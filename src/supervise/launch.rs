@@ -66,7 +66,7 @@ impl Launch {
         self.prove()?;
         let set = self.published.set().map_err(|error| error.failure())?;
         let set = set.ok_or_else(|| {
-            Failure::said(Exit::CannotWrite, "cannot read the set: it was taken away")
+            Failure::said(Exit::CannotWrite, "cannot read the set: it was removed")
         })?;
         let mut environment = self.base.clone();
         if let Some(naming) = &self.entries {
@@ -127,9 +127,9 @@ impl Launch {
             return said(Exit::NotRunnable, &error.to_string());
         }
         if self.program.find(environment.get("PATH")).is_ok() {
-            return said(Exit::NotFound, "what it is run by is not found").hint(Some(
-                "see that the image holds the interpreter of its #! line, or its dynamic loader",
-            ));
+            return said(Exit::NotFound, "its interpreter or dynamic loader is not found").hint(
+                Some("the image must hold the interpreter of its #! line, or its dynamic loader"),
+            );
         }
         said(Exit::NotFound, "not found").hint(Some(
             "write out the image's own ENTRYPOINT and CMD, which exec can't see; PATH must lead to the program",
@@ -151,7 +151,7 @@ impl Launch {
         if !no_text.is_empty() && said.no_text != no_text {
             tracing::info!(
                 keys = no_text,
-                "what SEGURA_DECODE makes of these values is no text: they are not put into the environment"
+                "these values are not text once SEGURA_DECODE has decoded them: they are not put into the environment"
             );
         }
         if !withheld.is_empty() && said.withheld != withheld {
@@ -174,7 +174,8 @@ impl Launch {
 }
 
 fn too_long() -> Failure {
-    let message = "cannot put the entries into the environment: with the rest of it they are longer than the kernel takes";
-    Failure::said(Exit::Settings, message)
-        .hint(Some("set SEGURA_EXEC_ENV=false: files carry any length"))
+    let message = "cannot put the entries into the environment: with the container's variables they are longer than the kernel takes";
+    Failure::said(Exit::Settings, message).hint(Some(
+        "set SEGURA_EXEC_ENV=false and read the entries from files, which may be of any length",
+    ))
 }

@@ -116,7 +116,7 @@ impl<'a> Current<'a> {
         let stays = |name: &SecretName| !bundle.secrets.contains_key(name) && !gone.contains(name);
         let kept: BTreeSet<SecretName> = self.state.names().into_iter().filter(stays).collect();
         if !kept.is_empty() {
-            let text = "what stands can't be read back, and not all of it could be fetched";
+            let text = "the published set can't be read back, and some of its secrets could not be fetched";
             let current = self.bundle().ok_or_else(|| Failed::said(FailureClass::Write, text))?;
             let current = current.secrets.into_iter();
             bundle.secrets.extend(current.filter(|(name, _)| kept.contains(name)));
@@ -254,7 +254,11 @@ impl<'a> Current<'a> {
         match self.store.save(&self.state) {
             Ok(()) => self.behind = false,
             Err(error) if !self.behind => {
-                tracing::warn!(error = chain(&error), hint = error.hint(), "the state is behind");
+                tracing::warn!(
+                    error = chain(&error),
+                    hint = error.hint(),
+                    "the state file could not be written and is behind the published set"
+                );
                 self.behind = true;
             }
             Err(_) => {}

@@ -76,7 +76,10 @@ impl<V: Connect> Renewer<'_, V> {
         // This process may be killed before the answer comes.
         let pending = Pending { origin: origin.clone(), identities: names.to_vec() };
         if let Err(error) = self.current.store().intend(&pending) {
-            tracing::debug!(error = chain(&error), "what is being provisioned is not noted");
+            tracing::debug!(
+                error = chain(&error),
+                "the provisioning under way could not be recorded in the output directory"
+            );
         }
         for name in names {
             if self.known.of(name).unsure {
@@ -122,7 +125,7 @@ impl<V: Connect> Renewer<'_, V> {
             self.report.count(|counters| counters.provisions += 1);
             match client.provision(name).await {
                 Ok(set) => {
-                    tracing::info!(identity = %name, "provisioned again, since its TTL runs out");
+                    tracing::info!(identity = %name, "provisioned again, because its TTL runs out");
                     renewed.take(name, Ok(set));
                 }
                 Err(error) => {

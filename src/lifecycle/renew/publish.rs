@@ -110,7 +110,9 @@ impl<V: Connect> Renewer<'_, V> {
         let at = self.clock.boot();
         self.current.store().suspect();
         let Some(bundle) = self.current.bundle() else {
-            tracing::warn!("published files were altered and can't be put back; fetching anew");
+            tracing::warn!(
+                "published files were changed by another process and can't be restored; fetching again"
+            );
             let soon = self.current.state().boot_ms.fetched.saturating_add(10_000);
             self.due.fetch_by(at.max(Duration::from_millis(soon)));
             return None;
@@ -119,12 +121,16 @@ impl<V: Connect> Renewer<'_, V> {
         match self.write(at, &bundle, &mut state) {
             Ok(None) => None,
             Ok(publication) => {
-                tracing::warn!("put back published files that something else had altered");
+                tracing::warn!("restored published files that another process had changed");
                 publication
             }
             Err(error) => {
                 let Failed { text, hint, .. } = Failed::from(&error);
-                tracing::warn!(error = text, hint, "published files were altered; put back later");
+                tracing::warn!(
+                    error = text,
+                    hint,
+                    "published files were changed by another process; restoring them failed and is tried again"
+                );
                 None
             }
         }

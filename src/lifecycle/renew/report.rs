@@ -102,14 +102,19 @@ impl Trouble {
         for (name, failed) in held_back {
             let (error, hint) = (&failed.text, failed.hint);
             if self.names.insert(name.clone()) {
-                tracing::warn!(identity = %name, error, hint, "held back: its last good version stays");
+                tracing::warn!(
+                    identity = %name,
+                    error,
+                    hint,
+                    "held back: its last good version stays published"
+                );
             } else {
                 tracing::debug!(identity = %name, error, "still held back");
             }
         }
         let over = |name: &SecretName| sound.contains(name) && !held_back.contains_key(name);
         for name in self.names.extract_if(.., over) {
-            tracing::info!(identity = %name, "is fresh again");
+            tracing::info!(identity = %name, "no longer held back");
         }
     }
 
@@ -125,7 +130,7 @@ impl Trouble {
                 tracing::warn!(
                     error,
                     hint,
-                    "renewal fails; what is published stays, and it is tried on"
+                    "renewal fails; the published set stays, and the agent keeps trying"
                 );
             }
         }

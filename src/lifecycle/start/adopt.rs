@@ -27,11 +27,11 @@ pub struct Adopted {
 pub fn adoptable(store: &Store, origin: &Origin) -> Option<Adopted> {
     let CurrentSet { state, entries } = store.current_set()?;
     if state.given_back {
-        tracing::info!("the set that stood was given back or removed; fetching anew");
+        tracing::info!("the published set was deprovisioned or removed; fetching a new one");
         return None;
     }
     if let Some(differs) = state.origin.difference(origin) {
-        tracing::info!(differs, "the set that stands is of another origin; fetching anew");
+        tracing::info!(differs, "the published set has another origin; fetching a new one");
         return None;
     }
     let bundle = state.bundle(entries);
@@ -43,7 +43,7 @@ impl<V: Connect> Start<'_, V> {
     pub(super) fn adopt(&mut self, adopted: &mut Adopted) -> Result<Outcome, PublishError> {
         let Adopted { bundle, state } = adopted;
         let due = state.is_due(self.edges.clock.boot());
-        tracing::info!(generation = %state.generation, due, "adopted the set that stands");
+        tracing::info!(generation = %state.generation, due, "adopted the published set");
         state.boot_ms.silent_until = self.heartbeat().silent_until();
         let outcome = self.publisher().publish(bundle, state)?;
         if self.after == After::Nothing {
@@ -72,7 +72,7 @@ impl<V: Connect> Start<'_, V> {
             Err(Late::Passing(failed)) => {
                 tracing::warn!(
                     error = failed.text,
-                    "the set that stands could not be renewed and serves on"
+                    "the published set could not be renewed and stays"
                 );
                 self.remember_failure(&mut state, failed.class);
                 Ok(FirstSet { outcome, state, token: None })
@@ -92,7 +92,7 @@ impl<V: Connect> Start<'_, V> {
         }
         tracing::warn!(
             error = chain(&error),
-            "the set that stands does not fit the settings of now; reading it anew"
+            "the published set does not fit the present settings; fetching again"
         );
         match self.read_newer(adopted).await {
             Ok(first_set) => Ok(first_set),
@@ -151,7 +151,10 @@ impl<V: Connect> Start<'_, V> {
         state.failures = state.failures.saturating_add(1);
         state.last_error = Some(class.label().to_owned());
         if let Err(error) = self.store.save(state) {
-            tracing::warn!(error = chain(&error), "the state is behind");
+            tracing::warn!(
+                error = chain(&error),
+                "the state file could not be written and is behind the published set"
+            );
         }
     }
 }
@@ -174,7 +177,7 @@ fn replace(
     let replaced = replaced.map_err(|error| Failed::from(&error))?;
     for (name, failed) in &set.held_back {
         let error = &failed.text;
-        tracing::warn!(identity = %name, error, "held back: its last good version stays");
+        tracing::warn!(identity = %name, error, "held back: its last good version stays published");
     }
     Ok(replaced)
 }
