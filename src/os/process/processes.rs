@@ -15,22 +15,22 @@ use crate::os::signal::Signal;
 
 /// Other processes, to be found, signalled and started.
 pub trait Processes: fmt::Debug {
-    /// Gives our own number.
+    /// Gives the agent's own number.
     fn own(&self) -> i32;
 
-    /// Tells whether a process is an ancestor of ours.
+    /// Reports whether a process is an ancestor of the agent.
     fn is_above_us(&self, pid: i32) -> bool;
 
-    /// Finds the processes of this name, of a family only its head: neither ourselves nor our
-    /// descendants.
+    /// Finds the processes of this name, without those that descend from one of this name or from
+    /// the agent, and without the agent.
     fn named(&self, name: &str) -> io::Result<Vec<Process>>;
 
-    /// Holds the process of this number, and looks at it afterwards; an error of kind `NotFound` says
-    /// that there is none.
+    /// Holds the process of this number, and looks at it afterwards; an error of kind `NotFound`
+    /// says that there is none.
     fn hold(&self, pid: i32) -> io::Result<HeldProcess>;
 
-    /// Starts a program in a process group of its own; it reads nothing, and writes to our standard
-    /// error.
+    /// Starts a program in a process group of its own. It has an empty input and writes to the
+    /// agent's standard error.
     fn spawn(
         &self,
         program: &Program,
@@ -48,19 +48,19 @@ pub struct HeldProcess {
 }
 
 /// A hold on one process: a signal reaches this process, or none. An error of kind `NotFound` says
-/// that the process is gone.
+/// that the process has ended.
 pub trait Hold: fmt::Debug {
-    /// Looks at what the process would do at a signal.
+    /// Predicts the effect of a signal on the process.
     fn reaction(&self, signal: Signal) -> io::Result<Reaction>;
 
     /// Sends a signal.
     fn signal(&self, signal: Signal) -> io::Result<()>;
 
-    /// Fails where no signal would be allowed; none is sent.
+    /// Fails if the agent may not signal the process; sends no signal.
     fn probe(&self) -> io::Result<()>;
 }
 
-/// A child of ours. Dropping it leaves it running.
+/// A child of the agent. Dropping the value leaves the child running.
 pub trait SpawnedChild: fmt::Debug {
     /// Waits for its end. Cancel-safe.
     fn wait(&mut self) -> Pin<Box<dyn Future<Output = End> + '_>>;
@@ -69,14 +69,14 @@ pub trait SpawnedChild: fmt::Debug {
     fn signal_group(&self, signal: Signal) -> io::Result<()>;
 }
 
-/// The processes of our PID namespace, as the kernel has them.
+/// The processes of the agent's PID namespace, as the kernel has them.
 #[derive(Clone, Debug)]
 pub struct PidNamespace {
     reaper: Reaper,
 }
 
 impl PidNamespace {
-    /// Has `reaper` wait for the children that are started.
+    /// Makes `reaper` wait for the children that are started.
     pub fn new(reaper: Reaper) -> Self {
         Self { reaper }
     }
