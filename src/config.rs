@@ -17,8 +17,8 @@ use std::fmt;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-pub use crate::config::settings::{Config, Reach};
-use crate::config::settings::{Destination, Keeping};
+pub use crate::config::settings::{Config, Proven};
+use crate::config::settings::{Destination, Keeping, Vault};
 use crate::inputs::pod::Mounted;
 use crate::inputs::templates::Found;
 use crate::logging;
@@ -72,8 +72,8 @@ pub struct Mounts {
 pub const TERMINATION_LOG: &str = "/dev/termination-log";
 
 impl Config {
-    /// Proves what `raw` says for `init`.
-    pub fn for_init(raw: Raw, mounts: Mounts) -> Result<Self, Problems> {
+    /// Proves the settings of `init`.
+    pub fn for_init(raw: Raw, mounts: Mounts) -> Result<Proven<Self>, Problems> {
         let mut reader = Reader::of(&raw);
         if reader.keeping(&raw).give_back {
             let remedy = "must not be set for init, which ends before the app starts";
@@ -82,15 +82,15 @@ impl Config {
         Self::proven(reader, raw, mounts)
     }
 
-    /// Proves what `raw` says for a plan of what would be written, in a pod of whatever mode.
-    pub fn for_plan(raw: Raw, mounts: Mounts) -> Result<Self, Problems> {
+    /// Proves the settings of `init --dry-run`, in a pod of any mode.
+    pub fn for_plan(raw: Raw, mounts: Mounts) -> Result<Proven<Self>, Problems> {
         let mut reader = Reader::of(&raw);
         reader.keeping(&raw);
         Self::proven(reader, raw, mounts)
     }
 
-    /// Proves what `raw` says for a look at the whole path, in a pod of whatever mode.
-    pub fn for_doctor(raw: Raw, mounts: Mounts) -> Result<(Self, Keeping), Problems> {
+    /// Proves the settings of `doctor`, in a pod of any mode.
+    pub fn for_doctor(raw: Raw, mounts: Mounts) -> Result<Proven<(Self, Keeping)>, Problems> {
         let mut reader = Reader::of(&raw);
         // It may be the container of exec, where what is not known is the app's.
         reader.problems.clear();
@@ -103,26 +103,26 @@ impl Config {
         }
         let keeping = reader.keeping(&raw);
         reader.gives_back = keeping.give_back;
-        Self::proven(reader, raw, mounts).map(|config| (config, keeping))
+        Ok(Self::proven(reader, raw, mounts)?.map(|config| (config, keeping)))
     }
 
-    /// Proves what `raw` says for giving back by hand what stands.
-    pub fn for_deprovision(raw: Raw, mounts: Mounts) -> Result<Self, Problems> {
+    /// Proves the settings of `deprovision` for the whole set.
+    pub fn for_deprovision(raw: Raw, mounts: Mounts) -> Result<Proven<Self>, Problems> {
         let mut reader = Reader::of(&raw);
         reader.keeping(&raw);
         reader.gives_back = true;
         Self::proven(reader, raw, mounts)
     }
 
-    /// Proves what `raw` says for `sidecar`.
-    pub fn for_sidecar(raw: Raw, mounts: Mounts) -> Result<(Self, Keeping), Problems> {
+    /// Proves the settings of `sidecar`.
+    pub fn for_sidecar(raw: Raw, mounts: Mounts) -> Result<Proven<(Self, Keeping)>, Problems> {
         let mut reader = Reader::of(&raw);
         let keeping = reader.keeping(&raw);
         reader.gives_back = keeping.give_back;
-        Self::proven(reader, raw, mounts).map(|config| (config, keeping))
+        Ok(Self::proven(reader, raw, mounts)?.map(|config| (config, keeping)))
     }
 
-    fn proven(mut reader: Reader, raw: Raw, mounts: Mounts) -> Result<Self, Problems> {
+    fn proven(mut reader: Reader, raw: Raw, mounts: Mounts) -> Result<Proven<Self>, Problems> {
         let wanted = reader.wanted(&raw);
         let pod = reader.pod(&raw, mounts.account);
         let layout = reader.layout(&raw, wanted.as_ref(), pod.as_ref(), mounts.templates);
@@ -139,42 +139,33 @@ impl Config {
         }
         reader.logging(&raw);
         let vault = reader.vault(raw);
-        match (vault, pod, wanted, layout, output, reader.problems.is_empty()) {
-            (Some(vault), Some(pod), Some(wanted), Some(layout), Some(output), true) => Ok(Self {
-                vault,
-                pod,
-                wanted,
-                layout,
-                output,
-                renew,
-                startup_timeout,
-                warnings: reader.warnings,
-            }),
-            _ => Err(Problems(reader.problems)),
-        }
+        let config = match (vault, pod, wanted, layout, output) {
+            (Some(vault), Some(pod), Some(wanted), Some(layout), Some(output)) => {
+                Some(Self { vault, pod, wanted, layout, output, renew, startup_timeout })
+            }
+            _ => None,
+        };
+        reader.prove(config)
     }
 }
 
-impl Reach {
-    /// Proves what `raw` says of the vault; of the rest, only what no version knows is told.
-    pub fn from_raw(raw: Raw) -> Result<Self, Problems> {
+impl Vault {
+    /// Proves the settings of the vault, for a command that only sends requests. Of the others, only
+    /// unknown names are problems.
+    pub fn from_raw(raw: Raw) -> Result<Proven<Self>, Problems> {
         let mut reader = Reader::of(&raw);
         reader.logging(&raw);
-        match (reader.vault(raw), reader.problems.is_empty()) {
-            (Some(vault), true) => Ok(Self { vault, warnings: reader.warnings }),
-            _ => Err(Problems(reader.problems)),
-        }
+        let vault = reader.vault(raw);
+        reader.prove(vault)
     }
 
-    /// The same, and whose secrets are meant.
-    pub fn of_pod(raw: Raw, account: Mounted) -> Result<(Self, PodIdentity), Problems> {
+    /// Proves the settings of the vault and of the pod, for a command that deprovisions one secret.
+    pub fn of_pod(raw: Raw, mounts: Mounts) -> Result<Proven<(Self, PodIdentity)>, Problems> {
         let mut reader = Reader { gives_back: true, ..Reader::of(&raw) };
         reader.logging(&raw);
-        let pod = reader.pod(&raw, account);
-        match (reader.vault(raw), pod, reader.problems.is_empty()) {
-            (Some(vault), Some(pod), true) => Ok((Self { vault, warnings: reader.warnings }, pod)),
-            _ => Err(Problems(reader.problems)),
-        }
+        let pod = reader.pod(&raw, mounts.account);
+        let vault = reader.vault(raw);
+        reader.prove(vault.zip(pod))
     }
 }
 
@@ -221,6 +212,16 @@ impl Reader {
             raw.unknown.iter().map(|name| Problem::new(name, "is not a variable of segura-agent"));
         let problems = unknown.chain(raw.broken.iter().map(|name| not_text(name))).collect();
         Self { problems, ..Self::default() }
+    }
+
+    /// Ends the reading: returns the settings if there is no problem.
+    fn prove<T>(self, settings: Option<T>) -> Result<Proven<T>, Problems> {
+        match settings {
+            Some(settings) if self.problems.is_empty() => {
+                Ok(Proven { settings, warnings: self.warnings })
+            }
+            Some(_) | None => Err(Problems(self.problems)),
+        }
     }
 
     fn problem(&mut self, variable: &str, remedy: impl Into<String>) {

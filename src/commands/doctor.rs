@@ -2,16 +2,15 @@
 //! is provisioned, written or told to anybody.
 
 use super::dry_run::readable;
-use super::runtime::{begin, invalid, mounts, run as block_on, show as print_line};
-use crate::config::Config;
+use super::runtime::{invalid, prove, run as block_on, show as print_line};
 use crate::config::raw::Raw;
 use crate::config::settings::{Destination, Output, Tell};
+use crate::config::{Config, Proven};
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::publish::{PublishError, origin};
 use crate::model::Bundle;
 use crate::notify::{Notifier, Outlook};
 use crate::os::clock::Machine;
-use crate::os::harden;
 use crate::os::process::{PidNamespace, Reaper};
 use crate::render::render;
 use crate::store::state::State;
@@ -22,10 +21,7 @@ use crate::vault::error::{Attempt, Cause, FetchError};
 /// Walks the whole path, and prints a line for each step.
 #[cold]
 pub fn run(raw: Raw) -> Result<Exit, Failure> {
-    harden::limit();
-    begin(&raw);
-    let mounts = mounts(&raw);
-    let (config, keeping) = match Config::for_doctor(raw, mounts) {
+    let Proven { settings: (config, keeping), warnings } = match prove(raw, Config::for_doctor) {
         Ok(proven) => proven,
         Err(problems) => {
             for problem in &problems.0 {
@@ -35,7 +31,7 @@ pub fn run(raw: Raw) -> Result<Exit, Failure> {
         }
     };
     let show = |step: Step| print_line(step.line());
-    block_on(async || Ok(examine(&config, keeping.tell.clone(), show).await))
+    block_on(async || Ok(examine(&config, &warnings, keeping.tell.clone(), show).await))
 }
 
 /// What one step came to.
@@ -95,7 +91,12 @@ impl Step {
 
 /// Walks the whole path; `show` is given each step as soon as it is known. Ends as the first step
 /// that no start would get past.
-async fn examine(config: &Config, tell: Tell, mut show: impl FnMut(Step)) -> Exit {
+async fn examine(
+    config: &Config,
+    warnings: &[String],
+    tell: Tell,
+    mut show: impl FnMut(Step),
+) -> Exit {
     let mut exit = Exit::Done;
     let mut step = |step: Step| {
         if exit == Exit::Done {
@@ -103,7 +104,7 @@ async fn examine(config: &Config, tell: Tell, mut show: impl FnMut(Step)) -> Exi
         }
         show(step);
     };
-    settings(config).into_iter().for_each(&mut step);
+    settings(config, warnings).into_iter().for_each(&mut step);
     let bundle = vault(config, &mut step).await;
     match &config.output {
         Destination::Memory => step(Step::good("output", "SEGURA_OUTPUT=none: nothing is written")),
@@ -116,7 +117,7 @@ async fn examine(config: &Config, tell: Tell, mut show: impl FnMut(Step)) -> Exi
     exit
 }
 
-fn settings(config: &Config) -> Vec<Step> {
+fn settings(config: &Config, warnings: &[String]) -> Vec<Step> {
     let wanted = &config.wanted;
     let identities: Vec<&str> = wanted.identities.iter().map(|name| name.as_str()).collect();
     let identities =
@@ -128,8 +129,7 @@ fn settings(config: &Config) -> Vec<Step> {
     let namespace = pod.namespace.as_deref().unwrap_or("no namespace");
     let told = format!("pod {} of {}, {namespace}", pod.name, pod.deploy);
     steps.push(Step::good("identity", told));
-    let warnings = config.warnings.iter();
-    steps.extend(warnings.map(|warning| Step::doubt("settings", warning.clone(), None)));
+    steps.extend(warnings.iter().map(|warning| Step::doubt("settings", warning.clone(), None)));
     steps
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::runtime::{begin, invalid, listen, mounts, print, run as block_on, warn};
+use super::runtime::{listen, prepare, print, run as block_on};
 use crate::config::Config;
 use crate::config::raw::Raw;
 use crate::config::settings::{Destination, FetchMode};
@@ -11,7 +11,6 @@ use crate::lifecycle::fetch::{ReadRoute, Renewed, reread, unprovisioned};
 use crate::lifecycle::publish::{PublishError, Remarked, origin};
 use crate::lifecycle::start::ended_by;
 use crate::model::Bundle;
-use crate::os::harden;
 use crate::render::render;
 use crate::store::state::Origin;
 use crate::store::{Plan, inspect, plan};
@@ -21,11 +20,7 @@ use crate::vault::{Client, Source};
 /// Shows each file that a start would write; provisions, locks and writes nothing.
 #[cold]
 pub fn run(raw: Raw) -> Result<Exit, Failure> {
-    harden::limit();
-    begin(&raw);
-    let mounts = mounts(&raw);
-    let config = Config::for_plan(raw, mounts).map_err(|problems| invalid(&problems))?;
-    warn(&config.warnings);
+    let config = prepare(raw, Config::for_plan)?;
     let plan = block_on(async || {
         let mut terminations = listen()?;
         tokio::select! {

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::runtime::{begin, bug, invalid, mounts, run as block_on, warn};
+use super::runtime::{accept, begin, bug, invalid, mounts, run as block_on};
 use super::serving::serving;
 use crate::config::Config;
 use crate::config::raw::Raw;
@@ -40,22 +40,16 @@ pub fn run(raw: Raw, words: Vec<OsString>) -> Result<Exit, Failure> {
         .ok_or_else(|| Failure::said(Exit::Usage, "cannot understand the command"))?;
     begin(&raw);
     let ended = match role(raw)? {
-        Role::Reader(reading) => {
-            warn(&reading.warnings);
-            block_on(async || {
-                let signals = take(blocked)?;
-                let command = MainCommand { program, running: &reading.running, signals };
-                read(&reading, command).await
-            })
-        }
-        Role::Agent(config, keeping, running, store) => {
-            warn(&config.warnings);
-            block_on(async || {
-                let signals = take(blocked)?;
-                let command = MainCommand { program, running: &running, signals };
-                wrap(&config, &keeping, store, command).await
-            })
-        }
+        Role::Reader(reading) => block_on(async || {
+            let signals = take(blocked)?;
+            let command = MainCommand { program, running: &reading.running, signals };
+            read(&reading, command).await
+        }),
+        Role::Agent(config, keeping, running, store) => block_on(async || {
+            let signals = take(blocked)?;
+            let command = MainCommand { program, running: &running, signals };
+            wrap(&config, &keeping, store, command).await
+        }),
     }?;
     match ended {
         Ended::With(exit) => Ok(exit),
@@ -70,8 +64,8 @@ enum Role {
 }
 
 fn role(raw: Raw) -> Result<Role, Failure> {
-    let read = Reading::from_raw(&raw).map(Box::new).map(Role::Reader);
-    let read = || read.map_err(|problems| invalid(&problems));
+    let reading = Reading::from_raw(&raw).map_err(|problems| invalid(&problems));
+    let read = || Ok(Role::Reader(Box::new(accept(reading?))));
     let Whereabouts { dir, has_vault } = Whereabouts::from_raw(&raw);
     let place = dir.map(|dir| Place::of(&dir));
     let reason = if has_vault {
@@ -84,12 +78,15 @@ fn role(raw: Raw) -> Result<Role, Failure> {
         return read();
     }
     let mounts = mounts(&raw);
-    let (config, keeping, running) = Config::for_exec(raw, mounts).map_err(|problems| {
+    let proven = Config::for_exec(raw, mounts).map_err(|problems| {
         let hint = "to read what another agent publishes, mount its directory readOnly: then exec waits for a set, and needs no vault";
         invalid(&problems).hint((!has_vault).then_some(hint))
     })?;
-    match Store::hold(&config.output, "exec") {
-        Ok(store) => Ok(Role::Agent(config.into(), keeping.into(), running.into(), store)),
+    match Store::hold(&proven.settings.0.output, "exec") {
+        Ok(store) => {
+            let (config, keeping, running) = accept(proven);
+            Ok(Role::Agent(config.into(), keeping.into(), running.into(), store))
+        }
         // Another agent came first, in this very moment.
         Err(error) if error.is_held() => read(),
         Err(error) => Err(error.failure()),

@@ -1,23 +1,18 @@
 //! `init`: fetch the secrets once, publish them, end.
 
-use super::runtime::{begin, invalid, listen, mounts, run as block_on, warn};
+use super::runtime::{listen, prepare, run as block_on};
 use crate::config::Config;
 use crate::config::raw::Raw;
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::start::{StartEdges, once};
 use crate::os::clock::Machine;
-use crate::os::harden;
 use crate::os::incoming::Terminations;
 use crate::store::Store;
 use crate::vault::Dsm;
 
 /// Publishes a set that nobody renews.
 pub fn run(raw: Raw) -> Result<Exit, Failure> {
-    harden::limit();
-    begin(&raw);
-    let mounts = mounts(&raw);
-    let config = Config::for_init(raw, mounts).map_err(|problems| invalid(&problems))?;
-    warn(&config.warnings);
+    let config = prepare(raw, Config::for_init)?;
     block_on(async || publish(&config, listen()?).await.map(|()| Exit::Done))
 }
 

@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 
 use crate::config::raw::Raw;
 use crate::config::settings::Vault;
-use crate::config::{self, Mounts, Problems, Reach};
+use crate::config::{self, Mounts, Problems, Proven};
 use crate::exit::{Exit, Failure};
 use crate::inputs::pod::{Mounted, SERVICE_ACCOUNT};
 use crate::inputs::templates::Found;
@@ -32,20 +32,38 @@ pub(super) fn mounts(raw: &Raw) -> Mounts {
     }
 }
 
-/// Logs each warning of the settings.
-pub(super) fn warn(warnings: &[String]) {
+/// Limits the process, starts the log, reads the mounts, and proves the settings of a command.
+pub(super) fn prove<T>(
+    raw: Raw,
+    prover: fn(Raw, Mounts) -> Result<Proven<T>, Problems>,
+) -> Result<Proven<T>, Problems> {
+    harden::limit();
+    begin(&raw);
+    let mounts = mounts(&raw);
+    prover(raw, mounts)
+}
+
+/// Prepares a command: [`prove`]s its settings, and logs their warnings.
+pub(super) fn prepare<T>(
+    raw: Raw,
+    prover: fn(Raw, Mounts) -> Result<Proven<T>, Problems>,
+) -> Result<T, Failure> {
+    prove(raw, prover).map(accept).map_err(|problems| invalid(&problems))
+}
+
+/// Logs the warnings of settings, and returns the settings.
+pub(super) fn accept<T>(Proven { settings, warnings }: Proven<T>) -> T {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    settings
 }
 
-/// Reads the settings of the vault, for a command that only asks it.
+/// Reads the settings of the vault, for a command that only sends requests.
 pub(super) fn reach(raw: Raw) -> Result<Vault, Failure> {
     harden::limit();
     begin(&raw);
-    let Reach { vault, warnings } = Reach::from_raw(raw).map_err(|problems| invalid(&problems))?;
-    warn(&warnings);
-    Ok(vault)
+    Vault::from_raw(raw).map(accept).map_err(|problems| invalid(&problems))
 }
 
 /// Runs the asynchronous part of a command to its end.

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::runtime::{begin, invalid, listen, mounts, run as block_on, warn};
+use super::runtime::{listen, prepare, run as block_on};
 use super::serving::serving;
 use crate::config::Config;
 use crate::config::raw::Raw;
@@ -14,7 +14,6 @@ use crate::lifecycle::renew::{Edges, Handover, Renewer, renew};
 use crate::lifecycle::start::{After, FirstSet, Start, StartEdges, adoptable};
 use crate::notify::Notifier;
 use crate::os::clock::Machine;
-use crate::os::harden;
 use crate::os::incoming::Terminations;
 use crate::os::process::{PidNamespace, Reaper};
 use crate::os::watch::Watch;
@@ -24,12 +23,7 @@ use crate::vault::Dsm;
 
 /// Keeps a set fresh until a signal ends it.
 pub fn run(raw: Raw) -> Result<Exit, Failure> {
-    harden::limit();
-    begin(&raw);
-    let mounts = mounts(&raw);
-    let (config, keeping) =
-        Config::for_sidecar(raw, mounts).map_err(|problems| invalid(&problems))?;
-    warn(&config.warnings);
+    let (config, keeping) = prepare(raw, Config::for_sidecar)?;
     block_on(async || run_served(&config, &keeping, listen()?).await.map(|()| Exit::Done))
 }
 

@@ -6,7 +6,7 @@ use super::{Problems, Reader};
 use crate::config::settings::{Checked, Watched};
 
 impl Checked {
-    /// Proves what `raw` says of it, and of nothing else.
+    /// Proves these settings, and no others.
     pub fn from_raw(raw: &Raw) -> Result<Self, Problems> {
         if raw.segura_output.as_deref().map(str::trim) == Some("none") {
             return Ok(Self::Nothing);

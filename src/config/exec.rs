@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::parse::{self, Shape};
 use super::raw::{Raw, RawVariable};
-use super::{Config, Mounts, Problems, Reader};
+use super::{Config, Mounts, Problems, Proven, Reader};
 use crate::config::settings::{
     Keeping, Listen, Naming, OnChange, Reading, RenewInterval, Running, Tell, Whereabouts,
 };
@@ -13,8 +13,11 @@ use crate::render::decode::Decode;
 use crate::render::name::Case;
 
 impl Config {
-    /// Proves what `raw` says for `exec`.
-    pub fn for_exec(raw: Raw, mounts: Mounts) -> Result<(Self, Keeping, Running), Problems> {
+    /// Proves the settings of `exec`.
+    pub fn for_exec(
+        raw: Raw,
+        mounts: Mounts,
+    ) -> Result<Proven<(Self, Keeping, Running)>, Problems> {
         let mut reader = Reader::of_exec(&raw);
         let mut keeping = reader.keeping(&raw);
         reader.gives_back = keeping.give_back;
@@ -30,7 +33,7 @@ impl Config {
                     .to_owned(),
             );
         }
-        Self::proven(reader, raw, mounts).map(|config| (config, keeping, running))
+        Ok(Self::proven(reader, raw, mounts)?.map(|config| (config, keeping, running)))
     }
 }
 
@@ -44,8 +47,8 @@ impl Whereabouts {
 }
 
 impl Reading {
-    /// Proves what `raw` says for a reader, and nothing else.
-    pub fn from_raw(raw: &Raw) -> Result<Self, Problems> {
+    /// Proves the settings of a reader, and no others.
+    pub fn from_raw(raw: &Raw) -> Result<Proven<Self>, Problems> {
         let mut reader = Reader::of_exec(raw);
         let dir = reader.output_dir(raw);
         let startup_timeout = reader.startup_timeout(raw);
@@ -59,13 +62,7 @@ impl Reading {
                 "SEGURA_LISTEN has no effect on a reader: the agent that publishes answers";
             reader.warnings.push(warning.to_owned());
         }
-        let warnings = std::mem::take(&mut reader.warnings);
-        match (dir, reader.problems.is_empty()) {
-            (Some(dir), true) => {
-                Ok(Self { dir, startup_timeout, follows, tell, running, warnings })
-            }
-            _ => Err(Problems(reader.problems)),
-        }
+        reader.prove(dir.map(|dir| Self { dir, startup_timeout, follows, tell, running }))
     }
 }
 
@@ -158,10 +155,10 @@ mod tests {
 
     #[test]
     fn a_reader_needs_no_settings_and_takes_only_its_own() {
-        let reading = Reading::from_raw(&Raw::default()).unwrap();
+        let Proven { settings: reading, warnings } = Reading::from_raw(&Raw::default()).unwrap();
         assert_eq!(reading.dir, PathBuf::from("/run/secrets/segura"));
         assert_eq!(reading.startup_timeout, StartupTimeout::After(Duration::from_secs(120)));
-        assert!(reading.follows && reading.warnings.is_empty());
+        assert!(reading.follows && warnings.is_empty());
         let running = reading.running;
         assert_eq!(running.on_change, OnChange::Restart);
         assert_eq!((running.splay.as_secs(), running.stop_timeout.as_secs()), (30, 20));
@@ -174,11 +171,11 @@ mod tests {
             ("SEGURA_SIGNAL_PROCESS", "nginx"),
             ("SEGURA_OF_THE_APP", "x"),
         ]));
-        let reading = reading.unwrap();
+        let Proven { settings: reading, warnings } = reading.unwrap();
         assert!(!reading.follows && reading.tell.process.is_none());
         assert_eq!(reading.running.on_change, OnChange::Signal);
         assert!(reading.running.entries.is_none());
-        assert_eq!(reading.warnings.len(), 2, "{:?}", reading.warnings);
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
     }
 
     #[test]
@@ -228,7 +225,7 @@ mod tests {
                 "PATH=/bin"
             ]
         );
-        let Reading { tell, running, .. } = Reading::from_raw(&raw).unwrap();
+        let Reading { tell, running, .. } = Reading::from_raw(&raw).unwrap().settings;
         assert!(tell.environment.get("HTTPS_PROXY").is_none(), "it may hold a password");
         assert!(running.environment.get("HTTPS_PROXY").is_some(), "it is the app's as well");
     }

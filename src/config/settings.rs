@@ -353,7 +353,23 @@ pub struct Running {
     pub stop_timeout: Duration,
 }
 
-/// What every mode that fetches needs, proven.
+/// Settings that are proven, with the warnings that they deserve.
+#[derive(Debug)]
+pub struct Proven<T> {
+    /// The settings.
+    pub settings: T,
+    /// Lines for the user, each to be told once.
+    pub warnings: Vec<String>,
+}
+
+impl<T> Proven<T> {
+    /// Changes the settings, and keeps the warnings.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Proven<U> {
+        Proven { settings: change(self.settings), warnings: self.warnings }
+    }
+}
+
+/// The settings of every mode that fetches.
 #[derive(Debug)]
 pub struct Config {
     /// How the vault is reached.
@@ -370,20 +386,9 @@ pub struct Config {
     pub renew: RenewInterval,
     /// How long the first fetch is retried.
     pub startup_timeout: StartupTimeout,
-    /// What the user should be told, once.
-    pub warnings: Vec<String>,
 }
 
-/// What a command needs that only asks the vault.
-#[derive(Debug)]
-pub struct Reach {
-    /// How the vault is reached.
-    pub vault: Vault,
-    /// What the user should be told, once.
-    pub warnings: Vec<String>,
-}
-
-/// Where the set is, and what of the settings speaks for being only its reader.
+/// The settings that decide whether `exec` is only a reader.
 #[derive(Debug)]
 pub struct Whereabouts {
     /// The output directory, if the settings name one.
@@ -392,7 +397,7 @@ pub struct Whereabouts {
     pub has_vault: bool,
 }
 
-/// What a reader needs, which is neither a vault nor a pod.
+/// The settings of a reader, which needs neither a vault nor a pod.
 #[derive(Debug)]
 pub struct Reading {
     /// The output directory.
@@ -405,11 +410,9 @@ pub struct Reading {
     pub tell: Tell,
     /// How the command is run.
     pub running: Running,
-    /// What the user should be told, once.
-    pub warnings: Vec<String>,
 }
 
-/// What `check` looks at.
+/// The settings of `check`.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Checked {
     /// `SEGURA_OUTPUT=none`: nothing is written that could be looked at.
@@ -418,7 +421,7 @@ pub enum Checked {
     Watched(Watched),
 }
 
-/// A directory, and when what stands in it is too old.
+/// A directory, and the greatest age of the set in it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Watched {
     /// `SEGURA_OUTPUT_DIR`.

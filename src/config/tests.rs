@@ -16,6 +16,10 @@ const REQUIRED: [(&str, &str); 4] = [
 ];
 
 fn read(pairs: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    proven(pairs).map(|proven| proven.settings)
+}
+
+fn proven(pairs: &[(&str, &str)]) -> Result<Proven<Config>, Vec<String>> {
     let environment = pairs.iter().map(|(k, v)| (OsString::from(*k), OsString::from(*v)));
     let raw = Raw::from_environment(environment);
     Config::for_init(raw, Mounts::default())
@@ -23,12 +27,16 @@ fn read(pairs: &[(&str, &str)]) -> Result<Config, Vec<String>> {
 }
 
 fn with(pairs: &[(&str, &str)]) -> Result<Config, Vec<String>> {
-    let all: Vec<(&str, &str)> = REQUIRED
+    read(&completed(pairs))
+}
+
+/// The variables that are required, with others beside or in place of them.
+fn completed<'a>(pairs: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let required = REQUIRED
         .into_iter()
         .filter(|(k, _)| pairs.iter().all(|(p, _)| p != k))
-        .chain(pairs.iter().copied())
-        .collect();
-    read(&all)
+        .chain(pairs.iter().copied());
+    required.collect()
 }
 
 fn output(config: &Config) -> &Output {
@@ -220,9 +228,10 @@ fn the_vendors_names_alone_make_a_drop_in() {
 fn provisioning_wants_an_identity_and_a_namespace() {
     let problems = with(&[("SEGURA_SOURCE", "provision")]).unwrap_err();
     assert_eq!(problems, ["SEGURA_IDENTITY: must be set for SEGURA_SOURCE=provision"]);
-    assert_eq!(with(&[("SEGURA_IDENTITY", "db")]).unwrap().warnings.len(), 1);
+    let warnings = |pairs| proven(&completed(pairs)).unwrap().warnings;
+    assert_eq!(warnings(&[("SEGURA_IDENTITY", "db")]).len(), 1);
     let named = [("SEGURA_IDENTITY", "db"), ("POD_NAMESPACE", "shop")];
-    assert!(with(&named).unwrap().warnings.is_empty());
+    assert!(warnings(&named).is_empty());
     assert_eq!(
         with(&[("SEGURA_IDENTITY", "a,,b")]).unwrap_err(),
         ["SEGURA_IDENTITY: its identity number 2 is empty or has an empty part"]
@@ -250,6 +259,7 @@ fn sidecar(pairs: &[(&str, &str)]) -> Result<(Config, Keeping), Vec<String>> {
     let environment = all.map(|(k, v)| (OsString::from(k), OsString::from(v)));
     let raw = Raw::from_environment(environment);
     Config::for_sidecar(raw, Mounts::default())
+        .map(|proven| proven.settings)
         .map_err(|problems| problems.0.iter().map(ToString::to_string).collect())
 }
 

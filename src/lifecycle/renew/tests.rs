@@ -145,7 +145,7 @@ fn config() -> Config {
         ("SEGURA_IDENTITY", "db"),
     ];
     let environment = environment.map(|(name, value)| (OsString::from(name), value.into()));
-    Config::for_sidecar(Raw::from_environment(environment), Mounts::default()).unwrap().0
+    Config::for_sidecar(Raw::from_environment(environment), Mounts::default()).unwrap().settings.0
 }
 
 /// Result of one simulated day.

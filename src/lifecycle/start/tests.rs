@@ -117,7 +117,7 @@ async fn start(
     ];
     let environment = environment.map(|(name, value)| (OsString::from(name), value.into()));
     let raw = Raw::from_environment(environment);
-    let (config, _) = Config::for_sidecar(raw, Mounts::default()).unwrap();
+    let (config, _) = Config::for_sidecar(raw, Mounts::default()).unwrap().settings;
     let mut store = Store::hold(&Destination::Memory, "sidecar").unwrap();
     let origin = origin(&config).unwrap();
     let random = fastrand::Rng::with_seed(7);
