@@ -7,6 +7,7 @@ mod dev_vault;
 mod harness;
 
 mod architecture;
+mod carry;
 mod check;
 mod container;
 mod crash;

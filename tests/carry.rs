@@ -1,0 +1,53 @@
+//! Pages and recipes for those who change this project, held against the steps of `.ci/run` and the files
+//! that they name.
+
+#![expect(clippy::panic, reason = "a helper that can't go on fails the test that called it")]
+
+use std::process::Command;
+
+use crate::documents::{Page, root};
+use crate::harness::host::skip;
+
+/// The steps of `.ci/run` in its order, and its text; nothing in a package, which is built without it.
+fn ci(test: &str) -> Option<(Vec<String>, String)> {
+    if !root().join(".ci/run").exists() {
+        skip(test, "a package has no .ci/run");
+        return None;
+    }
+    let output = Command::new("bash").arg(root().join(".ci/run")).arg("--list").output();
+    let output = output.expect("there is bash");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let list = String::from_utf8(output.stdout).expect("steps are named in text");
+    let names = list.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned);
+    Some((names.collect(), Page::read(".ci/run").text))
+}
+
+/// The recipes of the justfile with the lines of each, but the two that are no step.
+fn recipes() -> Vec<(String, Vec<String>)> {
+    let justfile = Page::read("justfile").text;
+    let mut recipes: Vec<(String, Vec<String>)> = Vec::new();
+    for line in justfile.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        match (line.strip_prefix("    "), line.strip_suffix(':')) {
+            (Some(command), _) => {
+                let (_, body) = recipes.last_mut().expect("a recipe has a name");
+                body.push(command.to_owned());
+            }
+            (None, Some(name)) => recipes.push((name.to_owned(), Vec::new())),
+            (None, None) => panic!("neither a recipe nor a line of one: {line}"),
+        }
+    }
+    recipes.retain(|(name, _)| !["default", "all"].contains(&name.as_str()));
+    recipes
+}
+
+#[test]
+fn each_recipe_runs_the_step_of_its_name_and_no_step_lacks_one() {
+    let Some((steps, _)) = ci("each_recipe_runs_the_step_of_its_name_and_no_step_lacks_one") else {
+        return;
+    };
+    let expected = steps.into_iter().map(|step| {
+        let command = format!(".ci/run {step}");
+        (step, vec![command])
+    });
+    assert_eq!(recipes(), expected.collect::<Vec<_>>());
+}
