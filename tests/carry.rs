@@ -5,7 +5,7 @@
 
 use std::process::Command;
 
-use crate::documents::{Page, root};
+use crate::documents::{Page, pages, root};
 use crate::harness::host::skip;
 
 /// The steps of `.ci/run` in its order, and its text; nothing in a package, which is built without it.
@@ -50,4 +50,26 @@ fn each_recipe_runs_the_step_of_its_name_and_no_step_lacks_one() {
         (step, vec![command])
     });
     assert_eq!(recipes(), expected.collect::<Vec<_>>());
+}
+
+/// No page of a decision is longer than this.
+const LONGEST: usize = 40;
+
+#[test]
+fn each_decision_says_its_context_and_what_would_change_it_and_is_in_the_index() {
+    let index = Page::read("docs/decisions/README.md");
+    let pages = pages().into_iter().filter(|page| page.path.starts_with("docs/decisions/"));
+    let decisions: Vec<Page> = pages.filter(|page| page.path != index.path).collect();
+    for page in &decisions {
+        let parts = ["Context", "Decision", "Consequences", "What would change it"];
+        assert_eq!(page.headings().get(1..), Some(parts.as_slice()), "{}", page.path);
+        assert!(page.text.lines().count() <= LONGEST, "{} is too long", page.path);
+    }
+    let named = decisions.iter().filter_map(|page| {
+        let name = page.path.rsplit('/').next()?.strip_suffix(".md")?;
+        Some(format!("[{name}]({name}.md)"))
+    });
+    let mut rows = index.rows("decision");
+    rows.sort_unstable();
+    assert_eq!(rows, named.collect::<Vec<_>>());
 }
