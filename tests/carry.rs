@@ -5,8 +5,8 @@
 
 use std::process::Command;
 
-use crate::documents::{Page, pages, root};
-use crate::harness::host::skip;
+use crate::documents::{Fence, Page, pages, root, spans};
+use crate::harness::{Scene, host::skip, until};
 
 /// The steps of `.ci/run` in its order, and its text; nothing in a package, which is built without it.
 fn ci(test: &str) -> Option<(Vec<String>, String)> {
@@ -50,6 +50,45 @@ fn each_recipe_runs_the_step_of_its_name_and_no_step_lacks_one() {
         (step, vec![command])
     });
     assert_eq!(recipes(), expected.collect::<Vec<_>>());
+}
+
+#[test]
+fn each_step_and_each_package_has_its_row() {
+    let Some((steps, text)) = ci("each_step_and_each_package_has_its_row") else {
+        return;
+    };
+    let page = Page::read("CONTRIBUTING.md");
+    let first = |head: &str| page.rows(head).into_iter().flat_map(spans).collect::<Vec<_>>();
+    assert_eq!(first("step"), steps);
+    let (_, list) = text.split_once("\npackages=(\n").expect("the packages are an array");
+    let (list, _) = list.split_once("\n)\n").expect("an array ends");
+    let lines = list.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let packages: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
+    assert_eq!(first("package"), packages);
+}
+
+/// Shown in `CONTRIBUTING.md`.
+#[test]
+fn a_password_that_changes_is_published_as_the_next_generation() {
+    let mut scene = Scene::new();
+    scene.set("SEGURA_RENEW_INTERVAL", "1s");
+    let sidecar = scene.kept();
+    let before = scene.read("secret-postman/password");
+    scene.vault.rotate();
+    until("the next generation stands", || scene.state()["generation"] == 2);
+    assert_ne!(scene.read("secret-postman/password"), before);
+    sidecar.stop().ended(0);
+}
+
+#[test]
+fn the_test_that_is_shown_is_one_of_these() {
+    let page = Page::read("CONTRIBUTING.md");
+    let fences = page.fences();
+    let shown: Vec<&Fence<'_>> = fences.iter().filter(|fence| fence.kind == "rust").collect();
+    assert_eq!(shown.len(), 1);
+    for fence in shown {
+        assert!(include_str!("carry.rs").contains(&fence.lines.join("\n")), "{:#?}", fence.lines);
+    }
 }
 
 /// No page of a decision is longer than this.
