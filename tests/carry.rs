@@ -1,11 +1,19 @@
 //! Pages and recipes for those who change this project, held against the steps of `.ci/run` and the files
 //! that they name.
 
-#![expect(clippy::panic, reason = "a helper that can't go on fails the test that called it")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a helper that can't go on fails the test that called it"
+)]
 
+use std::collections::BTreeMap;
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::documents::{Fence, Page, pages, root, spans};
+use crate::harness::kubernetes::documents;
 use crate::harness::{Scene, host::skip, until};
 
 /// The steps of `.ci/run` in its order, and its text; nothing in a package, which is built without it.
@@ -111,4 +119,50 @@ fn each_decision_says_its_context_and_what_would_change_it_and_is_in_the_index()
     let mut rows = index.rows("decision");
     rows.sort_unstable();
     assert_eq!(rows, named.collect::<Vec<_>>());
+}
+
+/// The questions of a form by their ids, and whether each must be answered.
+fn questions(form: &Value) -> BTreeMap<&str, bool> {
+    let body = form["body"].as_array().expect("a form has a body");
+    let asked = body.iter().filter_map(|part| Some((part["id"].as_str()?, part)));
+    let must = |part: &Value| part["validations"]["required"] == true;
+    asked.map(|(id, part)| (id, must(part))).collect()
+}
+
+#[test]
+fn forms_ask_for_what_an_answer_needs_and_warn_of_secrets() {
+    let folder = root().join(".github/ISSUE_TEMPLATE");
+    if !folder.exists() {
+        return skip(
+            "forms_ask_for_what_an_answer_needs_and_warn_of_secrets",
+            "a package has none",
+        );
+    }
+    for (name, needed) in [
+        ("bug", ["happens", "version", "mode", "kubernetes", "doctor", "log"].as_slice()),
+        ("feature", &["need", "today"]),
+    ] {
+        let text = Page::read(&format!(".github/ISSUE_TEMPLATE/{name}.yml")).text;
+        let forms = documents(&text);
+        let [form] = forms.as_slice() else { panic!("{name}: one document") };
+        for key in ["name", "description"] {
+            assert!(form[key].is_string(), "{name}: {key}");
+        }
+        let warning = form["body"][0]["attributes"]["value"].as_str().unwrap_or_default();
+        assert!(warning.to_lowercase().contains("paste no secret"), "{name}: {warning}");
+        let questions = questions(form);
+        for id in needed {
+            assert_eq!(questions.get(id), Some(&true), "{name}: {id}");
+        }
+        let body = form["body"].as_array().expect("it has one");
+        for part in body {
+            let kind = part["type"].as_str().unwrap_or_default();
+            let known = ["markdown", "textarea", "input", "dropdown", "checkboxes"];
+            assert!(known.contains(&kind), "{name}: {kind}");
+            assert!(
+                kind == "markdown" || part["attributes"]["label"].is_string(),
+                "{name}: {part}"
+            );
+        }
+    }
 }
