@@ -28,7 +28,7 @@ use job::Job;
 use signal::{SignalBy, Signalled};
 use url::Post;
 
-use crate::config::settings::{OnChange, Tell};
+use crate::config::settings::{Notify, OnChange};
 use crate::model::Generation;
 use crate::os::clock::Clock;
 use crate::os::process::{Processes, Program};
@@ -106,13 +106,13 @@ pub struct Notifier<'a> {
 impl<'a> Notifier<'a> {
     /// Notifies `processes`, whose ages are of `clock`; of nothing before the first
     /// [`Notifier::publish`].
-    pub fn new(tell: Tell, processes: &'a dyn Processes, clock: &'a dyn Clock) -> Self {
-        Self::within(tell, processes, clock, LIMITS)
+    pub fn new(notify: Notify, processes: &'a dyn Processes, clock: &'a dyn Clock) -> Self {
+        Self::within(notify, processes, clock, LIMITS)
     }
 
     /// The same for `command` as well, which is notified as `on_change` says.
     pub fn supervising(
-        tell: Tell,
+        notify: Notify,
         command: &Rc<Supervised>,
         on_change: OnChange,
         processes: &'a dyn Processes,
@@ -121,38 +121,40 @@ impl<'a> Notifier<'a> {
         let command = Rc::clone(command);
         let own: Option<Box<dyn Target + 'a>> = match on_change {
             OnChange::Signal => {
-                let by = SignalBy { processes, clock, signal: tell.signal, limit: LIMITS.withhold };
+                let by =
+                    SignalBy { processes, clock, signal: notify.signal, limit: LIMITS.withhold };
                 Some(Box::new(Signalled::supervised(command, by)))
             }
             OnChange::Restart | OnChange::Exit(_) => Some(Box::new(Restart::new(command))),
             OnChange::Nothing => None,
         };
-        let mut notifier = Self::new(tell, processes, clock);
+        let mut notifier = Self::new(notify, processes, clock);
         notifier.targets.extend(own);
         notifier
     }
 
     fn within(
-        tell: Tell,
+        notify: Notify,
         processes: &'a dyn Processes,
         clock: &'a dyn Clock,
         limits: Limits,
     ) -> Self {
         let mut targets: Vec<Box<dyn Target + 'a>> = Vec::new();
-        let by = SignalBy { processes, clock, signal: tell.signal, limit: limits.withhold };
-        if let Some(path) = tell.pid_file {
+        let by = SignalBy { processes, clock, signal: notify.signal, limit: limits.withhold };
+        if let Some(path) = notify.pid_file {
             targets.push(Box::new(Signalled::by_pid_file(path, by)));
         }
-        if let Some(name) = tell.process {
+        if let Some(name) = notify.process {
             targets.push(Box::new(Signalled::by_name(name, by)));
         }
-        let program = tell.command.map(|words| Program::new(words.into_iter().map(OsString::from)));
+        let program =
+            notify.command.map(|words| Program::new(words.into_iter().map(OsString::from)));
         if let Some(program) = program.flatten() {
-            let (environment, limit) = (tell.environment, limits.command);
+            let (environment, limit) = (notify.environment, limits.command);
             let command = NotifyCommand { program, environment, processes, limit };
             targets.push(Box::new(Job::new(command, limits.backoff)));
         }
-        if let Some(url) = tell.url {
+        if let Some(url) = notify.url {
             let post = Post { url, limit: limits.post };
             targets.push(Box::new(Job::new(post, limits.backoff)));
         }

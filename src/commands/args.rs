@@ -243,12 +243,12 @@ pub fn commands() -> clap::Command {
 fn with_variables() -> clap::Command {
     let mut command = commands();
     for (mode, help) in [
-        ("init", variables(|v| !matches!(v.group, Group::Tell | Group::Exec))),
+        ("init", variables(|v| !matches!(v.group, Group::Notify | Group::Exec))),
         ("sidecar", variables(|variable| variable.group != Group::Exec)),
         ("exec", variables(|_| true)),
         ("check", variables(|variable| CHECKED.contains(&variable.name))),
         ("doctor", variables(|_| true)),
-        ("deprovision", variables(|v| !matches!(v.group, Group::Tell | Group::Exec))),
+        ("deprovision", variables(|v| !matches!(v.group, Group::Notify | Group::Exec))),
     ] {
         command = command.mut_subcommand(mode, |mode| mode.after_help(help));
     }
@@ -335,7 +335,7 @@ mod tests {
             let own = VARIABLES.iter().filter(|variable| !groups.contains(&variable.group));
             own.clone().count() > 0 && own.into_iter().all(|variable| help.contains(variable.name))
         };
-        assert!(shows(&help, &[Group::Tell, Group::Exec]));
+        assert!(shows(&help, &[Group::Notify, Group::Exec]));
         let Ok(Typed::Print(help)) = typed(&["sidecar", "--help"]) else { panic!() };
         assert!(shows(&help, &[Group::Exec]));
         let Ok(Typed::Print(help)) = typed(&["exec", "--help"]) else { panic!() };

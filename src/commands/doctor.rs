@@ -4,7 +4,7 @@
 use super::dry_run::readable;
 use super::runtime::{invalid, prove, run as block_on, show as print_line};
 use crate::config::raw::Raw;
-use crate::config::settings::{Destination, Output, Tell};
+use crate::config::settings::{Destination, Notify, Output};
 use crate::config::{Config, Proven};
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::publish::{PublishError, origin};
@@ -31,7 +31,7 @@ pub fn run(raw: Raw) -> Result<Exit, Failure> {
         }
     };
     let show = |step: Step| print_line(step.line());
-    block_on(async || Ok(examine(&config, &warnings, keeping.tell.clone(), show).await))
+    block_on(async || Ok(examine(&config, &warnings, keeping.notify.clone(), show).await))
 }
 
 /// What one step came to.
@@ -94,7 +94,7 @@ impl Step {
 async fn examine(
     config: &Config,
     warnings: &[String],
-    tell: Tell,
+    notify: Notify,
     mut show: impl FnMut(Step),
 ) -> Exit {
     let mut exit = Exit::Done;
@@ -113,7 +113,7 @@ async fn examine(
             standing(config, output, &mut step);
         }
     }
-    told(tell, &mut step);
+    told(notify, &mut step);
     exit
 }
 
@@ -299,9 +299,9 @@ fn standing(config: &Config, output: &Output, step: &mut impl FnMut(Step)) {
 }
 
 /// Who would be told of a change.
-fn told(tell: Tell, step: &mut impl FnMut(Step)) {
+fn told(notify: Notify, step: &mut impl FnMut(Step)) {
     let processes = PidNamespace::new(Reaper::listening());
-    let mut notifier = Notifier::new(tell, &processes, &Machine);
+    let mut notifier = Notifier::new(notify, &processes, &Machine);
     if !notifier.has_targets() {
         let text = "sidecar tells nobody of a change; exec tells its own command";
         step(Step::good("tell", text));

@@ -49,7 +49,7 @@ async fn planned(config: &Config) -> Result<Plan, Failure> {
         render(&bundle, &config.layout).map_err(|error| PublishError::Render(error).failure())?;
     let plan = plan(output, &rendering.files).map_err(|error| error.failure())?;
     let remarks = bundle.remarks.iter().chain(&rendering.remarks).chain(&plan.idle_rules);
-    Remarked::default().tell(remarks);
+    Remarked::default().report(remarks);
     Ok(plan)
 }
 

@@ -163,9 +163,9 @@ async fn supervise(
     let ended = async || ended_before(&mut signals, &reaper, running.stop_signal).await;
     let FirstSet { state, token, .. } = start.first(adopted, ended).await?;
     let supervised = Rc::new(Supervised::default());
-    let (on_change, tell) = (running.on_change, keeping.tell.clone());
+    let (on_change, notify) = (running.on_change, keeping.notify.clone());
     let processes = PidNamespace::new(reaper.clone());
-    let mut notifier = Notifier::supervising(tell, &supervised, on_change, &processes, &Machine);
+    let mut notifier = Notifier::supervising(notify, &supervised, on_change, &processes, &Machine);
     let at_end = if keeping.give_back { GroupAtEnd::Killed } else { GroupAtEnd::Left };
     let set = Handover { state, token, remarked: start.remarked() };
     let mut supervisor = Supervisor::new(&mut signals, reaper, launch, supervised, running, at_end);
@@ -212,9 +212,9 @@ async fn read(reading: &Reading, command: MainCommand<'_>) -> Result<Ended, Fail
         return Ok(Ended::Becomes(Box::new(launch)));
     }
     let supervised = Rc::new(Supervised::default());
-    let (on_change, tell) = (running.on_change, reading.tell.clone());
+    let (on_change, notify) = (running.on_change, reading.notify.clone());
     let processes = PidNamespace::new(reaper.clone());
-    let mut notifier = Notifier::supervising(tell, &supervised, on_change, &processes, &Machine);
+    let mut notifier = Notifier::supervising(notify, &supervised, on_change, &processes, &Machine);
     let mut supervisor =
         Supervisor::new(&mut signals, reaper, launch, supervised, running, GroupAtEnd::Left);
     notifier.look();

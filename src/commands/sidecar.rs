@@ -53,7 +53,7 @@ async fn run_unserved(
     let mut start = Start::new(config, &mut store, &origin, After::Renewal, edges);
     let FirstSet { state, token, .. } = start.begin(adopted, terminations.recv()).await?;
     let processes = PidNamespace::new(Reaper::listening());
-    let mut notifier = Notifier::new(keeping.tell.clone(), &processes, &Machine);
+    let mut notifier = Notifier::new(keeping.notify.clone(), &processes, &Machine);
     notifier.look();
     let watch = Watch::new(config.vault.files(), config.output.dir());
     let standing = Handover { state, token, remarked: start.remarked() };

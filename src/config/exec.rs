@@ -6,7 +6,7 @@ use super::parse::{self, Shape};
 use super::raw::{Raw, RawVariable};
 use super::{Config, Mounts, Problems, Proven, Reader};
 use crate::config::settings::{
-    Keeping, Listen, Naming, OnChange, Reading, RenewInterval, Running, Tell, Whereabouts,
+    Keeping, Listen, Naming, Notify, OnChange, Reading, RenewInterval, Running, Whereabouts,
 };
 use crate::os::signal::{KILL, Signal, TERM};
 use crate::render::decode::Decode;
@@ -21,7 +21,7 @@ impl Config {
         let mut reader = Reader::of_exec(&raw);
         let mut keeping = reader.keeping(&raw);
         reader.gives_back = keeping.give_back;
-        reader.without_strangers(&raw, &mut keeping.tell);
+        reader.without_strangers(&raw, &mut keeping.notify);
         let running = reader.running(&raw);
         if reader.writes_nothing(&raw) && running.entries.is_none() {
             let remedy = "must not be false with SEGURA_OUTPUT=none: the secrets would go nowhere";
@@ -53,8 +53,8 @@ impl Reading {
         let dir = reader.output_dir(raw);
         let startup_timeout = reader.startup_timeout(raw);
         let follows = reader.renew(raw) != RenewInterval::Off;
-        let mut tell = reader.tell(raw);
-        reader.without_strangers(raw, &mut tell);
+        let mut notify = reader.notify(raw);
+        reader.without_strangers(raw, &mut notify);
         reader.logging(raw);
         let running = reader.running(raw);
         if raw.segura_listen.as_deref().is_some_and(|listen| listen != "off") {
@@ -62,7 +62,7 @@ impl Reading {
                 "SEGURA_LISTEN has no effect on a reader: the agent that publishes answers";
             reader.warnings.push(warning.to_owned());
         }
-        reader.prove(dir.map(|dir| Self { dir, startup_timeout, follows, tell, running }))
+        reader.prove(dir.map(|dir| Self { dir, startup_timeout, follows, notify, running }))
     }
 }
 
@@ -79,8 +79,8 @@ impl Reader {
     }
 
     /// `exec` tells its own command, and nobody else's.
-    fn without_strangers(&mut self, raw: &Raw, tell: &mut Tell) {
-        (tell.process, tell.pid_file) = (None, None);
+    fn without_strangers(&mut self, raw: &Raw, notify: &mut Notify) {
+        (notify.process, notify.pid_file) = (None, None);
         for RawVariable { name, value } in [&raw.segura_signal_process, &raw.segura_signal_pid_file]
         {
             if value.is_some() {
@@ -172,7 +172,7 @@ mod tests {
             ("SEGURA_OF_THE_APP", "x"),
         ]));
         let Proven { settings: reading, warnings } = reading.unwrap();
-        assert!(!reading.follows && reading.tell.process.is_none());
+        assert!(!reading.follows && reading.notify.process.is_none());
         assert_eq!(reading.running.on_change, OnChange::Signal);
         assert!(reading.running.entries.is_none());
         assert_eq!(warnings.len(), 2, "{warnings:?}");
@@ -225,8 +225,8 @@ mod tests {
                 "PATH=/bin"
             ]
         );
-        let Reading { tell, running, .. } = Reading::from_raw(&raw).unwrap().settings;
-        assert!(tell.environment.get("HTTPS_PROXY").is_none(), "it may hold a password");
+        let Reading { notify, running, .. } = Reading::from_raw(&raw).unwrap().settings;
+        assert!(notify.environment.get("HTTPS_PROXY").is_none(), "it may hold a password");
         assert!(running.environment.get("HTTPS_PROXY").is_some(), "it is the app's as well");
     }
 

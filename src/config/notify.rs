@@ -3,7 +3,7 @@
 use super::parse;
 use super::raw::Raw;
 use super::{Reader, log_settings};
-use crate::config::settings::{Keeping, Listen, MaxStale, OnAbsent, Tell};
+use crate::config::settings::{Keeping, Listen, MaxStale, Notify, OnAbsent};
 use crate::logging::Format;
 use crate::os::environment::Environment;
 use crate::os::signal::HUP;
@@ -20,7 +20,7 @@ impl Reader {
         let give_back = self.text(&raw.segura_deprovision, parse::boolean).unwrap_or(false);
         let listen = self.text(&raw.segura_listen, parse::listen);
         Keeping {
-            tell: self.tell(raw),
+            notify: self.notify(raw),
             on_absent: on_absent.unwrap_or(OnAbsent::Keep),
             max_stale,
             listen: listen.unwrap_or(Listen::Off),
@@ -32,7 +32,7 @@ impl Reader {
         self.text(&raw.segura_max_stale, parse::max_stale).unwrap_or(MaxStale::Never)
     }
 
-    pub(super) fn tell(&mut self, raw: &Raw) -> Tell {
+    pub(super) fn notify(&mut self, raw: &Raw) -> Notify {
         let signal = self.text(&raw.segura_signal, |text| {
             let signal = parse::signal(text)?;
             if signal.can_be_handled() {
@@ -41,7 +41,7 @@ impl Reader {
                 Err("a signal that a process can handle, such as HUP, USR1 or RTMIN+1")
             }
         });
-        Tell {
+        Notify {
             signal: signal.unwrap_or(HUP),
             process: self.text(&raw.segura_signal_process, parse::process_name),
             pid_file: self.text(&raw.segura_signal_pid_file, parse::path),

@@ -252,7 +252,7 @@ pub enum OnChange {
 #[derive(Clone, Debug)]
 pub struct Keeping {
     /// Who is told of a change.
-    pub tell: Tell,
+    pub notify: Notify,
     /// What becomes of what the vault no longer names.
     pub on_absent: OnAbsent,
     /// How old a set may be.
@@ -265,7 +265,7 @@ pub struct Keeping {
 
 /// Who is told when published bytes have changed, and how.
 #[derive(Clone, Debug)]
-pub struct Tell {
+pub struct Notify {
     /// `SEGURA_SIGNAL`, for the processes that are signalled.
     pub signal: Signal,
     /// `SEGURA_SIGNAL_PROCESS`: processes of this name.
@@ -407,7 +407,7 @@ pub struct Reading {
     /// Its changes are followed.
     pub follows: bool,
     /// Who is told besides the command.
-    pub tell: Tell,
+    pub notify: Notify,
     /// How the command is run.
     pub running: Running,
 }

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::settings::{
-    Credential, Disk, FetchMode, Listen, MaxStale, OnAbsent, Output, RenewInterval, StartupTimeout,
-    Tell,
+    Credential, Disk, FetchMode, Listen, MaxStale, Notify, OnAbsent, Output, RenewInterval,
+    StartupTimeout,
 };
 use crate::model::SecretName;
 
@@ -266,11 +266,11 @@ fn sidecar(pairs: &[(&str, &str)]) -> Result<(Config, Keeping), Vec<String>> {
 #[test]
 fn a_sidecar_keeps_by_the_defaults_of_the_interface() {
     let (_, keeping) = sidecar(&[]).unwrap();
-    assert_eq!(keeping.tell.signal, crate::os::signal::HUP);
+    assert_eq!(keeping.notify.signal, crate::os::signal::HUP);
     assert_eq!(keeping.on_absent, OnAbsent::Keep);
     assert_eq!((keeping.max_stale, keeping.listen), (MaxStale::Never, Listen::Off));
     assert!(!keeping.give_back);
-    let Tell { process, pid_file, command, url, .. } = keeping.tell;
+    let Notify { process, pid_file, command, url, .. } = keeping.notify;
     assert!(process.is_none() && pid_file.is_none() && command.is_none() && url.is_none());
 }
 

@@ -12,7 +12,7 @@ pub enum Group {
     /// What to write.
     Write,
     /// Telling the main process.
-    Tell,
+    Notify,
     /// Running the command.
     Exec,
     /// Watching the agent.
@@ -22,7 +22,7 @@ pub enum Group {
 impl Group {
     /// All of them, in the order of the help.
     pub const ALL: [Self; 7] =
-        [Self::Vault, Self::Pod, Self::Fetch, Self::Write, Self::Tell, Self::Exec, Self::Watch];
+        [Self::Vault, Self::Pod, Self::Fetch, Self::Write, Self::Notify, Self::Exec, Self::Watch];
 
     /// What stands above them in the help.
     pub fn title(self) -> &'static str {
@@ -31,7 +31,7 @@ impl Group {
             Self::Pod => "Who this pod is",
             Self::Fetch => "What to fetch",
             Self::Write => "What to write",
-            Self::Tell => "Telling the main process",
+            Self::Notify => "Telling the main process",
             Self::Exec => "Running the command",
             Self::Watch => "Watching the agent",
         }
@@ -272,28 +272,33 @@ pub const VARIABLES: &[Variable] = &[
         "false",
         "accept an output directory that is not tmpfs or ramfs",
     ),
-    variable("SEGURA_SIGNAL", Group::Tell, "HUP", "signal sent when published bytes have changed"),
+    variable(
+        "SEGURA_SIGNAL",
+        Group::Notify,
+        "HUP",
+        "signal sent when published bytes have changed",
+    ),
     variable(
         "SEGURA_SIGNAL_PROCESS",
-        Group::Tell,
+        Group::Notify,
         "none",
         "name of the processes to signal, in a pod with shareProcessNamespace",
     ),
     variable(
         "SEGURA_SIGNAL_PID_FILE",
-        Group::Tell,
+        Group::Notify,
         "none",
         "file that holds the id of the process to signal, read again each time",
     ),
     variable(
         "SEGURA_NOTIFY_COMMAND",
-        Group::Tell,
+        Group::Notify,
         "none",
         "command that is run on a change: a JSON array of strings, no shell, 30 s at most",
     ),
     variable(
         "SEGURA_NOTIFY_URL",
-        Group::Tell,
+        Group::Notify,
         "none",
         "URL that is POSTed to on a change, with an empty body; loopback only",
     ),

@@ -185,7 +185,7 @@ pub struct Remarked(BTreeSet<String>);
 
 impl Remarked {
     /// Tells what looks wrong and is published all the same, each once.
-    pub fn tell(&mut self, remarks: impl IntoIterator<Item = impl AsRef<str>>) {
+    pub fn report(&mut self, remarks: impl IntoIterator<Item = impl AsRef<str>>) {
         for remark in remarks {
             let remark = remark.as_ref();
             if self.0.len() < MOST_REMARKS && self.0.insert(remark.to_owned()) {
@@ -217,9 +217,9 @@ impl Publisher<'_> {
         let files = rendering.files.keys().filter(|name| !name.is_hidden()).count();
         match outcome {
             Outcome::Published(_) => {
-                self.remarked.tell(bundle.remarks.iter().chain(&rendering.remarks));
-                self.remarked.tell(self.store.idle_rules(&rendering.files));
-                self.remarked.tell(state.left_out.iter().map(|file| {
+                self.remarked.report(bundle.remarks.iter().chain(&rendering.remarks));
+                self.remarked.report(self.store.idle_rules(&rendering.files));
+                self.remarked.report(state.left_out.iter().map(|file| {
                     format!(
                         "the template {file} is not rendered: the vault no longer has a secret or key that it names"
                     )

@@ -35,20 +35,20 @@ fn processes() -> &'static PidNamespace {
     Box::leak(Box::new(PidNamespace::new(Reaper::listening())))
 }
 
-fn real(tell: Tell) -> Notifier<'static> {
-    Notifier::new(tell, processes(), &Machine)
+fn real(notify: Notify) -> Notifier<'static> {
+    Notifier::new(notify, processes(), &Machine)
 }
 
-fn real_within(tell: Tell, limits: Limits) -> Notifier<'static> {
-    Notifier::within(tell, processes(), &Machine, limits)
+fn real_within(notify: Notify, limits: Limits) -> Notifier<'static> {
+    Notifier::within(notify, processes(), &Machine, limits)
 }
 
 fn hold(pid_file: &Path) -> Result<HeldProcess, Finding> {
     PidFile::new(pid_file.to_owned()).hold(processes(), Machine.now())
 }
 
-fn tell() -> Tell {
-    Tell {
+fn notify() -> Notify {
+    Notify {
         signal: Signal::parse("USR1").unwrap(),
         process: None,
         pid_file: None,
@@ -58,21 +58,21 @@ fn tell() -> Tell {
     }
 }
 
-fn by_name(name: &str) -> Tell {
-    Tell { process: Some(name.to_owned()), ..tell() }
+fn by_name(name: &str) -> Notify {
+    Notify { process: Some(name.to_owned()), ..notify() }
 }
 
-fn by_pid_file(path: &Path) -> Tell {
-    Tell { pid_file: Some(path.to_owned()), ..tell() }
+fn by_pid_file(path: &Path) -> Notify {
+    Notify { pid_file: Some(path.to_owned()), ..notify() }
 }
 
-fn by_command(text: &str, path: &Path) -> Tell {
+fn by_command(text: &str, path: &Path) -> Notify {
     let words = ["/bin/sh", "-c", text, path.to_str().unwrap()];
-    Tell { command: Some(words.map(str::to_owned).to_vec()), ..tell() }
+    Notify { command: Some(words.map(str::to_owned).to_vec()), ..notify() }
 }
 
-fn by_url(url: &str) -> Tell {
-    Tell { url: Some(Url::parse(url).unwrap()), ..tell() }
+fn by_url(url: &str) -> Notify {
+    Notify { url: Some(Url::parse(url).unwrap()), ..notify() }
 }
 
 /// The script of a process that writes a line to `path` for each signal.
@@ -167,7 +167,7 @@ impl Notifier<'_> {
 
 #[tokio::test]
 async fn where_nobody_is_to_be_told_a_publish_is_told_at_once() {
-    let mut notifier = real(tell());
+    let mut notifier = real(notify());
     assert!(!notifier.has_targets());
     notifier.waits().await;
     notifier.publish_now(1);
@@ -205,7 +205,7 @@ async fn who_started_after_the_publish_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let (name, heard) = (unique("young"), folder.path().join("heard"));
     let pid_file = folder.path().join("pid");
-    let mut notifier = real(Tell { pid_file: Some(pid_file.clone()), ..by_name(&name) });
+    let mut notifier = real(Notify { pid_file: Some(pid_file.clone()), ..by_name(&name) });
     notifier.publish_now(1);
     tokio::time::sleep(Duration::from_millis(50)).await;
     let stranger = Stranger::script(folder.path(), &name, &listener(&heard)).await;
@@ -268,7 +268,7 @@ async fn who_ignores_the_signal_and_who_never_dies_of_it_need_no_handler() {
     until("it is ready", || lines(&ready) == ["ready"]).await;
     for signal in ["USR1", "WINCH", "CONT"] {
         let signal = Signal::parse(signal).unwrap();
-        let mut notifier = real(Tell { signal, ..by_name(&name) });
+        let mut notifier = real(Notify { signal, ..by_name(&name) });
         notifier.publish_now(1);
         notifier.tells(1).await;
     }
@@ -302,7 +302,7 @@ async fn a_process_of_another_user_is_said_with_the_remedy() {
         return;
     }
     let name = Process::read(1).unwrap().names.comm;
-    let mut notifier = real(Tell { signal: Signal::parse("WINCH").unwrap(), ..by_name(&name) });
+    let mut notifier = real(Notify { signal: Signal::parse("WINCH").unwrap(), ..by_name(&name) });
     let findings = notifier.findings();
     assert!(
         findings.iter().any(|finding| finding.text.starts_with("may not signal")),
@@ -324,7 +324,7 @@ async fn a_real_time_signal_is_told_like_any_other() {
     let stranger = Stranger::script(folder.path(), &name, &text).await;
     until("it is ready", || lines(&ready) == ["ready"]).await;
     let signal = Signal::parse("RTMIN+3").unwrap();
-    let mut notifier = real(Tell { signal, ..by_name(&name) });
+    let mut notifier = real(Notify { signal, ..by_name(&name) });
     assert!(notifier.findings().is_empty());
     notifier.publish_now(1);
     notifier.tells(1).await;
@@ -435,10 +435,11 @@ async fn all_targets_are_told_and_one_that_fails_holds_up_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let seen = folder.path().join("seen");
     let pid_file = folder.path().join("pid");
-    let tell = Tell { pid_file: Some(pid_file.clone()), ..by_command("echo run >>\"$0\"", &seen) };
+    let notify =
+        Notify { pid_file: Some(pid_file.clone()), ..by_command("echo run >>\"$0\"", &seen) };
     let stranger = Stranger::start(&["sleep", "300"]);
     let signal = Signal::parse("WINCH").unwrap();
-    let mut notifier = real(Tell { signal, ..tell });
+    let mut notifier = real(Notify { signal, ..notify });
     notifier.publish_now(1);
     notifier.works_until("the command ran", || !lines(&seen).is_empty()).await;
     notifier.waits().await;

@@ -22,7 +22,7 @@ pub fn page() -> Page {
     let mut text = HEAD.to_owned();
     for group in Group::ALL {
         let read = match group {
-            Group::Tell => "\nRead by `sidecar` and `exec`.\n",
+            Group::Notify => "\nRead by `sidecar` and `exec`.\n",
             Group::Exec => "\nRead by `exec`.\n",
             Group::Vault | Group::Pod | Group::Fetch | Group::Write | Group::Watch => "",
         };

@@ -58,7 +58,7 @@ impl Report {
         sound: &BTreeSet<SecretName>,
         last_error: Option<&str>,
     ) {
-        self.trouble.tell(at, held_back, cut, sound);
+        self.trouble.report(at, held_back, cut, sound);
         self.count(|counters| match last_error {
             Some(class) => counters.failed(FailureClass::of(class)),
             None => counters.passes_ok += 1,
@@ -74,7 +74,7 @@ impl Report {
         class: Option<FailureClass>,
     ) {
         self.count(|counters| counters.failed(class));
-        self.trouble.tell(at, held_back, cut, &BTreeSet::new());
+        self.trouble.report(at, held_back, cut, &BTreeSet::new());
     }
 }
 
@@ -87,7 +87,7 @@ struct Trouble {
 
 impl Trouble {
     /// Tells what is new among these, and what of the old is over: `sound` are those that came.
-    fn tell(
+    fn report(
         &mut self,
         at: Duration,
         held_back: &HeldBack,

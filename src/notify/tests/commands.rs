@@ -15,9 +15,9 @@ async fn a_command_runs_in_the_environment_it_is_given_and_in_a_group_of_its_own
     let told = lines(&seen);
     assert!(held(&told));
     assert_eq!(told[told.len() - 2], told[told.len() - 1], "it heads its group");
-    let mut tell = by_command("/usr/bin/env >\"$0\"", &seen);
-    tell.environment.remove(&["PATH"]);
-    let mut notifier = real(tell);
+    let mut notify = by_command("/usr/bin/env >\"$0\"", &seen);
+    notify.environment.remove(&["PATH"]);
+    let mut notifier = real(notify);
     notifier.publish_now(1);
     notifier.tells(1).await;
     assert!(!held(&lines(&seen)));
@@ -76,9 +76,10 @@ async fn a_command_that_failed_runs_again_by_itself_in_time() {
 async fn what_is_left_to_tell_goes_on_as_of_a_generation_that_nobody_need_be_told_of() {
     let folder = tempfile::tempdir().unwrap();
     let (seen, pid_file) = (folder.path().join("seen"), folder.path().join("pid"));
-    let tell = Tell { pid_file: Some(pid_file.clone()), ..by_command("echo run >>\"$0\"", &seen) };
+    let notify =
+        Notify { pid_file: Some(pid_file.clone()), ..by_command("echo run >>\"$0\"", &seen) };
     let stranger = Stranger::start(&["sleep", "300"]);
-    let mut notifier = real(Tell { signal: Signal::parse("WINCH").unwrap(), ..tell });
+    let mut notifier = real(Notify { signal: Signal::parse("WINCH").unwrap(), ..notify });
     assert!(!notifier.carry_on(Generation(1)), "nothing is left of nothing");
     notifier.publish_now(1);
     notifier.works_until("the command ran", || !lines(&seen).is_empty()).await;
@@ -120,7 +121,7 @@ async fn a_future_that_is_dropped_starts_nothing_twice_and_loses_nothing() {
     let _stranger = Stranger::script(folder.path(), &name, &listener(&heard)).await;
     until("it is ready", || lines(&heard) == ["ready"]).await;
     let text = "echo run >>\"$0\"; sleep 0.3; echo end >>\"$0\"";
-    let mut notifier = real(Tell { process: Some(name), ..by_command(text, &seen) });
+    let mut notifier = real(Notify { process: Some(name), ..by_command(text, &seen) });
     notifier.publish_now(1);
     let mut drops = 0;
     while timeout(Duration::from_millis(5), notifier.notified()).await.is_err() {
@@ -151,7 +152,7 @@ fn a_program_that_is_not_there_is_said_at_start() {
     let folder = tempfile::tempdir().unwrap();
     let found = |words: &[&str]| {
         let words = words.iter().map(|word| (*word).to_owned()).collect();
-        real(Tell { command: Some(words), ..tell() }).findings()
+        real(Notify { command: Some(words), ..notify() }).findings()
     };
     let path = program(folder.path(), "reload", "#!/bin/sh\n");
     assert_eq!(found(&[path.to_str().unwrap()]), []);
