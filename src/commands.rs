@@ -1,4 +1,4 @@
-//! The commands, one file each. A command composes the parts, and has no logic of its own.
+//! The commands, one file each. A command composes the parts and decides nothing itself.
 
 pub mod args;
 pub mod check;

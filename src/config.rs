@@ -1,5 +1,5 @@
-//! From the environment's text to settings that are proven. Pure: it reads no file, no clock and no
-//! environment; all problems are reported at once, by variable and expected shape, never by value.
+//! Parses the text of the environment into proven settings. Pure: it reads no file, no clock and no
+//! environment. All problems are reported at once, by variable and expected shape, never by value.
 
 pub mod check;
 pub mod exec;
@@ -26,7 +26,7 @@ use crate::model::PodIdentity;
 use parse::Shape;
 use raw::{Raw, RawVariable};
 
-/// One thing that is wrong with the settings.
+/// A problem of one variable.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Problem {
     variable: String,
@@ -34,7 +34,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// `remedy` follows the variable's name and never quotes its value.
+    /// Makes a problem; `remedy` follows the name of the variable and must not quote its value.
     pub fn new(variable: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { variable: variable.into(), remedy: remedy.into() }
     }
@@ -46,7 +46,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with the settings.
+/// All problems of the settings.
 #[derive(Debug)]
 pub struct Problems(pub Vec<Problem>);
 
@@ -59,16 +59,16 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// What files say that settings lead to or Kubernetes mounts.
+/// Contents of the files that settings name or Kubernetes mounts.
 #[derive(Debug, Default)]
 pub struct Mounts {
     /// The pod's service account.
     pub account: Mounted,
-    /// `SEGURA_TEMPLATE_DIR`.
+    /// The templates in `SEGURA_TEMPLATE_DIR`.
     pub templates: Found,
 }
 
-/// Where a fatal error is also written, if the file is there.
+/// Default of `SEGURA_TERMINATION_LOG`: the file that a fatal error is written to, if it exists.
 pub const TERMINATION_LOG: &str = "/dev/termination-log";
 
 impl Config {
@@ -92,7 +92,7 @@ impl Config {
     /// Proves the settings of `doctor`, in a pod of any mode.
     pub fn for_doctor(raw: Raw, mounts: Mounts) -> Result<Proven<(Self, Keeping)>, Problems> {
         let mut reader = Reader::of(&raw);
-        // It may be the container of exec, where what is not known is the app's.
+        // In the container of exec, an unknown name may belong to the app.
         reader.problems.clear();
         let unknown =
             raw.unknown.iter().map(|name| format!("{name} is not a variable of segura-agent"));
@@ -150,8 +150,8 @@ impl Config {
 }
 
 impl Vault {
-    /// Proves the settings of the vault, for a command that only sends requests. Of the others, only
-    /// unknown names are problems.
+    /// Proves the settings of the vault, for a command that only sends requests. Of the others,
+    /// only unknown names are problems.
     pub fn from_raw(raw: Raw) -> Result<Proven<Self>, Problems> {
         let mut reader = Reader::of(&raw);
         reader.logging(&raw);
@@ -194,19 +194,20 @@ pub fn log_settings(raw: &Raw, auto: logging::Format) -> (logging::Settings, Vec
 struct Reader {
     problems: Vec<Problem>,
     warnings: Vec<String>,
-    /// The set is given back at the end, so it must be clear whose it is.
+    /// The command deprovisions, so the name of the pod must be certain.
     gives_back: bool,
-    /// It is for `exec`.
+    /// The settings are those of `exec`.
     runs_command: bool,
 }
 
-/// A value that can't be understood at all.
+/// Makes the problem of a value that is not text.
 fn not_text(name: &str) -> Problem {
     Problem::new(name, "must be UTF-8")
 }
 
 impl Reader {
-    /// One for a mode whose environment is its own: every name in it has to be known.
+    /// Makes a reader for a mode that shares its environment with no app: an unknown name is a
+    /// problem.
     fn of(raw: &Raw) -> Self {
         let unknown =
             raw.unknown.iter().map(|name| Problem::new(name, "is not a variable of segura-agent"));
@@ -226,7 +227,7 @@ impl Reader {
 
     fn problem(&mut self, variable: &str, remedy: impl Into<String>) {
         let problem = Problem::new(variable, remedy);
-        // What several read is told once.
+        // Several readers may find the same problem.
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
         }

@@ -1,4 +1,4 @@
-//! The binary: environment, arguments, and the one way out.
+//! The binary: reads environment and arguments, runs a command, returns its exit code.
 
 use std::alloc::System;
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use segura_agent::exit::{Exit, Failure};
 use segura_agent::os::harden;
 use zeroizing_alloc::ZeroAlloc;
 
-/// Libraries that free what held a value, a token or a key leave nothing of it behind.
+/// Wipes all memory that is freed, since libraries hold values, tokens and keys.
 #[global_allocator]
 static WIPED: ZeroAlloc<System> = ZeroAlloc(System);
 
@@ -37,7 +37,7 @@ fn run(command: Command) -> Exit {
         |name: &str| std::env::vars_os().find(|(found, _)| found == name).map(|(_, value)| value);
     match command {
         Command::Init { dry_run: false } => init::run(raw).unwrap_or_else(ended),
-        // The container's termination message is the agent's that publishes.
+        // The termination message belongs to the agent that publishes.
         Command::Init { dry_run: true } => dry_run::run(raw).unwrap_or_else(by_hand),
         Command::Sidecar => sidecar::run(raw).unwrap_or_else(ended),
         Command::Exec { words } => exec::run(raw, words).unwrap_or_else(ended),
@@ -53,7 +53,7 @@ fn run(command: Command) -> Exit {
         Command::Deprovision { secret_id } => {
             deprovision::run(raw, secret_id.as_deref()).unwrap_or_else(by_hand)
         }
-        // The container's termination message is the agent's, not that of its probes.
+        // The termination message belongs to the agent, not to its probes.
         Command::Check { question } => check::run(&raw, question).unwrap_or_else(by_hand),
     }
 }

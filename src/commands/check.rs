@@ -1,4 +1,4 @@
-//! `check`: what the directory says to a probe. No network, nothing written, no runtime.
+//! `check`: answers an exec probe from the output directory. No network, no writing, no runtime.
 
 use super::runtime::{invalid, show};
 use crate::config::raw::Raw;
@@ -16,7 +16,7 @@ pub fn run(raw: &Raw, question: Question) -> Result<Exit, Failure> {
     Ok(if verdict.holds { Exit::Done } else { Exit::No })
 }
 
-/// Answers from what stands in the directory.
+/// Answers from the published set.
 fn answer(question: Question, checked: &Checked) -> Verdict {
     let Watched { dir, max_stale } = match checked {
         Checked::Watched(watched) => watched,

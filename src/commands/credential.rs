@@ -1,4 +1,4 @@
-//! `credential`: documents of PAM Core to the vault.
+//! `credential`: sends documents of PAM Core to the vault.
 
 use super::args::CredentialCommand;
 use super::secret::put::{self, Lookup};
@@ -6,7 +6,7 @@ use crate::config::raw::Raw;
 use crate::exit::{Exit, Failure};
 use crate::vault::documents::About;
 
-/// Writes the credentials of a file; `variable` looks up what its documents refer to.
+/// Writes the credentials of a file; `variable` looks up the variables that its documents name.
 #[cold]
 pub fn run(raw: Raw, command: &CredentialCommand, variable: &Lookup<'_>) -> Result<Exit, Failure> {
     let CredentialCommand::Put(documents) = command;

@@ -1,4 +1,4 @@
-//! `deprovision`: gives back what this pod was provisioned, one secret or the whole set.
+//! `deprovision`: deprovisions one secret of this pod, or the whole set.
 
 use super::runtime::{prepare, print, run as block_on, show};
 use crate::config::Config;
@@ -22,7 +22,7 @@ pub fn run(raw: Raw, secret_id: Option<&str>) -> Result<Exit, Failure> {
     block_on(async || one(&vault, pod, id).await).map(|text| print(&text))
 }
 
-/// Deprovisions the secret of this id, which `pod` was provisioned.
+/// Deprovisions the secret of this id, which `pod` holds.
 async fn one(vault: &Vault, pod: PodIdentity, id: &str) -> Result<String, Failure> {
     let mut client = Client::new(vault, pod).map_err(|error| error.failure())?;
     deprovision::by_id(&mut client, id).await.map_err(|error| error.failure())?;

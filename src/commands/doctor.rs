@@ -1,5 +1,5 @@
-//! The whole path from the settings to the main process, step by step, each with its remedy. Nothing
-//! is provisioned, written or told to anybody.
+//! `doctor`: examines the whole path from the settings to the main process, step by step, each with
+//! its remedy. It provisions nothing, writes nothing and notifies no process.
 
 use super::dry_run::readable;
 use super::runtime::{invalid, prove, run as block_on, show as print_line};
@@ -18,7 +18,7 @@ use crate::store::{Place, inspect, plan};
 use crate::vault::Client;
 use crate::vault::error::{Attempt, Cause, FetchError};
 
-/// Walks the whole path, and prints a line for each step.
+/// Examines the whole path, and prints a line for each step.
 #[cold]
 pub fn run(raw: Raw) -> Result<Exit, Failure> {
     let Proven { settings: (config, keeping), warnings } = match prove(raw, Config::for_doctor) {
@@ -34,24 +34,24 @@ pub fn run(raw: Raw) -> Result<Exit, Failure> {
     block_on(async || Ok(examine(&config, &warnings, keeping.notify.clone(), show).await))
 }
 
-/// What one step came to.
+/// The result of one step.
 #[derive(Debug)]
 struct Step {
     verdict: StepVerdict,
-    /// What it is about.
+    /// Its subject.
     name: &'static str,
-    /// What was found, or why it failed.
+    /// The finding, or the reason of a failure.
     text: String,
     remedy: Option<String>,
 }
 
-/// How a step ended.
+/// The verdict on a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StepVerdict {
     Good,
-    /// It may be as it should.
+    /// It may work, and the user should look at it.
     Doubtful,
-    /// No start would get past it.
+    /// A start would fail here.
     Bad(Exit),
 }
 
@@ -69,7 +69,7 @@ impl Step {
         Self { verdict: StepVerdict::Bad(exit), name, text: message, remedy: hint }
     }
 
-    /// How the process ends for it.
+    /// Returns the exit code that it asks for.
     pub fn exit(&self) -> Exit {
         match self.verdict {
             StepVerdict::Good | StepVerdict::Doubtful => Exit::Done,
@@ -77,7 +77,7 @@ impl Step {
         }
     }
 
-    /// Its one line.
+    /// Formats it as one line.
     pub fn line(&self) -> String {
         let verdict = match self.verdict {
             StepVerdict::Good => "ok",
@@ -89,8 +89,8 @@ impl Step {
     }
 }
 
-/// Walks the whole path; `show` is given each step as soon as it is known. Ends as the first step
-/// that no start would get past.
+/// Examines the whole path; `show` gets each step as soon as it is known. Returns the exit code of
+/// the first step at which a start would fail.
 async fn examine(
     config: &Config,
     warnings: &[String],
@@ -133,7 +133,7 @@ fn settings(config: &Config, warnings: &[String]) -> Vec<Step> {
     steps
 }
 
-/// Everything up to the secrets, none of which is provisioned for it.
+/// Examines the vault: connection, login and reading. Provisions nothing.
 async fn vault(config: &Config, step: &mut impl FnMut(Step)) -> Option<Bundle> {
     let host = config.vault.url.host_str().unwrap_or_default().to_owned();
     let prepared = origin(config)
@@ -178,7 +178,7 @@ async fn vault(config: &Config, step: &mut impl FnMut(Step)) -> Option<Bundle> {
     }
 }
 
-/// The first `count` steps of the way to the vault, which are known to be well.
+/// Reports the first `count` steps of the connection to the vault, which have succeeded.
 fn way(config: &Config, host: &str, count: usize, step: &mut impl FnMut(Step)) {
     let steps = if config.vault.proxy.is_some() {
         [
@@ -193,7 +193,8 @@ fn way(config: &Config, host: &str, count: usize, step: &mut impl FnMut(Step)) {
     }
 }
 
-/// How many steps of the way a failure proves to be well. One that is out of time proves nothing.
+/// Counts the steps of the connection that succeeded before a failure. A timeout proves none of
+/// them.
 fn before(error: &FetchError) -> usize {
     match (&error.attempt, &error.cause) {
         (Attempt::Prepare, _) => 0,
@@ -206,7 +207,7 @@ fn before(error: &FetchError) -> usize {
     }
 }
 
-/// The step that a login fails at.
+/// Names the step at which a login fails.
 fn stage(error: &FetchError) -> &'static str {
     match (&error.attempt, &error.cause) {
         (Attempt::Prepare, _) => "files",
@@ -217,7 +218,7 @@ fn stage(error: &FetchError) -> &'static str {
     }
 }
 
-/// The directory, and what would be written there.
+/// Examines the directory, and the files that would be written there.
 fn place(config: &Config, output: &Output, bundle: Option<&Bundle>, step: &mut impl FnMut(Step)) {
     let dir = output.dir.display();
     let rendering = bundle.map(|bundle| render(bundle, &config.layout)).transpose();
@@ -246,7 +247,7 @@ fn place(config: &Config, output: &Output, bundle: Option<&Bundle>, step: &mut i
     }
 }
 
-/// Whose the directory is, and what stands in it.
+/// Examines the holder of the directory, and the published set.
 fn standing(config: &Config, output: &Output, step: &mut impl FnMut(Step)) {
     let reader = "exec reads there what another agent publishes; init and sidecar can't start";
     match Place::of(&output.dir) {
@@ -298,7 +299,7 @@ fn standing(config: &Config, output: &Output, step: &mut impl FnMut(Step)) {
     }
 }
 
-/// Who would be told of a change.
+/// Examines the receivers of a notification.
 fn told(notify: Notify, step: &mut impl FnMut(Step)) {
     let processes = PidNamespace::new(Reaper::listening());
     let mut notifier = Notifier::new(notify, &processes, &Machine);

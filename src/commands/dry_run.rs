@@ -1,4 +1,5 @@
-//! What a start would write: found out without provisioning anything, shown without writing it.
+//! `init --dry-run`: shows the files that a start would write. It provisions nothing, writes
+//! nothing.
 
 use std::time::Duration;
 
@@ -32,11 +33,11 @@ pub fn run(raw: Raw) -> Result<Exit, Failure> {
     Ok(print(&plan.to_string()))
 }
 
-/// Plans what a start with `config` would write to its output directory, which another agent may
-/// hold; where nothing is written at all, that is nothing.
+/// Plans the files that a start with `config` would write to its output directory, which another
+/// agent may hold. The plan is empty where secrets stay in memory.
 ///
-/// Where a set of ours stands, secrets are read as a renewal would; else as far as they can be read
-/// before they are provisioned. Each request is made once.
+/// Reads secrets as a renewal would if a set of this agent is published, else those that can be
+/// read before they are provisioned. Sends each request once.
 async fn planned(config: &Config) -> Result<Plan, Failure> {
     let Destination::Directory(output) = &config.output else {
         return Ok(Plan::default());
@@ -53,7 +54,7 @@ async fn planned(config: &Config) -> Result<Plan, Failure> {
     Ok(plan)
 }
 
-/// What can be read without provisioning anything: all of it, or a failure.
+/// Reads the secrets without provisioning any. A secret that can't be read fails the whole.
 pub(super) async fn readable(
     config: &Config,
     origin: &Origin,

@@ -1,4 +1,4 @@
-//! `exec`: the first set as `init` has it, then the command, for as long as it runs.
+//! `exec`: publishes the first set as `init` does, then runs and supervises the command.
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -28,12 +28,12 @@ use crate::supervise::policy::GroupAtEnd;
 use crate::supervise::{Launch, Supervisor, ended_already, ended_before};
 use crate::vault::Dsm;
 
-/// A command that ends sooner than this needs nothing watched.
+/// Time after which watching starts: a command that ends sooner needs no watch.
 const WATCHES_AFTER: Duration = Duration::from_secs(1);
 
-/// Runs a command with a set, or on the set that another agent publishes.
+/// Runs a command with a set of its own, or with the set that another agent publishes.
 pub fn run(raw: Raw, words: Vec<OsString>) -> Result<Exit, Failure> {
-    // Before anything else, so that no signal meets its action from here on.
+    // First of all: a signal that comes before this would have its default action.
     let blocked = Blocked::block().map_err(|error| bug("block signals", &error))?;
     let mask = blocked.mask();
     let program = Program::new(words)
@@ -87,7 +87,7 @@ fn role(raw: Raw) -> Result<Role, Failure> {
             let (config, keeping, running) = accept(proven);
             Ok(Role::Agent(config.into(), keeping.into(), running.into(), store))
         }
-        // Another agent came first, in this very moment.
+        // Another agent took the lock since `Place::of` looked.
         Err(error) if error.is_held() => read(),
         Err(error) => Err(error.failure()),
     }
@@ -97,25 +97,25 @@ fn take(blocked: Blocked) -> Result<Signals, Failure> {
     blocked.listen().map_err(|error| bug("listen to signals", &error))
 }
 
-/// How `exec` goes on once its runtime has ended.
+/// The continuation of `exec` after its runtime has ended.
 enum Ended {
     /// The command has ended, or was ended.
     With(Exit),
-    /// There is nothing to supervise: the command takes our place.
+    /// The command replaces the agent, which has nothing to supervise.
     Becomes(Box<Launch>),
 }
 
-/// The command, and how it is run.
+/// The command and its settings.
 struct MainCommand<'a> {
-    /// Its words.
+    /// The program and its arguments.
     program: Program,
-    /// How.
+    /// The settings.
     running: &'a Running,
     /// The signals that are forwarded to it.
     signals: Signals,
 }
 
-/// Obtains a set for `store`, and runs the command for as long as it runs.
+/// Publishes a set to `store`, and runs the command to its end.
 async fn wrap(
     config: &Config,
     keeping: &Keeping,
@@ -186,7 +186,7 @@ async fn supervise(
     ended
 }
 
-/// Runs the command on a set that another agent publishes.
+/// Runs the command with a set that another agent publishes.
 async fn read(reading: &Reading, command: MainCommand<'_>) -> Result<Ended, Failure> {
     let MainCommand { program, running, mut signals } = command;
     let reaper = Reaper::told(signals.mask());

@@ -1,4 +1,4 @@
-//! `kubernetes …`: manifests that were written for the vendor's historic sidecar.
+//! `kubernetes …`: the command line in manifests for the vendor's historic sidecar.
 
 use std::path::Path;
 

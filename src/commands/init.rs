@@ -1,4 +1,4 @@
-//! `init`: fetch the secrets once, publish them, end.
+//! `init`: fetches the secrets once, publishes them, and ends.
 
 use super::runtime::{listen, prepare, run as block_on};
 use crate::config::Config;
@@ -10,13 +10,13 @@ use crate::os::incoming::Terminations;
 use crate::store::Store;
 use crate::vault::Dsm;
 
-/// Publishes a set that nobody renews.
+/// Publishes a set without renewal.
 pub fn run(raw: Raw) -> Result<Exit, Failure> {
     let config = prepare(raw, Config::for_init)?;
     block_on(async || publish(&config, listen()?).await.map(|()| Exit::Done))
 }
 
-/// Runs to the end; a termination ends it early unless the set is out.
+/// Publishes the set; a termination signal ends it early, unless the set is published.
 async fn publish(config: &Config, mut terminations: Terminations) -> Result<(), Failure> {
     let held = Store::hold(&config.output, "init");
     let store = held.map_err(|error| error.failure())?;

@@ -1,4 +1,4 @@
-//! Puts the agent's own binary into a directory, where another image's entrypoint can use it.
+//! `install`: copies the binary of the agent to a directory, for the entrypoint of another image.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
@@ -7,15 +7,15 @@ use std::path::Path;
 
 use crate::exit::{Exit, Failure};
 
-/// What the copy is called.
+/// The name of the copy.
 const NAME: &str = "segura-agent";
-/// This process, wherever its file is.
+/// The binary of this process.
 const OURSELVES: &str = "/proc/self/exe";
-/// For everyone to run, nobody to change.
+/// Everyone may run the copy, only its owner may write to it.
 const MODE: u32 = 0o755;
 
-/// Copies our own binary into `dir`, in one step: whoever runs it meanwhile runs the old one or the
-/// new.
+/// Copies the own binary to `dir` atomically: a process that starts it meanwhile gets the old one
+/// or the new one.
 pub fn run(dir: &Path) -> Result<Exit, Failure> {
     copy(Path::new(OURSELVES), dir).map(|()| Exit::Done).map_err(|error| {
         Failure::said(
@@ -47,7 +47,7 @@ fn copy(from: &Path, dir: &Path) -> io::Result<()> {
     let whole = dir.join(NAME);
     let copied = write(from, &unfinished).and_then(|()| fs::rename(&unfinished, &whole));
     if copied.is_err() {
-        // The first error is the one to tell.
+        // The first error is the one to report.
         fs::remove_file(&unfinished).ok();
     }
     copied
@@ -55,14 +55,14 @@ fn copy(from: &Path, dir: &Path) -> io::Result<()> {
 
 fn write(from: &Path, to: &Path) -> io::Result<()> {
     let mut from = File::open(from)?;
-    // What a predecessor of this number has left is not ours to follow.
+    // A process of the same id may have left a file or a link.
     match fs::remove_file(to) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
     let mut to = OpenOptions::new().write(true).create_new(true).mode(MODE).open(to)?;
     io::copy(&mut from, &mut to)?;
-    // Whatever the umask is.
+    // The umask may have cleared bits.
     to.set_permissions(Permissions::from_mode(MODE))
 }
 

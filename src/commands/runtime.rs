@@ -15,7 +15,7 @@ use crate::logging;
 use crate::os::harden;
 use crate::os::incoming::Terminations;
 
-/// Starts the log as the settings say.
+/// Starts the log with its settings.
 pub(super) fn begin(raw: &Raw) {
     let terminal = std::io::stderr().is_terminal();
     let auto = if terminal { logging::Format::Text } else { logging::Format::Json };
@@ -77,7 +77,7 @@ pub(super) fn run<T>(mode: impl AsyncFnOnce() -> Result<T, Failure>) -> Result<T
 fn drive(mode: Pin<&mut dyn Future<Output = ()>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // A few connections and two signals: room for more events is memory that is never used.
+        // The agent has a few connections and two signals; room for more events would waste memory.
         .max_io_events_per_tick(16)
         .build()
         .map_err(|error| bug("start the runtime", &error))?;
@@ -95,12 +95,12 @@ pub(super) fn invalid(problems: &Problems) -> Failure {
     Failure::new(Exit::Settings, problems)
 }
 
-/// Makes a failure of a system call that no setting can make fail.
+/// Makes a failure of a system call that can fail only by a bug.
 pub(super) fn bug(what: &str, error: &std::io::Error) -> Failure {
     Failure::said(Exit::Bug, format!("cannot {what}: {error}"))
 }
 
-/// Writes text to stdout; the exit code says whether it got there.
+/// Writes text to stdout; the exit code tells a failure.
 pub fn print(text: &str) -> Exit {
     match std::io::stdout().write_all(text.as_bytes()) {
         Ok(()) => Exit::Done,
@@ -108,7 +108,7 @@ pub fn print(text: &str) -> Exit {
     }
 }
 
-/// Prints a line; whether anyone reads it changes nothing.
+/// Prints a line to stdout; a failure to write is ignored.
 pub(super) fn show(line: String) {
     print(&format!("{line}\n"));
 }
@@ -123,14 +123,14 @@ pub fn end(failure: &Failure, termination_log: Option<&str>) -> Exit {
     let log = termination_log
         .and_then(|log| OpenOptions::new().write(true).truncate(true).open(log).ok());
     if let Some(mut log) = log {
-        // What can't be written there is on stderr.
+        // The text is on stderr as well.
         writeln!(log, "{text}").ok();
     }
     failure.exit
 }
 
-/// Ends a command that people run beside the container's own process, whose termination message
-/// stays as it is.
+/// Shows a fatal error of a command that people run by hand, on stderr alone: the termination
+/// message belongs to the container's own process.
 pub fn by_hand(failure: Failure) -> Exit {
     end(&failure, None)
 }

@@ -1,4 +1,4 @@
-//! `secret`: documents to the vault, and secrets shown.
+//! `secret`: sends documents to the vault, and shows secrets.
 
 pub mod documents;
 pub mod put;
@@ -15,7 +15,7 @@ use crate::vault::{Client, Source};
 use put::Lookup;
 use table::Style;
 
-/// Writes, lists or shows secrets; `variable` looks up what documents refer to.
+/// Writes, lists or shows secrets; `variable` looks up the variables that documents name.
 #[cold]
 pub fn run(raw: Raw, command: SecretCommand, variable: &Lookup<'_>) -> Result<Exit, Failure> {
     let style = |shown: &Shown| Style { format: shown.output, values: shown.show_values };
@@ -54,7 +54,7 @@ async fn get(vault: &Vault, name: &SecretName, style: Style) -> Result<String, F
     Ok(table::one(name, &set, style))
 }
 
-/// A client of no pod: what is read and written by hand belongs to the authorization.
+/// Makes a client without a pod: secrets that are handled by hand belong to the authorization.
 fn client(vault: &Vault) -> Result<Client<'_>, Failure> {
     Client::new(vault, PodIdentity::default()).map_err(|error| error.failure())
 }

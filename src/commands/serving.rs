@@ -1,4 +1,4 @@
-//! `/livez`, `/readyz` and `/metrics` beside a mode that keeps a set.
+//! `/livez`, `/readyz` and `/metrics` beside a mode that renews.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use crate::os::clock;
 use crate::probes::{Board, Facts, server};
 use crate::store::state::Agent;
 
-/// Runs a mode to its end, answering meanwhile where `SEGURA_LISTEN` asks for it.
+/// Runs a mode to its end, and answers probes meanwhile if `SEGURA_LISTEN` gives an address.
 pub(super) async fn serving<T>(
     keeping: &Keeping,
     output: &Destination,

@@ -1,4 +1,4 @@
-//! `sidecar`: the first set as `init` has it, then kept fresh until a signal ends it.
+//! `sidecar`: publishes the first set as `init` does, then renews it until a signal.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -21,7 +21,7 @@ use crate::probes::Board;
 use crate::store::Store;
 use crate::vault::Dsm;
 
-/// Keeps a set fresh until a signal ends it.
+/// Renews a set until a signal.
 pub fn run(raw: Raw) -> Result<Exit, Failure> {
     let (config, keeping) = prepare(raw, Config::for_sidecar)?;
     block_on(async || run_served(&config, &keeping, listen()?).await.map(|()| Exit::Done))

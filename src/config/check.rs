@@ -1,5 +1,5 @@
-//! The few settings of `check`: it is run in the pod's own environment and must not fail for what
-//! it has no use for.
+//! The settings of `check`, which runs in the environment of the agent and must not fail for a
+//! setting that it does not read.
 
 use super::raw::Raw;
 use super::{Problems, Reader};

@@ -1,4 +1,4 @@
-//! What `exec` needs besides the rest: how its command is run, and what a reader makes do with.
+//! Settings of `exec` alone: those of its command, and those of a reader.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ impl Config {
 }
 
 impl Whereabouts {
-    /// What `raw` says of it; what is wrong is for others to say.
+    /// Reads these settings; their problems are reported when the role is known.
     pub fn from_raw(raw: &Raw) -> Self {
         let mut reader = Reader::default();
         let dir = if reader.writes_nothing(raw) { None } else { reader.output_dir(raw) };
@@ -67,7 +67,8 @@ impl Reading {
 }
 
 impl Reader {
-    /// One for `exec`, whose environment is also the command's: a name that is not known may be its.
+    /// Makes a reader for `exec`, which shares its environment with the command: an unknown name
+    /// may belong to the command.
     fn of_exec(raw: &Raw) -> Self {
         let unknown = |name: &String| format!("{name} is not a variable of segura-agent");
         Self {
@@ -78,7 +79,7 @@ impl Reader {
         }
     }
 
-    /// `exec` tells its own command, and nobody else's.
+    /// Removes the other processes, since `exec` notifies its own command alone.
     fn without_strangers(&mut self, raw: &Raw, notify: &mut Notify) {
         (notify.process, notify.pid_file) = (None, None);
         for RawVariable { name, value } in [&raw.segura_signal_process, &raw.segura_signal_pid_file]

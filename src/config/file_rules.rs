@@ -1,4 +1,4 @@
-//! `SEGURA_FILE_RULES`: what single files have instead of what all have.
+//! `SEGURA_FILE_RULES`: modes and owners of single files.
 
 use serde_json::{Map, Value};
 
@@ -8,8 +8,7 @@ use crate::config::settings::FileRule;
 const SHAPE: &str =
     r#"must be a JSON array of rules such as [{"glob":"**/.pgpass","mode":"0600","uid":1001}]"#;
 
-/// Reads the rules, or says what is wrong with which of them, by its number and never by what it
-/// holds.
+/// Reads the rules. A problem names its rule by number and never quotes it.
 pub(super) fn rules(text: &str) -> Result<Vec<FileRule>, Vec<String>> {
     let read = serde_json::from_str::<Vec<Map<String, Value>>>(text);
     let read = read.map_err(|_| vec![SHAPE.to_owned()])?;

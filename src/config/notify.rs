@@ -1,4 +1,4 @@
-//! Settings of single modes: a typo in them is told by every mode that shares the pod spec.
+//! Settings of single modes. Every mode reports their problems, since the modes share a pod spec.
 
 use super::parse;
 use super::raw::Raw;
@@ -9,7 +9,7 @@ use crate::os::environment::Environment;
 use crate::os::signal::HUP;
 
 impl Reader {
-    /// What `sidecar` needs besides the rest.
+    /// Reads the settings of a mode that renews.
     pub(super) fn keeping(&mut self, raw: &Raw) -> Keeping {
         let on_absent = self.text(&raw.segura_on_absent, |text| match text {
             "keep" => Ok(OnAbsent::Keep),
@@ -51,14 +51,14 @@ impl Reader {
         }
     }
 
-    /// The log is started before anything else is understood; here its problems are told.
+    /// Reports the problems of the log, which starts before the other settings are read.
     pub(super) fn logging(&mut self, raw: &Raw) {
         self.problems.extend(log_settings(raw, Format::Json).1);
         self.text(&raw.segura_termination_log, parse::path);
     }
 }
 
-/// What a command that is run on a change is given: nothing that leads to the vault.
+/// Selects the environment of a notify command, without the proxy, which may hold a password.
 fn for_strangers(raw: &Raw) -> Environment {
     let mut environment = raw.environment.clone();
     environment.remove(&[raw.https_proxy.name]);

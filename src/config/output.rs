@@ -1,4 +1,4 @@
-//! What is written, where, and whose it is.
+//! Settings of the output: formats, directory, modes and owners.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -66,7 +66,7 @@ impl Reader {
         let dialect = self.text(&raw.segura_env_dialect, parse::dialect).unwrap_or_default();
         let variables = self.variables(raw, wanted);
         let collision = self.collision(raw);
-        // A typo in it is told where it is read.
+        // `running` reports a value that is not a boolean.
         let environment = self.runs_command && raw.segura_exec_env.as_deref() != Some("false");
         let decode = self.text(&raw.segura_decode, parse::globs);
         let variables = variables?;
@@ -95,7 +95,7 @@ impl Reader {
         read.unwrap_or(Collision::Last)
     }
 
-    /// Two outputs must not want one name in the directory.
+    /// Reports two outputs of one name in the directory.
     fn names_apart<'a>(
         &mut self,
         raw: &Raw,
@@ -229,8 +229,8 @@ impl Reader {
 enum Preset {
     /// Those of the agent.
     Agent,
-    /// Those of the vendor's historic sidecar, which the agent replaces where only the vendor's names
-    /// are set.
+    /// Those of the vendor's historic sidecar, which the agent replaces where only the vendor's
+    /// names are set.
     HistoricSidecar,
 }
 

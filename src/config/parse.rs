@@ -1,4 +1,4 @@
-//! Shapes of values: each parser says what it takes, never what it was given.
+//! Parsers of values. An error gives the expected shape and never quotes the value.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::os::signal::Signal;
 use crate::render::env::Dialect;
 use crate::render::name::{Case, Variables};
 
-/// What a value must be, to follow `VARIABLE: must be …`.
+/// The expected shape of a value, which follows `VARIABLE: must be`.
 pub type Shape = &'static str;
 
 /// A whole number and one of `ms`, `s`, `m`, `h`.
@@ -27,7 +27,7 @@ pub fn duration(text: &str) -> Result<Duration, Shape> {
         "h" => 3_600_000,
         _ => return Err(DURATION),
     };
-    // A hundred years; beyond it clocks overflow, and nobody meant it.
+    // A hundred years: a sum of a greater duration and a time may overflow.
     let number =
         number.checked_mul(millis).filter(|n| *n <= 876_000 * 3_600_000).ok_or(DURATION)?;
     Ok(Duration::from_millis(number))
@@ -84,7 +84,7 @@ pub fn signal(text: &str) -> Result<Signal, Shape> {
     Signal::parse(text).ok_or("a signal such as HUP, USR1 or RTMIN+1")
 }
 
-/// Reads an exit code other than 0, which would say that all is well.
+/// Reads an exit code other than 0, which means success.
 pub fn exit_code(text: &str) -> Result<u8, Shape> {
     text.parse().ok().filter(|code| *code > 0).ok_or("a number from 1 to 255")
 }
@@ -97,7 +97,7 @@ pub fn listen(text: &str) -> Result<Listen, Shape> {
     }
 }
 
-/// Reads what happens to letters.
+/// Reads the case of letters in names.
 pub fn case(text: &str) -> Result<Case, Shape> {
     match text {
         "keep" => Ok(Case::Keep),
@@ -106,7 +106,7 @@ pub fn case(text: &str) -> Result<Case, Shape> {
     }
 }
 
-/// Reads a pattern for the names of variables, whose letters become as `case` says.
+/// Reads a pattern for the names of variables, whose letters get the given case.
 pub fn pattern(text: &str, case: Case) -> Result<Variables, Shape> {
     Variables::new(text, case).ok_or("a pattern that holds {key}, and {identity} if you like")
 }
@@ -127,7 +127,7 @@ pub fn globs(text: &str) -> Result<Vec<String>, Shape> {
     sound.then_some(globs).ok_or("a comma list of identity/key globs such as db/cert,**/keystore")
 }
 
-/// Whether this is a glob of paths that something could have.
+/// Tests for a valid glob of relative paths.
 pub fn is_glob(text: &str) -> bool {
     let path = !text.is_empty() && !text.starts_with(['/', '!']);
     path && !text.chars().any(char::is_control) && fast_glob::validate(text).is_ok()
@@ -202,7 +202,7 @@ pub fn loopback_url(text: &str) -> Result<Url, Shape> {
     url.ok_or("an http URL on a loopback address such as http://127.0.0.1:8080/reload")
 }
 
-/// Whether a URL's host can only be this machine.
+/// Tests for a URL whose host is a loopback address or `localhost`.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),

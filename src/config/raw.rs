@@ -1,4 +1,4 @@
-//! The environment as it was typed: names known, empty values dropped, nothing understood yet.
+//! The environment as text: known names, without empty values, not parsed.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -179,7 +179,8 @@ impl Default for Raw {
 }
 
 impl Raw {
-    /// Takes what it knows from `environment`, and notes what it should know and does not.
+    /// Selects the known variables of `environment`, and notes unknown names that start with
+    /// `SEGURA_`.
     pub fn from_environment(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let mut known = BTreeMap::new();
         let (mut unknown, mut broken, mut others) = (Vec::new(), Vec::new(), Vec::new());
@@ -207,7 +208,7 @@ impl Raw {
     }
 }
 
-/// Whether Kubernetes made the variable for a Service whose name starts with `segura`.
+/// Tests for a variable that Kubernetes makes for a Service whose name starts with `segura`.
 ///
 /// The shapes are those of "Service environment variables" in the Kubernetes documentation.
 fn is_service_link(name: &str) -> bool {

@@ -1,4 +1,4 @@
-//! The words of the settings, once understood: each part of the agent takes the ones it needs.
+//! The types of all settings, once parsed: each part of the agent takes those that it needs.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::render::decode::Decode;
 use crate::render::name::Variables;
 use crate::secret::Secret;
 
-/// One half of the OAuth 2.0 pair, and where it comes from.
+/// The source of one half of the OAuth 2.0 pair.
 #[derive(Debug)]
 pub enum Credential {
     /// Given in the environment.
@@ -37,7 +37,7 @@ pub struct ClientCertificate {
     pub key: PathBuf,
 }
 
-/// How the vault is reached, and as whom.
+/// Settings of the vault.
 #[derive(Debug)]
 pub struct Vault {
     /// The base URL, without a trailing slash beyond the root's.
@@ -46,19 +46,19 @@ pub struct Vault {
     pub client_id: Credential,
     /// OAuth 2.0 client secret.
     pub client_secret: Credential,
-    /// When set, the only roots trusted.
+    /// The only roots trusted, if it is given.
     pub ca_file: Option<PathBuf>,
-    /// For authorizations that pin a fingerprint.
+    /// The certificate for authorizations that pin a fingerprint.
     pub client_certificate: Option<ClientCertificate>,
-    /// Opens values that arrive encrypted.
+    /// The key that decrypts values of an authorization that encrypts.
     pub private_key_file: Option<PathBuf>,
-    /// Sent as `Referer`.
+    /// The `Referer` of every request.
     pub referer: Option<String>,
-    /// One whole read.
+    /// The limit of one whole read.
     pub timeout: Duration,
-    /// The connect part of any request.
+    /// The limit of the connect part of any request.
     pub connect_timeout: Duration,
-    /// One whole provisioning POST.
+    /// The limit of one whole provisioning POST.
     pub provision_timeout: Duration,
     /// `HTTPS_PROXY`, which may hold a password.
     pub proxy: Option<Secret<String>>,
@@ -67,7 +67,7 @@ pub struct Vault {
 }
 
 impl Vault {
-    /// Every file that is read at a login or for a connection.
+    /// Lists the files that are read at a login or for a connection.
     pub fn files(&self) -> Vec<PathBuf> {
         let credential = |credential: &Credential| match credential {
             Credential::Given(_) => None,
@@ -100,7 +100,7 @@ pub enum FetchMode {
 }
 
 impl FetchMode {
-    /// The word of the setting.
+    /// Returns the word of the setting.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Provision => "provision",
@@ -110,7 +110,7 @@ impl FetchMode {
     }
 }
 
-/// How renewal asks, where the source is [`FetchMode::Provision`].
+/// `SEGURA_REFRESH`: the request of a renewal, where the source is [`FetchMode::Provision`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refresh {
     /// `GET` provision, until the vault proves to have no such route.
@@ -125,33 +125,33 @@ pub enum Refresh {
     Post,
 }
 
-/// What is asked for.
+/// The secrets to fetch, and the requests that fetch them.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// Which request brings it.
+    /// The request at start.
     pub source: FetchMode,
-    /// How renewal asks.
+    /// The request of a renewal.
     pub refresh: Refresh,
-    /// In the order they were named; none is all of the authorization.
+    /// The identities in the order of the setting; an empty list means all of the authorization.
     pub identities: Vec<SecretName>,
 }
 
-/// Modes and owners of what the agent creates.
+/// Modes and owners of files and folders that the agent creates.
 #[derive(Clone, Debug)]
 pub struct Access {
-    /// Of files.
+    /// Mode of files.
     pub file_mode: u32,
-    /// Of folders.
+    /// Mode of folders.
     pub dir_mode: u32,
     /// Owner of both.
     pub uid: FileUid,
     /// Group of both.
     pub gid: FileGid,
-    /// Files that are to have others; the first rule that matches counts.
+    /// Exceptions; the first rule that matches a file counts.
     pub rules: Vec<FileRule>,
 }
 
-/// `SEGURA_FILE_UID`: the owner of what the agent creates.
+/// `SEGURA_FILE_UID`: the owner of files and folders that the agent creates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileUid {
     /// The agent's own.
@@ -160,7 +160,7 @@ pub enum FileUid {
     Id(u32),
 }
 
-/// `SEGURA_FILE_GID`: the group of what the agent creates.
+/// `SEGURA_FILE_GID`: the group of files and folders that the agent creates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileGid {
     /// The directory's if it is set-gid, else the agent's own.
@@ -169,50 +169,50 @@ pub enum FileGid {
     Id(u32),
 }
 
-/// What files are to have whose path inside the output directory matches; what is not said is as
-/// for all files.
+/// Mode and owners of the files whose path in the output directory matches; absent fields are those
+/// of all files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileRule {
     /// `*` stands for any part of a name, `**` for any number of folders.
     pub glob: String,
     /// The files' mode.
     pub mode: Option<u32>,
-    /// Whose they are.
+    /// Their owner.
     pub uid: Option<u32>,
     /// Their group.
     pub gid: Option<u32>,
 }
 
-/// Whether a directory that is not in memory will do.
+/// The treatment of an output directory on a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disk {
     /// It is refused.
     Refuse,
-    /// It is taken with a warning, as the historic sidecar's users expect.
+    /// It is accepted with a warning, as users of the historic sidecar expect.
     Warn,
-    /// It is taken.
+    /// It is accepted.
     Allow,
 }
 
-/// Where outputs go.
+/// The output directory.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// The one directory that all outputs live in.
+    /// The path of the directory, which holds all outputs.
     pub dir: PathBuf,
-    /// Its last folder is ours to create: the historic layout's `senhasegura`.
+    /// The agent creates its last folder: `senhasegura`, in the layout of the historic sidecar.
     pub create_last: bool,
     /// Modes and owners.
     pub access: Access,
-    /// Whether a disk will do.
+    /// Its treatment if it is on a disk.
     pub disk: Disk,
 }
 
-/// Where published secrets are kept.
+/// The destination of published secrets.
 #[derive(Clone, Debug)]
 pub enum Destination {
-    /// In files.
+    /// Files in a directory.
     Directory(Output),
-    /// `SEGURA_OUTPUT=none`: in the memory of the agent alone.
+    /// The memory of the agent alone, with `SEGURA_OUTPUT=none`.
     Memory,
 }
 
@@ -226,21 +226,21 @@ impl Destination {
     }
 }
 
-/// What becomes of published files whose secret the vault no longer names.
+/// `SEGURA_ON_ABSENT`: the treatment of published files whose secret the vault no longer names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnAbsent {
     /// They stay.
     Keep,
-    /// They go, on evidence.
+    /// They are removed, on evidence.
     Remove,
 }
 
-/// What becomes of the command that `exec` runs when published bytes have changed.
+/// `SEGURA_ON_CHANGE`: the action on the command of `exec` when published bytes have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnChange {
     /// It is sent `SEGURA_SIGNAL`.
     Signal,
-    /// It is started anew.
+    /// It is restarted.
     Restart,
     /// It is ended, and the agent with this code.
     Exit(u8),
@@ -248,22 +248,22 @@ pub enum OnChange {
     Nothing,
 }
 
-/// How a set is kept, once it stands.
+/// Settings of a mode that renews.
 #[derive(Clone, Debug)]
 pub struct Keeping {
-    /// Who is told of a change.
+    /// The receivers of a notification.
     pub notify: Notify,
-    /// What becomes of what the vault no longer names.
+    /// The treatment of secrets that the vault no longer names.
     pub on_absent: OnAbsent,
-    /// How old a set may be.
+    /// The age beyond which a set is not ready.
     pub max_stale: MaxStale,
-    /// Where `/livez`, `/readyz` and `/metrics` are answered.
+    /// The address of `/livez`, `/readyz` and `/metrics`.
     pub listen: Listen,
-    /// The set is given back to the vault at the end.
+    /// The agent deprovisions the set at the end.
     pub give_back: bool,
 }
 
-/// Who is told when published bytes have changed, and how.
+/// The receivers of a notification that published bytes have changed.
 #[derive(Clone, Debug)]
 pub struct Notify {
     /// `SEGURA_SIGNAL`, for the processes that are signalled.
@@ -276,7 +276,7 @@ pub struct Notify {
     pub command: Option<Vec<String>>,
     /// `SEGURA_NOTIFY_URL`, on loopback.
     pub url: Option<Url>,
-    /// What the command is given: the container's variables, without what is the agent's own.
+    /// The environment of the command: the variables of the container, without those of the agent.
     pub environment: Environment,
 }
 
@@ -318,7 +318,7 @@ pub enum RenewInterval {
     Off,
 }
 
-/// How entries become variables: with one identity named to who fetches, and with several or none.
+/// The naming of entries in the environment: for one named identity, and for several or none.
 #[derive(Clone, Debug)]
 pub struct Naming {
     pub(super) one: Variables,
@@ -326,30 +326,30 @@ pub struct Naming {
 }
 
 impl Naming {
-    /// The names for so many identities.
+    /// Selects the naming for this number of identities.
     pub fn of(&self, identities: usize) -> &Variables {
         if identities == 1 { &self.one } else { &self.several }
     }
 }
 
-/// How the command is run.
+/// Settings of the command of `exec`.
 #[derive(Clone, Debug)]
 pub struct Running {
-    /// The container's variables, without what is the agent's own.
+    /// The variables of the container, without those of the agent.
     pub environment: Environment,
-    /// How the entries are named that are put into it, if any are.
+    /// The naming of entries in the environment, if it gets them.
     pub entries: Option<Naming>,
     /// Entries that are base64.
     pub decode: Decode,
     /// An entry wins over a variable that the container sets.
     pub entries_win: bool,
-    /// What becomes of the command when published bytes have changed.
+    /// The action on the command when published bytes have changed.
     pub on_change: OnChange,
-    /// It is started anew after a random part of this.
+    /// The upper bound of the random wait before a restart.
     pub splay: Duration,
-    /// What stops it.
+    /// The signal that stops it.
     pub stop_signal: Signal,
-    /// How long it may take to stop.
+    /// The limit of a stop, before SIGKILL.
     pub stop_timeout: Duration,
 }
 
@@ -372,19 +372,19 @@ impl<T> Proven<T> {
 /// The settings of every mode that fetches.
 #[derive(Debug)]
 pub struct Config {
-    /// How the vault is reached.
+    /// The vault.
     pub vault: Vault,
-    /// Who this pod is.
+    /// The identity of the pod.
     pub pod: PodIdentity,
-    /// What is asked for.
+    /// The secrets to fetch.
     pub wanted: Wanted,
-    /// What is rendered.
+    /// The files to render.
     pub layout: Layout,
-    /// Where it goes.
+    /// The destination of the files.
     pub output: Destination,
-    /// When a set is due again.
+    /// The interval of renewals.
     pub renew: RenewInterval,
-    /// How long the first fetch is retried.
+    /// The limit of the first fetch.
     pub startup_timeout: StartupTimeout,
 }
 
@@ -402,20 +402,20 @@ pub struct Whereabouts {
 pub struct Reading {
     /// The output directory.
     pub dir: PathBuf,
-    /// How long the first set is waited for.
+    /// The limit of the wait for the first set.
     pub startup_timeout: StartupTimeout,
-    /// Its changes are followed.
+    /// The reader follows changes of the set.
     pub follows: bool,
-    /// Who is told besides the command.
+    /// The receivers of a notification besides the command.
     pub notify: Notify,
-    /// How the command is run.
+    /// The command.
     pub running: Running,
 }
 
 /// The settings of `check`.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Checked {
-    /// `SEGURA_OUTPUT=none`: nothing is written that could be looked at.
+    /// No directory: `SEGURA_OUTPUT=none` writes no file.
     Nothing,
     /// A directory.
     Watched(Watched),

@@ -1,4 +1,4 @@
-//! What to fetch, when, and for whom.
+//! Settings of fetching: the pod, the identities, the requests and the interval.
 
 use std::time::Duration;
 

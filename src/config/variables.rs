@@ -1,4 +1,4 @@
-//! The variables of the interface: their names, their defaults, and what the help says of them.
+//! The variables of the interface: their names, their defaults and their lines in the help.
 
 /// A group of variables in the help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl Group {
     pub const ALL: [Self; 7] =
         [Self::Vault, Self::Pod, Self::Fetch, Self::Write, Self::Notify, Self::Exec, Self::Watch];
 
-    /// What stands above them in the help.
+    /// Returns the heading of the group in the help.
     pub fn title(self) -> &'static str {
         match self {
             Self::Vault => "The vault",
@@ -47,7 +47,7 @@ pub struct Variable {
     pub group: Group,
     /// Its default, in words.
     pub default: &'static str,
-    /// What it means, in a few words.
+    /// Its meaning, in a few words.
     pub meaning: &'static str,
 }
 
@@ -360,8 +360,8 @@ pub const VARIABLES: &[Variable] = &[
     ),
 ];
 
-/// The vendor's own names, each accepted where ours is unset. With only them set, the agent stands in
-/// for the vendor's historic sidecar, with its directory and its modes.
+/// Names of the vendor, each accepted where the `SEGURA_` name is unset. With only them set, the
+/// agent replaces the vendor's historic sidecar, with its directory and its modes.
 pub const ALIASES: [&str; 4] = [
     "SENHASEGURA_URL",
     "SENHASEGURA_CLIENT_ID",
@@ -369,7 +369,7 @@ pub const ALIASES: [&str; 4] = [
     "SENHASEGURA_SECRETS_FOLDER",
 ];
 
-/// Variables of other owners that have a say, and which.
+/// Variables of other owners that the agent reads, and their meaning.
 pub const FOREIGN: [(&str, &str); 7] = [
     ("POD_NAME", "the pod's name, where SEGURA_POD_NAME is unset"),
     ("POD_UID", "the pod's UID, where SEGURA_POD_UID is unset"),
@@ -380,7 +380,7 @@ pub const FOREIGN: [(&str, &str); 7] = [
     ("NO_PROXY", "hosts that are reached without it"),
 ];
 
-/// Tests for a variable of the agent's own, which its command is not given.
+/// Tests for a variable of the agent, which the command of `exec` does not get.
 pub(super) fn is_own(name: &str) -> bool {
     ALIASES.contains(&name) || VARIABLES.iter().any(|variable| variable.name == name)
 }

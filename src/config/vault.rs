@@ -1,4 +1,4 @@
-//! How the vault is reached, and as whom.
+//! Settings of the vault: address, credentials, files and limits.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Documents as they are given: the file, and what it refers to.
+//! Documents from a file or stdin, and the files and variables that they refer to.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -13,7 +13,7 @@ use crate::vault::documents::{About, Flawed, LONGEST, Reference, Request, reques
 #[derive(Debug)]
 pub struct DocumentFile {
     name: String,
-    /// What paths in it are relative to.
+    /// Directory that relative paths in it start from.
     dir: PathBuf,
     text: Secret<String>,
 }
@@ -34,7 +34,7 @@ impl DocumentFile {
         Ok(Self { name, dir, text })
     }
 
-    /// Every document of it; `lookup` knows the environment.
+    /// Makes the request of every document; `lookup` looks up environment variables.
     pub fn requests(
         &self,
         about: About,

@@ -1,5 +1,4 @@
-//! Documents to the vault, one after the other: each is told in one line, whatever became of the
-//! others.
+//! Sends documents to the vault one after the other, and prints a line for each.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -18,7 +17,7 @@ use crate::vault::{Client, Written};
 /// Looks up an environment variable by its name.
 pub type Lookup<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
 
-/// Writes the documents of a file to the vault; with `--dry-run` they are only proven.
+/// Writes the documents of a file to the vault; with `--dry-run`, checks them and sends none.
 #[cold]
 pub fn run(
     raw: Raw,
@@ -38,7 +37,7 @@ pub fn run(
     let mut broken = false;
     let show = |line| match line {
         PutLine::Told(line) => broken |= print(&format!("{line}\n")) != Exit::Done,
-        // All of it, however long it takes: nobody's work waits for this.
+        // A write that blocks delays nothing else.
         PutLine::Failed(failure) => {
             std::io::stderr().write_all(format!("{failure}\n").as_bytes()).ok();
         }
@@ -50,17 +49,17 @@ pub fn run(
     Ok(if broken && exit == Exit::Done { Exit::CannotWrite } else { exit })
 }
 
-/// What is to be shown.
+/// A line to show.
 #[derive(Debug)]
 enum PutLine {
-    /// The one line of a document, for stdout: what became of it, its name, and what is known of it.
+    /// The line of a document, for stdout: result, name, and facts from the vault.
     Told(String),
-    /// Why one failed, for stderr.
+    /// The failure of a document, for stderr.
     Failed(Failure),
 }
 
-/// Sends what can be sent, in order; without a client nothing is. Says how it all ended: as the
-/// worst of it did.
+/// Sends the valid documents in order, or none without a client. Returns the greatest exit code of
+/// all documents.
 async fn put(
     about: About,
     documents: Vec<Result<Request, Flawed>>,
@@ -68,7 +67,7 @@ async fn put(
     mut show: impl FnMut(PutLine),
 ) -> Exit {
     let mut worst = Exit::Done;
-    // What would meet every request is not asked for again.
+    // A failure that every request would meet is not provoked again.
     let mut barred: Option<Failure> = None;
     for (number, document) in (1..).zip(documents) {
         let (name, done) = match document {
@@ -107,7 +106,7 @@ async fn put(
     worst
 }
 
-/// `written  NAME  id=…  version=…  keys=…`: words and order are stable.
+/// Formats `written  NAME  id=…  version=…  keys=…`; words and order are stable.
 fn line(became: &str, name: &str, written: &Written, request: &Request) -> String {
     let mut line = format!("{became:<7}  {}", plain(name));
     let mut add = |key: &str, value: &str| line += &format!("  {key}={}", plain(value));

@@ -1,4 +1,4 @@
-//! Secrets as people and scripts are shown them: without values, unless these are asked for. Pure.
+//! Formats secrets for people and scripts, without values unless they are asked for. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use serde::Serialize;
 use crate::commands::args::ListFormat;
 use crate::model::{Bundle, Item, SecretName, SecretSet};
 
-/// How it is shown.
+/// The style of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
     /// The form.
     pub format: ListFormat,
-    /// With the values.
+    /// The output includes values.
     pub values: bool,
 }
 
@@ -30,7 +30,7 @@ struct ShownSecret<'a> {
     data: Option<Vec<BTreeMap<&'a str, &'a str>>>,
 }
 
-/// A secret that the vault lists and that can't be used.
+/// A secret in the list of the vault that can't be used.
 #[derive(Serialize)]
 struct Faulty<'a> {
     identity: Option<&'a str>,
@@ -57,7 +57,7 @@ impl Style {
     }
 }
 
-/// All secrets of a list: one line each, or a JSON array.
+/// Formats all secrets of a list: one line each, or a JSON array.
 pub fn list(bundle: &Bundle, style: Style) -> String {
     if style.format == ListFormat::Json {
         let sound = bundle.secrets.iter().map(|(name, set)| style.shown(name, set));
@@ -96,7 +96,7 @@ pub fn list(bundle: &Bundle, style: Style) -> String {
     table(&rows)
 }
 
-/// One secret: a line for each thing that is known of it, or a JSON object.
+/// Formats one secret: a line for each of its fields, or a JSON object.
 pub fn one(name: &SecretName, set: &SecretSet, style: Style) -> String {
     if style.format == ListFormat::Json {
         return json(&style.shown(name, set));
@@ -114,7 +114,7 @@ pub fn one(name: &SecretName, set: &SecretSet, style: Style) -> String {
     for (number, entry) in (1..).zip(&set.entries) {
         for item in entry {
             let key = if several { format!("{number}/{}", item.key) } else { item.key.clone() };
-            // On one line, whatever is in it.
+            // The value may hold line breaks.
             let told = if style.values { format!("{key} {:?}", item.value.expose()) } else { key };
             rows.push(["key".to_owned(), told]);
         }
@@ -122,12 +122,12 @@ pub fn one(name: &SecretName, set: &SecretSet, style: Style) -> String {
     table(&rows)
 }
 
-/// On one line, whatever is in it.
+/// Replaces control characters, so that the text stays on one line.
 pub fn plain(text: &str) -> String {
     text.replace(char::is_control, "?")
 }
 
-/// Columns, each as wide as its widest but the last.
+/// Formats columns; each but the last is as wide as its widest cell.
 fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
