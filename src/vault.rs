@@ -65,6 +65,11 @@ pub trait Source {
     /// knows no such resource, the secret is taken from the list.
     async fn read_secret(&mut self, name: &SecretName) -> Result<SecretSet, FetchError>;
 
+    /// Takes the remarks on the answers so far that held one secret each.
+    fn remarks(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The id by which `name` is deprovisioned; none if no answer has named it.
     fn id(&self, name: &SecretName) -> Option<&str>;
 
@@ -82,6 +87,8 @@ pub struct Client<'a> {
     token: Option<Token>,
     /// Ids of the secrets that answers named, for deprovisioning.
     ids: BTreeMap<SecretName, String>,
+    /// Remarks on answers that held one secret each, for [`Source::remarks`].
+    remarks: Vec<String>,
     /// The time by which reads and logins end, within their own limits.
     deadline: Deadline,
 }
@@ -147,6 +154,7 @@ impl<'a> Client<'a> {
             private_key,
             token: None,
             ids: BTreeMap::new(),
+            remarks: Vec::new(),
             deadline: Deadline::Never,
         })
     }
@@ -219,9 +227,7 @@ impl<'a> Client<'a> {
         let fault = |fault: &Fault| fault.identity().is_none_or(|identity| identity == name);
         let fault = bundle.faults.iter().position(fault);
         if let Some(set) = bundle.secrets.remove(name) {
-            for remark in bundle.remarks {
-                tracing::warn!("{remark}");
-            }
+            self.remarks.append(&mut bundle.remarks);
             return Ok(set);
         }
         let cause = match fault {
@@ -379,6 +385,10 @@ impl Source for Client<'_> {
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn remarks(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.remarks)
     }
 
     fn id(&self, name: &SecretName) -> Option<&str> {

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     dev_vault::{Encryption, Options},
-    harness::{SEED, Scene},
+    harness::{SEED, Scene, until},
 };
 
 fn encrypted() -> Scene {
@@ -39,6 +39,22 @@ fn without_the_key_they_are_published_as_they_are_and_told() {
     run.ended(0);
     assert_ne!(scene.read(&format!("{SEED}/password")), "it's \u{1f511}");
     assert!(run.stderr.contains("set SEGURA_PRIVATE_KEY_FILE"), "{}", run.stderr);
+}
+
+#[test]
+fn an_encrypted_value_is_remarked_once_and_not_at_every_pass() {
+    for source in ["provision", "application", "secret"] {
+        let mut scene = encrypted();
+        scene.set("SEGURA_SOURCE", source).set("SEGURA_RENEW_INTERVAL", "1s");
+        let sidecar = scene.unset("SEGURA_PRIVATE_KEY_FILE").kept();
+        scene.vault.clear_requests();
+        until("it reads again and again", || scene.vault.requests().len() >= 3);
+        sidecar.assert_said(&format!("{SEED} looks encrypted"), 1, source);
+        scene.vault.set_data(SEED, json!({ "username": "ada", "password": "next" }));
+        scene.vault.rotate();
+        until("a change is published", || scene.state()["generation"].as_u64() > Some(1));
+        sidecar.assert_said(&format!("{SEED} looks encrypted"), 1, source);
+    }
 }
 
 #[test]

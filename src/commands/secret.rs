@@ -42,15 +42,15 @@ pub fn run(raw: Raw, command: SecretCommand, variable: &Lookup<'_>) -> Result<Ex
 /// Shows every secret of the authorization.
 async fn list(vault: &Vault, style: Style) -> Result<String, Failure> {
     let bundle = client(vault)?.read_secrets().await.map_err(|error| error.failure())?;
-    for remark in &bundle.remarks {
-        tracing::warn!("{remark}");
-    }
+    bundle.remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
     Ok(table::list(&bundle, style))
 }
 
 /// Shows one secret.
 async fn get(vault: &Vault, name: &SecretName, style: Style) -> Result<String, Failure> {
-    let set = client(vault)?.read_secret(name).await.map_err(|error| error.failure())?;
+    let mut client = client(vault)?;
+    let set = client.read_secret(name).await.map_err(|error| error.failure())?;
+    client.remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
     Ok(table::one(name, &set, style))
 }
 

@@ -90,7 +90,8 @@ impl FirstFetch {
                         self.done.insert(name.clone(), set);
                     }
                 }
-                Ok(Bundle { secrets: std::mem::take(&mut self.done), ..Bundle::default() })
+                let secrets = std::mem::take(&mut self.done);
+                Ok(Bundle { secrets, remarks: source.remarks(), ..Bundle::default() })
             }
         }
     }
@@ -203,6 +204,7 @@ async fn secrets(
     for name in identities {
         bundle.secrets.insert(name.clone(), source.read_secret(name).await?);
     }
+    bundle.remarks = source.remarks();
     Ok(bundle)
 }
 

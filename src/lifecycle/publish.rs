@@ -179,19 +179,24 @@ pub struct Publisher<'a> {
     pub clock: &'a dyn Clock,
 }
 
-/// What has been said of sets that were published.
+/// Remarks on sets that are in the log already.
 #[derive(Debug, Default)]
 pub struct Remarked(BTreeSet<String>);
 
 impl Remarked {
-    /// Tells what looks wrong and is published all the same, each once.
+    /// Logs remarks on a set that is published all the same, each of them once.
     pub fn report(&mut self, remarks: impl IntoIterator<Item = impl AsRef<str>>) {
         for remark in remarks {
             let remark = remark.as_ref();
-            if self.0.len() < MOST_REMARKS && self.0.insert(remark.to_owned()) {
+            if self.is_new(remark) {
                 tracing::warn!("{remark}");
             }
         }
+    }
+
+    /// Remembers a remark; false if it was remembered before, or there are too many.
+    fn is_new(&mut self, remark: &str) -> bool {
+        self.0.len() < MOST_REMARKS && self.0.insert(remark.to_owned())
     }
 }
 
@@ -208,16 +213,19 @@ impl Publisher<'_> {
         }
         // The generation holds its own copy, so a state that can't be written loses nothing.
         if let Err(error) = self.store.save(state) {
-            tracing::warn!(
-                error = chain(&error),
-                "the state file could not be written and is behind the published set"
-            );
+            let error = chain(&error);
+            if self.remarked.is_new(&error) {
+                tracing::warn!(
+                    error,
+                    "the state file could not be written and is behind the published set"
+                );
+            }
         }
+        self.remarked.report(bundle.remarks.iter().chain(&rendering.remarks));
         let generation = outcome.generation();
         let files = rendering.files.keys().filter(|name| !name.is_hidden()).count();
         match outcome {
             Outcome::Published(_) => {
-                self.remarked.report(bundle.remarks.iter().chain(&rendering.remarks));
                 self.remarked.report(self.store.idle_rules(&rendering.files));
                 self.remarked.report(state.left_out.iter().map(|file| {
                     format!(

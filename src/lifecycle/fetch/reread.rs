@@ -52,6 +52,7 @@ pub async fn reread(
             break;
         }
     }
+    renewed.fresh.remarks = source.remarks();
     renewed
 }
 

@@ -44,7 +44,7 @@ impl<V: Connect> Renewer<'_, V> {
         let wanted = &config.wanted;
         let provisions = wanted.source == FetchMode::Provision;
         let mut by_get = BTreeSet::new();
-        let renewed = if provisions && wanted.refresh == Refresh::Post {
+        let mut renewed = if provisions && wanted.refresh == Refresh::Post {
             self.post(&mut client, names, &origin, at).await
         } else {
             let reads = if self.known.lists(wanted) { 1 } else { names.len() as u64 };
@@ -60,6 +60,7 @@ impl<V: Connect> Renewer<'_, V> {
             }
             renewed
         };
+        renewed.fresh.remarks.append(&mut client.remarks());
         self.token = self.vault.end(client);
         PassFetch { renewed, by_get, origin: Some(origin) }
     }
