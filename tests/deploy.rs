@@ -11,7 +11,8 @@ mod restricted;
 mod rules;
 mod sidecar;
 
-use crate::harness::kubelet::{Node, Pod, eventually};
+use crate::harness::kubelet::{Node, Pod};
+use crate::harness::until;
 
 /// An app that shows what it has when it starts and when it is told, and has an end of its own.
 const SERVER: &str = r#"#!/bin/sh
@@ -35,7 +36,7 @@ const GIVE_BACK: &str = "POST /iso/coe/dapp/deprovision";
 #[track_caller]
 fn password(node: &Node) -> String {
     let accounts = || node.scene.vault.provisioned("my-secret");
-    eventually("one is provisioned", || !accounts().is_empty());
+    until("one is provisioned", || !accounts().is_empty());
     accounts().last().expect("one was provisioned").password.clone()
 }
 
@@ -52,7 +53,7 @@ fn rotated(node: &Node) -> String {
 fn until_quiet(node: &Node) {
     let reads = || node.scene.count("GET /iso/coe/dapp/provision");
     let enough = reads() + 1;
-    eventually("the agent reads again", || reads() >= enough);
+    until("the agent reads again", || reads() >= enough);
 }
 
 /// Has the vault rotate the secret now, and gives the new password.
@@ -79,7 +80,7 @@ fn reads(pod: &Pod<'_>, file: &str) -> String {
 /// Waits until the app's container reads this from the file.
 #[track_caller]
 fn until_reads(pod: &Pod<'_>, file: &str, content: &str) {
-    eventually("the app reads what is published", || reads(pod, file) == content);
+    until("the app reads what is published", || reads(pod, file) == content);
 }
 
 /// How often a container has said this.

@@ -8,6 +8,7 @@ pub mod kubelet;
 pub mod kubernetes;
 pub mod podman;
 pub mod sidecar;
+pub mod wait;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,6 +24,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::dev_vault::{DevVault, Options};
+
+pub use wait::{for_a_while, pause, until};
 
 /// The seeds' own example secret, which the vault has from the start.
 pub const SEED: &str = "secret-postman";
@@ -229,19 +232,6 @@ pub fn memory_dir() -> TempDir {
     let dir = dir.expect("/dev/shm is a tmpfs that tests may write to");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
     dir
-}
-
-/// Waits for a level, never for an edge: `holds` must come true and stay so. Two minutes are more
-/// than anything here takes, on a machine that has much else to do.
-#[track_caller]
-pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..24_000 {
-        if holds() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    panic!("it never came true that {what}");
 }
 
 /// A pipe that takes not one byte more; the reading end keeps it open.

@@ -9,12 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     dev_vault::{Effect, Fault, Options},
-    harness::{
-        Run, SEED, Scene,
-        host::mode,
-        sidecar::{Sidecar, for_a_while},
-        until,
-    },
+    harness::{Run, SEED, Scene, for_a_while, host::mode, sidecar::Sidecar, until},
 };
 
 const READ: &str = "GET /iso/dapp/application";

@@ -1,9 +1,10 @@
 //! The main job: log in, fetch, render, publish; and what a start does where a set stands already.
 
-use std::{collections::BTreeMap, fs, thread, time::Duration};
+use std::{collections::BTreeMap, fs};
 
 use rustix::process::Signal;
 
+use crate::harness::pause;
 use crate::{
     dev_vault::{Effect, Fault, Options, Provisioned, Quirks, Slashes},
     harness::{POD, Run, SEED, Scene, send, side_by_side, until},
@@ -628,7 +629,7 @@ fn a_pod_that_crash_loops_provisions_once() {
         if n % 3 == 2 {
             Run::ends(child).ended(0);
         } else {
-            thread::sleep(Duration::from_millis(n * 11 % 61));
+            pause(n * 11 % 61);
             child.kill().unwrap();
             child.wait().unwrap();
         }
@@ -645,7 +646,7 @@ fn killed_anywhere_in_its_first_start_a_pod_is_provisioned_once() {
     // Closer and closer to the end of a start, each of which goes on where the last one died.
     for n in 0..30_u64 {
         let mut child = scene.spawn_init();
-        thread::sleep(Duration::from_millis(5 + n * 2));
+        pause(5 + n * 2);
         send(&child, Signal::KILL);
         child.wait().unwrap();
     }

@@ -8,7 +8,7 @@ mod probes;
 mod readers;
 mod renewal;
 
-use std::{fs, thread, time::Duration};
+use std::fs;
 
 use crate::{
     dev_vault::{Options, Provisioned},
@@ -75,8 +75,4 @@ pub fn poke(scene: &Scene) {
     let next = file.with_extension("next");
     fs::write(&next, pem).expect("the vault's directory is ours");
     fs::rename(next, file).expect("the vault's directory is ours");
-}
-
-fn pause(milliseconds: u64) {
-    thread::sleep(Duration::from_millis(milliseconds));
 }

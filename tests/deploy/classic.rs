@@ -2,7 +2,8 @@
 
 use super::restricted::{assert_cannot_write, assert_restricted, assert_without_credentials};
 use super::{POD, POST, SERVER, changed, password, rotated, shown, times, until_quiet};
-use crate::harness::kubelet::{eventually, manifest::Manifest, on_a_node};
+use crate::harness::kubelet::{manifest::Manifest, on_a_node};
+use crate::harness::until;
 
 #[test]
 fn the_app_gets_its_signal_for_each_rotation() {
@@ -54,7 +55,7 @@ fn what_restarts_is_told_no_more_than_it_has_missed() {
 
         pod.kill("app");
         pod.run("app");
-        eventually("the app starts again", || times(&pod, "app", "started: ") == 2);
+        until("the app starts again", || times(&pod, "app", "started: ") == 2);
         pod.says("app", &format!("started: <{second}>"));
         let third = rotated(node);
         pod.says("app", &format!("told: <{third}>"));

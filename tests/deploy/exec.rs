@@ -2,7 +2,8 @@
 
 use super::restricted::{assert_cannot_write, assert_restricted, assert_without_credentials};
 use super::{POD, POST, SERVER, password, rotated, times};
-use crate::harness::kubelet::{eventually, manifest::Manifest, on_a_node};
+use crate::harness::kubelet::{manifest::Manifest, on_a_node};
+use crate::harness::until;
 
 #[test]
 fn a_wrapped_app_is_started_anew_with_what_is_new_and_ends_as_it_would() {
@@ -20,7 +21,7 @@ fn a_wrapped_app_is_started_anew_with_what_is_new_and_ends_as_it_would() {
         // The container restarts: the agent adopts what its volume holds.
         pod.kill("app");
         pod.run("app");
-        eventually("it starts again", || times(&pod, "app", &format!("started: <{second}>")) == 2);
+        until("it starts again", || times(&pod, "app", &format!("started: <{second}>")) == 2);
         pod.restart();
         pod.says("app", &format!("started: <{second}>"));
         assert_eq!(node.scene.count(POST), 1);
@@ -74,7 +75,7 @@ fn a_reader_has_each_rotation_in_its_environment_and_no_credential() {
         pod.says("app", &format!("started: <{third}> <{third}>"));
         pod.kill("app");
         pod.run("app");
-        eventually("it starts again", || times(&pod, "app", &format!("started: <{third}>")) == 2);
+        until("it starts again", || times(&pod, "app", &format!("started: <{third}>")) == 2);
         assert_eq!(node.scene.count(POST), 1);
         pod.stop();
         assert_eq!((&*pod.code("app"), &*pod.code("segura-agent")), ("42", "0"));

@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 use super::{POD, SERVER, reads};
 use crate::harness::host::skip;
 use crate::harness::kubelet::volumes::mebibytes;
-use crate::harness::kubelet::{eventually, manifest::Manifest, on_a_node};
+use crate::harness::kubelet::{manifest::Manifest, on_a_node};
+use crate::harness::until;
 
 const TEST: &str = "deploy/base: the memory limit";
 const TURN: &str = "/run/secrets/segura/my-secret/turn";
@@ -46,7 +47,7 @@ fn the_agent_stays_below_its_limit_while_the_largest_sets_follow_each_other() {
         }
         for turn in 1..=ROTATIONS {
             node.scene.vault.set_data("my-secret", data(turn));
-            eventually("the app reads the new set", || {
+            until("the app reads the new set", || {
                 let probe = pod.exec("segura-agent", &["/segura-agent", "check", "ready"]);
                 assert!(probe.status.success(), "{probe:?}");
                 reads(&pod, TURN) == turn.to_string()

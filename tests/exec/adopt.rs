@@ -7,11 +7,7 @@ use rustix::process::Signal;
 use super::reader::{SHOWS, has, shown, values, words, wraps};
 use crate::{
     dev_vault::{Effect, Fault},
-    harness::{
-        SEED, Scene, side_by_side,
-        sidecar::{Sidecar, for_a_while},
-        until,
-    },
+    harness::{SEED, Scene, for_a_while, side_by_side, sidecar::Sidecar, until},
 };
 
 const LOGIN: &str = "POST /iso/oauth2/token";

@@ -13,9 +13,9 @@ use rustix::process::Signal;
 
 use super::basics::{HOLD, Held, SUPERVISED_AND_NOT, WAIT};
 use crate::harness::{
-    Run, Scene,
+    Run, Scene, for_a_while,
     host::{NOBODY, can_be_others, is_root},
-    sidecar::{Sidecar, for_a_while},
+    sidecar::Sidecar,
     until,
 };
 

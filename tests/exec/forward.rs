@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix_libc_wrappers::process::SignalExt;
 
 use super::basics::{HOLD, Held, WAIT};
-use crate::harness::{Scene, side_by_side, sidecar::for_a_while, until};
+use crate::harness::{Scene, for_a_while, side_by_side, until};
 use crate::tell::agent::{after_passes, change, generations, scene as changing, until_told};
 
 /// ILL, TRAP, ABRT, BUS, FPE, SEGV, SYS: a process's own faults.

@@ -7,7 +7,7 @@ use std::io::pipe;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::basics::{HOLD, Held, WAIT};
-use crate::harness::{Scene, sidecar::for_a_while, until};
+use crate::harness::{Scene, for_a_while, until};
 use crate::tell::agent::{after_passes, change, generations, scene as changing, until_published};
 
 /// The state of a process, as the third field of its `stat` has it.

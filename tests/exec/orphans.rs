@@ -13,7 +13,7 @@ use self::processes::{
     LISTENS, Wrapped, children, is_stopped, living, only_child, send_to, zombies,
 };
 use crate::dev_vault::{Effect, Fault};
-use crate::harness::{Scene, host::skip, sidecar::for_a_while, until};
+use crate::harness::{Scene, for_a_while, host::skip, until};
 use crate::tell::agent::{change, generations, settle, until_told};
 
 /// A thousand processes whose parents are gone before them, by four shells at once.

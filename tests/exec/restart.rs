@@ -8,10 +8,10 @@ mod terminated;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::exec::orphans::processes::{Wrapped, living};
-use crate::harness::{Scene, side_by_side, sidecar::for_a_while, until};
+use crate::harness::{Scene, for_a_while, side_by_side, until};
 pub use crate::sidecar::poke as look_again;
 use crate::tell::agent::{
-    change, change_with_ttl, eventually, generations, settle, until_published, until_told,
+    change, change_with_ttl, generations, settle, until_published, until_told,
 };
 
 const STOPPING: &str = "stopping the command";
@@ -254,7 +254,7 @@ fn a_splay_that_is_over_has_the_command_started_anew() {
     until_watched(&scene);
     change_now(&scene, "two");
     wrapped.agent.says(SPLAYING);
-    eventually("the command is started", || wrapped.starts().len() == 2);
+    until("the command is started", || wrapped.starts().len() == 2);
     assert_eq!(wrapped.given(), ["one", "two"]);
     until_told(&scene);
     wrapped.told("exit 0");

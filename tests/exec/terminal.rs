@@ -10,7 +10,7 @@ use super::orphans::can_be_init;
 use super::orphans::processes::{is_gone, living};
 use super::restart::{LINGERS, change_now, end_keepers, looked_at};
 use crate::dev_vault::Fault;
-use crate::harness::{Scene, sidecar::for_a_while, until};
+use crate::harness::{Scene, for_a_while, until};
 use crate::tell::agent::until_told;
 
 /// Says who it is, and repeats each line that it reads.

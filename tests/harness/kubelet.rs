@@ -15,8 +15,6 @@ pub mod volumes;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::thread;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -24,11 +22,11 @@ use self::adapt::{Around, adapted};
 use self::manifest::Manifest;
 use self::process::Process;
 use self::volumes::Volumes;
-use super::Scene;
 use super::host::with_own_mounts;
 use super::kubernetes::named;
 use super::podman::{Podman, static_agent_and_shell};
 use super::sidecar::free_port;
+use super::{Scene, until};
 use crate::dev_vault::Options;
 
 /// The agent's image, as the last stage of the Dockerfile makes it.
@@ -179,7 +177,7 @@ impl Pod<'_> {
         let probe = &self.container(container)["startupProbe"];
         let command = probe["exec"]["command"].as_array().expect("a probe that is a command");
         let words: Vec<&str> = command.iter().filter_map(Value::as_str).collect();
-        eventually("the startup probe succeeds", || self.exec(container, &words).status.success());
+        until("the startup probe succeeds", || self.exec(container, &words).status.success());
     }
 
     /// Kills a container, as the kernel does when memory is short.
@@ -211,7 +209,7 @@ impl Pod<'_> {
             self.podman(&["kill", "--signal=TERM"], &running);
         }
         for container in running {
-            eventually(&format!("{container} ends"), || !self.runs(container));
+            until(&format!("{container} ends"), || !self.runs(container));
         }
     }
 
@@ -246,7 +244,7 @@ impl Pod<'_> {
     /// Waits until a container has said this.
     #[track_caller]
     pub fn says(&self, container: &str, part: &str) {
-        eventually(&format!("{container} says {part:?}"), || self.logs(container).contains(part));
+        until(&format!("{container} says {part:?}"), || self.logs(container).contains(part));
     }
 
     /// Waits for a container's end, and gives its code.
@@ -343,18 +341,6 @@ impl Pod<'_> {
     fn full(&self, container: &str) -> String {
         format!("{}-{container}", self.name)
     }
-}
-
-/// Waits for a level, as [`until`](super::until) does, with the patience that podman needs.
-#[track_caller]
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..3_600 {
-        if holds() {
-            return;
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
-    panic!("it never came true that {what}");
 }
 
 /// Whether a container has entries of files in its environment.

@@ -18,6 +18,7 @@ use rustix::process::Signal;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::dispositions::default_for_children;
+use super::wait::{until_seen, within};
 use super::{Run, Scene, send, until};
 
 /// A running sidecar or wrapper; killed when it is dropped.
@@ -138,7 +139,8 @@ impl Sidecar {
     /// Waits until a wrapped command has printed this.
     #[track_caller]
     pub fn prints(&self, part: &str) {
-        until(&format!("it prints {part:?}"), || self.stdout().contains(part));
+        let prints = |printed: &String| printed.contains(part);
+        until_seen(&format!("it prints {part:?}"), || self.stdout(), prints);
     }
 
     /// Every line of the log so far.
@@ -169,9 +171,9 @@ impl Sidecar {
     /// Waits until it has said this, and gives the first such line.
     #[track_caller]
     pub fn says(&self, part: &str) -> String {
-        let said = || self.log().into_iter().find(|line| line.contains(part));
-        until(&format!("it says {part:?}"), || said().is_some());
-        said().unwrap_or_default()
+        let says = |log: &Vec<String>| log.iter().any(|line| line.contains(part));
+        let log = until_seen(&format!("it says {part:?}"), || self.log(), says);
+        log.into_iter().find(|line| line.contains(part)).unwrap_or_default()
     }
 
     /// Asserts that there are so many warnings, once the last of them has been read.
@@ -223,12 +225,7 @@ impl Sidecar {
         let status = self.child.wait().expect("it is ours");
         for listener in [self.listener.take(), self.reader.take()].into_iter().flatten() {
             // A command that the agent has started may keep the pipe open for longer than it.
-            for _ in 0..200 {
-                if listener.is_finished() {
-                    break;
-                }
-                thread::sleep(Duration::from_millis(5));
-            }
+            within(Duration::from_secs(1), || listener.is_finished());
         }
         Run { code: status.code(), stdout: self.stdout(), stderr: self.log().join("\n") }
     }
@@ -240,15 +237,6 @@ impl Drop for Sidecar {
             self.child.kill().ok();
             self.child.wait().ok();
         }
-    }
-}
-
-/// Asserts that something holds for a while, for what must not happen.
-#[track_caller]
-pub fn for_a_while(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..150 {
-        assert!(holds(), "it was not so all the while that {what}");
-        thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::harness::host::skip;
-use crate::harness::{Run, Scene, memory_dir};
-use crate::tell::agent::{after_passes, change, eventually, passes, scene, until_published};
+use crate::harness::{Run, Scene, memory_dir, until};
+use crate::tell::agent::{after_passes, change, passes, scene, until_published};
 use crate::tell::app::App;
 
 /// Where distributions keep the library that shows a process another time (`faketime(1)`).
@@ -112,7 +112,7 @@ fn a_pid_file_stays_good_when_the_clock_is_set_forward() {
     app.until_told(&["head HUP one"]);
     shift(&file, "+18000");
     change(&scene, "two");
-    eventually("the app is told, or why not", || {
+    until("the app is told, or why not", || {
         app.told().len() > 1 || !sidecar.complaints().is_empty()
     });
     assert_eq!(sidecar.complaints(), Vec::<String>::new());

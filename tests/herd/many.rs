@@ -6,7 +6,6 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -17,8 +16,7 @@ use tempfile::TempDir;
 use super::report;
 use crate::dev_vault::Request;
 use crate::harness::host::{User, can_be_others, skip};
-use crate::harness::{SEED, Scene, memory_dir, send};
-use crate::tell::agent::eventually;
+use crate::harness::{SEED, Scene, memory_dir, send, until};
 
 const INTERVAL: Duration = Duration::from_secs(10);
 /// A user may have 128 inotify instances, and each agent takes one.
@@ -97,7 +95,7 @@ impl Herd {
 
     /// Waits until every agent has its account, and has published it.
     fn have_started(&self, scene: &Scene) {
-        eventually("each pod has an account", || {
+        until("each pod has an account", || {
             scene.vault.provisioned(SEED).len() >= self.agents.len()
         });
         self.all_have_their_own(scene);
@@ -111,7 +109,7 @@ impl Herd {
         assert_eq!(passwords.len(), self.agents.len(), "one account for each pod");
         for agent in &self.agents {
             let file = agent.dir.path().join("secret-postman/password");
-            eventually("each agent publishes its own", || {
+            until("each agent publishes its own", || {
                 fs::read_to_string(&file).ok().as_ref() == passwords.get(&agent.pod)
             });
         }
@@ -123,7 +121,7 @@ impl Herd {
             send(&agent.child, Signal::TERM);
         }
         for agent in &mut self.agents {
-            eventually("the agent ends", || !matches!(agent.child.try_wait(), Ok(None)));
+            until("the agent ends", || !matches!(agent.child.try_wait(), Ok(None)));
             let status = agent.child.wait().expect("it has ended");
             assert_eq!(status.code(), Some(0), "{}", agent.pod);
         }
@@ -247,7 +245,7 @@ fn static_binary() -> Option<PathBuf> {
 }
 
 fn wait_until(scene: &Scene, at: Duration) {
-    thread::sleep(at.saturating_sub(scene.vault.elapsed()));
+    until("the time has come", || scene.vault.elapsed() >= at);
 }
 
 #[test]
@@ -271,7 +269,7 @@ fn a_sidecar_of_the_static_binary_takes_a_megabyte_of_its_own_at_most() {
     let scene = scene("1s");
     let mut herd = Herd::start(&scene, 8, Some(&binary), false);
     herd.have_started(&scene);
-    eventually("they have renewed a few times", || scene.vault.requests().len() > 8 * 6);
+    until("they have renewed a few times", || scene.vault.requests().len() > 8 * 6);
     scene.vault.rotate();
     herd.all_have_their_own(&scene);
     let each = herd.memory().anonymous / 8;

@@ -1,6 +1,6 @@
 //! A vault that is gone for long: what stands stays, few attempts are made, and recovery is prompt.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::report;
 use crate::harness::Scene;
+use crate::harness::wait::{throughout, within};
 use crate::tell::agent::{after_passes, change, passes, scene};
 
 /// No step of the backoff is longer.
@@ -17,6 +18,7 @@ const PASS: Duration = Duration::from_secs(20);
 
 /// Takes connections where the vault was, and closes each at once.
 struct Counter {
+    address: SocketAddr,
     taken: Arc<AtomicUsize>,
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -25,18 +27,15 @@ struct Counter {
 impl Counter {
     fn at(address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).expect("the vault has left the port");
-        listener.set_nonblocking(true).expect("a listener");
         let (taken, over) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
         let (count, end) = (Arc::clone(&taken), Arc::clone(&over));
         let thread = thread::spawn(move || {
-            while !end.load(Ordering::Relaxed) {
-                match listener.accept() {
-                    Ok(_) => drop(count.fetch_add(1, Ordering::Relaxed)),
-                    Err(_) => thread::sleep(Duration::from_millis(20)),
-                }
+            // The last connection is the one that `stop` makes to end this.
+            while listener.accept().is_ok() && !end.load(Ordering::Acquire) {
+                count.fetch_add(1, Ordering::Relaxed);
             }
         });
-        Self { taken, over, thread: Some(thread) }
+        Self { address, taken, over, thread: Some(thread) }
     }
 
     fn ends(mut self) -> usize {
@@ -45,8 +44,9 @@ impl Counter {
     }
 
     fn stop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
+            self.over.store(true, Ordering::Release);
+            TcpStream::connect(self.address).expect("it listens");
             thread.join().ok();
         }
     }
@@ -70,22 +70,15 @@ fn outage(scene: &Scene, lasts: Duration, value: &str) -> Outage {
     let before = scene.published();
     scene.vault.go_down();
     let counter = Counter::at(scene.vault.address());
-    let end = scene.vault.elapsed() + lasts;
-    while scene.vault.elapsed() < end {
-        assert_eq!(scene.published(), before, "what stands is left alone");
-        thread::sleep(Duration::from_millis(500));
-    }
+    throughout(lasts, "the published set is left alone", || scene.published() == before);
     let ready = scene.agent(&["check", "ready"]).output().expect("the agent runs");
     assert!(ready.status.success(), "{ready:?}");
     let attempts = counter.ends();
     change(scene, value);
     scene.vault.come_back();
     let back = scene.vault.elapsed();
-    let latest = back + LONGEST_STEP + PASS;
-    while scene.read("app/password") != value {
-        assert!(scene.vault.elapsed() < latest, "it has not recovered");
-        thread::sleep(Duration::from_millis(50));
-    }
+    let recovers = within(LONGEST_STEP + PASS, || scene.read("app/password") == value);
+    assert!(recovers, "it has not recovered");
     Outage { attempts, recovery: scene.vault.elapsed() - back }
 }
 

@@ -2,11 +2,10 @@
 //! rules for machines that have neither.
 
 use std::fs;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::thread;
 use std::time::Duration;
 
 use segura_agent::render::env::Dialect;
@@ -15,6 +14,7 @@ use tempfile::TempDir;
 
 use super::values::{Values, assert_same, env_scene, is_refused, taken, values};
 use crate::harness::host::{bounded, is_root, skip};
+use crate::harness::until;
 
 /// What Go's `bufio.Scanner` holds: a line with its newline.
 const LONGEST_LINE: usize = 64 * 1024;
@@ -71,17 +71,13 @@ fn docker(file: &Path) -> Option<Values> {
         client.env_remove("DOCKER_TLS_VERIFY").stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut client = client.spawn().expect("timeout(1) is there");
     let mut asked = None;
-    while client.try_wait().expect("it is ours").is_none() {
-        let connection = match daemon.accept() {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                thread::sleep(Duration::from_millis(2));
-                continue;
-            }
-            accepted => accepted.expect("a connection").0,
-        };
-        let wanted = answer(connection);
-        asked = asked.or(wanted);
-    }
+    until("docker ends", || {
+        while let Ok((connection, _)) = daemon.accept() {
+            let wanted = answer(connection);
+            asked = asked.take().or(wanted);
+        }
+        client.try_wait().expect("it is ours").is_some()
+    });
     let output = client.wait_with_output().expect("it has ended");
     if output.status.code() == Some(127) {
         return None;

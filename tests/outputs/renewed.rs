@@ -11,11 +11,7 @@ use super::templates::give;
 use super::values::{IDENTITY, scene};
 use crate::{
     dev_vault::Options,
-    harness::{
-        Scene, side_by_side,
-        sidecar::{Sidecar, for_a_while},
-        until,
-    },
+    harness::{Scene, for_a_while, side_by_side, sidecar::Sidecar, until},
 };
 
 const POST: &str = "POST /iso/coe/dapp/provision";

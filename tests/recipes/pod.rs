@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -12,6 +11,7 @@ use tempfile::TempDir;
 
 use super::book;
 use crate::harness::host::{User, skip};
+use crate::harness::wait::{LIMIT, within};
 use crate::harness::{Scene, send};
 
 /// Who agent and app are in the manifests.
@@ -110,13 +110,9 @@ impl Drop for Server {
             send(&self.0, self.1);
         }
         // It takes its own children with it, which it could not if it were killed.
-        for _ in 0..4_000 {
-            if !self.runs() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(5));
+        if !within(LIMIT, || !self.runs()) {
+            self.0.kill().ok();
+            self.0.wait().ok();
         }
-        self.0.kill().ok();
-        self.0.wait().ok();
     }
 }

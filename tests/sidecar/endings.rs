@@ -6,12 +6,10 @@ use std::{net::TcpListener, time::Duration};
 
 use rustix::process::Signal;
 
-use super::{
-    Change, GIVE_BACK, LOGIN, POST, READ, left_by_init, password, pause, wait_until_fresh, with,
-};
+use super::{Change, GIVE_BACK, LOGIN, POST, READ, left_by_init, password, wait_until_fresh, with};
 use crate::{
     dev_vault::{Effect, Fault, Options},
-    harness::{SEED, Scene, side_by_side, sidecar::Sidecar, until},
+    harness::{SEED, Scene, pause, side_by_side, sidecar::Sidecar, until},
 };
 
 /// Asserts that a termination ends it well, and soon by the vault's clock.

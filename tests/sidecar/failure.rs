@@ -9,11 +9,12 @@
 mod single;
 
 use std::fs;
+use std::time::Duration;
 
 use super::{Change, FRESH, LOGIN, POST, READ, WORKS, left_by_init, poke, wait_until_fresh, with};
 use crate::{
     dev_vault::{Effect, Fault, Options},
-    harness::{SEED, Scene, side_by_side, sidecar::for_a_while, until},
+    harness::{SEED, Scene, for_a_while, pause, side_by_side, until, wait::throughout},
 };
 
 /// One way of failing for a while, and how it is called in the state.
@@ -345,14 +346,10 @@ fn what_is_gone_for_ten_minutes_is_removed_where_that_is_wished() {
         scene.set("SEGURA_RENEW_INTERVAL", "30s");
         let sidecar = scene.kept();
         scene.vault.remove_secret("application5");
-        for _ in 0..119 {
-            super::pause(5_000);
-            assert!(scene.path("application5/my_key_name").exists(), "{on_absent}");
-            assert!(scene.path("both").exists(), "{on_absent}");
-        }
-        for _ in 0..20 {
-            super::pause(5_000);
-        }
+        throughout(Duration::from_secs(595), "nothing is removed", || {
+            scene.path("application5/my_key_name").exists() && scene.path("both").exists()
+        });
+        pause(100_000);
         let stays = on_absent == "keep";
         for path in ["application5/my_key_name", "both"] {
             assert_eq!(scene.path(path).exists(), stays, "{path}, {on_absent}");

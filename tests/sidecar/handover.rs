@@ -5,7 +5,7 @@ use rustix::process::Signal;
 use super::{Change, LOGIN, POST, READ, left_by_init, password, with};
 use crate::{
     dev_vault::{Effect, Fault, Options},
-    harness::{SEED, Scene, side_by_side, sidecar::for_a_while, until},
+    harness::{SEED, Scene, for_a_while, side_by_side, until},
 };
 
 #[test]

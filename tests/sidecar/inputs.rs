@@ -14,13 +14,7 @@ use tempfile::TempDir;
 use super::{Change, LOGIN, READ, left_by_init, password, wait_until_fresh, with};
 use crate::{
     dev_vault::{Encryption, Options},
-    harness::{
-        SEED, Scene,
-        host::skip,
-        side_by_side,
-        sidecar::{Sidecar, for_a_while},
-        until,
-    },
+    harness::{SEED, Scene, for_a_while, host::skip, pause, side_by_side, sidecar::Sidecar, until},
 };
 
 /// A directory as the kubelet fills it: names that lead through one link to the version.
@@ -220,7 +214,7 @@ fn links_that_someone_takes_are_put_back_at_once() {
         });
         let files = scene.published();
         let sidecar = scene.kept();
-        super::pause(300);
+        pause(300);
         harm(&scene);
         until(&format!("{what} is put back"), || {
             scene.path(".segura.json").exists()
@@ -277,7 +271,7 @@ fn a_generation_that_someone_removes_is_fetched_anew_before_its_due() {
     let files = scene.published();
     let sidecar = scene.kept();
     // A set that was fetched a moment ago is not fetched anew at once.
-    super::pause(3_000);
+    pause(3_000);
     let generation = fs::read_link(scene.path("..data")).unwrap();
     fs::remove_dir_all(scene.path("").join(generation)).unwrap();
     until("it is told", || sidecar.said("can't be put back") > 0);

@@ -5,20 +5,16 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
-    thread,
     time::Duration,
 };
 
 use rustix::process::Signal;
 
 use super::{READ, left_by_init, with};
+use crate::harness::pause;
 use crate::{
     dev_vault::Options,
-    harness::{
-        Scene,
-        sidecar::{for_a_while, free_port},
-        until,
-    },
+    harness::{Scene, for_a_while, sidecar::free_port, until},
 };
 
 /// What the sidecar answers at a path: status and body.
@@ -74,7 +70,7 @@ fn a_sidecar_is_started_ready_and_live_while_it_lives() {
     until("it renews", || scene.count(READ) >= 1);
     assert_all(&scene, [true; 3]);
     sidecar.send(Signal::STOP);
-    thread::sleep(Duration::from_millis(1_500));
+    pause(1_500);
     // It is judged by its silence, which is not long enough yet.
     assert_all(&scene, [true; 3]);
     sidecar.send(Signal::CONT);

@@ -1,27 +1,8 @@
 //! The secret that a sidecar keeps, and what is known of its passes.
 
-#![expect(clippy::panic, reason = "a helper that can't go on fails the test that called it")]
-
 use std::fs;
-use std::thread;
-use std::time::Duration;
 
-use crate::harness::Scene;
-
-const LOOKS: u32 = 36_000;
-const LOOK: Duration = Duration::from_millis(5);
-
-/// Waits for a level for up to three minutes, which is more than the agent takes for anything here.
-#[track_caller]
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..LOOKS {
-        if holds() {
-            return;
-        }
-        thread::sleep(LOOK);
-    }
-    panic!("it never came true that {what}");
-}
+use crate::harness::{Scene, until};
 
 /// A scene whose one secret is `app`, asked for every second.
 pub fn scene() -> Scene {
@@ -57,7 +38,7 @@ pub fn passes(scene: &Scene) -> usize {
 #[track_caller]
 pub fn after_passes(scene: &Scene, more: usize) {
     let enough = passes(scene) + more + 1;
-    eventually("the passes go on", || passes(scene) >= enough);
+    until("the passes go on", || passes(scene) >= enough);
 }
 
 /// The generation that stands, and the one that was last told of; zeros where none stands yet.
@@ -72,7 +53,7 @@ pub fn generations(scene: &Scene) -> (u64, u64) {
 #[track_caller]
 pub fn until_published(scene: &Scene, password: &str) {
     let file = scene.path("app/password");
-    eventually("the value is published", || {
+    until("the value is published", || {
         fs::read_to_string(&file).is_ok_and(|found| found == password)
     });
 }
@@ -80,7 +61,7 @@ pub fn until_published(scene: &Scene, password: &str) {
 /// Waits until the state says that everything was told.
 #[track_caller]
 pub fn until_told(scene: &Scene) {
-    eventually("all is told", || {
+    until("all is told", || {
         let (generation, notified) = generations(scene);
         generation > 0 && generation == notified
     });

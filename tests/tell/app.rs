@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
-use super::agent::eventually;
-use crate::harness::Scene;
+use crate::harness::{Scene, until};
 
 /// Writes down each signal and the value that is published at it, once `$GO` is there. Its head
 /// has two children that do the same.
@@ -87,7 +86,7 @@ impl App {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let running = Running { child: command.spawn().expect("the shell starts") };
         let lines = if self.path("go").exists() { 6 } else { 3 };
-        eventually("the app and its children stand", || self.lines().len() >= before + lines);
+        until("the app and its children stand", || self.lines().len() >= before + lines);
         running
     }
 
@@ -105,7 +104,7 @@ impl App {
     /// Waits until it was told just this, all runs of it together.
     #[track_caller]
     pub fn until_told(&self, expected: &[&str]) {
-        eventually("the app is told", || self.told().len() >= expected.len());
+        until("the app is told", || self.told().len() >= expected.len());
         assert_eq!(self.told(), expected);
     }
 }

@@ -8,10 +8,8 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
-use super::agent::{
-    after_passes, change, change_with_ttl, eventually, generations, passes, scene, until_told,
-};
-use crate::harness::{Scene, side_by_side};
+use super::agent::{after_passes, change, change_with_ttl, generations, passes, scene, until_told};
+use crate::harness::{Scene, side_by_side, until};
 
 /// Writes down what it was given and what it sees; then does what `then.sh` says.
 const SCRIPT: &str = r#"#!/bin/sh
@@ -75,7 +73,7 @@ impl Script {
     /// Waits until it has run so often.
     #[track_caller]
     pub fn until_runs(&self, times: usize) {
-        eventually("the command is run", || self.runs().len() >= times);
+        until("the command is run", || self.runs().len() >= times);
     }
 
     /// Signals all that still run.
@@ -198,7 +196,7 @@ fn a_slow_one_delays_no_renewal() {
     script.until_runs(1);
     after_passes(&scene, 2);
     change(&scene, "two");
-    eventually("the change is published", || scene.read("app/password") == "two");
+    until("the change is published", || scene.read("app/password") == "two");
     after_passes(&scene, 2);
     assert_eq!(script.values(), ["one"]);
     assert_eq!(generations(&scene), (2, 0));
@@ -232,7 +230,7 @@ fn a_lifetime_that_changes_runs_nothing_again() {
     script.until_runs(1);
     for ttl in ["3000", "2000", "1000"] {
         change_with_ttl(&scene, "one", ttl);
-        eventually("the lifetime is published", || scene.read("app/TTL") == ttl);
+        until("the lifetime is published", || scene.read("app/TTL") == ttl);
         after_passes(&scene, 1);
     }
     assert_eq!(script.values(), ["one"]);

@@ -1,11 +1,10 @@
 //! A sidecar that dies between publishing and telling.
 
-use super::agent::{
-    after_passes, change, eventually, generations, scene, until_published, until_told,
-};
+use super::agent::{after_passes, change, generations, scene, until_published, until_told};
 use super::app::App;
 use super::command::Script;
 use crate::harness::side_by_side;
+use crate::harness::until;
 
 #[test]
 fn what_was_not_told_before_a_crash_is_told_after_it() {
@@ -23,7 +22,7 @@ fn a_command_that_hung_is_run_again() {
     script.then("sleep 600");
     change(&scene, "two");
     script.until_runs(2);
-    eventually("the state names what is published", || generations(&scene) == (2, 1));
+    until("the state names what is published", || generations(&scene) == (2, 1));
     sidecar.kill();
     assert_eq!(generations(&scene), (2, 1));
     script.then("exit 0");
@@ -42,7 +41,7 @@ fn a_process_is_told_by_the_next() {
     scene.set("SEGURA_SIGNAL_PROCESS", app.name());
     let sidecar = scene.sidecar();
     until_published(&scene, "one");
-    eventually("the state names what is published", || generations(&scene) == (1, 0));
+    until("the state names what is published", || generations(&scene) == (1, 0));
     sidecar.kill();
     let sidecar = scene.sidecar();
     change(&scene, "two");

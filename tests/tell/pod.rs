@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use super::agent::{change, eventually, scene, until_told};
+use super::agent::{change, scene, until_told};
 use crate::harness::podman::{Podman, everyone, static_agent_and_shell};
+use crate::harness::until;
 
 const IMAGE: &str = "localhost/segura-agent-and-shell";
 const RECIPE: &str = "\
@@ -42,16 +43,16 @@ fn a_sidecar_signals_the_app_in_another_container_of_its_pod() {
     main.args(["--detach", "--pod=shop", "--name=main"]);
     podman.does(main.args([IMAGE, "/bin/sh", "/app/shop.sh"]));
     let log = || fs::read_to_string(app.path().join("log")).unwrap_or_default();
-    eventually("the app is ready", || log() == "ready\n");
+    until("the app is ready", || log() == "ready\n");
 
     let mut sidecar = podman.runs(&[secrets, (scene.vault.dir(), "/vault:ro")]);
     sidecar.args(["--detach", "--pod=shop", "--name=sidecar"]);
     sidecar.args(scene.env_options());
     podman.does(sidecar.args([IMAGE, "/segura-agent", "sidecar"]));
-    eventually("the app is told of the first set", || log() == "ready\nHUP one\n");
+    until("the app is told of the first set", || log() == "ready\nHUP one\n");
     until_told(&scene);
     change(&scene, "two");
-    eventually("the app is told of a change", || log() == "ready\nHUP one\nHUP two\n");
+    until("the app is told of a change", || log() == "ready\nHUP one\nHUP two\n");
     until_told(&scene);
     podman.does(podman.command("stop").args(["--time=60", "sidecar"]));
     let said = podman.logs("sidecar");

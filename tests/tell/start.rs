@@ -3,14 +3,13 @@
 use std::fs;
 use std::os::unix::fs::chown;
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::Duration;
 
-use super::agent::{change, eventually, scene, until_published, until_told};
+use super::agent::{change, scene, until_published, until_told};
 use super::app::App;
 use crate::harness::host::{NOBODY, can_be_others, skip};
 use crate::harness::side_by_side;
 use crate::harness::sidecar::Sidecar;
+use crate::harness::{pause, until};
 
 #[test]
 fn what_cannot_work_is_said_at_the_start_with_its_remedy() {
@@ -103,14 +102,13 @@ fn who_waits_for_someone_to_tell_takes_no_time_between_passes() {
         sidecar.says(text);
     }
     // The last thing to do after a start is to sweep.
-    let quiet = Duration::from_secs(3);
-    eventually("it comes to rest", || {
+    until("it comes to rest", || {
         let before = sleeps(sidecar.id());
-        thread::sleep(quiet);
+        pause(3_000);
         sleeps(sidecar.id()) == before
     });
     let before = sleeps(sidecar.id());
-    thread::sleep(quiet);
+    pause(3_000);
     assert_eq!(sleeps(sidecar.id()), before);
     sidecar.stop();
 }

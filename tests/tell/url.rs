@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::agent::{after_passes, change, eventually, generations, scene, until_told};
-use crate::harness::{Scene, side_by_side, sidecar::Sidecar};
+use super::agent::{after_passes, change, generations, scene, until_told};
+use crate::harness::{Scene, side_by_side, sidecar::Sidecar, until};
 
 /// Takes requests, and answers each with the next status, 204 in the end.
 struct Listener {
@@ -68,7 +68,7 @@ fn one_post_for_each_change() {
     let sidecar = tells(&mut scene, &listener.url());
     until_told(&scene);
     change(&scene, "two");
-    eventually("the change is published", || generations(&scene).0 == 2);
+    until("the change is published", || generations(&scene).0 == 2);
     until_told(&scene);
     change(&scene, "two");
     after_passes(&scene, 2);

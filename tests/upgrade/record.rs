@@ -13,6 +13,9 @@
 mod dev_vault;
 mod list;
 mod sets;
+#[path = "../harness/wait.rs"]
+#[expect(dead_code, reason = "the tests wait in more ways")]
+mod wait;
 
 use std::error::Error;
 use std::fs;
@@ -20,8 +23,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::thread::sleep;
-use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 use rustix::process::{Pid, Signal, getegid, geteuid, kill_process};
@@ -31,6 +32,7 @@ use tempfile::TempDir;
 use dev_vault::{DevVault, Effect, Fault, Options};
 use list::{Entry, Kind, Owner};
 use sets::{CLIENT_ID, Fate, LeftBy, NAME, PENDING, RECORDED, Set, TEMPLATE};
+use wait::{LIMIT, within};
 
 /// Port of the vault. No test's vault has it: the kernel gives out ports from 32768 up, and a set of
 /// this vault is another origin's to them unless they rewrite it.
@@ -142,7 +144,7 @@ impl Stage {
         // The last thing that a start writes.
         let notified =
             || self.state().is_some_and(|state| state.get("notified") == Some(&1.into()));
-        let published = until(notified);
+        let published = within(LIMIT, notified);
         kill_process(Pid::from_child(&agent), Signal::TERM)?;
         agent.wait()?;
         if published { self.check(fate) } else { Err("it published nothing".into()) }
@@ -152,7 +154,8 @@ impl Stage {
     fn leave_pending(&self) -> Outcome<()> {
         self.vault.fault(Fault::new("coe/dapp/provision", Effect::Hang).method("POST"));
         let mut agent = self.agent(&["init"]).spawn()?;
-        let asked = until(|| self.vault.requests().iter().any(|r| r.is("POST", "/provision")));
+        let asked =
+            within(LIMIT, || self.vault.requests().iter().any(|r| r.is("POST", "/provision")));
         agent.kill()?;
         agent.wait()?;
         if asked { Ok(()) } else { Err("it provisioned nothing".into()) }
@@ -177,17 +180,6 @@ impl Stage {
 fn ended(mut child: Child) -> Outcome<()> {
     let status = child.wait()?;
     if status.success() { Ok(()) } else { Err(format!("the agent ended with {status}").into()) }
-}
-
-/// Waits for up to half a minute; says whether it came true.
-fn until(holds: impl Fn() -> bool) -> bool {
-    (0..6_000).any(|_| {
-        let holds = holds();
-        if !holds {
-            sleep(Duration::from_millis(5));
-        }
-        holds
-    })
 }
 
 /// Writes the list of a directory, and the bytes of its files beside it.

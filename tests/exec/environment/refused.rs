@@ -6,11 +6,7 @@ use serde_json::json;
 
 use super::super::basics::{HOLD, Held, SUPERVISED_AND_NOT, WAIT, only};
 use super::{asking, changing, expected, given, refused};
-use crate::harness::{
-    Run, Scene, side_by_side,
-    sidecar::{Sidecar, for_a_while},
-    until,
-};
+use crate::harness::{Run, Scene, for_a_while, side_by_side, sidecar::Sidecar, until};
 
 #[test]
 fn what_no_environment_can_hold_is_refused_before_the_command_starts() {

@@ -10,11 +10,7 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 
 use super::{READS, SHOWS, bare, change, has, reads, scene, shown, wraps};
-use crate::harness::{
-    Run, Scene,
-    sidecar::{Sidecar, for_a_while},
-    until,
-};
+use crate::harness::{Run, Scene, for_a_while, sidecar::Sidecar, until};
 
 /// Everything below a directory and the directory itself: which it is, and when it last changed.
 fn traces(dir: &Path) -> BTreeMap<PathBuf, [i64; 5]> {

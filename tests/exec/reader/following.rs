@@ -6,11 +6,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::{READS, SHOWS, change, has, reads, scene, shown, values};
-use crate::harness::{
-    Scene,
-    sidecar::{Sidecar, for_a_while},
-    until,
-};
+use crate::harness::{Scene, for_a_while, sidecar::Sidecar, until};
 
 const CHANGED: &str = "the set has changed\"";
 /// Says what the entry is, in its environment and on disk, and both again at each signal.

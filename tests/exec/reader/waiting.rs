@@ -12,10 +12,10 @@ use super::{
 use crate::{
     dev_vault::{Effect, Fault},
     harness::{
-        Run, Scene,
+        Run, Scene, for_a_while,
         host::{can_be_others, with_own_mounts},
         side_by_side,
-        sidecar::{Sidecar, for_a_while},
+        sidecar::Sidecar,
         until,
     },
 };

@@ -5,7 +5,7 @@ use rustix::process::Signal;
 use super::members;
 use crate::dev_vault::Fault;
 use crate::exec::orphans::processes::{Wrapped, living};
-use crate::harness::{SEED, Scene, side_by_side, sidecar::for_a_while, until};
+use crate::harness::{SEED, Scene, for_a_while, side_by_side, until};
 
 const GIVE_BACK: &str = "POST /iso/coe/dapp/deprovision";
 

@@ -8,10 +8,8 @@ use serde_json::json;
 
 use super::{SPLAYING, change_now, look_again, looked_at, until_watched};
 use crate::exec::orphans::processes::{LISTENS, Wrapped, living};
-use crate::harness::{Scene, side_by_side, sidecar::for_a_while, until};
-use crate::tell::agent::{
-    after_passes, change, eventually, generations, until_published, until_told,
-};
+use crate::harness::{Scene, for_a_while, side_by_side, until};
+use crate::tell::agent::{after_passes, change, generations, until_published, until_told};
 
 #[test]
 fn an_outage_of_the_vault_touches_no_command() {
@@ -26,7 +24,7 @@ fn an_outage_of_the_vault_touches_no_command() {
     until("renewal has failed", || scene.failures() > 0);
     for_a_while("the command runs", || living(command).is_some());
     scene.vault.come_back();
-    eventually("the command is started anew", || wrapped.starts().len() == 2);
+    until("the command is started anew", || wrapped.starts().len() == 2);
     assert_eq!(wrapped.given(), ["one", "two"]);
     until_told(&scene);
     wrapped.told("exit 0");
@@ -69,7 +67,7 @@ fn a_set_that_no_environment_holds_leaves_the_command_running_and_is_told_once()
     assert!(complaints[0].contains("SEGURA_EXEC_ENV=false"), "{complaints:?}");
     assert_eq!(generations(&scene), (2, 1), "it is not told");
     change(&scene, "three");
-    eventually("the command is started anew", || wrapped.starts().len() == 2);
+    until("the command is started anew", || wrapped.starts().len() == 2);
     assert_eq!(wrapped.given(), ["one", "three"]);
     until_told(&scene);
     wrapped.told("exit 0");

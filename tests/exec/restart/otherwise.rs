@@ -8,11 +8,7 @@ use rustix::process::Signal;
 
 use super::{LONG, SPLAYING, change_now, looked_at, members, until_watched};
 use crate::exec::orphans::processes::{Wrapped, living};
-use crate::harness::{
-    Scene, side_by_side,
-    sidecar::{for_a_while, free_port},
-    until,
-};
+use crate::harness::{Scene, for_a_while, side_by_side, sidecar::free_port, until};
 use crate::tell::agent::{generations, until_told};
 
 #[test]

@@ -1,12 +1,10 @@
 //! A termination at every point of a restart: nothing is started after it.
 
-use std::{thread, time::Duration};
-
 use rustix::process::Signal;
 
 use super::{LINGERS, LONG, SPLAYING, STOPPING, change_now, end_keepers, looked_at, until_watched};
 use crate::exec::orphans::processes::{Wrapped, is_gone, living};
-use crate::harness::{Run, Scene, side_by_side, sidecar::for_a_while, until};
+use crate::harness::{Run, Scene, for_a_while, pause, side_by_side, until};
 use crate::tell::agent::generations;
 
 /// Signals that terminate, and the code of who dies of them.
@@ -148,7 +146,7 @@ fn a_termination_at_any_moment_of_a_restart_is_followed_by_no_start() {
             change_now(&scene, "two");
             wrapped.agent.said(STOPPING) > 0
         });
-        thread::sleep(Duration::from_millis(moment * 2));
+        pause(moment * 2);
         wrapped.agent.send(Signal::TERM);
         // Only a command that was there before the signal, and ignores it, takes this.
         wrapped.told("[ $password != one ] || exit 6");

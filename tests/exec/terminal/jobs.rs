@@ -5,7 +5,7 @@ use super::seat::{CTRL_C, CTRL_Z, END, Seat};
 use super::{REPEATS, scene};
 use crate::dev_vault::Fault;
 use crate::exec::restart::looked_at;
-use crate::harness::{Scene, side_by_side, sidecar::for_a_while, until};
+use crate::harness::{Scene, for_a_while, side_by_side, until};
 use rustix::process::Signal;
 
 const SHELLS: [&str; 2] = ["dash", "bash"];

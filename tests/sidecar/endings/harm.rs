@@ -12,12 +12,13 @@ use nix::mount::MsFlags;
 
 use crate::{
     harness::{
-        SEED, Scene, full_pipe,
+        SEED, Scene, for_a_while, full_pipe,
         host::{Memory, with_own_mounts},
-        sidecar::{Sidecar, for_a_while},
+        pause,
+        sidecar::Sidecar,
         until,
     },
-    sidecar::{POST, READ, WORKS, left_by_init, password, pause, poke, wait_until_fresh},
+    sidecar::{POST, READ, WORKS, left_by_init, password, poke, wait_until_fresh},
 };
 
 const FULL: &str = "No space left on device";
