@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Output;
 
+use crate::dev_vault::requests::{LOGIN, PROVISION};
 use crate::harness::{
     SEED, Scene,
     podman::{FS_GROUP, Podman, USER, everyone, static_agent},
@@ -47,7 +48,7 @@ fn the_seeds_secret_lands_from_an_empty_image_without_any_right() {
     let run = init(&podman, &scene, &log);
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     assert!(run.stdout.is_empty());
-    assert_eq!(scene.asked(), ["POST /iso/oauth2/token", "POST /iso/coe/dapp/provision"]);
+    assert_eq!(scene.asked(), [LOGIN, PROVISION]);
     let provisioned = scene.vault.provisioned(SEED);
     assert_eq!(provisioned.len(), 1);
     for (path, bytes) in [

@@ -11,6 +11,7 @@ mod restricted;
 mod rules;
 mod sidecar;
 
+use crate::dev_vault::requests::{DEPROVISION, PROVISION, READ};
 use crate::harness::kubelet::{Node, Pod};
 use crate::harness::until;
 
@@ -29,8 +30,6 @@ while :; do sleep 0.2; done
 const POD: &str = "app-7d4b9c6f5-x2k4z";
 /// The file that the app of most manifests reads.
 const PASSWORD: &str = "/run/secrets/segura/my-secret/password";
-const POST: &str = "POST /iso/coe/dapp/provision";
-const GIVE_BACK: &str = "POST /iso/coe/dapp/deprovision";
 
 /// The password of the last account that was provisioned, once there is one.
 #[track_caller]
@@ -51,7 +50,7 @@ fn rotated(node: &Node) -> String {
 /// Waits for one more read; the one under way may have been the one that brought the last change.
 #[track_caller]
 fn until_quiet(node: &Node) {
-    let reads = || node.scene.count("GET /iso/coe/dapp/provision");
+    let reads = || node.scene.count(READ);
     let enough = reads() + 1;
     until("the agent reads again", || reads() >= enough);
 }

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use nix::mount::MsFlags;
 
+use crate::dev_vault::requests::{DEPROVISION, PROVISION};
 use crate::{
     dev_vault::{Effect, Fault, Options},
     harness::{
@@ -16,8 +17,6 @@ use crate::{
     },
 };
 
-const POST: &str = "POST /iso/coe/dapp/provision";
-const GIVE_BACK: &str = "POST /iso/coe/dapp/deprovision";
 const FULL: &str = "No space left on device";
 
 /// Asserts that the directory was refused before anything was asked of the vault.
@@ -108,8 +107,8 @@ fn a_set_that_never_fits_is_provisioned_once_and_given_back() {
         assert!(run.ended(73).error().contains(FULL), "{}", run.error());
         assert!(run.error().contains("gave up after"), "{}", run.error());
         assert!(run.hint().is_some_and(|hint| hint.contains("sizeLimit")), "{}", run.stderr);
-        assert_eq!(scene.count(POST), 1, "a publish is retried from memory");
-        assert_eq!((scene.count(GIVE_BACK), scene.vault.provisioned(SEED).len()), (1, 0));
+        assert_eq!(scene.count(PROVISION), 1, "a publish is retried from memory");
+        assert_eq!((scene.count(DEPROVISION), scene.vault.provisioned(SEED).len()), (1, 0));
         assert_eq!(scene.entries(), ["..segura"], "no half of a set and no link stays");
         assert!(!scene.path("..segura/pending.json").exists());
     });
@@ -132,7 +131,7 @@ fn a_set_is_published_from_memory_once_there_is_room() {
         assert_eq!(scene.entries(), ["..segura", "ballast"]);
         fs::remove_file(&ballast).unwrap();
         Run::ends(agent).ended(0);
-        assert_eq!((scene.count(POST), scene.count(GIVE_BACK)), (1, 0));
+        assert_eq!((scene.count(PROVISION), scene.count(DEPROVISION)), (1, 0));
         let provisioned = scene.vault.provisioned(SEED);
         assert_eq!(provisioned.len(), 1);
         assert_eq!(scene.read("secret-postman/password"), provisioned[0].password);
@@ -296,7 +295,7 @@ fn a_second_agent_is_told_of_the_first_and_leaves_it_alone() {
     assert!(second.hint().is_some_and(|hint| hint.contains("directory of its own")));
     scene.vault.clear_faults();
     Run::ends(first).ended(0);
-    assert_eq!((scene.count(POST), scene.generations().len()), (1, 1));
+    assert_eq!((scene.count(PROVISION), scene.generations().len()), (1, 1));
     assert_eq!(scene.read("secret-postman/ip"), "10.66.32.13");
     // Whoever comes after it finds the way free.
     scene.init().ended(0);
@@ -317,7 +316,7 @@ fn assert_in_the_way((name, squat): (&str, Squat)) {
     let run = scene.init();
     run.ended(73);
     assert!(run.error().contains(name), "{name}: {}", run.error());
-    assert_eq!(scene.count(POST), 0, "{name}");
+    assert_eq!(scene.count(PROVISION), 0, "{name}");
     assert_eq!(look(), before, "{name}");
 }
 

@@ -4,13 +4,11 @@ use std::{fs, net::TcpListener, time::Duration};
 
 use rustix::process::Signal;
 
+use crate::dev_vault::requests::{LOGIN, PROVISION, path};
 use crate::{
     dev_vault::{Effect, Fault},
     harness::{Run, SEED, Scene, send, side_by_side, until},
 };
-
-const LOGIN: &str = "POST /iso/oauth2/token";
-const POST: &str = "POST /iso/coe/dapp/provision";
 
 /// A pod that gives up soon.
 fn brief() -> Scene {
@@ -45,7 +43,7 @@ fn an_inactive_authorization_is_refused_at_once() {
     let run = scene.init();
     assert!(run.ended(77).error().contains("inactive"), "{}", run.error());
     assert!(run.hint().is_some_and(|hint| hint.contains("authorization")));
-    assert_eq!(scene.asked(), [LOGIN, POST]);
+    assert_eq!(scene.asked(), [LOGIN, PROVISION]);
     assert_nothing_published(&scene, "");
 }
 
@@ -54,11 +52,11 @@ fn what_may_be_a_gateways_bad_minute_is_retried_and_then_a_refusal_with_its_caus
     let denied = r#"{"response": {"status": 500, "error": true,
         "message": "You are not authorized to access this resource."}}"#;
     let cases = [
-        ("no route to log in", Fault::no_route("oauth2/token")),
-        ("no route", Fault::no_route("coe/dapp/provision")),
-        ("expired", Fault::expired("coe/dapp/provision")),
+        ("no route to log in", Fault::no_route(path::LOGIN)),
+        ("no route", Fault::no_route(path::PROVISION)),
+        ("expired", Fault::expired(path::PROVISION)),
         ("signature", Fault::answer("dapp", 403, r#"{"message":"Invalid signature"}"#)),
-        ("not authorized", Fault::answer("coe/dapp/provision", 500, denied)),
+        ("not authorized", Fault::answer(path::PROVISION, 500, denied)),
     ];
     side_by_side(cases, |(name, fault)| {
         let scene = brief();
@@ -88,8 +86,8 @@ fn a_referer_that_the_authorization_wants_is_sent() {
 fn a_last_try_that_is_cut_short_does_not_hide_why_the_vault_refuses() {
     let mut scene = Scene::new();
     scene.set("SEGURA_STARTUP_TIMEOUT", "6s");
-    scene.vault.fault(Fault::no_route("oauth2/token").once());
-    scene.vault.fault(Fault::new("oauth2/token", Effect::Hang));
+    scene.vault.fault(Fault::no_route(path::LOGIN).once());
+    scene.vault.fault(Fault::new(path::LOGIN, Effect::Hang));
     let run = scene.init();
     assert!(run.ended(77).hint().is_some(), "{}", run.stderr);
 }
@@ -112,10 +110,10 @@ fn five_failures_and_then_a_success_is_a_success() {
 fn the_vaults_wish_for_peace_is_honoured() {
     let limit = r#"{"message":"API rate limit exceeded"}"#;
     let cases = [
-        ("login", Fault::rate_limit("oauth2/token", "1")),
-        ("post", Fault::rate_limit("coe/dapp/provision", "1")),
-        ("reset", Fault::answer("oauth2/token", 429, limit).header("X-RateLimit-Reset", "1")),
-        ("503", Fault::answer("oauth2/token", 503, "").header("Retry-After", "1")),
+        ("login", Fault::rate_limit(path::LOGIN, "1")),
+        ("post", Fault::rate_limit(path::PROVISION, "1")),
+        ("reset", Fault::answer(path::LOGIN, 429, limit).header("X-RateLimit-Reset", "1")),
+        ("503", Fault::answer(path::LOGIN, 503, "").header("Retry-After", "1")),
     ];
     side_by_side(cases, |(name, fault)| {
         let scene = Scene::new();
@@ -135,7 +133,7 @@ fn the_vaults_wish_for_peace_is_honoured() {
 #[test]
 fn a_wish_for_more_peace_than_is_left_ends_the_start_without_another_request() {
     let scene = brief();
-    scene.vault.fault(Fault::rate_limit("oauth2/token", "3600"));
+    scene.vault.fault(Fault::rate_limit(path::LOGIN, "3600"));
     let run = scene.init();
     assert!(run.ended(69).error().contains("429"), "{}", run.error());
     assert_eq!(scene.asked(), [LOGIN]);
@@ -198,7 +196,7 @@ fn a_secret_with_a_name_that_leaves_the_directory_is_nonsense() {
 fn a_flood_is_neither_read_nor_kept() {
     let mut scene = brief();
     scene.set("SEGURA_STARTUP_TIMEOUT", "4s").set("SEGURA_TIMEOUT", "4s");
-    scene.vault.fault(Fault::new("oauth2/token", Effect::Flood { mib: 4_096 }));
+    scene.vault.fault(Fault::new(path::LOGIN, Effect::Flood { mib: 4_096 }));
     let child = scene.spawn_init();
     until("one flood is over", || scene.count(LOGIN) >= 2);
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
@@ -236,7 +234,7 @@ fn a_vault_that_comes_back_is_found() {
 #[test]
 fn a_connection_that_was_closed_between_two_requests_is_made_again() {
     let scene = Scene::new();
-    scene.vault.fault(Fault::new("oauth2/token", Effect::Close));
+    scene.vault.fault(Fault::new(path::LOGIN, Effect::Close));
     scene.init().ended(0);
     assert_eq!(scene.vault.provision_count(), 1);
 }
@@ -260,7 +258,7 @@ fn a_termination_while_it_waits_ends_it_within_moments() {
         Run::ends(child).ended(code);
         let took = scene.vault.elapsed() - sent;
         assert!(took < Duration::from_secs(4), "{name}: {took:?}");
-        assert_eq!(scene.count(POST), 0, "{name}");
+        assert_eq!(scene.count(PROVISION), 0, "{name}");
         assert_nothing_published(&scene, name);
     });
 }

@@ -7,13 +7,11 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::dev_vault::requests::{APPLICATION, LOGIN, path};
 use crate::{
     dev_vault::{Effect, Fault, Options},
     harness::{Run, SEED, Scene, for_a_while, host::mode, sidecar::Sidecar, until},
 };
-
-const READ: &str = "GET /iso/dapp/application";
-const LOGIN: &str = "POST /iso/oauth2/token";
 
 /// A pod that has nothing but the vendor's variables; the vault is on plain http, as loopback may be.
 fn scene() -> Scene {
@@ -133,23 +131,21 @@ fn bug_1_a_lifetime_between_ten_and_a_hundred_and_twenty_seconds_is_honoured() {
 fn bugs_2_and_7_no_error_deletes_a_secret_or_ends_the_process() {
     let mut scene = scene();
     scene.set("SEGURA_RENEW_INTERVAL", "1s");
-    let first = [
-        Fault::no_route("oauth2/token").once(),
-        Fault::answer("dapp/application", 500, "{}").once(),
-    ];
+    let first =
+        [Fault::no_route(path::LOGIN).once(), Fault::answer(path::APPLICATION, 500, "{}").once()];
     first.into_iter().for_each(|fault| scene.vault.fault(fault));
     let sidecar = Sidecar::spawn(scene.agent(&["sidecar"]));
     until("it is published all the same", || scene.path("senhasegura/db/password").exists());
     for fault in [
-        Fault::no_route("dapp/application"),
-        Fault::expired("dapp/application"),
-        Fault::no_route("oauth2/token"),
+        Fault::no_route(path::APPLICATION),
+        Fault::expired(path::APPLICATION),
+        Fault::no_route(path::LOGIN),
         Fault::answer(
-            "dapp/application",
+            path::APPLICATION,
             200,
             r#"{"response":{"status":200,"erro":true},"application":{"secrets":[]}}"#,
         ),
-        Fault::answer("dapp/application", 200, &answer(&json!([]))),
+        Fault::answer(path::APPLICATION, 200, &answer(&json!([]))),
     ] {
         scene.vault.clear_faults();
         let seen = scene.vault.requests().len();
@@ -196,7 +192,7 @@ fn bugs_5_6_and_11_names_that_can_not_be_are_refused_by_name_and_nothing_is_writ
         (json!([secret("db", json!({ "k": "x" })), secret("db", json!({ "l": "y" }))]), "db"),
     ] {
         let scene = scene();
-        scene.vault.fault(Fault::body("dapp/application", &answer(&secrets)));
+        scene.vault.fault(Fault::body(path::APPLICATION, &answer(&secrets)));
         let run = scene.init();
         run.ended(76);
         assert!(run.error().contains(told), "{told}: {}", run.stderr);
@@ -232,7 +228,7 @@ fn bug_10_a_token_serves_as_long_as_it_may_and_a_signal_ends_it_well() {
     let mut scene = scene();
     scene.set("SEGURA_RENEW_INTERVAL", "1s");
     let sidecar = Sidecar::spawn(scene.agent(&["sidecar"]));
-    until("it has read three times", || scene.count(READ) >= 3);
+    until("it has read three times", || scene.count(APPLICATION) >= 3);
     assert_eq!(scene.count(LOGIN), 1);
     sidecar.send(Signal::TERM);
     sidecar.ends().ended(0);
@@ -243,7 +239,7 @@ fn bug_12_one_value_that_is_no_text_spoils_no_other() {
     let scene = scene();
     let body = answer(&json!([{ "secret_id": 7, "identity": "db", "version": 2,
         "data": [{ "port": 5432, "tls": true, "user": "ada", "more": { "a": [1] } }] }]));
-    scene.vault.fault(Fault::body("dapp/application", &body));
+    scene.vault.fault(Fault::body(path::APPLICATION, &body));
     scene.init().ended(0);
     for (path, value) in
         [("db/port", "5432"), ("db/tls", "true"), ("db/user", "ada"), ("db/more", "{\"a\":[1]}")]
@@ -256,7 +252,7 @@ fn bug_12_one_value_that_is_no_text_spoils_no_other() {
 fn a_vault_that_hangs_is_not_waited_for_without_end() {
     let mut scene = scene();
     scene.set("SEGURA_TIMEOUT", "1s").set("SEGURA_STARTUP_TIMEOUT", "3s");
-    scene.vault.fault(Fault::new("dapp/application", Effect::Hang));
+    scene.vault.fault(Fault::new(path::APPLICATION, Effect::Hang));
     scene.init().ended(69);
     for_a_while("nothing is published", || !scene.path("senhasegura/db").exists());
 }

@@ -4,17 +4,14 @@ use std::{collections::BTreeMap, fs};
 
 use rustix::process::Signal;
 
+use crate::dev_vault::requests::{
+    APPLICATION, DEPROVISION, LOGIN, PROVISION, READ, SECRETS, path, secret,
+};
 use crate::harness::pause;
 use crate::{
     dev_vault::{Effect, Fault, Options, Provisioned, Quirks, Slashes},
     harness::{POD, Run, SEED, Scene, send, side_by_side, until},
 };
-
-const LOGIN: &str = "POST /iso/oauth2/token";
-const PROVISION: &str = "POST /iso/coe/dapp/provision";
-const READ: &str = "GET /iso/coe/dapp/provision";
-const GIVE_BACK: &str = "POST /iso/coe/dapp/deprovision";
-const APPLICATION: &str = "GET /iso/dapp/application";
 
 /// Something that happens to a scene.
 type Change = fn(&Scene);
@@ -132,7 +129,7 @@ fn a_secret_is_read_by_its_identity() {
     let mut scene = Scene::new();
     scene.set("SEGURA_SOURCE", "secret").set("SEGURA_IDENTITY", "application5");
     scene.init().ended(0);
-    assert_eq!(scene.asked(), [LOGIN, "GET /iso/sctm/secret/application5"]);
+    assert_eq!(scene.asked(), [LOGIN, &secret("application5")]);
     assert_eq!(scene.read("application5/ip"), "app.application.com");
     assert_eq!(scene.state()["secrets"][0]["secret_id"], "106");
 }
@@ -154,7 +151,7 @@ fn without_an_identity_the_list_of_secrets_lands() {
     let mut scene = Scene::new();
     scene.set("SEGURA_SOURCE", "secret").unset("SEGURA_IDENTITY");
     scene.init().ended(0);
-    assert_eq!(scene.asked(), [LOGIN, "GET /iso/sctm/secret"]);
+    assert_eq!(scene.asked(), [LOGIN, SECRETS]);
     assert_eq!(scene.state()["secrets"].as_array().unwrap().len(), 3);
     assert_eq!(scene.read("payments/database/hostname"), "payments-db");
 }
@@ -223,7 +220,7 @@ fn a_second_identity_that_is_refused_leaves_nothing_and_the_first_is_given_back(
     scene.set("SEGURA_IDENTITY", "secret-postman,not-there");
     let run = scene.init();
     assert!(run.ended(78).error().contains("not-there"), "{}", run.error());
-    assert_eq!(scene.asked(), [LOGIN, PROVISION, PROVISION, GIVE_BACK]);
+    assert_eq!(scene.asked(), [LOGIN, PROVISION, PROVISION, DEPROVISION]);
     assert!(scene.vault.provisioned(SEED).is_empty());
     assert!(scene.published().is_empty() && scene.generations().is_empty());
 
@@ -311,7 +308,7 @@ fn a_client_secret_in_a_file_is_read_again_at_every_login() {
     fs::write(&path, "not-yet").unwrap();
     scene.unset("SEGURA_CLIENT_SECRET");
     scene.set("SEGURA_CLIENT_SECRET_FILE", &path.display().to_string());
-    scene.vault.fault(Fault::bad_gateway("oauth2/token"));
+    scene.vault.fault(Fault::bad_gateway(path::LOGIN));
     let child = scene.spawn_init();
     until("the first login has failed", || scene.count(LOGIN) >= 1);
     fs::write(&path, scene.vault.client_secret()).unwrap();
@@ -342,7 +339,7 @@ fn an_answer_about_another_secret_is_no_answer() {
     let scene = Scene::new();
     let other = r#"{"response": {"status": 200, "error": false},
         "secret": {"identity": "other", "data": {"password": "x"}}}"#;
-    scene.vault.fault(Fault::body("coe/dapp/provision", other));
+    scene.vault.fault(Fault::body(path::PROVISION, other));
     let run = scene.init();
     assert!(run.ended(77).error().contains(SEED), "{}", run.error());
     assert!(scene.published().is_empty());
@@ -422,7 +419,7 @@ fn a_due_set_is_read_the_way_that_renewal_is_set_to_ask() {
         ("auto", Some(READ)),
         ("get", Some(READ)),
         ("application", Some(APPLICATION)),
-        ("secret", Some("GET /iso/sctm/secret/secret-postman")),
+        ("secret", Some(&secret("secret-postman"))),
         // By POST alone: a start that has a set doesn't provision again.
         ("post", None),
     ];
@@ -611,7 +608,7 @@ fn another_output_is_rendered_from_what_stands_without_the_vault() {
 fn a_pod_that_crash_loops_provisions_once() {
     let mut scene = Scene::new();
     scene.set("SEGURA_STARTUP_TIMEOUT", "30s");
-    let hang = || Fault::new("coe/dapp/provision", Effect::Hang).method("POST").once();
+    let hang = || Fault::new(path::PROVISION, Effect::Hang).method("POST").once();
     // Killed while the POST hangs: twice before the vault has acted on it, once after.
     for hang in [hang(), hang(), hang().after()] {
         scene.vault.fault(hang);

@@ -17,6 +17,7 @@ use rsa::rand_core::OsRng;
 use rustix::process::Signal;
 use segura_agent::config::variables::VARIABLES;
 
+use crate::dev_vault::requests::path::{LOGIN, PROVISION};
 use crate::{
     dev_vault::{Certificate, Effect, Encryption, Fault, Options},
     harness::{SEED, Scene, send, side_by_side, until},
@@ -27,9 +28,6 @@ use canaries::{Canaries, assert_silent, watched};
 const VALUE: &str = "cAnArY-vAlUe+4f1d";
 const SECRET: &str = "cAnArY-sEcReT/+90ab=";
 const TOKEN: &str = "cAnArY-tOkEn.77ce.d1b5";
-
-const LOGIN: &str = "oauth2/token";
-const PROVISION: &str = "dapp/provision";
 
 /// A pod whose every value is a canary, at the most talkative.
 fn scene() -> Scene {

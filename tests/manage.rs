@@ -10,6 +10,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
+use crate::dev_vault::requests::{PUT_SECRET, path};
 use crate::{
     dev_vault::{Effect, Fault},
     harness::{Run, SEED, Scene},
@@ -58,7 +59,7 @@ fn each_document_has_its_line_and_the_worst_decides() {
     {
         assert!(run.stderr.contains(told), "{told}: {}", run.stderr);
     }
-    assert_eq!(scene.count("POST /iso/sctm/secret"), 2);
+    assert_eq!(scene.count(PUT_SECRET), 2);
     assert!(scene.vault.version("three").is_some() && scene.vault.version("two").is_none());
 }
 
@@ -120,7 +121,7 @@ fn what_the_vault_repeats_of_a_value_is_not_shown() {
     let path = file(&scene, "a.yaml", &format!("identity: a\ndata: {{k: {CANARY}}}\n"));
     let body = json!({ "response": { "status": 400, "error": true, "error_code": 1,
         "message": format!("the value {CANARY} is not allowed") } });
-    scene.vault.fault(Fault::answer("sctm/secret", 400, &body.to_string()));
+    scene.vault.fault(Fault::answer(path::SECRETS, 400, &body.to_string()));
     let run = run(&scene, &["secret", "put", &path]);
     assert_eq!((run.code, &*run.stdout), (Some(78), "failed   a\n"), "{}", run.stderr);
     assert!(run.error().contains("cannot write the secret a: "), "{}", run.stderr);
@@ -147,7 +148,7 @@ fn what_the_vault_repeats_packed_or_in_part_is_not_shown() {
     ] {
         scene.vault.clear_faults();
         let body = json!({ "response": { "status": 400, "error": true, "message": repeated } });
-        scene.vault.fault(Fault::answer("sctm/secret", 400, &body.to_string()));
+        scene.vault.fault(Fault::answer(path::SECRETS, 400, &body.to_string()));
         let run = run(&scene, &["secret", "put", &path]);
         assert!(run.error().contains("[redacted]"), "{}", run.stderr);
         assert!(
@@ -164,7 +165,7 @@ fn a_page_that_is_not_the_vaults_is_no_success() {
     scene.init().ended(0);
     let path = file(&scene, "a.yaml", "identity: a\ndata: {k: v}\n");
     for (route, args) in
-        [("sctm/secret", &["secret", "put", &path][..]), ("deprovision", &["deprovision"])]
+        [(path::SECRETS, &["secret", "put", &path][..]), ("deprovision", &["deprovision"])]
     {
         scene.vault.fault(Fault::body(route, "<html>please log in</html>"));
         let run = run(&scene, args);
@@ -191,11 +192,11 @@ fn a_write_without_an_answer_is_not_repeated_and_says_so() {
     let mut scene = Scene::new();
     scene.set("SEGURA_PROVISION_TIMEOUT", "2s");
     let path = file(&scene, "a.yaml", "identity: a\ndata: {k: v}\n");
-    scene.vault.fault(Fault::new("sctm/secret", Effect::Hang).after());
+    scene.vault.fault(Fault::new(path::SECRETS, Effect::Hang).after());
     let run = run(&scene, &["secret", "put", &path]);
     assert_eq!(run.code, Some(69), "{}", run.stderr);
     assert!(run.hint().is_some_and(|hint| hint.contains("may have stored it")), "{}", run.stderr);
-    assert_eq!(scene.count("POST /iso/sctm/secret"), 1);
+    assert_eq!(scene.count(PUT_SECRET), 1);
 }
 
 #[test]

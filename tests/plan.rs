@@ -5,12 +5,11 @@ use std::fs;
 
 use serde_json::json;
 
+use crate::dev_vault::requests::PROVISION;
 use crate::harness::{
     Run, SEED, Scene,
     host::{is_root, owner},
 };
-
-const POST: &str = "POST /iso/coe/dapp/provision";
 
 /// A pod that asks for `db` and `cart/db`.
 fn scene() -> Scene {
@@ -116,13 +115,13 @@ fn nothing_is_provisioned_for_a_plan() {
     let scene = Scene::new();
     let run = plan(&scene);
     assert!(lines(&run).iter().all(|line| line.starts_with("new ")), "{}", run.stdout);
-    assert_eq!(scene.count(POST), 0);
+    assert_eq!(scene.count(PROVISION), 0);
     // Where a set of ours stands it is read as a renewal would.
     scene.init().ended(0);
     scene.vault.clear_requests();
     let run = plan(&scene);
     assert!(lines(&run).iter().all(|line| line.starts_with("same ")), "{}", run.stdout);
-    assert_eq!(scene.count(POST), 0);
+    assert_eq!(scene.count(PROVISION), 0);
     assert_eq!(scene.vault.provisioned(SEED).len(), 1);
 }
 

@@ -10,16 +10,11 @@ use std::{
 
 use rustix::process::Signal;
 
+use crate::dev_vault::requests::{APPLICATION, DEPROVISION, LOGIN, PROVISION, READ, path};
 use crate::{
     dev_vault::{Effect, Fault, Options},
     harness::{Run, SEED, Scene, send, side_by_side, until},
 };
-
-const LOGIN: &str = "POST /iso/oauth2/token";
-const POST: &str = "POST /iso/coe/dapp/provision";
-const READ: &str = "GET /iso/coe/dapp/provision";
-const GIVE_BACK: &str = "POST /iso/coe/dapp/deprovision";
-const APPLICATION: &str = "GET /iso/dapp/application";
 
 /// Something that is done to a scene before its start.
 type Prepare = fn(&mut Scene);
@@ -33,7 +28,7 @@ fn impatient() -> Scene {
 
 /// Something that goes wrong with POSTs alone.
 fn on_post(effect: Effect) -> Fault {
-    Fault::new("coe/dapp/provision", effect).method("POST")
+    Fault::new(path::PROVISION, effect).method("POST")
 }
 
 fn answer(status: u16, body: &str) -> Effect {
@@ -42,9 +37,9 @@ fn answer(status: u16, body: &str) -> Effect {
 
 /// Starts `init`, and waits until one more POST has reached the vault.
 fn spawn_until_posted(scene: &Scene) -> Child {
-    let posts = scene.count(POST);
+    let posts = scene.count(PROVISION);
     let child = scene.spawn_init();
-    until("the POST reaches the vault", || scene.count(POST) > posts);
+    until("the POST reaches the vault", || scene.count(PROVISION) > posts);
     child
 }
 
@@ -71,7 +66,7 @@ fn a_hanging_post_that_was_not_acted_on_is_sent_again_after_a_read() {
     let scene = impatient();
     scene.vault.fault(on_post(Effect::Hang).once());
     scene.init().ended(0);
-    assert_eq!(scene.asked(), [LOGIN, POST, READ, POST]);
+    assert_eq!(scene.asked(), [LOGIN, PROVISION, READ, PROVISION]);
     assert_eq!(scene.vault.provision_count(), 1);
     assert_published(&scene, "");
 }
@@ -81,7 +76,7 @@ fn a_hanging_post_that_was_acted_on_is_found_and_not_repeated() {
     let scene = impatient();
     scene.vault.fault(on_post(Effect::Hang).once().after());
     scene.init().ended(0);
-    assert_eq!(scene.asked(), [LOGIN, POST, READ]);
+    assert_eq!(scene.asked(), [LOGIN, PROVISION, READ]);
     assert_eq!(scene.vault.provision_count(), 1);
     assert_published(&scene, "");
 }
@@ -92,7 +87,7 @@ fn an_answer_that_comes_too_slowly_is_found_and_not_asked_for_again() {
         let scene = impatient();
         scene.vault.fault(on_post(effect).once().after());
         scene.init().ended(0);
-        assert_eq!(scene.asked(), [LOGIN, POST, READ]);
+        assert_eq!(scene.asked(), [LOGIN, PROVISION, READ]);
         assert_eq!(scene.vault.provision_count(), 1);
         assert_published(&scene, "");
     }
@@ -105,7 +100,7 @@ fn a_token_is_used_for_four_fifths_of_its_life_and_no_longer() {
     scene.set("SEGURA_PROVISION_TIMEOUT", "4500ms").set("SEGURA_STARTUP_TIMEOUT", "30s");
     scene.vault.fault(on_post(Effect::Hang).once().after());
     scene.init().ended(0);
-    assert_eq!(scene.asked(), [LOGIN, POST, LOGIN, READ]);
+    assert_eq!(scene.asked(), [LOGIN, PROVISION, LOGIN, READ]);
 }
 
 #[test]
@@ -136,7 +131,7 @@ fn a_post_of_unknown_fate_is_read_before_it_is_repeated() {
         scene.init().ended(0);
         let told = format!("{name}, acted on: {acted}");
         let posts = if acted { 1 } else { 2 };
-        assert_eq!(scene.count(POST), posts, "{told}: {:?}", scene.asked());
+        assert_eq!(scene.count(PROVISION), posts, "{told}: {:?}", scene.asked());
         assert_eq!(scene.count(READ), 1, "{told}: {:?}", scene.asked());
         assert_eq!(scene.vault.provision_count(), 1, "{told}");
         assert_published(&scene, &told);
@@ -145,13 +140,13 @@ fn a_post_of_unknown_fate_is_read_before_it_is_repeated() {
 
 #[test]
 fn a_login_that_failed_is_no_post() {
-    let login = |effect| Fault::new("oauth2/token", effect);
+    let login = |effect| Fault::new(path::LOGIN, effect);
     let cases = [
-        ("502", Fault::bad_gateway("oauth2/token")),
+        ("502", Fault::bad_gateway(path::LOGIN)),
         ("hang", login(Effect::Hang)),
         ("reset", login(Effect::Reset)),
         ("cut", login(Effect::Cut)),
-        ("html", Fault::body("oauth2/token", "<html>log in</html>")),
+        ("html", Fault::body(path::LOGIN, "<html>log in</html>")),
     ];
     side_by_side(cases, |(name, fault)| {
         let mut scene = impatient();
@@ -159,7 +154,7 @@ fn a_login_that_failed_is_no_post() {
         scene.set("SEGURA_IDENTITY", "payments/database").set("SEGURA_TIMEOUT", "2s");
         scene.vault.fault(fault.once());
         scene.init().ended(0);
-        assert_eq!(scene.asked(), [LOGIN, LOGIN, POST], "{name}");
+        assert_eq!(scene.asked(), [LOGIN, LOGIN, PROVISION], "{name}");
         let own = scene.vault.provisioned("payments/database").remove(0);
         assert_eq!(scene.read("payments/database/password"), own.password, "{name}");
     });
@@ -168,10 +163,10 @@ fn a_login_that_failed_is_no_post() {
 #[test]
 fn a_post_that_was_turned_away_is_repeated_without_a_read() {
     let cases = [
-        ("429", Fault::rate_limit("coe/dapp/provision", "0").once()),
-        ("expired", Fault::expired("coe/dapp/provision").once()),
+        ("429", Fault::rate_limit(path::PROVISION, "0").once()),
+        ("expired", Fault::expired(path::PROVISION).once()),
         // Twice, since the first could be an old token's fault.
-        ("no route", Fault::no_route("coe/dapp/provision").times(2)),
+        ("no route", Fault::no_route(path::PROVISION).times(2)),
         ("redirect", on_post(Effect::Redirect { location: "/elsewhere".to_owned() }).once()),
     ];
     side_by_side(cases, |(name, fault)| {
@@ -191,7 +186,7 @@ fn at_most_three_posts_of_unknown_fate_are_sent_in_a_start() {
     scene.vault.fault(on_post(answer(502, "")));
     let run = scene.init();
     assert!(run.ended(69).error().contains(SEED), "{}", run.error());
-    assert_eq!(scene.count(POST), 3, "{:?}", scene.asked());
+    assert_eq!(scene.count(PROVISION), 3, "{:?}", scene.asked());
     assert!(scene.count(READ) >= 2, "{:?}", scene.asked());
     assert!(scene.published().is_empty());
 }
@@ -214,7 +209,7 @@ fn a_termination_ends_a_hanging_post_at_once_and_the_next_start_looks_before_it_
 
         scene.vault.clear_requests();
         scene.init().ended(0);
-        let asked: &[&str] = if acted { &[LOGIN, READ] } else { &[LOGIN, READ, POST] };
+        let asked: &[&str] = if acted { &[LOGIN, READ] } else { &[LOGIN, READ, PROVISION] };
         assert_eq!(scene.asked(), asked);
         assert_eq!(scene.vault.provision_count(), 1);
         assert_published(&scene, "");
@@ -227,7 +222,7 @@ fn a_post_that_outlasts_the_start_is_found_by_the_next_one() {
     scene.set("SEGURA_STARTUP_TIMEOUT", "2s").set("SEGURA_PROVISION_TIMEOUT", "3s");
     scene.vault.fault(on_post(Effect::Hang).once().after());
     scene.init().ended(69);
-    assert_eq!(scene.asked(), [LOGIN, POST], "nothing is asked once the time is over");
+    assert_eq!(scene.asked(), [LOGIN, PROVISION], "nothing is asked once the time is over");
 
     scene.vault.clear_requests();
     scene.set("SEGURA_STARTUP_TIMEOUT", "30s");
@@ -247,16 +242,16 @@ fn what_another_pod_left_unanswered_is_not_looked_for() {
     scene.vault.clear_requests();
     scene.set("SEGURA_POD_NAME", "web-7d4b9c6f5-bcdfg");
     scene.init().ended(0);
-    assert_eq!(scene.asked(), [LOGIN, POST]);
+    assert_eq!(scene.asked(), [LOGIN, PROVISION]);
     assert_published(&scene, "");
 }
 
 #[test]
 fn an_expired_token_costs_one_login_and_the_post_is_made_once() {
     let scene = Scene::new();
-    scene.vault.fault(Fault::expired("coe/dapp/provision").once());
+    scene.vault.fault(Fault::expired(path::PROVISION).once());
     scene.init().ended(0);
-    assert_eq!(scene.asked(), [LOGIN, POST, LOGIN, POST]);
+    assert_eq!(scene.asked(), [LOGIN, PROVISION, LOGIN, PROVISION]);
     assert_eq!(scene.vault.connections(), 1);
     assert_eq!(scene.vault.provision_count(), 1);
 }
@@ -269,7 +264,7 @@ fn the_first_identity_is_kept_while_the_second_is_tried_again() {
     // What is read of a secret that has a password already can't tell whether it is a new one.
     scene.vault.set_data("payments/database", r#"{"hostname": "h", "username": "u"}"#);
     scene.init().ended(0);
-    assert_eq!(scene.asked(), [LOGIN, POST, POST, READ, POST]);
+    assert_eq!(scene.asked(), [LOGIN, PROVISION, PROVISION, READ, PROVISION]);
     assert_eq!(scene.vault.provisioned(SEED).len(), 1);
     assert_eq!(scene.vault.provisioned("payments/database").len(), 1);
 }
@@ -280,11 +275,11 @@ fn a_termination_gives_back_what_would_never_be_published() {
     scene.set("SEGURA_IDENTITY", "secret-postman,payments/database");
     scene.vault.fault(on_post(Effect::Hang).skip(1).once());
     let child = scene.spawn_init();
-    until("the second POST hangs", || scene.count(POST) == 2);
+    until("the second POST hangs", || scene.count(PROVISION) == 2);
     assert_eq!(scene.vault.provisioned(SEED).len(), 1);
     send(&child, Signal::TERM);
     Run::ends(child).ended(143);
-    assert_eq!(scene.count(GIVE_BACK), 1);
+    assert_eq!(scene.count(DEPROVISION), 1);
     assert!(scene.vault.provisioned(SEED).is_empty());
 }
 
@@ -292,14 +287,14 @@ fn a_termination_gives_back_what_would_never_be_published() {
 fn what_could_not_be_given_back_is_found_by_the_next_start() {
     let mut scene = Scene::new();
     scene.set("SEGURA_IDENTITY", "secret-postman,not-there");
-    scene.vault.fault(Fault::bad_gateway("coe/dapp/deprovision"));
+    scene.vault.fault(Fault::bad_gateway(path::DEPROVISION));
     scene.init().ended(78);
     assert_eq!(scene.vault.provisioned(SEED).len(), 1);
 
     scene.vault.put_secret(r#"{"identity": "not-there", "data": {"hostname": "h"}}"#);
     scene.vault.clear_requests();
     scene.init().ended(0);
-    assert_eq!(scene.count(POST), 1, "{:?}", scene.asked());
+    assert_eq!(scene.count(PROVISION), 1, "{:?}", scene.asked());
     assert_eq!(scene.vault.provisioned("not-there").len(), 1);
     assert_published(&scene, "");
 }
@@ -309,7 +304,7 @@ fn what_the_vault_refused_for_certain_is_asked_for_by_the_next_start() {
     let mut scene = Scene::new();
     // It has a password of its own, so a read can't tell that the pod was never provisioned.
     scene.set("SEGURA_IDENTITY", "payments/database");
-    scene.vault.fault(Fault::rate_limit("coe/dapp/provision", "3600").once());
+    scene.vault.fault(Fault::rate_limit(path::PROVISION, "3600").once());
     let mut child = scene.spawn_init();
     let mut log = BufReader::new(child.stderr.take().unwrap());
     read_until(&mut log, "trying again");
@@ -364,7 +359,11 @@ fn a_set_that_can_not_be_rendered_is_given_back() {
         let run = scene.init();
         assert!(run.ended(code).hint().is_some(), "{name}: {}", run.stderr);
         assert!(!run.stderr.contains("canary"), "{name}");
-        assert_eq!(scene.asked(), [LOGIN, POST, POST, GIVE_BACK, GIVE_BACK], "{name}");
+        assert_eq!(
+            scene.asked(),
+            [LOGIN, PROVISION, PROVISION, DEPROVISION, DEPROVISION],
+            "{name}"
+        );
         for identity in [SEED, "payments/database", "a", "a/b"] {
             assert!(scene.vault.provisioned(identity).is_empty(), "{name}: {identity}");
         }
@@ -383,7 +382,7 @@ fn a_set_that_can_not_be_written_is_kept_in_memory_and_published_when_it_can() {
     read_until(&mut log, "trying again");
     fs::remove_file(scene.path(SEED)).unwrap();
     Run::ends(child).ended(0);
-    assert_eq!(scene.asked(), [LOGIN, POST]);
+    assert_eq!(scene.asked(), [LOGIN, PROVISION]);
     assert_published(&scene, "");
 }
 
@@ -396,7 +395,7 @@ fn a_set_that_can_never_be_written_is_given_back() {
     fs::write(scene.path(SEED), "in the way").unwrap();
     let run = Run::ends(child);
     assert!(run.ended(73).error().contains(SEED), "{}", run.error());
-    assert_eq!(scene.asked(), [LOGIN, POST, GIVE_BACK]);
+    assert_eq!(scene.asked(), [LOGIN, PROVISION, DEPROVISION]);
     assert!(scene.vault.provisioned(SEED).is_empty());
     assert_eq!(scene.read(SEED), "in the way", "it is not ours to remove");
     assert!(scene.generations().is_empty(), "{:?}", scene.entries());
@@ -433,9 +432,9 @@ fn without_a_route_to_read_by_the_list_is_read_before_the_post_is_repeated() {
     // Two reads, each again with a fresh token: a gateway's bad minute is told from no route.
     let asked = scene.asked();
     assert_eq!(scene.count(READ), 4, "{asked:?}");
-    assert_eq!(asked.last().map(String::as_str), Some(POST));
+    assert_eq!(asked.last().map(String::as_str), Some(PROVISION));
     assert_eq!(scene.count(APPLICATION), 1, "{asked:?}");
-    assert_eq!(scene.count(POST), 2, "{asked:?}");
+    assert_eq!(scene.count(PROVISION), 2, "{asked:?}");
     assert_eq!(scene.vault.provision_count(), 1);
     assert_published(&scene, "");
 }

@@ -12,6 +12,7 @@ use std::{
 
 use segura_agent::config::variables::VARIABLES;
 
+use crate::dev_vault::requests::{APPLICATION, LOGIN, path};
 use crate::{
     dev_vault::Fault,
     harness::{Run, SEED, Scene, memory_dir},
@@ -244,7 +245,7 @@ fn with_the_vendors_variables_alone_it_stands_in_for_the_historic_sidecar() {
     command.env("HOSTNAME", "web-0");
     Run::of(command.output().unwrap()).ended(0);
 
-    assert_eq!(scene.asked(), ["POST /iso/oauth2/token", "GET /iso/dapp/application"]);
+    assert_eq!(scene.asked(), [LOGIN, APPLICATION]);
     let published = folder.path().join("senhasegura");
     for (path, value) in [
         ("application5/ip", "app.application.com"),
@@ -359,7 +360,7 @@ fn a_fatal_error_is_also_the_containers_termination_message_if_there_is_one() {
 #[test]
 fn log_lines_are_json_unless_text_is_wanted() {
     let mut scene = Scene::new();
-    scene.vault.fault(Fault::bad_gateway("oauth2/token").once());
+    scene.vault.fault(Fault::bad_gateway(path::LOGIN).once());
     scene.set("SEGURA_LOG", "debug");
     for format in ["json", "auto"] {
         scene.set("SEGURA_LOG_FORMAT", format);

@@ -10,16 +10,12 @@ mod renewal;
 
 use std::fs;
 
+use crate::dev_vault::requests::{APPLICATION, DEPROVISION, LOGIN, PROVISION, READ};
 use crate::{
     dev_vault::{Options, Provisioned},
     harness::{POD, SEED, Scene, until},
 };
 
-const LOGIN: &str = "POST /iso/oauth2/token";
-const POST: &str = "POST /iso/coe/dapp/provision";
-const READ: &str = "GET /iso/coe/dapp/provision";
-const APPLICATION: &str = "GET /iso/dapp/application";
-const GIVE_BACK: &str = "POST /iso/coe/dapp/deprovision";
 const FRESH: &str = "is fresh again";
 const WORKS: &str = "renewal works again";
 

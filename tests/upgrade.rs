@@ -15,9 +15,10 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 use serde_json::json;
 
-use self::laid::{DEPROVISION, Laid, POST, READ, first_of_each, pending_of_each, recorded};
+use self::laid::{Laid, first_of_each, pending_of_each, recorded};
 use self::recording::Age;
 use self::sets::{CLIENT_ID, Fate};
+use crate::dev_vault::requests::{DEPROVISION, PROVISION, READ};
 use crate::{
     dev_vault::{Effect, Fault},
     harness::{Run, SEED, side_by_side, sidecar::Sidecar, until},
@@ -280,7 +281,7 @@ fn a_provisioning_of_unknown_fate_is_read_for_before_it_is_repeated() {
                 until(&format!("{name} publishes {}", laid.name), || laid.checks()[0]);
                 laid.assert_posts(usize::from(!found));
                 let asked = laid.scene.asked();
-                let first = asked.iter().find(|asked| [READ, POST].contains(&asked.as_str()));
+                let first = asked.iter().find(|asked| [READ, PROVISION].contains(&asked.as_str()));
                 assert_eq!(first.map(String::as_str), Some(READ), "{name}: {asked:?}");
                 let password = if found {
                     "found".to_owned()

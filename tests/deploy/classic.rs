@@ -1,7 +1,7 @@
 //! `deploy/classic`: an init container, and a sidecar that signals the app in the shared PID namespace.
 
 use super::restricted::{assert_cannot_write, assert_restricted, assert_without_credentials};
-use super::{POD, POST, SERVER, changed, password, rotated, shown, times, until_quiet};
+use super::{POD, PROVISION, SERVER, changed, password, rotated, shown, times, until_quiet};
 use crate::harness::kubelet::{manifest::Manifest, on_a_node};
 use crate::harness::until;
 
@@ -16,7 +16,11 @@ fn the_app_gets_its_signal_for_each_rotation() {
         pod.says("app", &format!("told: <{second}>"));
         let third = rotated(node);
         pod.says("app", &format!("told: <{third}>"));
-        assert_eq!(node.scene.count(POST), 1, "the sidecar takes over what the init container had");
+        assert_eq!(
+            node.scene.count(PROVISION),
+            1,
+            "the sidecar takes over what the init container had"
+        );
         for container in ["app", "segura-agent"] {
             assert_restricted(&pod, container);
         }
@@ -63,7 +67,7 @@ fn what_restarts_is_told_no_more_than_it_has_missed() {
         pod.says("app", &format!("started: <{third}>"));
         let fourth = rotated(node);
         pod.says("app", &format!("told: <{fourth}>"));
-        assert_eq!(node.scene.count(POST), 1);
+        assert_eq!(node.scene.count(PROVISION), 1);
         pod.stop();
         assert_eq!((&*pod.code("app"), &*pod.code("segura-agent")), ("42", "0"));
     });

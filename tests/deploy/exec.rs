@@ -1,7 +1,7 @@
 //! `deploy/exec` and `deploy/reader`: the app is run by the agent's binary.
 
 use super::restricted::{assert_cannot_write, assert_restricted, assert_without_credentials};
-use super::{POD, POST, SERVER, password, rotated, times};
+use super::{POD, PROVISION, SERVER, password, rotated, times};
 use crate::harness::kubelet::{manifest::Manifest, on_a_node};
 use crate::harness::until;
 
@@ -24,7 +24,7 @@ fn a_wrapped_app_is_started_anew_with_what_is_new_and_ends_as_it_would() {
         until("it starts again", || times(&pod, "app", &format!("started: <{second}>")) == 2);
         pod.restart();
         pod.says("app", &format!("started: <{second}>"));
-        assert_eq!(node.scene.count(POST), 1);
+        assert_eq!(node.scene.count(PROVISION), 1);
         pod.stop();
         assert_eq!(pod.code("app"), "42", "{}", pod.logs("app"));
     });
@@ -76,7 +76,7 @@ fn a_reader_has_each_rotation_in_its_environment_and_no_credential() {
         pod.kill("app");
         pod.run("app");
         until("it starts again", || times(&pod, "app", &format!("started: <{third}>")) == 2);
-        assert_eq!(node.scene.count(POST), 1);
+        assert_eq!(node.scene.count(PROVISION), 1);
         pod.stop();
         assert_eq!((&*pod.code("app"), &*pod.code("segura-agent")), ("42", "0"));
     });

@@ -1,7 +1,7 @@
 //! `deploy/init` and `deploy/file-key-ref`: the secret is obtained once.
 
 use super::restricted::{assert_cannot_write, assert_restricted, assert_without_credentials};
-use super::{PASSWORD, POD, POST, SERVER, changed, password, reads};
+use super::{PASSWORD, POD, PROVISION, SERVER, changed, password, reads};
 use crate::harness::kubelet::{manifest::Manifest, on_a_node};
 
 #[test]
@@ -22,7 +22,7 @@ fn an_init_container_leaves_the_secret_as_it_is_while_the_pod_lives() {
         // Only a new sandbox runs it again: it adopts what stands, and reads what is due.
         pod.restart();
         pod.says("app", "started: ");
-        assert_eq!(node.scene.count(POST), 1);
+        assert_eq!(node.scene.count(PROVISION), 1);
     });
 }
 

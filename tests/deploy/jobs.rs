@@ -1,7 +1,7 @@
 //! `deploy/job` and `deploy/cron-job`: the app ends while its sidecar still runs.
 
 use super::restricted::{assert_cannot_write, assert_restricted, assert_without_credentials};
-use super::{GIVE_BACK, POST, password, rotated};
+use super::{DEPROVISION, PROVISION, password, rotated};
 use crate::harness::kubelet::{manifest::Manifest, on_a_node};
 
 /// Work that is done once it has seen a rotation.
@@ -30,11 +30,11 @@ fn ends_and_gives_back(manifest: &str, name: &str) {
         assert_eq!(pod.code("app"), "0", "{}", pod.logs("app"));
         pod.says("app", &format!("done: <{second}>"));
         assert!(pod.runs("segura-agent"), "it ends after the app");
-        assert_eq!(node.scene.count(GIVE_BACK), 0);
+        assert_eq!(node.scene.count(DEPROVISION), 0);
         // The Job is done with its app; the kubelet then ends the sidecar.
         pod.stop();
         assert_eq!(pod.code("segura-agent"), "0", "{}", pod.logs("segura-agent"));
-        assert_eq!((node.scene.count(POST), node.scene.count(GIVE_BACK)), (1, 1));
+        assert_eq!((node.scene.count(PROVISION), node.scene.count(DEPROVISION)), (1, 1));
         assert!(node.scene.vault.provisioned("my-secret").is_empty(), "no account stays behind");
     });
 }

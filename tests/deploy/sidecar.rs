@@ -2,7 +2,8 @@
 
 use super::restricted::{assert_cannot_write, assert_restricted, assert_without_credentials};
 use super::{
-    PASSWORD, POD, POST, SERVER, changed, password, reads, rotated, times, until_quiet, until_reads,
+    PASSWORD, POD, PROVISION, SERVER, changed, password, reads, rotated, times, until_quiet,
+    until_reads,
 };
 use crate::harness::kubelet::{manifest::Manifest, on_a_node};
 
@@ -16,7 +17,7 @@ fn the_app_has_its_secret_before_it_starts_and_sees_each_rotation() {
         assert_eq!(reads(&pod, PASSWORD), first);
         let second = rotated(node);
         until_reads(&pod, PASSWORD, &second);
-        assert_eq!(node.scene.count(POST), 1);
+        assert_eq!(node.scene.count(PROVISION), 1);
         let account = node.scene.vault.provisioned("my-secret").pop().unwrap();
         let told = (&*account.pod_name, &*account.namespace, &*account.deploy);
         assert_eq!(told, (POD, "shop", "app"));
@@ -60,7 +61,7 @@ fn a_sidecar_that_was_killed_adopts_what_it_had_published() {
         pod.until_started("segura-agent");
         until_reads(&pod, PASSWORD, &second);
         pod.says("segura-agent", "adopted the set");
-        assert_eq!(node.scene.count(POST), 1);
+        assert_eq!(node.scene.count(PROVISION), 1);
         assert!(pod.runs("app"), "{}", pod.logs("app"));
     });
 }
@@ -76,7 +77,7 @@ fn an_app_that_was_restarted_reads_what_stands_now() {
         pod.kill("app");
         pod.run("app");
         pod.says("app", &format!("started: <{second}>"));
-        assert_eq!(node.scene.count(POST), 1);
+        assert_eq!(node.scene.count(PROVISION), 1);
     });
 }
 
@@ -93,7 +94,7 @@ fn a_new_sandbox_adopts_even_without_a_vault_and_a_new_pod_is_provisioned() {
         node.scene.vault.come_back();
         let second = rotated(node);
         until_reads(&pod, PASSWORD, &second);
-        assert_eq!(node.scene.count(POST), 1);
+        assert_eq!(node.scene.count(PROVISION), 1);
 
         pod.stop();
         assert_eq!((&*pod.code("app"), &*pod.code("segura-agent")), ("42", "0"));
@@ -101,7 +102,7 @@ fn a_new_sandbox_adopts_even_without_a_vault_and_a_new_pod_is_provisioned() {
         let other = node.pod(&Manifest::read("base"), "app-7d4b9c6f5-b9vxd");
         other.start();
         other.says("app", &format!("started: <{}>", password(node)));
-        assert_eq!(node.scene.count(POST), 2);
+        assert_eq!(node.scene.count(PROVISION), 2);
     });
 }
 

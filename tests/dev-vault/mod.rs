@@ -15,6 +15,7 @@
 //! | `keep` | what survives a restart |
 //! | `tokens`, `seal`, `tls` | access tokens, encrypted values, certificates |
 //! | `fault`, `exchange`, `payload`, `socket` | what goes wrong, and how |
+//! | `requests` | the names that tests give to requests |
 //! | `admin` | the same by HTTP, below `/_dev`; [`ADMIN_ROUTES`] lists it |
 //! | `settings` | what the admin routes change of a running vault |
 //! | `server`, `state` | the listener's thread, and what it shares with the handle |
@@ -35,6 +36,7 @@ mod handle;
 mod keep;
 mod options;
 mod payload;
+pub mod requests;
 mod routes;
 mod seal;
 mod server;

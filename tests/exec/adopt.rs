@@ -5,14 +5,12 @@ use std::fs;
 use rustix::process::Signal;
 
 use super::reader::{SHOWS, has, shown, values, words, wraps};
+use crate::dev_vault::requests::{LOGIN, PROVISION, READ};
 use crate::{
     dev_vault::{Effect, Fault},
     harness::{SEED, Scene, for_a_while, side_by_side, sidecar::Sidecar, until},
 };
 
-const LOGIN: &str = "POST /iso/oauth2/token";
-const POST: &str = "POST /iso/coe/dapp/provision";
-const READ: &str = "GET /iso/coe/dapp/provision";
 const ADOPTED: &str = "adopted the set that stands";
 
 /// A way to be refused for good.
@@ -98,13 +96,13 @@ fn a_wrapper_that_was_killed_adopts_what_it_had_published() {
     let first = wraps(&scene, SHOWS);
     until("it has begun", || values(&first).len() == 1);
     has(&first, &[&password(&scene)]);
-    assert_eq!(scene.asked(), [LOGIN, POST]);
+    assert_eq!(scene.asked(), [LOGIN, PROVISION]);
     let (files, generations) = (scene.published(), scene.generations());
     killed_with_its_command(first);
     let second = wraps(&scene, SHOWS);
     has(&second, &[&password(&scene)]);
     second.says(ADOPTED);
-    for_a_while("nothing is asked after a crash", || scene.asked() == [LOGIN, POST]);
+    for_a_while("nothing is asked after a crash", || scene.asked() == [LOGIN, PROVISION]);
     assert_eq!((scene.published(), scene.generations()), (files, generations));
     assert_eq!(scene.vault.provision_count(), 1);
 }
@@ -118,7 +116,7 @@ fn a_set_that_is_due_is_read_before_the_command_starts() {
     let agent = wraps(&scene, SHOWS);
     has(&agent, &[&password(&scene)]);
     assert_ne!(before, password(&scene));
-    assert_eq!((scene.count(POST), scene.vault.provision_count()), (0, 1));
+    assert_eq!((scene.count(PROVISION), scene.vault.provision_count()), (0, 1));
 }
 
 #[test]
@@ -138,7 +136,7 @@ fn a_due_set_serves_though_the_vault_is_away_and_is_renewed_once_it_is_back() {
     until_trusted(&scene);
     scene.vault.rotate();
     has(&agent, &[&before, &password(&scene)]);
-    assert_eq!((scene.count(POST), scene.vault.provision_count()), (0, 1));
+    assert_eq!((scene.count(PROVISION), scene.vault.provision_count()), (0, 1));
 }
 
 #[test]
@@ -178,7 +176,7 @@ fn the_set_of_another_pod_is_replaced_and_not_adopted() {
     let agent = wraps(&scene, SHOWS);
     until("it has provisioned", || scene.vault.provision_count() == 2);
     has(&agent, &[&password(&scene)]);
-    assert_eq!(scene.count(POST), 1);
+    assert_eq!(scene.count(PROVISION), 1);
     agent.says("started the command");
     assert_eq!(agent.said(ADOPTED), 0);
 }

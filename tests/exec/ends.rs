@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use rustix::process::Signal;
 
 use super::basics::{Held, SUPERVISED_AND_NOT, only, told};
+use crate::dev_vault::requests::path;
 use crate::{
     dev_vault::{Effect, Fault},
     harness::{Run, Scene, side_by_side, sidecar::Sidecar, until},
@@ -168,7 +169,7 @@ fn a_first_fetch_that_fails_ends_as_init_does_and_the_command_never_ran() {
         ("refused", 77, |scene| scene.vault.set_client_secret("another")),
         ("inactive", 77, |scene| scene.vault.set_enabled(false)),
         ("down", 69, |scene| scene.vault.go_down()),
-        ("nonsense", 76, |scene| scene.vault.fault(Fault::body("oauth2/token", "<html>"))),
+        ("nonsense", 76, |scene| scene.vault.fault(Fault::body(path::LOGIN, "<html>"))),
         ("no directory", 73, |scene| {
             let missing = scene.path("missing").display().to_string();
             scene.set("SEGURA_OUTPUT_DIR", &missing);
@@ -271,7 +272,7 @@ fn a_signal_that_the_agent_was_started_to_ignore_does_not_end_the_start() {
         let mut scene = Scene::new();
         scene.set("SEGURA_RENEW_INTERVAL", interval).set("SEGURA_TIMEOUT", "2s");
         scene.set("SEGURA_STARTUP_TIMEOUT", "1m");
-        scene.vault.fault(Fault::new("oauth2/token", Effect::Hang));
+        scene.vault.fault(Fault::new(path::LOGIN, Effect::Hang));
         let ignoring = "exec env --ignore-signal=HUP \"$@\"";
         let wrapper = scene.wrapper_by(ignoring, &["touch", &trace(&scene).display().to_string()]);
         let wrapper = Sidecar::spawn(wrapper);

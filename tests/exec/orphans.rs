@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use self::processes::{
     LISTENS, Wrapped, children, is_stopped, living, only_child, send_to, zombies,
 };
+use crate::dev_vault::requests::secret;
 use crate::dev_vault::{Effect, Fault};
 use crate::harness::{Scene, for_a_while, host::skip, until};
 use crate::tell::agent::{change, generations, settle, until_told};
@@ -173,7 +174,7 @@ fn orphans_are_waited_for_before_the_command_starts() {
     scene.set("SEGURA_TIMEOUT", "1h").set("SEGURA_STARTUP_TIMEOUT", "1h");
     scene.vault.fault(Fault::new("sctm", Effect::Hang));
     let (wrapped, agent) = init_listens(&scene, "");
-    until("it asks for the secret", || scene.count("GET /iso/sctm/secret/app") > 0);
+    until("it asks for the secret", || scene.count(&secret("app")) > 0);
     enter(agent, "(sleep 600 &)");
     until("an orphan comes to process 1", || children(agent).len() == 1);
     kill_all_but(agent, 0);

@@ -10,6 +10,7 @@ use super::orphans::can_be_init;
 use super::orphans::processes::{is_gone, living};
 use super::restart::{LINGERS, change_now, end_keepers, looked_at};
 use crate::dev_vault::Fault;
+use crate::dev_vault::requests::secret;
 use crate::harness::{Scene, for_a_while, until};
 use crate::tell::agent::until_told;
 
@@ -110,7 +111,7 @@ fn a_stop_before_the_start_that_nobody_could_undo_has_no_lasting_effect() {
     scene.set("SEGURA_LOG", "warn");
     scene.vault.fault(Fault::delay("sctm", 1_000).once());
     let seat = Seat::of_agent(&scene, REPEATS);
-    until("the secret is asked for", || scene.count("GET /iso/sctm/secret/app") > 0);
+    until("the secret is asked for", || scene.count(&secret("app")) > 0);
     seat.types(CTRL_Z);
     seat.pids(1);
     seat.types("one\n");

@@ -1,9 +1,8 @@
 //! `deprovision`: what this pod was provisioned is given back, by its state or by an id.
 
 use super::run;
+use crate::dev_vault::requests::DEPROVISION;
 use crate::harness::{SEED, Scene, sidecar::Sidecar};
-
-const GIVE_BACK: &str = "POST /iso/coe/dapp/deprovision";
 
 #[test]
 fn what_stands_is_given_back_and_taken_away() {
@@ -22,7 +21,7 @@ fn what_stands_is_given_back_and_taken_away() {
     // A second time there is nothing, and the next start provisions anew.
     let again = run(&scene, &["deprovision"]);
     assert_eq!(again.stdout, "nothing stands that could be given back\n");
-    assert_eq!(scene.count(GIVE_BACK), 1);
+    assert_eq!(scene.count(DEPROVISION), 1);
     scene.init().ended(0);
     assert_eq!(scene.vault.provisioned(SEED).len(), 1);
 }

@@ -6,11 +6,10 @@ mod files;
 use serde_json::json;
 
 use super::templates::give;
+use crate::dev_vault::requests::{DEPROVISION, PROVISION};
 use crate::harness::{Run, SEED, Scene, side_by_side, sidecar::Sidecar};
 
 const CANARY: &str = "cAnArY-vAlUe+4f1d";
-const POST: &str = "POST /iso/coe/dapp/provision";
-const GIVE_BACK: &str = "POST /iso/coe/dapp/deprovision";
 
 /// A pod whose secret is provisioned, and whose every value is a canary.
 fn provisioned() -> Scene {
@@ -60,7 +59,7 @@ fn assert_refused(scene: &Scene, template: &str, parts: &[&str]) {
     assert!(scene.published().is_empty() && scene.generations().is_empty(), "{template}");
     assert!(!scene.path("..data").exists(), "{template}");
     assert!(scene.vault.provisioned(SEED).is_empty(), "{template}: it is given back");
-    assert_eq!(scene.count(POST), scene.count(GIVE_BACK), "{template}: {:?}", scene.asked());
+    assert_eq!(scene.count(PROVISION), scene.count(DEPROVISION), "{template}: {:?}", scene.asked());
 }
 
 #[test]

@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 
 use super::templates::give;
 use super::values::{IDENTITY, scene};
+use crate::dev_vault::requests::PROVISION;
 use crate::{
     dev_vault::Options,
     harness::{Scene, for_a_while, side_by_side, sidecar::Sidecar, until},
 };
 
-const POST: &str = "POST /iso/coe/dapp/provision";
 const ALL: &str = "files,env,json,yaml,properties";
 const OTHER: &str = "cart/db";
 const THIRD: &str = "zoo";
@@ -369,7 +369,7 @@ fn an_adopted_set_that_new_settings_can_not_render_ends_the_start_and_stays() {
         assert!(matches!(run.code, Some(76 | 78)), "{}", run.stderr);
         assert!(run.stderr.contains(part), "{}", run.stderr);
         assert_eq!((scene.published(), &scene.state()["generation"]), (files, &1.into()));
-        assert_eq!(scene.count(POST), 0, "{:?}", scene.asked());
+        assert_eq!(scene.count(PROVISION), 0, "{:?}", scene.asked());
     });
 }
 
@@ -381,7 +381,7 @@ fn an_adopted_set_that_lacks_what_new_settings_ask_for_is_read_anew() {
         give(&mut scene, &[("app.conf.j2", "{{ secrets.outputs.host }}")]);
         let agent = Sidecar::spawn(scene.agent(&[mode]));
         until("the new key is published", || scene.read("app.conf") == "db.example.com");
-        assert_eq!(scene.count(POST), 0, "nothing is provisioned for it");
+        assert_eq!(scene.count(PROVISION), 0, "nothing is provisioned for it");
         if mode == "init" {
             agent.ends().ended(0);
         } else {

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::book;
 use super::pod::{pod, template};
+use crate::dev_vault::requests::PROVISION;
 use crate::harness::host::mode;
 
 #[test]
@@ -17,7 +18,7 @@ fn what_external_secrets_read_is_published() {
     assert_eq!(scene.read("shop-db/password"), "two");
     assert_eq!(scene.read("shop-db/1/password"), "one");
     assert_eq!(scene.read("shop-db/port"), "5432");
-    assert_eq!(scene.count("POST /iso/coe/dapp/provision"), 0, "nothing is provisioned");
+    assert_eq!(scene.count(PROVISION), 0, "nothing is provisioned");
 }
 
 #[test]

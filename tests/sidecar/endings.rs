@@ -6,7 +6,9 @@ use std::{net::TcpListener, time::Duration};
 
 use rustix::process::Signal;
 
-use super::{Change, GIVE_BACK, LOGIN, POST, READ, left_by_init, password, wait_until_fresh, with};
+use super::{
+    Change, DEPROVISION, LOGIN, PROVISION, READ, left_by_init, password, wait_until_fresh, with,
+};
 use crate::{
     dev_vault::{Effect, Fault, Options},
     harness::{SEED, Scene, pause, side_by_side, sidecar::Sidecar, until},
@@ -76,7 +78,7 @@ fn what_is_to_be_given_back_is_given_back_and_taken_away() {
     until("it renews", || scene.count(READ) >= 1);
     let run = sidecar.stop();
     assert!(run.stderr.contains("\"given back\""), "{}", run.stderr);
-    assert_eq!(scene.count(GIVE_BACK), 1);
+    assert_eq!(scene.count(DEPROVISION), 1);
     assert!(scene.vault.provisioned(SEED).is_empty());
     assert!(scene.published().is_empty(), "{:?}", scene.entries());
     assert_eq!(scene.state()["given_back"], true);
@@ -85,7 +87,7 @@ fn what_is_to_be_given_back_is_given_back_and_taken_away() {
     assert_eq!(scene.generations().len(), 1, "no value stays: {:?}", scene.entries());
     // The next one provisions anew.
     let sidecar = scene.kept();
-    assert_eq!((scene.count(POST), scene.vault.provision_count()), (1, 2));
+    assert_eq!((scene.count(PROVISION), scene.vault.provision_count()), (1, 2));
     assert_eq!(scene.read("secret-postman/password"), password(&scene));
     sidecar.stop();
 }
@@ -96,7 +98,7 @@ fn without_the_wish_nothing_is_given_back() {
     let sidecar = scene.kept();
     until("it renews", || scene.count(READ) >= 1);
     sidecar.stop();
-    assert_eq!((scene.count(GIVE_BACK), scene.vault.provisioned(SEED).len()), (0, 1));
+    assert_eq!((scene.count(DEPROVISION), scene.vault.provisioned(SEED).len()), (0, 1));
 }
 
 #[test]

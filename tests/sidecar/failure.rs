@@ -11,7 +11,10 @@ mod single;
 use std::fs;
 use std::time::Duration;
 
-use super::{Change, FRESH, LOGIN, POST, READ, WORKS, left_by_init, poke, wait_until_fresh, with};
+use super::{
+    Change, FRESH, LOGIN, PROVISION, READ, WORKS, left_by_init, poke, wait_until_fresh, with,
+};
+use crate::dev_vault::requests::path;
 use crate::{
     dev_vault::{Effect, Fault, Options},
     harness::{SEED, Scene, for_a_while, pause, side_by_side, until, wait::throughout},
@@ -47,7 +50,7 @@ fn assert_survived((what, class, begin, end): Case) {
     wait_until_fresh(&scene);
     sidecar.assert_warned(1, what);
     sidecar.stop();
-    assert_eq!((scene.count(POST), scene.vault.provision_count()), (0, 1), "{what}");
+    assert_eq!((scene.count(PROVISION), scene.vault.provision_count()), (0, 1), "{what}");
 }
 
 fn cleared(scene: &Scene) {
@@ -76,14 +79,14 @@ fn away() -> Vec<Case> {
             "unreachable",
             |scene| {
                 scene.vault.revoke_tokens();
-                scene.vault.fault(Fault::new("oauth2/token", Effect::Hang));
+                scene.vault.fault(Fault::new(path::LOGIN, Effect::Hang));
             },
             cleared,
         ),
         (
             "a token that is refused",
             "refused",
-            |scene| scene.vault.fault(Fault::expired("dapp/provision")),
+            |scene| scene.vault.fault(Fault::expired(path::PROVISION)),
             cleared,
         ),
     ]
@@ -92,7 +95,7 @@ fn away() -> Vec<Case> {
 /// An answer that brings nothing.
 fn empty_handed() -> Vec<Case> {
     fn answers(scene: &Scene, body: &str) {
-        scene.vault.fault(Fault::body("dapp/provision", body));
+        scene.vault.fault(Fault::body(path::PROVISION, body));
     }
     const BAD: &str = r#"{"response":{"status":200,"mensagem":"Falha interna","erro":true}}"#;
     vec![
@@ -163,7 +166,7 @@ fn broken() -> Vec<Case> {
             "settings",
             |scene| {
                 let gone = r#"{"response":{"status":404,"error":true,"error_code":4}}"#;
-                scene.vault.fault(Fault::answer("dapp/provision", 404, gone));
+                scene.vault.fault(Fault::answer(path::PROVISION, 404, gone));
             },
             cleared,
         ),
@@ -180,7 +183,7 @@ fn a_list_that_brings_nothing_takes_nothing_away() {
         "",
         "[]",
     ];
-    let sources = [("application", "dapp/application"), ("secret", "sctm/secret")];
+    let sources = [("application", path::APPLICATION), ("secret", path::SECRETS)];
     let cases = sources.into_iter().flat_map(|source| answers.map(|answer| (source, answer)));
     side_by_side(cases, |((source, path), answer)| {
         let scene = with(Options::default(), |scene| {
@@ -240,7 +243,7 @@ fn connections_that_are_closed_are_no_failure() {
 fn the_vaults_wish_for_peace_is_honoured() {
     let cases = [
         ("a read", Fault::rate_limit("dapp", "3")),
-        ("a login", Fault::rate_limit("oauth2/token", "3")),
+        ("a login", Fault::rate_limit(path::LOGIN, "3")),
     ];
     side_by_side(cases, |(what, fault)| {
         let scene = left_by_init();

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use super::{Change, LOGIN, POST, READ, left_by_init, password, with};
+use super::{Change, LOGIN, PROVISION, READ, left_by_init, password, with};
 use crate::{
     dev_vault::{Effect, Fault, Options},
     harness::{SEED, Scene, for_a_while, side_by_side, until},
@@ -32,7 +32,7 @@ fn without_a_set_it_provisions_once_like_init() {
     let mut scene = Scene::new();
     scene.set("SEGURA_RENEW_INTERVAL", "1h");
     let sidecar = scene.kept();
-    for_a_while("it asked once", || scene.asked() == [LOGIN, POST]);
+    for_a_while("it asked once", || scene.asked() == [LOGIN, PROVISION]);
     assert_eq!(scene.read("secret-postman/password"), password(&scene));
     sidecar.stop();
     assert_eq!(scene.vault.provision_count(), 1);
@@ -110,7 +110,7 @@ fn a_set_that_is_due_already_is_read_once_and_soon() {
     let sidecar = scene.kept();
     super::wait_until_fresh(&scene);
     sidecar.stop();
-    assert_eq!((scene.count(LOGIN), scene.count(POST)), (1, 0));
+    assert_eq!((scene.count(LOGIN), scene.count(PROVISION)), (1, 0));
 }
 
 #[test]

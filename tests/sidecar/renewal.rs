@@ -3,9 +3,10 @@
 use std::fs;
 
 use super::{
-    APPLICATION, LOGIN, POST, READ, account_of, left_by_init, wait_until_fresh, wait_until_trusted,
-    with,
+    APPLICATION, LOGIN, PROVISION, READ, account_of, left_by_init, wait_until_fresh,
+    wait_until_trusted, with,
 };
+use crate::dev_vault::requests::{SECRETS, path, secret};
 use crate::{
     dev_vault::{Fault, Options},
     harness::{POD, SEED, Scene, side_by_side, until},
@@ -20,7 +21,7 @@ fn a_rotation_reaches_the_files_by_reading_alone() {
         scene.vault.rotate();
         wait_until_fresh(&scene);
     }
-    assert_eq!((scene.count(POST), scene.count(LOGIN)), (0, 1), "the token is kept");
+    assert_eq!((scene.count(PROVISION), scene.count(LOGIN)), (0, 1), "the token is kept");
     assert_eq!(scene.asked().len(), 1 + scene.count(READ));
     assert_eq!(scene.vault.provision_count(), 1);
     until("what was replaced is swept", || scene.generations().len() == 1);
@@ -51,8 +52,8 @@ fn it_asks_as_it_is_set_to() {
         ("auto", READ),
         ("get", READ),
         ("application", APPLICATION),
-        ("secret", "GET /iso/sctm/secret/secret-postman"),
-        ("post", POST),
+        ("secret", &secret("secret-postman")),
+        ("post", PROVISION),
     ];
     side_by_side(cases, |(refresh, request)| {
         let scene = with(Options::default(), |scene| {
@@ -66,7 +67,7 @@ fn it_asks_as_it_is_set_to() {
         let asked = scene.asked();
         assert_eq!(scene.count(LOGIN), 1, "{refresh}: {asked:?}");
         assert_eq!(asked.len(), 1 + scene.count(request), "{refresh}: {asked:?}");
-        let posts = if request == POST { scene.count(POST) } else { 0 };
+        let posts = if request == PROVISION { scene.count(PROVISION) } else { 0 };
         assert_eq!(scene.vault.provision_count(), 1 + posts, "{refresh}");
     });
 }
@@ -91,48 +92,37 @@ fn a_post_of_unknown_fate_is_looked_for_and_not_repeated() {
         scene.set("SEGURA_REFRESH", "post").set("SEGURA_PROVISION_TIMEOUT", "2s");
     });
     let first = scene.read("secret-postman/username");
-    let hang = Fault::new("dapp/provision", crate::dev_vault::Effect::Hang);
+    let hang = Fault::new(path::PROVISION, crate::dev_vault::Effect::Hang);
     scene.vault.fault(hang.method("POST").once().after());
     let sidecar = scene.kept();
     until("what it brought is published", || scene.read("secret-postman/username") != first);
     sidecar.stop();
     let asked: Vec<String> = scene.asked().into_iter().filter(|line| line != LOGIN).collect();
-    assert_eq!(asked.first().map(String::as_str), Some(POST), "{asked:?}");
+    assert_eq!(asked.first().map(String::as_str), Some(PROVISION), "{asked:?}");
     assert_eq!(asked.get(1).map(String::as_str), Some(READ), "{asked:?}");
 }
 
 #[test]
 fn the_list_of_the_authorization_is_followed() {
-    side_by_side(
-        [("application", APPLICATION), ("secret", "GET /iso/sctm/secret")],
-        |(source, request)| {
-            let scene = with(Options::default(), |scene| {
-                scene.unset("SEGURA_IDENTITY").set("SEGURA_SOURCE", source);
-                scene.set("SEGURA_OUTPUT", "files,env,json");
-            });
-            let sidecar = scene.kept();
-            scene.vault.put_secret(r#"{"identity": "new/one", "data": {"key": "first"}}"#);
-            until("a new secret appears", || scene.path("new/one/key").exists());
-            assert_eq!(scene.read("new/one/key"), "first", "{source}");
-            assert!(scene.read("secrets.env").contains("new_one_key='first'"), "{source}");
-            scene.vault.set_data("new/one", r#"[{"a": "1", "b": "2"}]"#);
-            until("other keys appear", || scene.path("new/one/b").exists());
-            assert!(
-                !scene.path("new/one/key").exists(),
-                "{source}: what is gone went with the switch"
-            );
-            assert!(!scene.read("secrets.json").contains("first"), "{source}");
-            sidecar.stop();
-            assert_eq!(scene.count(LOGIN), 1, "{source}");
-            assert_eq!(
-                scene.asked().len(),
-                1 + scene.count(request),
-                "{source}: {:?}",
-                scene.asked()
-            );
-            assert_eq!(scene.vault.provision_count(), 0, "{source}");
-        },
-    );
+    side_by_side([("application", APPLICATION), ("secret", SECRETS)], |(source, request)| {
+        let scene = with(Options::default(), |scene| {
+            scene.unset("SEGURA_IDENTITY").set("SEGURA_SOURCE", source);
+            scene.set("SEGURA_OUTPUT", "files,env,json");
+        });
+        let sidecar = scene.kept();
+        scene.vault.put_secret(r#"{"identity": "new/one", "data": {"key": "first"}}"#);
+        until("a new secret appears", || scene.path("new/one/key").exists());
+        assert_eq!(scene.read("new/one/key"), "first", "{source}");
+        assert!(scene.read("secrets.env").contains("new_one_key='first'"), "{source}");
+        scene.vault.set_data("new/one", r#"[{"a": "1", "b": "2"}]"#);
+        until("other keys appear", || scene.path("new/one/b").exists());
+        assert!(!scene.path("new/one/key").exists(), "{source}: what is gone went with the switch");
+        assert!(!scene.read("secrets.json").contains("first"), "{source}");
+        sidecar.stop();
+        assert_eq!(scene.count(LOGIN), 1, "{source}");
+        assert_eq!(scene.asked().len(), 1 + scene.count(request), "{source}: {:?}", scene.asked());
+        assert_eq!(scene.vault.provision_count(), 0, "{source}");
+    });
 }
 
 #[test]
@@ -153,7 +143,7 @@ fn a_route_that_is_missing_for_a_while_is_a_gateways_bad_minute() {
     let scene = left_by_init();
     let files = scene.published();
     // Each pass asks twice, the second time with a token of its own.
-    scene.vault.fault(Fault::no_route("dapp/provision").method("GET").times(6));
+    scene.vault.fault(Fault::no_route(path::PROVISION).method("GET").times(6));
     let sidecar = scene.kept();
     until("it has failed", || scene.failures() > 0);
     assert_eq!(scene.published(), files);
@@ -172,7 +162,7 @@ fn a_vault_without_the_route_is_not_given_up_on_within_seconds() {
     let sidecar = scene.kept();
     until("it has failed some times", || scene.failures() >= 3);
     assert_eq!(scene.state()["refresh"], "get");
-    assert_eq!((scene.count(APPLICATION), scene.count(POST)), (0, 0));
+    assert_eq!((scene.count(APPLICATION), scene.count(PROVISION)), (0, 0));
     assert_eq!(scene.published(), files);
     sidecar.assert_warned(1, "");
     sidecar.stop();
@@ -185,7 +175,7 @@ fn a_vault_where_reading_provisions_is_read_so_no_more_than_twice() {
     until("it has settled", || scene.state()["refresh"] == "application");
     let applications = scene.count(APPLICATION);
     until("it reads the application", || scene.count(APPLICATION) >= applications + 3);
-    assert_eq!((scene.count(READ), scene.count(POST)), (2, 0));
+    assert_eq!((scene.count(READ), scene.count(PROVISION)), (2, 0));
     assert_eq!(scene.vault.provision_count(), 3);
     sidecar.assert_said("reading provisions", 1, "");
     sidecar.stop();
@@ -246,10 +236,10 @@ fn however_shortly_it_lives_two_provisionings_are_five_minutes_apart() {
     let options = Options { ttl: Some("3".to_owned()), ..Options::default() };
     let scene = with(options, |_| {});
     let sidecar = scene.kept();
-    until("it is provisioned again", || scene.count(POST) == 1);
+    until("it is provisioned again", || scene.count(PROVISION) == 1);
     let reads = scene.count(READ);
     until("it renews on", || scene.count(READ) >= reads + 4);
-    assert_eq!(scene.count(POST), 1);
+    assert_eq!(scene.count(PROVISION), 1);
     sidecar.stop();
 }
 
@@ -259,7 +249,7 @@ fn a_ttl_alone_beside_nothing_that_opens_provisions_nothing() {
         scene.set("SEGURA_SOURCE", "secret").set("SEGURA_IDENTITY", "application5");
     });
     let sidecar = scene.kept();
-    until("it renews", || scene.count("GET /iso/sctm/secret/application5") >= 3);
+    until("it renews", || scene.count(&secret("application5")) >= 3);
     assert_eq!(scene.vault.provision_count(), 0);
     sidecar.stop();
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::dev_vault::requests::secret;
 use crate::harness::{Scene, until};
 
 /// A scene whose one secret is `app`, asked for every second.
@@ -31,7 +32,7 @@ pub fn change_with_ttl(scene: &Scene, password: &str, ttl: &str) {
 
 /// How often the secret was asked for.
 pub fn passes(scene: &Scene) -> usize {
-    scene.count("GET /iso/sctm/secret/app")
+    scene.count(&secret("app"))
 }
 
 /// Waits for so many more passes, and for the end of all but the last.

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::recording::{Age, Recording};
 use super::sets::{CLIENT_ID, Fate, LeftBy, NAME, PENDING, RECORDED, Set, TEMPLATE};
+use crate::dev_vault::requests::{DEPROVISION, PROVISION, READ};
 use crate::{
     dev_vault::Options,
     harness::{
@@ -23,10 +24,6 @@ use crate::{
         until,
     },
 };
-
-pub const POST: &str = "POST /iso/coe/dapp/provision";
-pub const READ: &str = "GET /iso/coe/dapp/provision";
-pub const DEPROVISION: &str = "POST /iso/coe/dapp/deprovision";
 
 /// Prints the password, and ends with 5 once its standard input ends.
 const SHOWS: &str = r#"echo "<${password-$secret_postman_password}>"; read -r _; exit 5"#;
@@ -199,7 +196,13 @@ impl Laid {
     /// Asserts how often the vault was asked to provision.
     #[track_caller]
     pub fn assert_posts(&self, expected: usize) {
-        assert_eq!(self.scene.count(POST), expected, "{}: {:?}", self.name, self.scene.asked());
+        assert_eq!(
+            self.scene.count(PROVISION),
+            expected,
+            "{}: {:?}",
+            self.name,
+            self.scene.asked()
+        );
     }
 
     /// Asserts that the set is published as before, and that nothing was provisioned for that or

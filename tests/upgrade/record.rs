@@ -29,6 +29,7 @@ use rustix::process::{Pid, Signal, getegid, geteuid, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use dev_vault::requests::path;
 use dev_vault::{DevVault, Effect, Fault, Options};
 use list::{Entry, Kind, Owner};
 use sets::{CLIENT_ID, Fate, LeftBy, NAME, PENDING, RECORDED, Set, TEMPLATE};
@@ -152,7 +153,7 @@ impl Stage {
 
     /// Kills an agent whose POST is under way.
     fn leave_pending(&self) -> Outcome<()> {
-        self.vault.fault(Fault::new("coe/dapp/provision", Effect::Hang).method("POST"));
+        self.vault.fault(Fault::new(path::PROVISION, Effect::Hang).method("POST"));
         let mut agent = self.agent(&["init"]).spawn()?;
         let asked =
             within(LIMIT, || self.vault.requests().iter().any(|r| r.is("POST", "/provision")));

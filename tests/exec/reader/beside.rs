@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 
 use super::{READS, SHOWS, bare, change, has, reads, scene, shown, wraps};
+use crate::dev_vault::requests::LOGIN;
 use crate::harness::{Run, Scene, for_a_while, sidecar::Sidecar, until};
 
 /// Everything below a directory and the directory itself: which it is, and when it last changed.
@@ -121,7 +122,7 @@ fn of_wrappers_that_come_at_once_one_publishes_and_the_others_read() {
     wrappers.iter().for_each(|wrapper| has(wrapper, &[&account.password]));
     let reading = || wrappers.iter().filter(|wrapper| wrapper.said(READS) == 1).count();
     until("all but one read", || reading() == 4);
-    assert_eq!((scene.vault.provision_count(), scene.count("POST /iso/oauth2/token")), (1, 1));
+    assert_eq!((scene.vault.provision_count(), scene.count(LOGIN)), (1, 1));
 }
 
 #[test]

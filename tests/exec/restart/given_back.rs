@@ -4,10 +4,9 @@ use rustix::process::Signal;
 
 use super::members;
 use crate::dev_vault::Fault;
+use crate::dev_vault::requests::DEPROVISION;
 use crate::exec::orphans::processes::{Wrapped, living};
 use crate::harness::{SEED, Scene, for_a_while, side_by_side, until};
-
-const GIVE_BACK: &str = "POST /iso/coe/dapp/deprovision";
 
 /// A scene that gives its set back, which is read again after an interval.
 fn scene(interval: &str) -> Scene {
@@ -20,7 +19,7 @@ fn scene(interval: &str) -> Scene {
 /// Asserts that the set was given back once, and is taken away.
 #[track_caller]
 fn assert_given_back(scene: &Scene) {
-    assert_eq!(scene.count(GIVE_BACK), 1);
+    assert_eq!(scene.count(DEPROVISION), 1);
     assert!(scene.vault.provisioned(SEED).is_empty());
     assert!(scene.published().is_empty(), "{:?}", scene.entries());
     assert_eq!(scene.state().get("given_back"), Some(&true.into()));
@@ -34,7 +33,7 @@ fn a_command_that_ends_by_itself_has_its_set_given_back() {
         let command = wrapped.started(1);
         assert_ne!(command, wrapped.agent_pid(), "{interval}: it is supervised");
         assert_eq!(scene.vault.provisioned(SEED).len(), 1, "{interval}");
-        for_a_while("nothing is given back", || scene.count(GIVE_BACK) == 0);
+        for_a_while("nothing is given back", || scene.count(DEPROVISION) == 0);
         wrapped.told("exit 4");
         let run = wrapped.agent.ends();
         assert_eq!(run.code, Some(4), "{interval}: {}", run.stderr);
@@ -50,7 +49,7 @@ fn a_command_that_is_terminated_has_its_set_until_it_has_ended() {
         wrapped.started(1);
         wrapped.agent.send(Signal::TERM);
         wrapped.agent.prints("held");
-        for_a_while("nothing is given back", || scene.count(GIVE_BACK) == 0);
+        for_a_while("nothing is given back", || scene.count(DEPROVISION) == 0);
         assert!(scene.path("secret-postman/password").exists(), "{interval}");
         wrapped.told("");
         let run = wrapped.agent.ends();
@@ -75,7 +74,7 @@ fn a_set_is_given_back_only_after_the_commands_group_is_gone() {
             Some(signal) => wrapped.agent.send(signal),
             None => wrapped.told(end),
         }
-        until("it is given back", || scene.count(GIVE_BACK) == 1);
+        until("it is given back", || scene.count(DEPROVISION) == 1);
         assert_eq!(living(member), None);
         assert_eq!(wrapped.agent.ends().code, Some(code));
         assert_given_back(&scene);
@@ -91,7 +90,7 @@ fn a_restart_gives_nothing_back() {
     wrapped.started(2);
     let given = wrapped.given();
     assert_ne!(given[0], given[1]);
-    assert_eq!((scene.count(GIVE_BACK), scene.vault.provision_count()), (0, 1));
+    assert_eq!((scene.count(DEPROVISION), scene.vault.provision_count()), (0, 1));
     wrapped.told("exit 0");
     assert_eq!(wrapped.agent.ends().code, Some(0));
     assert_given_back(&scene);

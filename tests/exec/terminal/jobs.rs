@@ -4,6 +4,7 @@ use super::super::orphans::processes::{is_stopped, living, send_to};
 use super::seat::{CTRL_C, CTRL_Z, END, Seat};
 use super::{REPEATS, scene};
 use crate::dev_vault::Fault;
+use crate::dev_vault::requests::secret;
 use crate::exec::restart::looked_at;
 use crate::harness::{Scene, for_a_while, side_by_side, until};
 use rustix::process::Signal;
@@ -128,7 +129,7 @@ fn a_job_that_is_stopped_before_its_command_starts_goes_on_with_it() {
         scene.vault.fault(Fault::delay("sctm", 1_000).once());
         let seat = Seat::of_shell(&scene, shell);
         seat.types("\"$AGENT\" exec -- sh -c \"$SCRIPT\"\n");
-        until("the secret is asked for", || scene.count("GET /iso/sctm/secret/app") > 0);
+        until("the secret is asked for", || scene.count(&secret("app")) > 0);
         seat.types(CTRL_Z);
         assert_shell_listens(&seat, 1);
         seat.types("fg\n");

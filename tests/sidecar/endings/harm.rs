@@ -18,7 +18,7 @@ use crate::{
         sidecar::Sidecar,
         until,
     },
-    sidecar::{POST, READ, WORKS, left_by_init, password, poke, wait_until_fresh},
+    sidecar::{PROVISION, READ, WORKS, left_by_init, password, poke, wait_until_fresh},
 };
 
 const FULL: &str = "No space left on device";
@@ -153,7 +153,7 @@ fn killed_anywhere_it_leaves_a_whole_set_and_the_next_one_clears_up() {
     wait_until_fresh(&scene);
     until("what was replaced is swept", || scene.generations().len() == 1);
     sidecar.stop();
-    assert_eq!((scene.vault.provision_count(), scene.count(POST)), (1, 0));
+    assert_eq!((scene.vault.provision_count(), scene.count(PROVISION)), (1, 0));
     let mut entries = scene.entries();
     entries.retain(|name| !name.starts_with("..2"));
     assert_eq!(entries, ["..data", "..segura", ".segura.json", SEED]);
