@@ -19,7 +19,7 @@ pub enum Exit {
     /// The output can't be written.
     CannotWrite,
     /// The vault's answer makes no sense.
-    Nonsense,
+    Malformed,
     /// The vault refused the agent.
     Refused,
     /// Settings are invalid.
@@ -45,7 +45,7 @@ impl Exit {
             Self::Unreachable => 69,
             Self::Bug => 70,
             Self::CannotWrite => 73,
-            Self::Nonsense => 76,
+            Self::Malformed => 76,
             Self::Refused => 77,
             Self::Settings => 78,
             Self::NotRunnable => 126,
@@ -60,7 +60,7 @@ impl Exit {
         match self {
             Self::Settings => FailureClass::Configuration,
             Self::Refused => FailureClass::Refused,
-            Self::Nonsense => FailureClass::Malformed,
+            Self::Malformed => FailureClass::Malformed,
             Self::CannotWrite => FailureClass::Write,
             Self::Done
             | Self::No
@@ -209,7 +209,7 @@ mod tests {
             (Exit::Unreachable, 69),
             (Exit::Bug, 70),
             (Exit::CannotWrite, 73),
-            (Exit::Nonsense, 76),
+            (Exit::Malformed, 76),
             (Exit::Refused, 77),
             (Exit::Settings, 78),
             (Exit::NotRunnable, 126),

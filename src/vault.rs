@@ -288,7 +288,8 @@ impl<'a> Client<'a> {
     ) -> Result<T, FetchError> {
         self.reach().await?;
         let sent = async {
-            let token = self.token.as_ref().ok_or(Cause::Nonsense(error::Nonsense::NoToken))?;
+            let token =
+                self.token.as_ref().ok_or(Cause::Malformed(error::Malformation::NoToken))?;
             let request = request.header(reqwest::header::AUTHORIZATION, token.header.clone());
             let reply = self.wire.exchange(request, self.within(limit)).await?;
             let own = token.redacted.iter().map(|secret| secret.expose().as_str());
@@ -319,7 +320,7 @@ impl<'a> Client<'a> {
         let token = wire::token(&reply.answer(&[secret.expose(), encoded.expose()]))?;
         let bearer = Secret::new(format!("Bearer {}", token.value.expose()));
         let mut header = HeaderValue::from_str(bearer.expose())
-            .map_err(|_| Cause::Nonsense(error::Nonsense::NoToken))?;
+            .map_err(|_| Cause::Malformed(error::Malformation::NoToken))?;
         header.set_sensitive(true);
         let good_until = asked + token.lifetime.mul_f64(0.8);
         let redacted = [token.value, secret, encoded];

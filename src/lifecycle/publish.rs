@@ -61,7 +61,7 @@ impl PublishError {
                     RenderError::Clash { .. }
                     | RenderError::Nul { .. }
                     | RenderError::NotBase64 { .. }
-                    | RenderError::NotText { .. } => Exit::Nonsense,
+                    | RenderError::NotText { .. } => Exit::Malformed,
                 };
                 Failure::new(exit, self).hint(Some(error.hint()))
             }

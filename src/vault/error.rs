@@ -236,7 +236,7 @@ pub enum Cause {
     },
     /// The answer makes no sense.
     #[error("the vault's answer makes no sense: {0}")]
-    Nonsense(Nonsense),
+    Malformed(Malformation),
     /// A well-formed answer with a secret that can't be used.
     #[error("{0}")]
     Fault(Fault),
@@ -261,7 +261,7 @@ fn rounded(limit: Duration) -> humantime::FormattedDuration {
 
 /// The reason why an answer makes no sense. Never quotes it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Nonsense {
+pub enum Malformation {
     /// The answer is longer than this many bytes.
     #[error("it is longer than {} MiB", .0 / (1024 * 1024))]
     TooLong(usize),

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use url::Url;
 use zeroize::Zeroize;
 
-use super::error::{Cause, Nonsense};
+use super::error::{Cause, Malformation};
 use super::tls;
 use super::wire::{Answer, LONGEST};
 use crate::config::settings::Vault;
@@ -94,7 +94,7 @@ impl Wire {
     }
 
     async fn body(&self, mut response: Response) -> Result<Secret<Vec<u8>>, Cause> {
-        let too_long = || Cause::Nonsense(Nonsense::TooLong(LONGEST));
+        let too_long = || Cause::Malformed(Malformation::TooLong(LONGEST));
         let announced = response.content_length().unwrap_or(4096);
         let announced = usize::try_from(announced).ok().filter(|length| *length <= LONGEST);
         let mut body = SecretBuf::with_capacity(announced.ok_or_else(too_long)?);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::error::{Cause, Nonsense};
+use super::error::{Cause, Malformation};
 use crate::model::{Bundle, Entry, Fault, Item, RenewMinutes, SecretName, SecretSet, check_part};
 use crate::secret::Secret;
 use fields::{Fields, JsonKind, compact, kind, text};
@@ -49,7 +49,7 @@ const UNKNOWN_LIFETIME: Duration = Duration::from_secs(300);
 /// Reads the answer of the token endpoint.
 pub fn token(answer: &Answer<'_>) -> Result<TokenAnswer, Cause> {
     let fields = answer.success()?.fields;
-    let nothing = || Cause::Nonsense(Nonsense::NoToken);
+    let nothing = || Cause::Malformed(Malformation::NoToken);
     let value =
         fields.get(&["access_token"]).and_then(text).map(Secret::new).ok_or_else(nothing)?;
     let usable = value.expose().bytes().all(|c| (0x21..0x7f).contains(&c));
@@ -70,8 +70,8 @@ pub fn done(answer: &Answer<'_>) -> Result<(), Cause> {
         Ok(_) => Ok(()),
         // DSM's pages don't show the answer of these calls, so any JSON object or no body will do;
         // a proxy's HTML page is not.
-        Err(Cause::Nonsense(Nonsense::NoEnvelope)) if answer.is_success() => Ok(()),
-        Err(Cause::Nonsense(_)) if answer.is_success() && answer.is_empty() => Ok(()),
+        Err(Cause::Malformed(Malformation::NoEnvelope)) if answer.is_success() => Ok(()),
+        Err(Cause::Malformed(_)) if answer.is_success() && answer.is_empty() => Ok(()),
         Err(cause) => Err(cause),
     }
 }
@@ -80,7 +80,7 @@ pub fn done(answer: &Answer<'_>) -> Result<(), Cause> {
 pub fn credential(answer: &Answer<'_>) -> Result<Written, Cause> {
     let success = answer.success()?;
     if !success.confirmed {
-        return Err(Cause::Nonsense(Nonsense::NoEnvelope));
+        return Err(Cause::Malformed(Malformation::NoEnvelope));
     }
     let fields = success.fields;
     let credential = fields.get(&["credential"]).and_then(Fields::parse);
@@ -95,9 +95,9 @@ pub fn credential(answer: &Answer<'_>) -> Result<Written, Cause> {
 pub fn secrets(answer: &Answer<'_>) -> Result<Bundle, Cause> {
     let success = answer.success()?;
     if !success.confirmed {
-        return Err(Cause::Nonsense(Nonsense::NoEnvelope));
+        return Err(Cause::Malformed(Malformation::NoEnvelope));
     }
-    let found = container(&success.fields).ok_or(Cause::Nonsense(Nonsense::NoContainer))?;
+    let found = container(&success.fields).ok_or(Cause::Malformed(Malformation::NoContainer))?;
     let mut bundle = Bundle::default();
     let mut repeated = Vec::new();
     for (value, number) in found.into_iter().zip(1..) {

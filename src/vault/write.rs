@@ -3,7 +3,7 @@
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 
-use super::error::{Attempt, Cause, FetchError, Nonsense};
+use super::error::{Attempt, Cause, FetchError, Malformation};
 use super::wire::{self, Written};
 use super::{Client, Limit};
 use crate::model::SecretName;
@@ -41,7 +41,7 @@ fn written_secret(answer: &wire::Answer<'_>, identity: &str) -> Result<Written, 
     let mut bundle = match wire::secrets(answer) {
         Ok(bundle) => bundle,
         // The envelope reports success, without the secret.
-        Err(Cause::Nonsense(Nonsense::NoContainer)) => return Ok(Written::default()),
+        Err(Cause::Malformed(Malformation::NoContainer)) => return Ok(Written::default()),
         Err(cause) => return Err(cause),
     };
     let found = SecretName::new(identity).ok().and_then(|name| bundle.secrets.remove(&name));

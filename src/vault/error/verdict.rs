@@ -38,7 +38,7 @@ impl FetchError {
             | Cause::Redirect(_)
             | Cause::Denied { .. }
             | Cause::Unanswered(_)
-            | Cause::Nonsense(_) => Retry::Backoff,
+            | Cause::Malformed(_) => Retry::Backoff,
         }
     }
 
@@ -66,7 +66,7 @@ impl FetchError {
             | Cause::Absent(_)
             | Cause::NoSecrets
             | Cause::Fault(Fault::Empty { .. } | Fault::Less { .. }) => Exit::Refused,
-            Cause::Redirect(_) | Cause::Nonsense(_) | Cause::Fault(_) => Exit::Nonsense,
+            Cause::Redirect(_) | Cause::Malformed(_) | Cause::Fault(_) => Exit::Malformed,
         }
     }
 
@@ -86,7 +86,7 @@ impl FetchError {
             | Cause::Failing { .. }
             | Cause::Denied { .. }
             | Cause::Unanswered(_)
-            | Cause::Nonsense(_)
+            | Cause::Malformed(_)
             | Cause::Fault(_)
             | Cause::Absent(_)
             | Cause::NoSecrets => Fate::Unknown,
@@ -241,7 +241,7 @@ impl FetchError {
             Cause::Redirect(_) => {
                 "set SEGURA_URL to the vault's own address, not to one that redirects"
             }
-            Cause::Nonsense(_) => {
+            Cause::Malformed(_) => {
                 "check that SEGURA_URL leads to the vault and not to a login page or proxy"
             }
             Cause::Fault(Fault::Less { .. }) => {

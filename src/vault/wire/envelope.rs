@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::LONGEST;
 use super::fields::{DEEPEST, Fields, JsonKind, is_shallow, kind, text};
-use crate::vault::error::{Cause, Nonsense, VaultMessage};
+use crate::vault::error::{Cause, Malformation, VaultMessage};
 
 /// One whole answer.
 #[derive(Debug)]
@@ -69,8 +69,8 @@ impl<'a> Answer<'a> {
                 fields.as_ref().map_or_else(|_| Some(EnvelopeVerdict::default()), verdict);
             return Err(self.failure(self.status, &verdict.unwrap_or_default()));
         }
-        let fields = fields.map_err(Cause::Nonsense)?;
-        let verdict = verdict(&fields).ok_or(Cause::Nonsense(Nonsense::NoEnvelope))?;
+        let fields = fields.map_err(Cause::Malformed)?;
+        let verdict = verdict(&fields).ok_or(Cause::Malformed(Malformation::NoEnvelope))?;
         match verdict.status.filter(|status| *status >= 400) {
             Some(status) => Err(self.failure(status, &verdict)),
             None if verdict.failed => Err(self.failure(self.status, &verdict)),
@@ -78,19 +78,19 @@ impl<'a> Answer<'a> {
         }
     }
 
-    fn fields(&self) -> Result<Fields<'a>, Nonsense> {
+    fn fields(&self) -> Result<Fields<'a>, Malformation> {
         if self.body.len() > LONGEST {
-            return Err(Nonsense::TooLong(LONGEST));
+            return Err(Malformation::TooLong(LONGEST));
         }
         if !is_shallow(self.body) {
-            return Err(Nonsense::TooDeep(DEEPEST));
+            return Err(Malformation::TooDeep(DEEPEST));
         }
-        let not_json = |error: serde_json::Error| Nonsense::NotJson {
+        let not_json = |error: serde_json::Error| Malformation::NotJson {
             line: error.line(),
             column: error.column(),
         };
         let value: &RawValue = serde_json::from_slice(self.body).map_err(not_json)?;
-        Fields::parse(value).ok_or(Nonsense::NotAnObject)
+        Fields::parse(value).ok_or(Malformation::NotAnObject)
     }
 
     /// The failure. Words count before numbers: DSM's gateway and its application use the same

@@ -20,7 +20,7 @@ fn class(error: &FetchError) -> &'static str {
     match (error.exit(), error.retry()) {
         (Exit::Settings, _) => "fatal-config",
         (Exit::Refused, _) => "fatal-auth",
-        (Exit::Nonsense, _) => "malformed",
+        (Exit::Malformed, _) => "malformed",
         _ => "retryable",
     }
 }
@@ -268,9 +268,9 @@ fn an_answer_too_long_or_too_deep_is_refused() {
         "[".repeat(100),
         "]".repeat(100)
     );
-    assert!(matches!(failed(200, &deep).cause, Cause::Nonsense(Nonsense::TooDeep(_))));
+    assert!(matches!(failed(200, &deep).cause, Cause::Malformed(Malformation::TooDeep(_))));
     let long = " ".repeat(LONGEST + 1);
-    assert!(matches!(failed(200, &long).cause, Cause::Nonsense(Nonsense::TooLong(_))));
+    assert!(matches!(failed(200, &long).cause, Cause::Malformed(Malformation::TooLong(_))));
 }
 
 #[test]
@@ -312,7 +312,7 @@ fn tokens_are_read_with_their_lifetime() {
     for body in
         ["{}", r#"{"access_token":""}"#, r#"{"access_token":"a\nb"}"#, r#"{"access_token":null}"#]
     {
-        assert!(matches!(read(body), Err(Cause::Nonsense(Nonsense::NoToken))), "{body}");
+        assert!(matches!(read(body), Err(Cause::Malformed(Malformation::NoToken))), "{body}");
     }
 }
 
