@@ -195,7 +195,7 @@ async fn a_process_is_told_once_for_each_publish() {
         until("it heard", || lines(&heard).len() > usize::try_from(generation).unwrap()).await;
     }
     assert_eq!(lines(&heard), ["ready", "hit", "hit", "hit"]);
-    let told = format!("told {name} (pid {}) by SIGUSR1", stranger.pid);
+    let told = format!("notified {name} (pid {}) with SIGUSR1", stranger.pid);
     assert_eq!(log.count(&told), 3);
     assert_eq!(log.count("generation=3"), 1);
 }
@@ -254,7 +254,7 @@ async fn a_handler_that_never_comes_is_said_once_and_looked_for_at_passes() {
     notifier.tells(1).await;
     until("it heard", || lines(&heard) == ["ready", "hit"]).await;
     assert!(stranger.lives());
-    assert_eq!((log.count("WARN"), log.count("can be told again")), (1, 1));
+    assert_eq!((log.count("WARN"), log.count("can be notified again")), (1, 1));
 }
 
 #[tokio::test]
@@ -292,7 +292,7 @@ async fn who_takes_signals_by_hand_is_told_after_a_second_look() {
     assert_eq!(notifier.findings(), []);
     notifier.publish_now(1);
     notifier.tells(1).await;
-    assert_eq!(log.count("by SIGUSR1"), 1);
+    assert_eq!(log.count("with SIGUSR1"), 1);
     assert!(stranger.lives());
 }
 
@@ -305,7 +305,7 @@ async fn a_process_of_another_user_is_said_with_the_remedy() {
     let mut notifier = real(Notify { signal: Signal::parse("WINCH").unwrap(), ..by_name(&name) });
     let findings = notifier.findings();
     assert!(
-        findings.iter().any(|finding| finding.text.starts_with("may not signal")),
+        findings.iter().any(|finding| finding.text.starts_with("the agent may not signal")),
         "{findings:?}"
     );
     notifier.publish_now(1);
@@ -337,7 +337,7 @@ async fn a_name_that_nobody_has_has_nobody_to_tell() {
     let mut notifier = real(by_name(&unique("nobody")));
     let findings = notifier.findings();
     assert_eq!(findings.len(), 1);
-    assert!(findings[0].expected && findings[0].text.starts_with("there is no sign of"));
+    assert!(findings[0].expected && findings[0].text.starts_with("the agent does not see"));
     notifier.publish_now(1);
     notifier.tells(1).await;
 }
@@ -374,7 +374,7 @@ async fn a_pid_file_is_read_anew_and_a_stale_one_is_said_once() {
     notifier.pass();
     notifier.tells(1).await;
     until("it heard", || lines(&heard) == ["ready", "hit"]).await;
-    assert_eq!(log.count("can be told again"), 1);
+    assert_eq!(log.count("can be notified again"), 1);
 }
 
 #[tokio::test]

@@ -62,15 +62,15 @@ fn a_set_that_is_kept_fresh_is_everything() {
 #[test]
 fn without_a_set_only_an_agent_can_be_live() {
     let lines = [
-        "not started: no whole set stands in /run/s, and no agent is alive",
-        "not ready: no whole set stands in /run/s, and no agent is alive",
-        "not live: no agent is alive in /run/s",
+        "not started: no complete set is published in /run/s, and no agent is running",
+        "not ready: no complete set is published in /run/s, and no agent is running",
+        "not live: no agent is running for /run/s",
     ];
     assert_answers(facts(None, Agent::Gone), lines);
     for agent in [Agent::Starting, Agent::Running] {
         let lines = [
-            "not started: no whole set stands in /run/s, and an agent is alive",
-            "not ready: no whole set stands in /run/s, and an agent is alive",
+            "not started: no complete set is published in /run/s, and an agent is running",
+            "not ready: no complete set is published in /run/s, and an agent is running",
             "live: the agent is starting",
         ];
         assert_answers(facts(None, agent), lines);
@@ -81,8 +81,8 @@ fn without_a_set_only_an_agent_can_be_live() {
 fn a_set_that_is_not_whole_is_none() {
     let state = fresh();
     let lines = [
-        "not started: no whole set stands in /run/s, and an agent is alive",
-        "not ready: no whole set stands in /run/s, and an agent is alive",
+        "not started: no complete set is published in /run/s, and an agent is running",
+        "not ready: no complete set is published in /run/s, and an agent is running",
         "live: generation 3, fetched 12 s ago",
     ];
     assert_answers(Facts { whole: false, ..facts(Some(&state), Agent::Running) }, lines);
@@ -92,8 +92,8 @@ fn a_set_that_is_not_whole_is_none() {
 fn a_set_that_was_given_back_is_none() {
     let state = State { given_back: true, ..fresh() };
     let lines = [
-        "not started: the set was given back to the vault, or the vault no longer has it",
-        "not ready: the set was given back to the vault, or the vault no longer has it",
+        "not started: the set was deprovisioned, or the vault no longer has it",
+        "not ready: the set was deprovisioned, or the vault no longer has it",
         "live: generation 3, fetched 12 s ago",
     ];
     assert_answers(facts(Some(&state), Agent::Running), lines);
@@ -104,8 +104,8 @@ fn a_set_without_an_agent_is_started_alone() {
     let state = fresh();
     let lines = [
         "started: generation 3, fetched 12 s ago",
-        "not ready: no agent is alive in /run/s, where the set was fetched 12 s ago",
-        "not live: no agent is alive in /run/s, where the set was fetched 12 s ago",
+        "not ready: no agent is running for /run/s, where the set was fetched 12 s ago",
+        "not live: no agent is running for /run/s, where the set was fetched 12 s ago",
     ];
     assert_answers(facts(Some(&state), Agent::Gone), lines);
 }
@@ -118,8 +118,8 @@ fn an_agent_that_says_nothing_any_more_is_neither_ready_nor_live() {
     assert!(turning.verdict(Question::Ready).holds && turning.verdict(Question::Live).holds);
     let lines = [
         "started: generation 3, fetched 42 s ago",
-        "not ready: the agent has stopped turning: it should have been heard of 0 s ago",
-        "not live: the agent has stopped turning: it should have been heard of 0 s ago",
+        "not ready: the agent's loop is stuck: its heartbeat is 0 s overdue",
+        "not live: the agent's loop is stuck: its heartbeat is 0 s overdue",
     ];
     assert_answers(Facts { boot: Duration::from_secs(10_030), ..facts }, lines);
 }
@@ -146,7 +146,7 @@ fn a_set_that_nothing_renews_has_no_loop() {
         "not live: init published the set in /run/s; nothing renews it",
     ];
     assert_answers(facts(Some(&state), Agent::Running), lines);
-    let why = "no agent is alive in /run/s: init fetched the set 12 s ago, and nothing renews it";
+    let why = "no agent is running for /run/s: init fetched the set 12 s ago, and nothing renews it";
     let lines = [
         "started: generation 3, fetched 12 s ago",
         &format!("not ready: {why}"),

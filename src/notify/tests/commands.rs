@@ -41,7 +41,7 @@ async fn a_command_that_fails_runs_again_at_passes_only() {
     notifier.pass();
     notifier.tells(1).await;
     assert_eq!(lines(&seen).len(), 3);
-    assert_eq!((log.count("WARN"), log.count("the command sh can be told again")), (1, 1));
+    assert_eq!((log.count("WARN"), log.count("the command sh can be notified again")), (1, 1));
     assert_eq!(log.count("token"), 0, "arguments are not shown");
 }
 

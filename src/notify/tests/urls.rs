@@ -42,7 +42,7 @@ async fn a_url_is_posted_to_and_any_2xx_says_it_was_told() {
     notifier.waits().await;
     notifier.pass();
     tokio::join!(answer(&listener, "204 No Content"), notifier.tells(4));
-    assert_eq!((log.count("WARN"), log.count("can be told again")), (1, 1));
+    assert_eq!((log.count("WARN"), log.count("can be notified again")), (1, 1));
     assert_eq!(log.count("token"), 0, "only scheme, host and port are shown");
 }
 
@@ -54,13 +54,13 @@ async fn a_url_that_nobody_listens_at_is_tried_at_passes() {
     let log = Log::start();
     let mut notifier = real(by_url(&format!("http://{address}/")));
     notifier.publish_now(1);
-    notifier.works_until("it is said", || log.count("nobody listens at") == 1).await;
+    notifier.works_until("it is said", || log.count("no server listens at") == 1).await;
     notifier.waits().await;
     let listener = TcpListener::bind(address).await.unwrap();
     notifier.waits().await;
     notifier.pass();
     tokio::join!(answer(&listener, "200 OK"), notifier.tells(1));
-    assert_eq!((log.count("WARN"), log.count("nobody listens at")), (0, 1));
+    assert_eq!((log.count("WARN"), log.count("no server listens at")), (0, 1));
 }
 
 #[tokio::test]
