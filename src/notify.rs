@@ -1,7 +1,7 @@
 //! Notifying the main process that published bytes have changed.
 //!
-//! At least once for each publish, by every way that is configured. What is under way lives in the
-//! targets, not in futures, so nothing is lost when a future is dropped; a target that can't be
+//! Every configured target is notified at least once for each publish. The targets hold the state
+//! of an attempt, not the futures, so a dropped future loses nothing. A target that can't be
 //! notified now is tried again at the next pass, and costs nothing until then.
 
 mod attempts;
@@ -33,22 +33,22 @@ use crate::model::Generation;
 use crate::os::clock::Clock;
 use crate::os::process::{Processes, Program};
 
-/// An order to notify of a generation, which is current since this time of the boot clock; the time
-/// tells one order from another.
+/// An order to notify of a generation. `published` is the time of its publish by the boot clock,
+/// and identifies the order.
 #[derive(Clone, Copy, Debug)]
 struct Order {
     generation: Generation,
     published: Duration,
 }
 
-/// The time that each way may take.
+/// The time limits of each way to notify.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    /// A signal waits this long for a handler before that is said.
+    /// The time that a signal waits for a handler before the agent warns.
     withhold: Duration,
-    /// A command may run.
+    /// The time that a command may run.
     command: Duration,
-    /// A request may take.
+    /// The time that a request may take.
     post: Duration,
     /// The time from a failure to the next attempt, which a pass shortens.
     backoff: Duration,
@@ -61,56 +61,57 @@ const LIMITS: Limits = Limits {
     backoff: Duration::from_secs(120),
 };
 
-/// Ends when the target has been notified; pending for ever where only a later pass can help.
+/// The work on one target's order: ends once the target was notified, and stays pending where only
+/// a later pass can help.
 type Working<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// One way to notify.
 trait Target {
-    /// Finds what can't work, or not yet.
+    /// Lists what can't work, or not yet; notifies nothing.
     fn look(&mut self) -> Vec<Finding> {
         Vec::new()
     }
 
-    /// Lists what would be done.
+    /// Lists the actions of a notification, one line each; takes none of them.
     fn would(&mut self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Gives what has been logged of it.
+    /// The record of this target's logged findings.
     fn health(&mut self) -> &mut Health;
 
-    /// Goes on with the order that is left, as if it were of this generation.
+    /// Changes the generation of the pending order, if there is one.
     fn carry_on(&mut self, generation: Generation);
 
-    /// Takes an order, in place of any before it.
+    /// Takes an order, which replaces a pending one.
     fn publish(&mut self, order: Order);
 
-    /// The same for an order that is about files alone.
+    /// Takes an order whose values are those of the generation before it: only files differ.
     fn restore(&mut self, order: Order) {
         self.publish(order);
     }
 
-    /// Makes an attempt due at once, if an order is left.
+    /// Makes an attempt due at once, if an order is pending.
     fn pass(&mut self);
 
-    /// Works on the order, if there is one. Cancel-safe.
+    /// Works on the pending order, if there is one. Cancel-safe.
     fn work(&mut self) -> Working<'_>;
 }
 
-/// Notifies all targets.
+/// The targets of the settings, and the order that is pending.
 pub struct Notifier<'a> {
     targets: Vec<Box<dyn Target + 'a>>,
     order: Option<Order>,
 }
 
 impl<'a> Notifier<'a> {
-    /// Notifies `processes`, whose ages are of `clock`; of nothing before the first
-    /// [`Notifier::publish`].
+    /// Makes a notifier that finds and signals `processes`, whose start times are those of `clock`.
+    /// It notifies nothing before the first [`Notifier::publish`].
     pub fn new(notify: Notify, processes: &'a dyn Processes, clock: &'a dyn Clock) -> Self {
         Self::within(notify, processes, clock, LIMITS)
     }
 
-    /// The same for `command` as well, which is notified as `on_change` says.
+    /// Makes a notifier that has `command` as a target too, which is notified as `on_change` says.
     pub fn supervising(
         notify: Notify,
         command: &Rc<Supervised>,
@@ -161,7 +162,7 @@ impl<'a> Notifier<'a> {
         Self { targets, order: None }
     }
 
-    /// Tells whether there is any target.
+    /// Reports if there is any target.
     pub fn has_targets(&self) -> bool {
         !self.targets.is_empty()
     }
@@ -173,21 +174,21 @@ impl<'a> Notifier<'a> {
         }
     }
 
-    /// Tells whether an order is left.
+    /// Reports if an order is pending.
     pub fn is_pending(&self) -> bool {
         self.order.is_some()
     }
 
-    /// Logs what can't work now, each with its remedy; notifies no target.
+    /// Logs every finding of the targets, with its remedy; notifies no target.
     pub fn look(&mut self) {
         for target in &mut self.targets {
             for finding in target.look() {
-                target.health().says(finding);
+                target.health().log(finding);
             }
         }
     }
 
-    /// Finds what a notification would come to now; notifies no target.
+    /// Lists the outcome that a notification would have now; notifies no target.
     pub fn outlook(&mut self) -> Vec<Outlook> {
         let mut outlook = Vec::new();
         for target in &mut self.targets {
@@ -201,8 +202,8 @@ impl<'a> Notifier<'a> {
         outlook
     }
 
-    /// Orders a notification of `generation`, which is current since `published`, of the boot clock.
-    /// It replaces an order of an older one.
+    /// Orders a notification of `generation`, which was published at `published` by the boot clock.
+    /// It replaces a pending order.
     pub fn publish(&mut self, generation: Generation, published: Duration) {
         let order = Order { generation, published };
         self.order = Some(order);
@@ -211,8 +212,9 @@ impl<'a> Notifier<'a> {
         }
     }
 
-    /// The same where the values of `generation` are those of the one before, and only files had been
-    /// changed by something else: a target that reads no files is not notified.
+    /// Orders a notification of `generation`, whose values are those of the one before: another
+    /// process had changed files, and they are restored. A target that reads no files is not
+    /// notified.
     pub fn restore(&mut self, generation: Generation, published: Duration) {
         let order = Order { generation, published };
         self.order = Some(order);
@@ -221,8 +223,8 @@ impl<'a> Notifier<'a> {
         }
     }
 
-    /// Goes on as of `generation`, which needs no notification: an order that is left counts for it, and
-    /// a target that was notified is not again. Tells whether an order is left.
+    /// Changes the pending order to `generation`, which needs no notification of its own; a target
+    /// that was notified is not notified again. Returns `true` if an order is pending.
     pub fn carry_on(&mut self, generation: Generation) -> bool {
         for target in &mut self.targets {
             target.carry_on(generation);
@@ -230,16 +232,16 @@ impl<'a> Notifier<'a> {
         self.order.as_mut().map(|order| order.generation = generation).is_some()
     }
 
-    /// Makes an attempt due at once where an order is left.
+    /// Makes an attempt due at once, if an order is pending.
     pub fn pass(&mut self) {
         for target in &mut self.targets {
             target.pass();
         }
     }
 
-    /// Notifies; ends with the generation once every target has been notified of it, or has no process
-    /// that is older than its publish. Pending for ever while there is no order, or only a later
-    /// [`Notifier::pass`] can help. Cancel-safe: nothing is lost, nothing starts twice.
+    /// Notifies all targets; returns the generation once each was notified of it, or has no process
+    /// older than its publish. Stays pending while there is no order, and where only a later
+    /// [`Notifier::pass`] can help. Cancel-safe: no attempt is lost or starts twice.
     pub async fn notified(&mut self) -> Generation {
         let Some(order) = self.order else {
             return pending().await;
@@ -256,24 +258,24 @@ impl<'a> Notifier<'a> {
     }
 }
 
-/// What a notification would come to.
+/// The outcome that a notification would have.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outlook {
-    /// It would work, and do this.
+    /// It would work, and take this action.
     Would(String),
-    /// It might not.
+    /// It may not work.
     MayNot {
-        /// Why.
+        /// The reason.
         text: String,
-        /// What to do about it.
+        /// The remedy.
         hint: &'static str,
     },
 }
 
-/// Something that can't work, in one line, and what to do about it.
+/// Something that can't work, in one line, and its remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Finding {
-    /// Whether it may well come right by itself.
+    /// A normal state of a start, which may end by itself: it is no warning.
     expected: bool,
     text: String,
     hint: &'static str,
@@ -288,7 +290,7 @@ impl Finding {
         Self { expected: true, text: text.into(), hint }
     }
 
-    fn say(&self) {
+    fn log(&self) {
         let hint = self.hint;
         if self.expected {
             tracing::info!(hint, "{}", self.text);
@@ -298,31 +300,35 @@ impl Finding {
     }
 }
 
-/// Logs once that a target can't be notified, and once that this is over.
+/// The last logged finding of a target: a finding is logged once, and its end once.
 #[derive(Debug, Default)]
 struct Health {
-    said: Option<Finding>,
+    logged: Option<Finding>,
+    /// The last attempt failed.
     failed: bool,
     /// The number of attempts that failed.
     failures: Rc<Cell<u64>>,
 }
 
 impl Health {
-    fn says(&mut self, finding: Finding) {
-        if self.said.as_ref() != Some(&finding) {
-            finding.say();
-            self.said = Some(finding);
+    /// Logs a finding, unless it is the one that was logged last.
+    fn log(&mut self, finding: Finding) {
+        if self.logged.as_ref() != Some(&finding) {
+            finding.log();
+            self.logged = Some(finding);
         }
     }
 
+    /// Counts a failed attempt, and logs its reason.
     fn fails(&mut self, finding: Finding) {
         self.failed = true;
         self.failures.set(self.failures.get().saturating_add(1));
-        self.says(finding);
+        self.log(finding);
     }
 
+    /// Ends a failure, if there was one, and logs that.
     fn works(&mut self, target: &dyn fmt::Display) {
-        self.said = None;
+        self.logged = None;
         if std::mem::take(&mut self.failed) {
             tracing::info!("{target} can be notified again");
         }

@@ -1,4 +1,4 @@
-//! One order, and the time of the next attempt at it.
+//! The pending order of a target, and the time of the next attempt at it.
 
 use std::future::pending;
 
@@ -7,36 +7,36 @@ use tokio::time::{Instant, sleep_until};
 use super::Order;
 use crate::model::Generation;
 
-/// The order that is left to notify, if any, and the time of the next attempt.
+/// The pending order, if any, and the time of the next attempt.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
     order: Option<Order>,
     /// An attempt is to be made at once.
     due: bool,
-    /// An attempt is to be made then, if none is made before.
+    /// The time of the next attempt, if none is made before.
     retry_at: Option<Instant>,
 }
 
 impl Attempts {
-    /// The order that is left to notify.
+    /// The pending order.
     pub(super) fn order(&self) -> Option<Order> {
         self.order
     }
 
-    /// Takes an order in place of any before it; an attempt is due at once.
+    /// Takes an order, which replaces a pending one; an attempt is due at once.
     pub(super) fn publish(&mut self, order: Order) {
         self.order = Some(order);
         self.due = true;
     }
 
-    /// Goes on with the order that is left, as if it were of this generation.
+    /// Changes the generation of the pending order, if there is one.
     pub(super) fn carry_on(&mut self, generation: Generation) {
         if let Some(order) = &mut self.order {
             order.generation = generation;
         }
     }
 
-    /// Makes an attempt due at once, if an order is left.
+    /// Makes an attempt due at once, if an order is pending.
     pub(super) fn pass(&mut self) {
         self.due |= self.order.is_some();
     }
@@ -46,14 +46,14 @@ impl Attempts {
         self.retry_at = Some(at);
     }
 
-    /// Drops `order`, which is done; keeps an order that came meanwhile.
+    /// Drops `order`, which is done; keeps an order that replaced it meanwhile.
     pub(super) fn done(&mut self, order: Order) {
         if self.order.is_some_and(|newest| newest.published == order.published) {
             self.order = None;
         }
     }
 
-    /// Waits until an attempt is due; pending for ever where only a publish or a pass can help.
+    /// Waits until an attempt is due; stays pending where only a publish or a pass can help.
     /// Cancel-safe.
     pub(super) async fn next(&mut self) {
         match self.retry_at {

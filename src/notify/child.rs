@@ -1,4 +1,5 @@
-//! Notifying the command that `exec` runs: the knowledge that both sides share, and the restart.
+//! Notifying the command that `exec` runs by a restart, and the record that supervision and
+//! notification share.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -8,55 +9,57 @@ use tokio::sync::Notify;
 use super::{Health, Order, Target, Working};
 use crate::model::Generation;
 
-/// The command under supervision: the restarts that are wanted, and those that were made.
+/// The command under supervision: the generation that it was started with, and the one that it is
+/// to be restarted for.
 #[derive(Debug, Default)]
 pub struct Supervised {
     pid: Cell<Option<i32>>,
-    /// The generation that it was started with.
+    /// The generation that the command was started with.
     has: Cell<Generation>,
-    /// The newest generation that it is to be restarted for.
+    /// The newest generation that the command is to be restarted for.
     wants: Cell<Generation>,
     wanted: Notify,
     started: Notify,
 }
 
 impl Supervised {
-    /// It runs as this process, and has read this generation.
+    /// Records that the command runs as process `pid`, started with `generation`.
     pub fn started(&self, pid: i32, generation: Generation) {
         self.pid.set(Some(pid));
         self.has.set(generation);
         self.started.notify_waiters();
     }
 
-    /// It has ended.
+    /// Records that the command has ended.
     pub fn ended(&self) {
         self.pid.set(None);
     }
 
-    /// Waits until it is to have a newer generation than it was started with. Cancel-safe.
+    /// Waits until the command is to be restarted for a newer generation than it was started with.
+    /// Cancel-safe.
     pub async fn wanted(&self) {
         while self.has.get() >= self.wants.get() {
             self.wanted.notified().await;
         }
     }
 
-    /// What was wanted can't be had, and is wanted no more until something newer is.
+    /// Drops the wanted restart, which is not possible; a later publish wants another one.
     pub fn give_up(&self) {
         self.wants.set(self.has.get());
     }
 
-    /// Its process, while it has one.
+    /// The process of the command, while it runs.
     pub(super) fn pid(&self) -> Option<i32> {
         self.pid.get()
     }
 
-    /// Whether it was started with this generation or a newer one.
+    /// Reports if the command was started with this generation or a newer one.
     pub(super) fn has(&self, generation: Generation) -> bool {
         self.has.get() >= generation
     }
 }
 
-/// Notifies by a restart of the command, or by its end where the settings want that.
+/// Notifies by a restart of the command, or by its end if the settings say so.
 pub(super) struct Restart {
     command: Rc<Supervised>,
     order: Option<Order>,
@@ -81,7 +84,8 @@ impl Target for Restart {
         &mut self.health
     }
 
-    /// A command that is started meanwhile has the newer one; none is started for it.
+    /// Does nothing: a command that starts meanwhile gets the newer generation, which needs no
+    /// restart.
     fn carry_on(&mut self, _generation: Generation) {}
 
     fn publish(&mut self, order: Order) {
@@ -89,7 +93,7 @@ impl Target for Restart {
         self.want();
     }
 
-    /// Its environment is as it was.
+    /// Does nothing: the command's environment holds values, and those are the same.
     fn restore(&mut self, _order: Order) {}
 
     fn pass(&mut self) {

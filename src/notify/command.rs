@@ -1,4 +1,4 @@
-//! Notifying by a command, in a group of its own that is killed when its time is up.
+//! Notifying by a command, in a process group of its own, which is killed at its time limit.
 
 use std::io;
 use std::time::Duration;
@@ -10,21 +10,21 @@ use crate::os::environment::Environment;
 use crate::os::process::{End, Processes, Program, SpawnedChild};
 use crate::os::signal::KILL;
 
-const AGAIN: &str = "the command is run again in two minutes or at the next renewal pass; its output is in this log";
+const RETRY_HINT: &str = "the command is run again in two minutes or at the next renewal pass; its output is in this log";
 
 /// Notifies by a command that exits with 0.
 pub(super) struct NotifyCommand<'a> {
     pub(super) program: Program,
     pub(super) environment: Environment,
     pub(super) processes: &'a dyn Processes,
-    /// How long a run may take.
+    /// The time that a run may take.
     pub(super) limit: Duration,
 }
 
 /// One run of the command.
 pub(super) struct Started {
     child: Box<dyn SpawnedChild>,
-    /// It was killed because its time was up.
+    /// It was killed at its time limit.
     killed: bool,
 }
 
@@ -80,11 +80,11 @@ impl Way for NotifyCommand<'_> {
             End::Code(_) => format!("{name} failed with {end}"),
             End::Signal(_) => format!("{name} was ended by {end}"),
         };
-        Err(Finding::warning(failure, AGAIN))
+        Err(Finding::warning(failure, RETRY_HINT))
     }
 
     fn stop(&self, run: &mut Started) {
-        // A group that has ended needs no killing.
+        // ESRCH: no process of the group is left (kill(2)).
         run.child.signal_group(KILL).ok();
         run.killed = true;
     }

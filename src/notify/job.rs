@@ -1,4 +1,4 @@
-//! Notifying by attempts: one at a time, each within its time, repeated until one succeeds.
+//! Notifying by attempts: one at a time, each with a time limit, repeated until one succeeds.
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ pub(super) trait Way {
     /// Logs that an attempt has succeeded.
     fn succeeded(&self, generation: Generation);
 
-    /// The line of a plan: the thing that an attempt would do.
+    /// The line of a plan: the action that an attempt would take.
     fn would(&self) -> String;
 
-    /// Checks, without an attempt, what can't work as things stand.
+    /// Lists what can't work now; makes no attempt.
     fn look(&self) -> Vec<Finding> {
         Vec::new()
     }
@@ -34,14 +34,14 @@ pub(super) trait Way {
     /// Starts an attempt.
     fn start(&self) -> Result<Self::Attempt, Finding>;
 
-    /// Waits for the end of an attempt and judges it. Cancel-safe.
+    /// Waits for the end of an attempt and returns its result. Cancel-safe.
     async fn end(&self, attempt: &mut Self::Attempt) -> Result<(), Finding>;
 
     /// Ends an attempt that has reached its limit; [`Way::end`] then fails for that reason.
     fn stop(&self, attempt: &mut Self::Attempt);
 }
 
-/// Notifies by attempts of one way; of several publishes during an attempt the latest counts.
+/// Notifies by attempts of one way; of several publishes during an attempt, the latest is notified.
 pub(super) struct Job<W: Way> {
     way: W,
     /// The time from a failure to the next attempt, which a pass shortens.
@@ -55,7 +55,7 @@ pub(super) struct Job<W: Way> {
 struct Run<A> {
     attempt: A,
     order: Order,
-    /// The time at which it is stopped, once.
+    /// The time at which the attempt is stopped, once.
     deadline: Deadline,
 }
 
@@ -130,7 +130,7 @@ impl<W: Way> Target for Job<W> {
     }
 
     fn pass(&mut self) {
-        // An attempt under way may still succeed; only a publish asks for another one after it.
+        // An attempt under way may still succeed; only a publish makes another one due after it.
         if self.run.is_none() {
             self.attempts.pass();
         }
@@ -167,9 +167,9 @@ mod tests {
     const BACKOFF: Duration = Duration::from_secs(120);
     const TICK: Duration = Duration::from_millis(1);
 
-    type Played = Pin<Box<dyn Future<Output = Result<(), Finding>>>>;
+    type FakeAttempt = Pin<Box<dyn Future<Output = Result<(), Finding>>>>;
 
-    /// A way whose attempts are played from a list: each succeeds, fails, or never ends (none).
+    /// A way whose attempts end as a list says: each succeeds, fails, or never ends (`None`).
     struct Fake {
         ends: RefCell<Vec<Option<Result<(), Finding>>>>,
         started: Cell<usize>,
@@ -178,7 +178,7 @@ mod tests {
     }
 
     impl Way for Fake {
-        type Attempt = Played;
+        type Attempt = FakeAttempt;
 
         fn name(&self) -> String {
             "the fake".to_owned()
@@ -189,27 +189,27 @@ mod tests {
         }
 
         fn would(&self) -> String {
-            "would play".to_owned()
+            "would try".to_owned()
         }
 
         fn limit(&self) -> Duration {
             LIMIT
         }
 
-        fn start(&self) -> Result<Played, Finding> {
+        fn start(&self) -> Result<FakeAttempt, Finding> {
             self.started.set(self.started.get() + 1);
             let end = self.ends.borrow_mut().remove(0);
             Ok(end.map_or_else(
-                || Box::pin(std::future::pending()) as Played,
+                || Box::pin(std::future::pending()) as FakeAttempt,
                 |end| Box::pin(ready(end)),
             ))
         }
 
-        async fn end(&self, attempt: &mut Played) -> Result<(), Finding> {
+        async fn end(&self, attempt: &mut FakeAttempt) -> Result<(), Finding> {
             attempt.await
         }
 
-        fn stop(&self, attempt: &mut Played) {
+        fn stop(&self, attempt: &mut FakeAttempt) {
             self.stopped.set(self.stopped.get() + 1);
             *attempt = Box::pin(ready(failure()));
         }
@@ -229,7 +229,7 @@ mod tests {
         Order { generation: Generation(number), published: Duration::from_secs(number) }
     }
 
-    /// Works as far as it goes without waiting; says whether the order is delivered.
+    /// Works as far as possible without a wait; returns `true` if the order is done.
     async fn works(job: &mut Job<Fake>) -> bool {
         tokio::select! {
             biased;

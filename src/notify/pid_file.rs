@@ -1,4 +1,5 @@
-//! The process that a PID file names, unless the file is stale or names the wrong one.
+//! Finding the process that a PID file names; refusing a stale file, and one that names the wrong
+//! process.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read};
@@ -12,28 +13,29 @@ use super::Finding;
 use crate::os::clock::Moment;
 use crate::os::process::{HeldProcess, Processes, StartTime};
 
-/// How much younger than its file a process may seem that is seen for the first time: stamps are of
-/// the wall clock, which may have been set forward since.
+/// The time by which a process may seem to have started after its file was written, when both are
+/// first seen: `st_mtime` is the wall clock's (`inode(7)`), which may have been set forward since.
 const SLACK: Duration = Duration::from_secs(3600);
 
-/// No number is longer.
-const LONGEST_LINE: u64 = 64;
+/// The bytes that are read: a longer line is no process number.
+const MAX_BYTES: u64 = 64;
 
-const SHARE: &str = "set shareProcessNamespace: true in the pod spec, so that the agent sees the main process, which must then write its PID file again";
+const SHARE_HINT: &str = "set shareProcessNamespace: true in the pod spec, so that the agent sees the main process, which must then write its PID file again";
 
-const ANEW: &str =
+const REWRITE_HINT: &str =
     "the main process must write its own PID there; the file is read again at each renewal pass";
 
-const UNWRITTEN: &str = "the main process is notified once it has written the file; both containers must mount that folder";
+const MISSING_HINT: &str = "the main process is notified once it has written the file; both containers must mount that folder";
 
-/// A PID file, and whom it was last seen to name.
+/// A PID file, and the process that it was last seen to name.
 #[derive(Debug)]
 pub(super) struct PidFile {
     path: PathBuf,
     seen: Option<(WrittenPid, StartTime)>,
 }
 
-/// One writing of a number to a file.
+/// A number in a file, and the write that put it there: another write changes the time or the
+/// inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct WrittenPid {
     pid: i32,
@@ -50,7 +52,10 @@ impl PidFile {
         &self.path
     }
 
-    /// Holds the process that the file names, unless its number has passed to another one since.
+    /// Holds the process that the file names.
+    ///
+    /// A number is reused after its process has ended (`pidfd_open(2)`): a process that started
+    /// after the file was written is refused as another one.
     pub(super) fn hold(
         &mut self,
         processes: &dyn Processes,
@@ -59,37 +64,40 @@ impl PidFile {
         let written = read(&self.path)?;
         let held = named(processes, &self.path, written.pid)?;
         let found = &held.process;
-        let passed_on = match self.seen {
-            // As long as the file is the same, so must the process be.
+        let reused = match self.seen {
+            // The same write of the same file names the same process.
             Some((seen, start)) if seen == written => start != found.start,
             _ => {
                 let started = found.start.wall(now);
                 started.zip(written.at.checked_add(SLACK)).is_some_and(|(is, latest)| is > latest)
             }
         };
-        if passed_on {
+        if reused {
             let shown = self.path.display();
             let text =
                 format!("the PID file {shown} is stale: {found} started after it was written");
-            return Err(Finding::warning(text, ANEW));
+            return Err(Finding::warning(text, REWRITE_HINT));
         }
         self.seen = Some((written, found.start));
         Ok(held)
     }
 }
 
-/// Holds the process of this number, if it can be the main process.
+/// Holds process `pid`, if it can be the main process.
 fn named(processes: &dyn Processes, path: &Path, pid: i32) -> Result<HeldProcess, Finding> {
     let shown = path.display();
     if pid == processes.own() {
         let text = format!("the PID file {shown} names process {pid}, which is the agent itself");
-        return Err(Finding::warning(text, if pid == 1 { SHARE } else { ANEW }));
+        return Err(Finding::warning(text, if pid == 1 { SHARE_HINT } else { REWRITE_HINT }));
     }
     let held = match processes.hold(pid) {
         Ok(held) => held,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let text = format!("the PID file {shown} is stale: there is no process {pid}");
-            return Err(Finding::warning(text, if processes.own() == 1 { SHARE } else { ANEW }));
+            return Err(Finding::warning(
+                text,
+                if processes.own() == 1 { SHARE_HINT } else { REWRITE_HINT },
+            ));
         }
         Err(error) => {
             let text = format!(
@@ -99,43 +107,49 @@ fn named(processes: &dyn Processes, path: &Path, pid: i32) -> Result<HeldProcess
         }
     };
     let found = &held.process;
+    // In a shared PID namespace process 1 is the pod's pause container, and else it is the agent or
+    // an ancestor of it: the main process wrote its number in a namespace of its own (Kubernetes
+    // docs, "Share Process Namespace between Containers in a Pod").
     if pid == 1 && (found.is_pause() || processes.is_above_us(pid)) {
         let text = format!("the PID file {shown} names {found}, which is not the main process");
-        return Err(Finding::warning(text, if found.is_pause() { ANEW } else { SHARE }));
+        return Err(Finding::warning(
+            text,
+            if found.is_pause() { REWRITE_HINT } else { SHARE_HINT },
+        ));
     }
     Ok(held)
 }
 
-/// The number in the first line, and when it was written.
+/// Reads the number in the first line, and the time and the inode of the file.
 fn read(path: &Path) -> Result<WrittenPid, Finding> {
     let shown = path.display();
-    // A FIFO must not hold us up.
+    // Without O_NONBLOCK, open(2) of a FIFO waits for a writer (fifo(7)).
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
     let text = opened.and_then(|file| {
         let metadata = file.metadata()?;
         let mut text = Vec::new();
-        file.take(LONGEST_LINE).read_to_end(&mut text)?;
+        file.take(MAX_BYTES).read_to_end(&mut text)?;
         Ok((text, metadata.modified()?, metadata.ino()))
     });
     let (text, at, inode) = text.map_err(|error| {
         if error.kind() == ErrorKind::NotFound {
             let text = format!("there is no PID file {shown} yet");
-            return Finding::expected(text, UNWRITTEN);
+            return Finding::expected(text, MISSING_HINT);
         }
         let text = format!("cannot read the PID file {shown}: {error}");
         Finding::warning(text, "make it readable to the user that the agent runs as")
     })?;
     let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let number = std::str::from_utf8(line).ok().map(str::trim).filter(|line| {
-        // Rust also reads `+1`.
+        // `i32::from_str` accepts `+1` too.
         line.bytes().all(|byte| byte.is_ascii_digit())
     });
     match number.and_then(|number| number.parse().ok()).filter(|pid: &i32| *pid > 0) {
         Some(pid) => Ok(WrittenPid { pid, at, inode }),
         None => {
             let text = format!("the PID file {shown} does not begin with a process number");
-            Err(Finding::warning(text, ANEW))
+            Err(Finding::warning(text, REWRITE_HINT))
         }
     }
 }
@@ -147,7 +161,7 @@ mod tests {
     use crate::os::process::{PidNamespace, Reaper};
 
     #[test]
-    fn a_number_that_has_passed_on_is_told_by_the_start_while_the_file_is_the_same() {
+    fn a_reused_number_is_refused_by_its_start_time_while_the_file_is_the_same() {
         let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pid");
@@ -163,7 +177,7 @@ mod tests {
         assert!(hold(&mut file).unwrap_err().text.contains("started after it was written"));
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, child.id().to_string()).unwrap();
-        assert!(hold(&mut file).is_ok(), "the file was written anew");
+        assert!(hold(&mut file).is_ok(), "the file was written again");
         child.kill().unwrap();
         child.wait().unwrap();
     }

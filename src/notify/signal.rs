@@ -1,4 +1,4 @@
-//! Notifying processes by a signal: by name, or by a PID file.
+//! Notifying by a signal: processes of a name, the process of a PID file, or the command of `exec`.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -16,16 +16,16 @@ use crate::os::clock::Clock;
 use crate::os::process::{HeldProcess, Hold, Process, Processes, Reaction, StartTime};
 use crate::os::signal::Signal;
 
-/// The first and the longest wait for a handler between two looks.
-const STEPS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// The first and the longest wait between two checks for a handler.
+const CHECK_WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
-/// Looks at a family whose members end meanwhile.
-const MOST_LOOKS: u32 = 16;
+/// The number of listings of a name before giving up: each time a listed process ended meanwhile.
+const MAX_LISTINGS: u32 = 16;
 
-const SHARE: &str = "the agent is process 1, so it sees no other container: set \
+const SHARE_HINT: &str = "the agent is process 1, so it sees no other container: set \
                      shareProcessNamespace: true in the pod spec";
 
-const HANDLE: &str =
+const HANDLER_HINT: &str =
     "the main process must handle that signal, or set SEGURA_SIGNAL to one that it handles";
 
 /// The target of a signal.
@@ -46,15 +46,15 @@ impl fmt::Display for SignalTarget {
     }
 }
 
-/// One process, never mistaken for a later one of its number.
+/// One process: a later process of the same number has another start time.
 type Identity = (i32, StartTime);
 
-/// A wait for handlers.
+/// A wait until processes have a handler.
 #[derive(Debug)]
 struct Withhold {
     until: Instant,
     step: Duration,
-    /// Who held the signal back at the last look.
+    /// The processes that blocked the signal at the last check.
     blocking: Vec<Identity>,
 }
 
@@ -62,10 +62,10 @@ struct Withhold {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SignalBy<'a> {
     pub(super) processes: &'a dyn Processes,
-    /// The clock that processes are as old by.
+    /// The clock of the processes' start times.
     pub(super) clock: &'a dyn Clock,
     pub(super) signal: Signal,
-    /// The time for which it waits for a handler before that is said.
+    /// The time that the signal waits for a handler before the agent warns.
     pub(super) limit: Duration,
 }
 
@@ -74,30 +74,30 @@ pub(super) struct Signalled<'a> {
     target: SignalTarget,
     by: SignalBy<'a>,
     attempts: Attempts,
-    /// The processes that were notified of the order.
+    /// The processes that were notified of the pending order.
     notified: Vec<Identity>,
     withhold: Option<Withhold>,
-    /// Somebody of the name has been there.
+    /// A process of the name was seen before.
     seen: bool,
     health: Health,
 }
 
-/// The first generation, which an app that starts after it has read.
+/// The first generation: an app that starts after its publish reads it, and needs no signal.
 const FIRST: Generation = Generation(1);
-const UNSEEN: &str = "a process reads the published set when it starts; if it runs already, its container must share the PID namespace and SEGURA_SIGNAL_PROCESS must be its name";
+const UNSEEN_HINT: &str = "a process reads the published set when it starts; if it runs already, its container must share the PID namespace and SEGURA_SIGNAL_PROCESS must be its name";
 
-/// How one try at one process went.
+/// The result of one attempt at one process.
 enum Tried {
     Notified,
     Gone,
-    /// It would die.
+    /// The signal would end it.
     Withheld,
-    /// It may die, or it takes signals by hand.
+    /// It blocks the signal: for a moment, or to take it by `signalfd(2)` or `sigwait(3)`.
     Blocked,
     Failed(Finding),
 }
 
-/// The processes that are left after one attempt at all of them.
+/// The processes that one attempt at all of them did not notify.
 #[derive(Default)]
 struct Unnotified {
     failed: Option<Finding>,
@@ -131,7 +131,8 @@ impl<'a> Signalled<'a> {
         }
     }
 
-    /// Who is meant as things stand, held before being looked at.
+    /// Holds the processes that the target names now, each before it is examined: a held number
+    /// can't pass to another process unnoticed (`pidfd_open(2)`).
     fn held(&mut self) -> Result<Vec<HeldProcess>, Finding> {
         let SignalBy { processes, clock, .. } = self.by;
         let name = match &mut self.target {
@@ -143,7 +144,7 @@ impl<'a> Signalled<'a> {
             }
             SignalTarget::Name(name) => name,
         };
-        for _ in 0..MOST_LOOKS {
+        for _ in 0..MAX_LISTINGS {
             if let Some(held) = hold_named(processes, name).map_err(unlisted)? {
                 self.seen |= !held.is_empty();
                 return Ok(held);
@@ -152,7 +153,7 @@ impl<'a> Signalled<'a> {
         Err(unlisted(io::Error::other("they start and end too fast")))
     }
 
-    /// Attempts to signal every process; clears the order once none is left.
+    /// Attempts to signal every process; drops the order once all are notified.
     fn attempt(&mut self, order: Order) {
         if let SignalTarget::Command(command) = &self.target
             && command.has(order.generation)
@@ -165,7 +166,7 @@ impl<'a> Signalled<'a> {
             Err(finding) => Unnotified { failed: Some(finding), ..Unnotified::default() },
         };
         if gone {
-            // Somebody else may now be meant.
+            // The target may name another process now.
             self.attempts.retry_at(Instant::now());
         } else if failed.is_none() && withheld.is_none() {
             self.attempts.done(order);
@@ -183,15 +184,15 @@ impl<'a> Signalled<'a> {
         }
     }
 
-    /// Tells whether no process of the name was ever seen: then it is the wrong name, or a namespace that
-    /// is not shared, and no app that is between two starts.
+    /// Reports if no process of the name was ever seen: the name is wrong or the PID namespace is
+    /// not shared, for an app between two starts was seen before.
     fn is_never_seen(&self) -> bool {
         matches!(self.target, SignalTarget::Name(_)) && !self.seen
     }
 
     fn never_seen(&self) -> Finding {
         let text = format!("no process was notified of a change: {} was never seen", self.target);
-        Finding::warning(text, UNSEEN)
+        Finding::warning(text, UNSEEN_HINT)
     }
 
     fn notify_all(&mut self, order: Order, held: Vec<HeldProcess>) -> Unnotified {
@@ -199,7 +200,7 @@ impl<'a> Signalled<'a> {
         let mut left = Unnotified::default();
         for HeldProcess { process, hold } in held {
             let identity = (process.pid, process.start);
-            // Who is younger has read what was published.
+            // A process that started after the publish has read the new files.
             if process.start > latest || self.notified.contains(&identity) {
                 continue;
             }
@@ -226,7 +227,9 @@ impl<'a> Signalled<'a> {
         let seen = |withhold: &Withhold| withhold.blocking.contains(&(process.pid, process.start));
         let sent = hold.reaction(signal).and_then(|reaction| match reaction {
             Reaction::Dies => Ok(Tried::Withheld),
-            // Whoever blocks it for a moment only does so at one look, not at two.
+            // A blocked signal takes effect once it is unblocked (signal(7)), and would then end a
+            // process that blocks it for a moment; one that still does at the next check takes it
+            // by signalfd(2).
             Reaction::Blocks if !self.withhold.as_ref().is_some_and(seen) => Ok(Tried::Blocked),
             Reaction::Blocks | Reaction::Lives => hold.signal(signal).map(|()| Tried::Notified),
         });
@@ -252,30 +255,30 @@ impl<'a> Signalled<'a> {
         )
     }
 
-    /// Has the next look come in its time, or says that the wait was in vain.
+    /// Sets the time of the next check for a handler; warns once the limit is reached.
     fn withhold(&mut self, process: &Process, blocking: Vec<Identity>) {
         let now = Instant::now();
         let withhold = self.withhold.get_or_insert_with(|| Withhold {
             until: now + self.by.limit,
-            step: STEPS.0,
+            step: CHECK_WAITS.0,
             blocking: Vec::new(),
         });
         withhold.blocking = blocking;
         if now < withhold.until {
             self.attempts.retry_at(withhold.until.min(now + withhold.step));
-            withhold.step = withhold.step.saturating_mul(2).min(STEPS.1);
+            withhold.step = withhold.step.saturating_mul(2).min(CHECK_WAITS.1);
         } else {
-            self.health.fails(Finding::warning(self.deadly(process), HANDLE));
+            self.health.fails(Finding::warning(self.no_handler(process), HANDLER_HINT));
         }
     }
 
-    fn deadly(&self, process: &Process) -> String {
+    fn no_handler(&self, process: &Process) -> String {
         let signal = self.by.signal;
         format!("{process} has no handler for {signal} and would die of it; the signal is withheld")
     }
 }
 
-/// Holds a child of our own, unless it has ended.
+/// Holds the agent's own child, unless it has ended.
 fn hold(processes: &dyn Processes, pid: Option<i32>) -> io::Result<Option<HeldProcess>> {
     let Some(pid) = pid else { return Ok(None) };
     match processes.hold(pid) {
@@ -285,8 +288,8 @@ fn hold(processes: &dyn Processes, pid: Option<i32>) -> io::Result<Option<HeldPr
     }
 }
 
-/// Holds everyone of this name; none if someone was gone before being held: who heads the family
-/// then is another.
+/// Holds all processes of this name; `None` if one of them ended before it was held: its children
+/// of that name count now, so the processes must be listed again.
 fn hold_named(processes: &dyn Processes, name: &str) -> io::Result<Option<Vec<HeldProcess>>> {
     let mut all = Vec::new();
     for listed in processes.named(name)? {
@@ -308,7 +311,7 @@ fn unlisted(error: io::Error) -> Finding {
 impl Target for Signalled<'_> {
     fn look(&mut self) -> Vec<Finding> {
         if let SignalTarget::Command(_) = self.target {
-            // It has just been started, and can't have a handler yet.
+            // It has just started, and can't have a handler yet.
             return Vec::new();
         }
         let held = match self.held() {
@@ -318,15 +321,15 @@ impl Target for Signalled<'_> {
         if held.is_empty() {
             let text = format!("the agent does not see {}", self.target);
             return vec![match self.by.processes.own() {
-                1 => Finding::warning(text, SHARE),
-                _ => Finding::expected(text, UNSEEN),
+                1 => Finding::warning(text, SHARE_HINT),
+                _ => Finding::expected(text, UNSEEN_HINT),
             }];
         }
         let findings = held.iter().filter_map(|HeldProcess { process, hold }| match hold.probe() {
             Ok(()) => {
                 let reaction = hold.reaction(self.by.signal);
                 let dies = reaction.is_ok_and(|reaction| reaction == Reaction::Dies);
-                dies.then(|| Finding::expected(self.deadly(process), HANDLE))
+                dies.then(|| Finding::expected(self.no_handler(process), HANDLER_HINT))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => Some(self.refused(process, &error)),
@@ -375,15 +378,15 @@ mod tests {
     use crate::os::process::{PidNamespace, Reaper, own};
 
     #[test]
-    fn a_signal_that_is_not_allowed_is_told_with_its_remedy() {
+    fn a_signal_that_is_not_allowed_is_reported_with_its_remedy() {
         let signal = Signal::parse("HUP").unwrap();
         let processes = PidNamespace::new(Reaper::listening());
         let limit = Duration::ZERO;
         let by = SignalBy { processes: &processes, clock: &Machine, signal, limit };
         let signalled = Signalled::by_name("x".to_owned(), by);
         let process = Process::read(own()).unwrap();
-        let told = |kind: ErrorKind| signalled.refused(&process, &kind.into());
-        assert!(told(ErrorKind::PermissionDenied).hint.contains("runAsUser"));
-        assert!(told(ErrorKind::OutOfMemory).text.starts_with("cannot send SIGHUP to "));
+        let refused = |kind: ErrorKind| signalled.refused(&process, &kind.into());
+        assert!(refused(ErrorKind::PermissionDenied).hint.contains("runAsUser"));
+        assert!(refused(ErrorKind::OutOfMemory).text.starts_with("cannot send SIGHUP to "));
     }
 }

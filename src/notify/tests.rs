@@ -1,4 +1,4 @@
-//! Real processes, commands and sockets are notified, and simulated ones.
+//! Notification of real processes, commands and sockets, and of simulated processes.
 
 mod commands;
 mod simulated;
@@ -20,7 +20,7 @@ use crate::os::process::tests::{LONG, Stranger, program, unique, until};
 use crate::os::process::{HeldProcess, PidNamespace, Process, Reaper, own};
 use crate::os::signal::Signal;
 
-/// Long enough for what could happen to happen.
+/// Long enough for a notification that should not happen to show.
 const MOMENT: Duration = Duration::from_millis(300);
 
 const QUICK: Limits = Limits {
@@ -88,7 +88,7 @@ fn lines(path: &Path) -> Vec<String> {
 }
 
 thread_local! {
-    /// What this thread has logged.
+    /// The lines that this thread has logged.
     static LOGGED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -109,8 +109,8 @@ impl Write for Logged {
 }
 
 impl Log {
-    /// One subscriber serves all tests: with one for each, whether a line is logged at all is
-    /// settled by the thread that first comes to it.
+    /// Starts an empty log. One subscriber serves all tests: tracing caches per call site if a line
+    /// is enabled, so with one for each test the first thread at the line would decide for all.
     fn start() -> Self {
         static STARTED: Once = Once::new();
         STARTED.call_once(|| {
@@ -136,72 +136,72 @@ impl Notifier<'_> {
         self.publish(Generation(generation), clock::boot());
     }
 
-    /// Asserts that this much is told in the end.
+    /// Asserts that this generation is notified in the end.
     #[track_caller]
-    fn tells(&mut self, generation: u64) -> impl Future<Output = ()> {
+    fn notifies(&mut self, generation: u64) -> impl Future<Output = ()> {
         let at = std::panic::Location::caller();
         async move {
-            let told = timeout(LONG, self.notified()).await;
-            assert_eq!(told.ok(), Some(Generation(generation)), "{at}");
+            let notified = timeout(LONG, self.notified()).await;
+            assert_eq!(notified.ok(), Some(Generation(generation)), "{at}");
         }
     }
 
-    /// Works for a moment; asserts that something is still to be told.
+    /// Works for a moment; asserts that an order is still pending.
     #[track_caller]
-    fn waits(&mut self) -> impl Future<Output = ()> {
+    fn stays_pending(&mut self) -> impl Future<Output = ()> {
         let at = std::panic::Location::caller();
         async move {
-            let told = timeout(MOMENT, self.notified()).await;
-            assert!(told.is_err(), "{at}: {told:?}");
+            let notified = timeout(MOMENT, self.notified()).await;
+            assert!(notified.is_err(), "{at}: {notified:?}");
         }
     }
 
-    /// Works until something holds that leaves something to be told.
+    /// Works until a condition holds; asserts that an order is still pending then.
     async fn works_until(&mut self, what: &str, holds: impl FnMut() -> bool) {
         tokio::select! {
-            told = self.notified() => panic!("{told} was told before: {what}"),
+            notified = self.notified() => panic!("{notified} was notified before: {what}"),
             () = until(what, holds) => {}
         }
     }
 }
 
 #[tokio::test]
-async fn where_nobody_is_to_be_told_a_publish_is_told_at_once() {
+async fn without_a_target_a_publish_needs_no_notification() {
     let mut notifier = real(notify());
     assert!(!notifier.has_targets());
-    notifier.waits().await;
+    notifier.stays_pending().await;
     notifier.publish_now(1);
-    notifier.tells(1).await;
-    notifier.waits().await;
+    notifier.notifies(1).await;
+    notifier.stays_pending().await;
     assert!(real(by_name("x")).has_targets());
 }
 
 #[tokio::test]
-async fn a_process_is_told_once_for_each_publish() {
+async fn a_process_is_notified_once_for_each_publish() {
     let folder = tempfile::tempdir().unwrap();
-    let (name, heard) = (unique("told"), folder.path().join("heard"));
+    let (name, heard) = (unique("once"), folder.path().join("heard"));
     let stranger = Stranger::script(folder.path(), &name, &listener(&heard)).await;
     until("it is ready", || lines(&heard) == ["ready"]).await;
     let log = Log::start();
     let mut notifier = real(by_name(&name));
     assert_eq!(notifier.findings(), []);
-    notifier.waits().await;
+    notifier.stays_pending().await;
     for generation in 1..4 {
         notifier.publish_now(generation);
         notifier.pass();
-        notifier.tells(generation).await;
+        notifier.notifies(generation).await;
         notifier.pass();
-        notifier.waits().await;
+        notifier.stays_pending().await;
         until("it heard", || lines(&heard).len() > usize::try_from(generation).unwrap()).await;
     }
     assert_eq!(lines(&heard), ["ready", "hit", "hit", "hit"]);
-    let told = format!("notified {name} (pid {}) with SIGUSR1", stranger.pid);
-    assert_eq!(log.count(&told), 3);
+    let notified = format!("notified {name} (pid {}) with SIGUSR1", stranger.pid);
+    assert_eq!(log.count(&notified), 3);
     assert_eq!(log.count("generation=3"), 1);
 }
 
 #[tokio::test]
-async fn who_started_after_the_publish_is_left_alone() {
+async fn a_process_that_started_after_the_publish_is_not_signalled() {
     let folder = tempfile::tempdir().unwrap();
     let (name, heard) = (unique("young"), folder.path().join("heard"));
     let pid_file = folder.path().join("pid");
@@ -211,9 +211,9 @@ async fn who_started_after_the_publish_is_left_alone() {
     let stranger = Stranger::script(folder.path(), &name, &listener(&heard)).await;
     until("it is ready", || lines(&heard) == ["ready"]).await;
     fs::write(&pid_file, format!("{}\n", stranger.pid)).unwrap();
-    notifier.tells(1).await;
+    notifier.notifies(1).await;
     notifier.publish_now(2);
-    notifier.tells(2).await;
+    notifier.notifies(2).await;
     until("it heard", || lines(&heard).len() > 1).await;
     assert_eq!(lines(&heard).iter().filter(|line| *line == "ready").count(), 1);
 }
@@ -228,15 +228,15 @@ async fn a_signal_that_would_kill_is_withheld_until_it_is_caught() {
     let mut notifier = real(by_name(&name));
     assert!(notifier.findings()[0].text.contains("would die of it"));
     notifier.publish_now(1);
-    notifier.waits().await;
+    notifier.stays_pending().await;
     assert!(stranger.lives());
     fs::write(&go, "").unwrap();
-    notifier.tells(1).await;
+    notifier.notifies(1).await;
     until("it heard", || lines(&heard) == ["ready", "hit"]).await;
 }
 
 #[tokio::test]
-async fn a_handler_that_never_comes_is_said_once_and_looked_for_at_passes() {
+async fn a_missing_handler_is_logged_once_and_checked_again_at_passes() {
     let folder = tempfile::tempdir().unwrap();
     let (name, heard) = (unique("never"), folder.path().join("heard"));
     let go = folder.path().join("go");
@@ -245,20 +245,20 @@ async fn a_handler_that_never_comes_is_said_once_and_looked_for_at_passes() {
     let log = Log::start();
     let mut notifier = real_within(by_name(&name), QUICK);
     notifier.publish_now(1);
-    notifier.works_until("it is said", || log.count("WARN") == 1).await;
+    notifier.works_until("it is logged", || log.count("WARN") == 1).await;
     fs::write(&go, "").unwrap();
     until("it is ready", || lines(&heard) == ["ready"]).await;
-    notifier.waits().await;
-    assert_eq!(lines(&heard), ["ready"], "only a pass looks again");
+    notifier.stays_pending().await;
+    assert_eq!(lines(&heard), ["ready"], "only a pass checks again");
     notifier.pass();
-    notifier.tells(1).await;
+    notifier.notifies(1).await;
     until("it heard", || lines(&heard) == ["ready", "hit"]).await;
     assert!(stranger.lives());
     assert_eq!((log.count("WARN"), log.count("can be notified again")), (1, 1));
 }
 
 #[tokio::test]
-async fn who_ignores_the_signal_and_who_never_dies_of_it_need_no_handler() {
+async fn an_ignored_signal_and_one_with_a_harmless_default_need_no_handler() {
     let folder = tempfile::tempdir().unwrap();
     let name = unique("deaf");
     let ready = folder.path().join("ready");
@@ -270,13 +270,13 @@ async fn who_ignores_the_signal_and_who_never_dies_of_it_need_no_handler() {
         let signal = Signal::parse(signal).unwrap();
         let mut notifier = real(Notify { signal, ..by_name(&name) });
         notifier.publish_now(1);
-        notifier.tells(1).await;
+        notifier.notifies(1).await;
     }
     assert!(stranger.lives());
 }
 
 #[tokio::test]
-async fn who_takes_signals_by_hand_is_told_after_a_second_look() {
+async fn a_process_that_keeps_the_signal_blocked_is_notified_after_a_second_check() {
     let env = ["env", "--block-signal=USR1"];
     let known = std::process::Command::new(env[0]).args([env[1], "true"]).output().unwrap();
     if !known.status.success() {
@@ -291,13 +291,13 @@ async fn who_takes_signals_by_hand_is_told_after_a_second_look() {
     let mut notifier = real(by_pid_file(&pid_file));
     assert_eq!(notifier.findings(), []);
     notifier.publish_now(1);
-    notifier.tells(1).await;
+    notifier.notifies(1).await;
     assert_eq!(log.count("with SIGUSR1"), 1);
     assert!(stranger.lives());
 }
 
 #[tokio::test]
-async fn a_process_of_another_user_is_said_with_the_remedy() {
+async fn a_process_of_another_user_is_reported_with_the_remedy() {
     if rustix::process::getuid().is_root() || !Path::new("/proc/1/stat").exists() {
         return;
     }
@@ -309,41 +309,42 @@ async fn a_process_of_another_user_is_said_with_the_remedy() {
         "{findings:?}"
     );
     notifier.publish_now(1);
-    notifier.waits().await;
+    notifier.stays_pending().await;
 }
 
 #[tokio::test]
-async fn a_real_time_signal_is_told_like_any_other() {
+async fn a_real_time_signal_is_sent_like_any_other() {
     let folder = tempfile::tempdir().unwrap();
     let name = unique("real");
     let ready = folder.path().join("ready");
     let hit = folder.path().join("hit");
-    let (shown, told) = (ready.display(), hit.display());
-    let text =
-        format!("trap 'echo hit >{told}' 37; echo ready >{shown}; while :; do sleep 0.1; done");
+    let (ready_path, hit_path) = (ready.display(), hit.display());
+    let text = format!(
+        "trap 'echo hit >{hit_path}' 37; echo ready >{ready_path}; while :; do sleep 0.1; done"
+    );
     let stranger = Stranger::script(folder.path(), &name, &text).await;
     until("it is ready", || lines(&ready) == ["ready"]).await;
     let signal = Signal::parse("RTMIN+3").unwrap();
     let mut notifier = real(Notify { signal, ..by_name(&name) });
     assert!(notifier.findings().is_empty());
     notifier.publish_now(1);
-    notifier.tells(1).await;
+    notifier.notifies(1).await;
     until("it has heard", || lines(&hit) == ["hit"]).await;
     assert!(stranger.lives());
 }
 
 #[tokio::test]
-async fn a_name_that_nobody_has_has_nobody_to_tell() {
-    let mut notifier = real(by_name(&unique("nobody")));
+async fn a_name_that_no_process_has_is_reported_and_needs_no_notification() {
+    let mut notifier = real(by_name(&unique("absent")));
     let findings = notifier.findings();
     assert_eq!(findings.len(), 1);
     assert!(findings[0].expected && findings[0].text.starts_with("the agent does not see"));
     notifier.publish_now(1);
-    notifier.tells(1).await;
+    notifier.notifies(1).await;
 }
 
 #[tokio::test]
-async fn a_pid_file_is_read_anew_and_a_stale_one_is_said_once() {
+async fn a_pid_file_is_read_at_each_pass_and_a_stale_one_is_logged_once() {
     let folder = tempfile::tempdir().unwrap();
     let (pid_file, heard) = (folder.path().join("pid"), folder.path().join("heard"));
     let stranger = Stranger::script(folder.path(), &unique("filed"), &listener(&heard)).await;
@@ -353,7 +354,7 @@ async fn a_pid_file_is_read_anew_and_a_stale_one_is_said_once() {
     let log = Log::start();
     let mut notifier = real(by_pid_file(&pid_file));
     notifier.publish_now(1);
-    notifier.waits().await;
+    notifier.stays_pending().await;
     assert_eq!((log.count("there is no PID file"), log.count("WARN")), (1, 0));
     for (warnings, text) in [
         (1, format!("{}\n", gone.id())),
@@ -366,19 +367,19 @@ async fn a_pid_file_is_read_anew_and_a_stale_one_is_said_once() {
         fs::write(&pid_file, &text).unwrap();
         for _ in 0..2 {
             notifier.pass();
-            notifier.waits().await;
+            notifier.stays_pending().await;
         }
         assert_eq!(log.count("WARN"), warnings, "{text:?}");
     }
     fs::write(&pid_file, format!(" {} \nmore\n", stranger.pid)).unwrap();
     notifier.pass();
-    notifier.tells(1).await;
+    notifier.notifies(1).await;
     until("it heard", || lines(&heard) == ["ready", "hit"]).await;
     assert_eq!(log.count("can be notified again"), 1);
 }
 
 #[tokio::test]
-async fn a_number_that_has_passed_to_a_later_process_is_not_hit() {
+async fn a_number_that_a_later_process_has_is_not_signalled() {
     let folder = tempfile::tempdir().unwrap();
     let (pid_file, heard) = (folder.path().join("pid"), folder.path().join("heard"));
     let stranger = Stranger::script(folder.path(), &unique("reused"), &listener(&heard)).await;
@@ -386,7 +387,7 @@ async fn a_number_that_has_passed_to_a_later_process_is_not_hit() {
     fs::write(&pid_file, stranger.pid.to_string()).unwrap();
     assert!(hold(&pid_file).is_ok());
     let file = fs::File::options().write(true).open(&pid_file).unwrap();
-    // As it looks after the wall clock was set forward.
+    // The time of the file after the wall clock was set forward.
     file.set_modified(clock::wall() - Duration::from_secs(1800)).unwrap();
     assert!(hold(&pid_file).is_ok());
     file.set_modified(clock::wall() - Duration::from_secs(7200)).unwrap();
@@ -395,11 +396,11 @@ async fn a_number_that_has_passed_to_a_later_process_is_not_hit() {
     let mut notifier = real(by_pid_file(&pid_file));
     assert_eq!(notifier.findings(), [finding]);
     notifier.publish_now(1);
-    notifier.waits().await;
+    notifier.stays_pending().await;
     assert_eq!(lines(&heard), ["ready"]);
     file.set_modified(clock::wall()).unwrap();
     notifier.pass();
-    notifier.tells(1).await;
+    notifier.notifies(1).await;
 }
 
 #[tokio::test]
@@ -409,7 +410,7 @@ async fn a_pid_file_that_names_the_wrong_process_is_refused() {
     let refused = || hold(&path).err().unwrap();
     fs::write(&path, own().to_string()).unwrap();
     assert!(refused().text.ends_with("which is the agent itself"), "{}", refused().text);
-    // The tests don't run as process 1, so it stands above them or is out of their sight.
+    // The tests don't run as process 1, so it is an ancestor of them or not visible.
     if Process::read(1).is_ok() && crate::os::process::is_above_us(1) {
         fs::write(&path, "1\n").unwrap();
         assert!(refused().text.ends_with("which is not the main process"), "{}", refused().text);
@@ -423,7 +424,7 @@ async fn a_pid_file_that_names_the_wrong_process_is_refused() {
     assert!(made.success());
     assert!(
         refused().text.contains("does not begin with a process number"),
-        "a FIFO holds nobody up"
+        "a FIFO is read without a wait"
     );
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
@@ -431,7 +432,7 @@ async fn a_pid_file_that_names_the_wrong_process_is_refused() {
 }
 
 #[tokio::test]
-async fn all_targets_are_told_and_one_that_fails_holds_up_no_other() {
+async fn all_targets_are_notified_and_one_that_fails_delays_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let seen = folder.path().join("seen");
     let pid_file = folder.path().join("pid");
@@ -442,9 +443,9 @@ async fn all_targets_are_told_and_one_that_fails_holds_up_no_other() {
     let mut notifier = real(Notify { signal, ..notify });
     notifier.publish_now(1);
     notifier.works_until("the command ran", || !lines(&seen).is_empty()).await;
-    notifier.waits().await;
+    notifier.stays_pending().await;
     fs::write(&pid_file, stranger.pid.to_string()).unwrap();
     notifier.pass();
-    notifier.tells(1).await;
-    assert_eq!(lines(&seen).len(), 1, "who has been told is not told again");
+    notifier.notifies(1).await;
+    assert_eq!(lines(&seen).len(), 1, "a target that was notified is not notified again");
 }

@@ -19,16 +19,16 @@ use super::Finding;
 use super::job::Way;
 use crate::model::Generation;
 
-const AGAIN: &str = "the request is sent again in two minutes or at the next renewal pass";
+const RETRY_HINT: &str = "the request is sent again in two minutes or at the next renewal pass";
 
-/// Notifies by a request that is answered with 2xx.
+/// Notifies by a request; a status of 2xx is a success (RFC 9110, section 15.3).
 pub(super) struct Post {
     pub(super) url: Url,
-    /// How long a request may take.
+    /// The time that a request may take.
     pub(super) limit: Duration,
 }
 
-/// A request under way, of which nothing is kept elsewhere.
+/// A request under way, with all of its state.
 pub(super) type Sending = Pin<Box<dyn Future<Output = Result<(), Refusal>>>>;
 
 /// The reason why a request has failed.
@@ -37,7 +37,7 @@ pub(super) enum Refusal {
     /// The port is closed.
     Closed,
     Io(io::Error),
-    /// The connection was closed, or what came is no HTTP.
+    /// The connection was closed, or the response is not HTTP.
     Broken,
     Status(StatusCode),
     TimedOut,
@@ -47,16 +47,21 @@ impl Post {
     fn finding(&self, refusal: Refusal) -> Finding {
         let name = self.name();
         match refusal {
-            Refusal::Closed => Finding::expected(format!("no server listens at {name}"), AGAIN),
-            Refusal::Io(error) => Finding::warning(format!("cannot reach {name}: {error}"), AGAIN),
-            Refusal::Broken => Finding::warning(format!("{name} gave no HTTP answer"), AGAIN),
+            Refusal::Closed => {
+                Finding::expected(format!("no server listens at {name}"), RETRY_HINT)
+            }
+            Refusal::Io(error) => {
+                Finding::warning(format!("cannot reach {name}: {error}"), RETRY_HINT)
+            }
+            Refusal::Broken => Finding::warning(format!("{name} gave no HTTP answer"), RETRY_HINT),
             Refusal::Status(status) => Finding::warning(
                 format!("{name} answered {}", status.as_u16()),
                 "the request is sent again in two minutes or at the next renewal pass; only a status of 2xx counts as notified",
             ),
-            Refusal::TimedOut => {
-                Finding::warning(format!("{name} did not answer within {:?}", self.limit), AGAIN)
-            }
+            Refusal::TimedOut => Finding::warning(
+                format!("{name} did not answer within {:?}", self.limit),
+                RETRY_HINT,
+            ),
         }
     }
 }
@@ -64,7 +69,7 @@ impl Post {
 impl Way for Post {
     type Attempt = Sending;
 
-    /// Scheme, host and port: the rest may hold a token.
+    /// Scheme, host and port: path and query may hold a token.
     fn name(&self) -> String {
         let host = self.url.host_str().unwrap_or_default();
         format!("{}://{host}:{}", self.url.scheme(), port(&self.url))
@@ -112,7 +117,7 @@ async fn post(url: Url) -> Result<(), Refusal> {
         .map_err(|_| Refusal::Broken)?;
     let handshake = http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|_| Refusal::Broken)?;
-    // The connection has nothing to say that the answer does not.
+    // An error of the connection ends `send_request` too, which reports it.
     let driven = async {
         connection.await.ok();
         pending().await
@@ -124,7 +129,7 @@ async fn post(url: Url) -> Result<(), Refusal> {
     if answer.status().is_success() { Ok(()) } else { Err(Refusal::Status(answer.status())) }
 }
 
-/// Connects to the first address that takes us; the error is the first one's.
+/// Connects to the first address that accepts; the error is that of the first address.
 async fn connect(url: &Url) -> io::Result<TcpStream> {
     let mut failed = None;
     for address in addresses(url) {
@@ -136,7 +141,8 @@ async fn connect(url: &Url) -> io::Result<TcpStream> {
     Err(failed.unwrap_or_else(|| ErrorKind::AddrNotAvailable.into()))
 }
 
-/// Names are not looked up: only `localhost` gets this far.
+/// Lists the addresses of the URL's host. `localhost` always means loopback (RFC 6761, section
+/// 6.3), so no resolver is needed; the settings refuse other names.
 fn addresses(url: &Url) -> Vec<IpAddr> {
     match url.host() {
         Some(Host::Ipv4(address)) => vec![address.into()],

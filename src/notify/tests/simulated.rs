@@ -1,4 +1,4 @@
-//! Simulated processes are notified, by Tokio's paused clock: none of them is real.
+//! Notification of simulated processes, by Tokio's paused clock.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -18,13 +18,13 @@ use crate::os::signal::KILL;
 const BOOT: Duration = Duration::from_secs(36_000);
 const TICK: Duration = Duration::from_millis(1);
 
-/// A clock that stands still.
+/// A clock whose time does not change.
 #[derive(Debug)]
-struct Stopped {
+struct FixedClock {
     wall: SystemTime,
 }
 
-impl Clock for Stopped {
+impl Clock for FixedClock {
     fn wall(&self) -> SystemTime {
         self.wall
     }
@@ -38,36 +38,37 @@ impl Clock for Stopped {
     }
 }
 
-const EPOCH: Stopped = Stopped { wall: SystemTime::UNIX_EPOCH };
+const EPOCH: FixedClock = FixedClock { wall: SystemTime::UNIX_EPOCH };
 
 /// A simulated process.
 #[derive(Clone, Debug)]
-struct Actor {
+struct SimProcess {
     process: Process,
     reaction: Reaction,
 }
 
 /// A simulated PID namespace.
 #[derive(Clone, Debug, Default)]
-struct Stage(Rc<Seen>);
+struct SimNamespace(Rc<SimRecord>);
 
 #[derive(Debug, Default)]
-struct Seen {
+struct SimRecord {
     own: Cell<i32>,
-    actors: RefCell<BTreeMap<i32, Actor>>,
-    /// The processes that were signalled, and the groups that were.
+    processes: RefCell<BTreeMap<i32, SimProcess>>,
+    /// The signals that were sent: to a process by its number, to a group as 0.
     sent: RefCell<Vec<(i32, Signal)>>,
-    /// The ends of the children that will be started; none is a child that never ends by itself.
+    /// The ends of the children that will be started; `None` is a child that does not end by
+    /// itself.
     ends: RefCell<Vec<Option<End>>>,
     started: Cell<i32>,
 }
 
-impl Stage {
-    /// Adds a process that started so long after the machine.
-    fn enters(&self, pid: i32, name: &str, start: Duration, reaction: Reaction) {
+impl SimNamespace {
+    /// Adds a process that started at `start` by the boot clock.
+    fn add(&self, pid: i32, name: &str, start: Duration, reaction: Reaction) {
         let names = Names { comm: name.to_owned(), ..Names::default() };
         let process = Process { pid, parent: 1, start: StartTime::at(start), names };
-        self.0.actors.borrow_mut().insert(pid, Actor { process, reaction });
+        self.0.processes.borrow_mut().insert(pid, SimProcess { process, reaction });
     }
 
     fn sent(&self) -> Vec<i32> {
@@ -75,7 +76,7 @@ impl Stage {
     }
 }
 
-impl Processes for Stage {
+impl Processes for SimNamespace {
     fn own(&self) -> i32 {
         self.0.own.get()
     }
@@ -85,64 +86,64 @@ impl Processes for Stage {
     }
 
     fn named(&self, name: &str) -> io::Result<Vec<Process>> {
-        let actors = self.0.actors.borrow();
-        let named = actors.values().filter(|actor| actor.process.names.matches(name));
-        Ok(named.map(|actor| actor.process.clone()).collect())
+        let processes = self.0.processes.borrow();
+        let named = processes.values().filter(|sim| sim.process.names.matches(name));
+        Ok(named.map(|sim| sim.process.clone()).collect())
     }
 
     fn hold(&self, pid: i32) -> io::Result<HeldProcess> {
-        let actor = self.0.actors.borrow().get(&pid).cloned().ok_or(ErrorKind::NotFound)?;
-        let hold = Box::new(Grip { pid, start: actor.process.start, stage: self.clone() });
-        Ok(HeldProcess { process: actor.process, hold })
+        let sim = self.0.processes.borrow().get(&pid).cloned().ok_or(ErrorKind::NotFound)?;
+        let hold = Box::new(SimHold { pid, start: sim.process.start, namespace: self.clone() });
+        Ok(HeldProcess { process: sim.process, hold })
     }
 
     fn spawn(&self, _: &Program, _: &Environment) -> io::Result<Box<dyn SpawnedChild>> {
         self.0.started.set(self.0.started.get() + 1);
         let end = Cell::new(self.0.ends.borrow_mut().remove(0));
-        Ok(Box::new(Extra { end, stage: self.clone() }))
+        Ok(Box::new(SimChild { end, namespace: self.clone() }))
     }
 }
 
 /// A hold on a simulated process.
 #[derive(Debug)]
-struct Grip {
+struct SimHold {
     pid: i32,
     start: StartTime,
-    stage: Stage,
+    namespace: SimNamespace,
 }
 
-impl Grip {
-    fn actor(&self) -> io::Result<Actor> {
-        let actor = self.stage.0.actors.borrow().get(&self.pid).cloned();
-        let same = actor.filter(|actor| actor.process.start == self.start);
+impl SimHold {
+    fn sim(&self) -> io::Result<SimProcess> {
+        let sim = self.namespace.0.processes.borrow().get(&self.pid).cloned();
+        let same = sim.filter(|sim| sim.process.start == self.start);
         same.ok_or_else(|| ErrorKind::NotFound.into())
     }
 }
 
-impl Hold for Grip {
+impl Hold for SimHold {
     fn reaction(&self, _: Signal) -> io::Result<Reaction> {
-        Ok(self.actor()?.reaction)
+        Ok(self.sim()?.reaction)
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {
-        self.actor()?;
-        self.stage.0.sent.borrow_mut().push((self.pid, signal));
+        self.sim()?;
+        self.namespace.0.sent.borrow_mut().push((self.pid, signal));
         Ok(())
     }
 
     fn probe(&self) -> io::Result<()> {
-        self.actor().map(drop)
+        self.sim().map(drop)
     }
 }
 
 /// A simulated child.
 #[derive(Debug)]
-struct Extra {
+struct SimChild {
     end: Cell<Option<End>>,
-    stage: Stage,
+    namespace: SimNamespace,
 }
 
-impl SpawnedChild for Extra {
+impl SpawnedChild for SimChild {
     fn wait(&mut self) -> Pin<Box<dyn Future<Output = End> + '_>> {
         match self.end.get() {
             Some(end) => Box::pin(ready(end)),
@@ -152,12 +153,12 @@ impl SpawnedChild for Extra {
 
     fn signal_group(&self, signal: Signal) -> io::Result<()> {
         self.end.set(Some(End::Signal(signal)));
-        self.stage.0.sent.borrow_mut().push((0, signal));
+        self.namespace.0.sent.borrow_mut().push((0, signal));
         Ok(())
     }
 }
 
-/// Goes as far as it can without a wait; says whether every target was notified.
+/// Works as far as possible without a wait; returns `true` if every target was notified.
 async fn works(notifier: &mut Notifier<'_>) -> bool {
     tokio::select! {
         biased;
@@ -168,26 +169,26 @@ async fn works(notifier: &mut Notifier<'_>) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn every_process_of_the_name_that_is_older_than_the_publish_is_signalled_once() {
-    let stage = Stage::default();
-    stage.enters(10, "app", BOOT / 2, Reaction::Lives);
-    stage.enters(11, "app", BOOT / 3, Reaction::Lives);
-    stage.enters(12, "app", BOOT + Duration::from_secs(60), Reaction::Lives);
-    stage.enters(13, "other", BOOT / 2, Reaction::Lives);
-    let mut notifier = Notifier::new(by_name("app"), &stage, &EPOCH);
+    let namespace = SimNamespace::default();
+    namespace.add(10, "app", BOOT / 2, Reaction::Lives);
+    namespace.add(11, "app", BOOT / 3, Reaction::Lives);
+    namespace.add(12, "app", BOOT + Duration::from_secs(60), Reaction::Lives);
+    namespace.add(13, "other", BOOT / 2, Reaction::Lives);
+    let mut notifier = Notifier::new(by_name("app"), &namespace, &EPOCH);
     notifier.publish(Generation(1), BOOT);
     assert!(works(&mut notifier).await);
-    assert_eq!(stage.sent(), [10, 11]);
+    assert_eq!(namespace.sent(), [10, 11]);
     notifier.publish(Generation(2), BOOT + Duration::from_secs(120));
     assert!(works(&mut notifier).await);
-    assert_eq!(stage.sent(), [10, 11, 10, 11, 12]);
+    assert_eq!(namespace.sent(), [10, 11, 10, 11, 12]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadly_signal_is_withheld_for_a_minute_and_then_until_a_pass() {
-    let stage = Stage::default();
-    stage.enters(10, "app", BOOT / 2, Reaction::Dies);
+async fn a_signal_without_a_handler_is_withheld_for_a_minute_and_then_until_a_pass() {
+    let namespace = SimNamespace::default();
+    namespace.add(10, "app", BOOT / 2, Reaction::Dies);
     let failures = Rc::new(Cell::new(0));
-    let mut notifier = Notifier::new(by_name("app"), &stage, &EPOCH);
+    let mut notifier = Notifier::new(by_name("app"), &namespace, &EPOCH);
     notifier.count_failures(&failures);
     notifier.publish(Generation(1), BOOT);
     let began = Instant::now();
@@ -195,42 +196,43 @@ async fn a_deadly_signal_is_withheld_for_a_minute_and_then_until_a_pass() {
     assert!(given_up.is_err() && failures.get() == 0, "{:?}", began.elapsed());
     let given_up = timeout(2 * TICK, notifier.notified()).await;
     assert!(given_up.is_err() && failures.get() == 1, "{:?}", began.elapsed());
-    stage.enters(10, "app", BOOT / 2, Reaction::Lives);
+    namespace.add(10, "app", BOOT / 2, Reaction::Lives);
     assert!(timeout(LIMITS.withhold, notifier.notified()).await.is_err());
-    assert!(stage.sent().is_empty());
+    assert!(namespace.sent().is_empty());
     notifier.pass();
     assert!(works(&mut notifier).await);
-    assert_eq!(stage.sent(), [10]);
+    assert_eq!(namespace.sent(), [10]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_number_that_passes_to_a_later_process_is_not_signalled_by_a_pid_file() {
+async fn a_number_that_a_later_process_has_is_not_signalled_by_a_pid_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pid");
     fs::write(&path, "10").unwrap();
     let written = fs::metadata(&path).unwrap().modified().unwrap();
-    let clock = Stopped { wall: written + Duration::from_secs(7200) };
-    let stage = Stage::default();
-    // On the wall clock it starts as the file is written, and then later than a clock may be off by.
-    stage.enters(10, "app", BOOT - Duration::from_secs(7200), Reaction::Lives);
-    let mut notifier = Notifier::new(by_pid_file(&path), &stage, &clock);
+    let clock = FixedClock { wall: written + Duration::from_secs(7200) };
+    let namespace = SimNamespace::default();
+    // By the wall clock the first process starts as the file is written, the next one almost two
+    // hours later.
+    namespace.add(10, "app", BOOT - Duration::from_secs(7200), Reaction::Lives);
+    let mut notifier = Notifier::new(by_pid_file(&path), &namespace, &clock);
     notifier.publish(Generation(1), BOOT);
     assert!(works(&mut notifier).await);
-    assert_eq!(stage.sent(), [10]);
-    stage.enters(10, "app", BOOT - Duration::from_secs(60), Reaction::Lives);
-    let mut notifier = Notifier::new(by_pid_file(&path), &stage, &clock);
+    assert_eq!(namespace.sent(), [10]);
+    namespace.add(10, "app", BOOT - Duration::from_secs(60), Reaction::Lives);
+    let mut notifier = Notifier::new(by_pid_file(&path), &namespace, &clock);
     assert!(notifier.findings()[0].text.contains("started after it was written"));
     notifier.publish(Generation(2), BOOT);
     assert!(!works(&mut notifier).await);
-    assert_eq!(stage.sent(), [10]);
+    assert_eq!(namespace.sent(), [10]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn process_1_that_sees_no_other_container_is_told_of_the_shared_namespace() {
-    let stage = Stage::default();
+async fn an_agent_that_is_process_1_is_advised_to_share_the_pid_namespace() {
+    let namespace = SimNamespace::default();
     let finding = |own: i32| {
-        stage.0.own.set(own);
-        Notifier::new(by_name("app"), &stage, &EPOCH).findings().remove(0)
+        namespace.0.own.set(own);
+        Notifier::new(by_name("app"), &namespace, &EPOCH).findings().remove(0)
     };
     assert!(finding(1).hint.contains("shareProcessNamespace: true"));
     assert!(!finding(7).hint.contains("shareProcessNamespace: true"));
@@ -238,18 +240,18 @@ async fn process_1_that_sees_no_other_container_is_told_of_the_shared_namespace(
 
 #[tokio::test(start_paused = true)]
 async fn a_command_is_killed_at_its_limit_and_run_again_after_the_backoff() {
-    let stage = Stage::default();
-    *stage.0.ends.borrow_mut() = vec![None, Some(End::Code(0))];
-    let mut notifier = Notifier::new(by_command("", Path::new("/")), &stage, &EPOCH);
+    let namespace = SimNamespace::default();
+    *namespace.0.ends.borrow_mut() = vec![None, Some(End::Code(0))];
+    let mut notifier = Notifier::new(by_command("", Path::new("/")), &namespace, &EPOCH);
     notifier.publish(Generation(1), BOOT);
     assert!(!works(&mut notifier).await);
     advance(LIMITS.command - TICK).await;
     assert!(!works(&mut notifier).await);
-    assert!(stage.0.sent.take().is_empty());
+    assert!(namespace.0.sent.take().is_empty());
     advance(TICK).await;
     assert!(!works(&mut notifier).await);
-    assert_eq!(stage.0.sent.take(), [(0, KILL)]);
+    assert_eq!(namespace.0.sent.take(), [(0, KILL)]);
     advance(LIMITS.backoff).await;
     assert!(works(&mut notifier).await);
-    assert_eq!(stage.0.started.get(), 2);
+    assert_eq!(namespace.0.started.get(), 2);
 }
