@@ -1,4 +1,4 @@
-//! What the state says to those who ask: started, ready, live, and the numbers. Pure.
+//! Verdicts and metrics made of the state: started, ready, live, and the numbers. Pure.
 
 mod metrics;
 pub mod server;
@@ -9,17 +9,19 @@ use std::time::Duration;
 use crate::config::settings::MaxStale;
 use crate::store::state::{Agent, State, millis};
 pub use metrics::{Counters, exposition};
-use text::{ago, plain, setting, spelled};
+use text::{ago, one_line, rounded, setting};
 
-/// What a probe asks.
+/// The question of a probe: one for each of Kubernetes' startup, readiness and liveness probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {
-    /// A whole set stands, of any age.
+    /// A complete set is published, of any age.
     Started,
-    /// And an agent is alive whose loop turns, and the set is not over `SEGURA_MAX_STALE`.
+    /// As [`Question::Started`]; and an agent is running whose loop is not stuck, and the set is no
+    /// older than `SEGURA_MAX_STALE`.
     Ready,
-    /// An agent is alive, and its loop turns. The age of the set has no say: a vault that is down
-    /// must not get the agent restarted.
+    /// An agent is running whose loop is not stuck. The age of the set does not count: the kubelet
+    /// restarts a container that is not live, and a restart does not bring the vault back
+    /// (Kubernetes docs, "Liveness, Readiness, and Startup Probes").
     Live,
 }
 
@@ -27,12 +29,14 @@ impl Question {
     /// The words that [`parse`](Self::parse) knows.
     pub const WORDS: [&str; 3] = ["started", "ready", "live"];
 
-    /// Reads a question.
+    /// Parses a question by its word.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Started, Self::Ready, Self::Live].into_iter().find(|known| known.as_str() == word)
+        [Self::Started, Self::Ready, Self::Live]
+            .into_iter()
+            .find(|question| question.as_str() == word)
     }
 
-    /// The word for it.
+    /// The word of a question.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Started => "started",
@@ -42,66 +46,66 @@ impl Question {
     }
 }
 
-/// Everything that a verdict rests on.
+/// The facts that a verdict is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
-    /// Where the set stands, in words.
+    /// The place of the set, in words.
     pub place: &'a str,
-    /// What is remembered of it.
+    /// The state of the set, if there is one.
     pub state: Option<&'a State>,
-    /// All of the set is there.
+    /// The published set is complete.
     pub whole: bool,
-    /// Who renews it.
+    /// The agent that renews the set.
     pub agent: Agent,
-    /// Now, by the boot clock.
+    /// The present time by the boot clock.
     pub boot: Duration,
     /// `SEGURA_MAX_STALE`.
     pub max_stale: MaxStale,
 }
 
-/// What an agent knows of itself, for those who ask it.
+/// An agent's own state and counters, for its probe server.
 #[derive(Debug, Default)]
 pub struct Board {
-    /// What is remembered of the set that stands, once one does.
+    /// The state of the published set, once one is published.
     pub state: Option<State>,
-    /// What the agent has done.
+    /// The work of the agent since its start.
     pub counters: Counters,
 }
 
-/// An answer, and why, in one line.
+/// The answer to a question, with its reason, in one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// What was asked is so.
+    /// The answer is yes.
     pub holds: bool,
-    /// Without a newline; it holds no value of a secret.
+    /// The line, without a newline; it holds no value of a secret.
     pub line: String,
 }
 
 impl Verdict {
-    /// What was asked can't be so, or can't be known, because of this.
+    /// Makes the answer no, or unknown, for the reason `why`.
     pub fn no(question: Question, why: &str) -> Self {
-        Self { holds: false, line: plain(&format!("not {}: {why}", question.as_str())) }
+        Self { holds: false, line: one_line(&format!("not {}: {why}", question.as_str())) }
     }
 }
 
 impl Facts<'_> {
     /// Answers a question.
     pub fn verdict(&self, question: Question) -> Verdict {
-        let against = match question {
-            Question::Started => self.against_started(),
-            Question::Ready => self.against_started().or_else(|| self.against_ready()),
-            Question::Live => self.against_live(),
+        let reason = match question {
+            Question::Started => self.not_started(),
+            Question::Ready => self.not_started().or_else(|| self.not_ready()),
+            Question::Live => self.not_live(),
         };
-        match against {
+        match reason {
             Some(why) => Verdict::no(question, &format!("{why}{}", self.failures())),
             None => {
-                let line = format!("{}: {}{}", question.as_str(), self.known(), self.troubles());
-                Verdict { holds: true, line: plain(&line) }
+                let line = format!("{}: {}{}", question.as_str(), self.summary(), self.problems());
+                Verdict { holds: true, line: one_line(&line) }
             }
         }
     }
 
-    fn against_started(&self) -> Option<String> {
+    fn not_started(&self) -> Option<String> {
         if self.state.is_some_and(|state| state.given_back) {
             return Some("the set was deprovisioned, or the vault no longer has it".to_owned());
         }
@@ -115,20 +119,20 @@ impl Facts<'_> {
         Some(format!("no complete set is published in {}, and {agent}", self.place))
     }
 
-    fn against_ready(&self) -> Option<String> {
-        self.against_alive().or_else(|| self.against_turning()).or_else(|| self.against_fresh())
+    fn not_ready(&self) -> Option<String> {
+        self.no_agent().or_else(|| self.stuck()).or_else(|| self.too_old())
     }
 
-    fn against_live(&self) -> Option<String> {
-        let nothing_renews = || {
+    fn not_live(&self) -> Option<String> {
+        let never_renewed = || {
             let is_so = self.agent == Agent::Running
                 && self.state.is_some_and(|state| state.boot_ms.silent_until.is_none());
             is_so.then(|| format!("init published the set in {}; nothing renews it", self.place))
         };
-        self.against_alive().or_else(nothing_renews).or_else(|| self.against_turning())
+        self.no_agent().or_else(never_renewed).or_else(|| self.stuck())
     }
 
-    fn against_alive(&self) -> Option<String> {
+    fn no_agent(&self) -> Option<String> {
         if self.agent != Agent::Gone {
             return None;
         }
@@ -143,26 +147,27 @@ impl Facts<'_> {
         })
     }
 
-    /// The silence of an agent before this one says nothing of this one.
-    fn against_turning(&self) -> Option<String> {
+    /// The reason why the loop counts as stuck. Only a running agent's own state counts: the state
+    /// of an agent that is starting holds the heartbeat of the agent before it.
+    fn stuck(&self) -> Option<String> {
         let until = self.state.filter(|_| self.agent == Agent::Running)?.boot_ms.silent_until?;
         let silent = millis(self.boot).checked_sub(until)?;
-        let silent = spelled(Duration::from_millis(silent));
+        let silent = rounded(Duration::from_millis(silent));
         Some(format!("the agent's loop is stuck: its heartbeat is {silent} overdue"))
     }
 
-    fn against_fresh(&self) -> Option<String> {
+    fn too_old(&self) -> Option<String> {
         let MaxStale::After(max) = self.max_stale else { return None };
         let state = self.state?;
         let limit = format!("SEGURA_MAX_STALE={}", setting(max));
         match self.age(state) {
             Some(age) if age <= max => None,
-            Some(age) => Some(format!("the set is {} old, older than {limit}", spelled(age))),
+            Some(age) => Some(format!("the set is {} old, older than {limit}", rounded(age))),
             None => Some(format!("the set was fetched before the machine started; {limit}")),
         }
     }
 
-    /// How old the set is, unless it is of another boot.
+    /// The age of the set; `None` if the set is of another boot.
     fn age(&self, state: &State) -> Option<Duration> {
         millis(self.boot).checked_sub(state.boot_ms.fetched).map(Duration::from_millis)
     }
@@ -171,7 +176,7 @@ impl Facts<'_> {
         format!("fetched {}", ago(self.age(state)))
     }
 
-    fn known(&self) -> String {
+    fn summary(&self) -> String {
         match self.state {
             Some(state) if self.agent != Agent::Starting => {
                 format!("generation {}, {}", state.generation, self.fetched(state))
@@ -192,16 +197,16 @@ impl Facts<'_> {
         format!("; last failure: {class}, {} in a row", state.failures)
     }
 
-    fn troubles(&self) -> String {
-        let mut troubles = self.failures();
+    fn problems(&self) -> String {
+        let mut problems = self.failures();
         let secrets = self.state.map(|state| state.secrets.as_slice()).unwrap_or_default();
         let held = secrets.iter().filter_map(|secret| Some((secret, secret.error.as_deref()?)));
         for (nth, (secret, why)) in held.enumerate() {
-            troubles.push_str(if nth == 0 { "; held back: " } else { ", " });
-            troubles.push_str(secret.identity.as_str());
-            troubles.push_str(&format!(" ({why})"));
+            problems.push_str(if nth == 0 { "; held back: " } else { ", " });
+            problems.push_str(secret.identity.as_str());
+            problems.push_str(&format!(" ({why})"));
         }
-        troubles
+        problems
     }
 }
 

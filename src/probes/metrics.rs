@@ -1,4 +1,4 @@
-//! The numbers, in the Prometheus text format 0.0.4. No value of a secret is ever one.
+//! The metrics page, in the Prometheus text format 0.0.4. It holds no value of a secret.
 
 use std::cell::Cell;
 use std::fmt::{Display, Write};
@@ -10,25 +10,26 @@ use crate::config::settings::MaxStale;
 use crate::exit::FailureClass;
 use crate::store::state::millis;
 
-/// The label of failures whose class this version does not know.
+/// The label of failures of a class that this version does not know.
 const OTHER: &str = "other";
 
-/// What the agent has done since it started.
+/// The work of the agent since its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Passes that the vault answered, changed or not.
     pub passes_ok: u64,
-    /// Passes that failed, in the order of the classes, and those of no known class.
+    /// Passes that failed, by class in the order of [`FailureClass::ALL`], then those of no known
+    /// class.
     failed: [u64; FailureClass::ALL.len() + 1],
-    /// Generations published.
+    /// Generations that were published.
     pub publishes: u64,
-    /// Changes that the main process was told of.
+    /// Changes that the main process was notified of.
     pub deliveries: u64,
-    /// Tries to tell it that failed; whoever tells counts them.
+    /// Attempts to notify the main process that failed; the notifier counts them.
     pub delivery_failures: Rc<Cell<u64>>,
-    /// Provisioning POSTs.
+    /// Requests to provision (POST).
     pub provisions: u64,
-    /// Reads.
+    /// Requests to read.
     pub reads: u64,
 }
 
@@ -43,13 +44,14 @@ impl Counters {
     }
 
     fn passes(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        // Each is there from the start, so that its first increase is seen.
+        // Each label is exported from the start: `rate()` of a new series misses its first increase
+        // (Prometheus docs, "Instrumentation", avoid missing metrics).
         let classes = FailureClass::ALL.map(FailureClass::label).into_iter().chain([OTHER]);
         [("ok", self.passes_ok)].into_iter().chain(classes.zip(self.failed))
     }
 }
 
-/// Everything there is to know in numbers, for `/metrics`.
+/// Writes the page of `/metrics`.
 pub fn exposition(facts: &Facts<'_>, counters: &Counters) -> String {
     let mut page = Page(String::with_capacity(8 * 1024));
     page.gauge("info", "The agent and its version.");
@@ -97,6 +99,7 @@ impl Page {
     }
 
     fn labelled(&mut self, name: &str, label: &str, text: &str, value: impl Display) {
+        // The three characters that a label value escapes (Prometheus docs, "Exposition formats").
         let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
         writeln!(self.0, "segura_agent_{name}{{{label}=\"{text}\"}} {value}").ok();
     }

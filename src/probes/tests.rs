@@ -7,7 +7,7 @@ use crate::store::state::{BootMillis, SecretState};
 
 const NOW: Duration = Duration::from_secs(10_000);
 
-/// Fetched 12 s ago, by an agent that may be silent for another 30 s.
+/// A state that was fetched 12 s ago, by an agent whose next heartbeat is due in 30 s.
 fn fresh() -> State {
     let boot_ms = BootMillis {
         fetched: 9_988_000,
@@ -37,7 +37,7 @@ fn secret(identity: &str, error: Option<&str>) -> SecretState {
     }
 }
 
-/// Asserts the answers to all three questions, in their order.
+/// Asserts the lines of the answers to all three questions, in their order.
 #[track_caller]
 fn assert_answers(facts: Facts<'_>, lines: [&str; 3]) {
     let questions = [Question::Started, Question::Ready, Question::Live];
@@ -49,7 +49,7 @@ fn assert_answers(facts: Facts<'_>, lines: [&str; 3]) {
 }
 
 #[test]
-fn a_set_that_is_kept_fresh_is_everything() {
+fn a_set_that_is_renewed_is_started_ready_and_live() {
     let state = fresh();
     let lines = [
         "started: generation 3, fetched 12 s ago",
@@ -60,7 +60,7 @@ fn a_set_that_is_kept_fresh_is_everything() {
 }
 
 #[test]
-fn without_a_set_only_an_agent_can_be_live() {
+fn without_a_set_an_agent_may_be_live_but_not_ready() {
     let lines = [
         "not started: no complete set is published in /run/s, and no agent is running",
         "not ready: no complete set is published in /run/s, and no agent is running",
@@ -78,7 +78,7 @@ fn without_a_set_only_an_agent_can_be_live() {
 }
 
 #[test]
-fn a_set_that_is_not_whole_is_none() {
+fn an_incomplete_set_is_neither_started_nor_ready() {
     let state = fresh();
     let lines = [
         "not started: no complete set is published in /run/s, and an agent is running",
@@ -89,7 +89,7 @@ fn a_set_that_is_not_whole_is_none() {
 }
 
 #[test]
-fn a_set_that_was_given_back_is_none() {
+fn a_deprovisioned_set_is_neither_started_nor_ready() {
     let state = State { given_back: true, ..fresh() };
     let lines = [
         "not started: the set was deprovisioned, or the vault no longer has it",
@@ -100,7 +100,7 @@ fn a_set_that_was_given_back_is_none() {
 }
 
 #[test]
-fn a_set_without_an_agent_is_started_alone() {
+fn a_set_without_an_agent_is_only_started() {
     let state = fresh();
     let lines = [
         "started: generation 3, fetched 12 s ago",
@@ -111,11 +111,11 @@ fn a_set_without_an_agent_is_started_alone() {
 }
 
 #[test]
-fn an_agent_that_says_nothing_any_more_is_neither_ready_nor_live() {
+fn an_agent_whose_heartbeat_is_overdue_is_neither_ready_nor_live() {
     let state = fresh();
     let facts = facts(Some(&state), Agent::Running);
-    let turning = Facts { boot: Duration::from_millis(10_029_999), ..facts };
-    assert!(turning.verdict(Question::Ready).holds && turning.verdict(Question::Live).holds);
+    let in_time = Facts { boot: Duration::from_millis(10_029_999), ..facts };
+    assert!(in_time.verdict(Question::Ready).holds && in_time.verdict(Question::Live).holds);
     let lines = [
         "started: generation 3, fetched 42 s ago",
         "not ready: the agent's loop is stuck: its heartbeat is 0 s overdue",
@@ -125,7 +125,7 @@ fn an_agent_that_says_nothing_any_more_is_neither_ready_nor_live() {
 }
 
 #[test]
-fn an_agent_that_is_starting_is_not_judged_by_the_one_before() {
+fn the_heartbeat_of_the_agent_before_does_not_count_at_a_start() {
     let state = fresh();
     let lines = [
         "started: generation 3, fetched 20 min ago; the agent is starting",
@@ -137,7 +137,7 @@ fn an_agent_that_is_starting_is_not_judged_by_the_one_before() {
 }
 
 #[test]
-fn a_set_that_nothing_renews_has_no_loop() {
+fn a_set_of_init_is_never_live() {
     let mut state = fresh();
     state.boot_ms.silent_until = None;
     let lines = [
@@ -146,7 +146,8 @@ fn a_set_that_nothing_renews_has_no_loop() {
         "not live: init published the set in /run/s; nothing renews it",
     ];
     assert_answers(facts(Some(&state), Agent::Running), lines);
-    let why = "no agent is running for /run/s: init fetched the set 12 s ago, and nothing renews it";
+    let why =
+        "no agent is running for /run/s: init fetched the set 12 s ago, and nothing renews it";
     let lines = [
         "started: generation 3, fetched 12 s ago",
         &format!("not ready: {why}"),
@@ -159,12 +160,12 @@ fn a_set_that_nothing_renews_has_no_loop() {
 fn a_set_over_max_stale_is_not_ready_and_its_agent_is_live() {
     let mut state = State { failures: 7, last_error: Some("unreachable".to_owned()), ..fresh() };
     let max_stale = MaxStale::After(Duration::from_secs(3_600));
-    let told = "; last failure: unreachable, 7 in a row";
+    let suffix = "; last failure: unreachable, 7 in a row";
     for (fetched, stale) in [
         (6_400_000, None),
         (6_399_999, Some("the set is 60 min old, older than SEGURA_MAX_STALE=1h")),
         (2_000_000, Some("the set is 2 h old, older than SEGURA_MAX_STALE=1h")),
-        // Another boot's clock was later.
+        // The clock of another boot was later.
         (10_000_001, Some("the set was fetched before the machine started; SEGURA_MAX_STALE=1h")),
     ] {
         state.boot_ms.fetched = fetched;
@@ -172,7 +173,7 @@ fn a_set_over_max_stale_is_not_ready_and_its_agent_is_live() {
         let ready = facts.verdict(Question::Ready);
         assert_eq!(ready.holds, stale.is_none(), "{fetched}");
         if let Some(why) = stale {
-            assert_eq!(ready.line, format!("not ready: {why}{told}"));
+            assert_eq!(ready.line, format!("not ready: {why}{suffix}"));
         }
         assert!(facts.verdict(Question::Live).holds && facts.verdict(Question::Started).holds);
         let never = Facts { max_stale: MaxStale::Never, ..facts };
@@ -181,7 +182,7 @@ fn a_set_over_max_stale_is_not_ready_and_its_agent_is_live() {
 }
 
 #[test]
-fn what_is_held_back_is_named() {
+fn held_back_secrets_are_named() {
     let secrets = vec![
         secret("db", Some("refused")),
         secret("cache", None),
@@ -189,8 +190,8 @@ fn what_is_held_back_is_named() {
     ];
     let state = State { secrets, ..fresh() };
     let verdict = facts(Some(&state), Agent::Running).verdict(Question::Ready);
-    let told = "; held back: db (refused), app/key (two lines)";
-    assert_eq!(verdict.line, format!("ready: generation 3, fetched 12 s ago{told}"));
+    let suffix = "; held back: db (refused), app/key (two lines)";
+    assert_eq!(verdict.line, format!("ready: generation 3, fetched 12 s ago{suffix}"));
     assert!(verdict.holds);
 }
 
@@ -207,7 +208,7 @@ mod numbers {
 
     use super::*;
 
-    /// Reads a page back, strictly: every sample's name has been announced right before it.
+    /// Parses a page, and asserts that HELP and TYPE of each metric come right before its samples.
     fn samples(page: &str) -> BTreeMap<String, f64> {
         let mut samples = BTreeMap::new();
         let (mut helped, mut typed) = (String::new(), String::new());
@@ -217,7 +218,7 @@ mod numbers {
             if let Some(rest) = line.strip_prefix("# HELP ") {
                 helped = rest.split(' ').next().unwrap().to_owned();
                 assert!(rest.len() > helped.len() + 1, "{line}");
-                assert!(!announced.contains(&helped), "{helped} is in one place");
+                assert!(!announced.contains(&helped), "{helped} has one HELP line");
                 announced.push(helped.clone());
             } else if let Some(rest) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = rest.split_once(' ').unwrap();
@@ -243,7 +244,7 @@ mod numbers {
     }
 
     #[test]
-    fn the_page_says_what_is_known() {
+    fn the_page_holds_every_known_number() {
         let secrets = vec![secret("db", Some("refused")), secret("cache", None)];
         let mut state = State { secrets, failures: 2, notified: Generation(2), ..fresh() };
         state.fetched_at = "2026-09-21T14:13:20Z".to_owned();
@@ -292,7 +293,7 @@ mod numbers {
     }
 
     #[test]
-    fn what_is_not_known_is_left_out() {
+    fn unknown_numbers_are_left_out() {
         let samples = of(&facts(None, Agent::Starting), &Counters::default());
         assert_eq!(samples["segura_agent_live"], 1.0);
         assert_eq!(samples["segura_agent_ready"], 0.0);

@@ -1,12 +1,12 @@
-//! Times and texts as one line has them.
+//! Times and texts in the form that one line needs.
 
 use std::time::Duration;
 
-/// No line is longer, however many secrets are held back.
-const LONGEST: usize = 600;
+/// The characters of the longest line: many secrets may be held back.
+const MAX_CHARS: usize = 600;
 
-/// A length of time, as exactly as people want it.
-pub(super) fn spelled(time: Duration) -> String {
+/// Formats a length of time in its largest useful unit, rounded down.
+pub(super) fn rounded(time: Duration) -> String {
     match time.as_secs() {
         seconds @ 0..120 => format!("{seconds} s"),
         seconds @ 120..7_200 => format!("{} min", seconds / 60),
@@ -15,15 +15,15 @@ pub(super) fn spelled(time: Duration) -> String {
     }
 }
 
-/// When it was, unless another boot's clock told it.
+/// Formats the age of an event; `None` is an event before the boot clock's start.
 pub(super) fn ago(age: Option<Duration>) -> String {
     age.map_or_else(
         || "before the machine started".to_owned(),
-        |age| format!("{} ago", spelled(age)),
+        |age| format!("{} ago", rounded(age)),
     )
 }
 
-/// A length of time as the settings write it.
+/// Formats a length of time as the settings do.
 pub(super) fn setting(time: Duration) -> String {
     let millis = time.as_millis();
     let unit = [(3_600_000, "h"), (60_000, "m"), (1_000, "s")];
@@ -32,12 +32,13 @@ pub(super) fn setting(time: Duration) -> String {
     format!("{}{name}", millis / unit)
 }
 
-/// One line, whatever the state file holds.
-pub(super) fn plain(text: &str) -> String {
-    let plain: String =
-        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect();
-    let cut = plain.len() < text.len();
-    if cut { format!("{plain}…") } else { plain }
+/// Makes one line of a text: another process may have written the state file, control characters
+/// and all.
+pub(super) fn one_line(text: &str) -> String {
+    let one_line: String =
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_CHARS).collect();
+    let cut = one_line.len() < text.len();
+    if cut { format!("{one_line}…") } else { one_line }
 }
 
 #[cfg(test)]
@@ -45,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_spelled_for_people() {
+    fn times_have_their_largest_useful_unit() {
         for (seconds, text) in [
             (0, "0 s"),
             (119, "119 s"),
@@ -55,12 +56,12 @@ mod tests {
             (172_799, "47 h"),
             (172_800, "2 d"),
         ] {
-            assert_eq!(spelled(Duration::from_secs(seconds)), text);
+            assert_eq!(rounded(Duration::from_secs(seconds)), text);
         }
     }
 
     #[test]
-    fn settings_are_spelled_as_they_are_written() {
+    fn durations_have_the_form_of_the_settings() {
         for (millis, text) in
             [(500, "500ms"), (1_500, "1500ms"), (90_000, "90s"), (300_000, "5m"), (7_200_000, "2h")]
         {
@@ -70,10 +71,10 @@ mod tests {
 
     #[test]
     fn a_line_is_one_line_and_not_too_long() {
-        assert_eq!(plain("a\nb\tc"), "a b c");
-        assert_eq!(plain("é"), "é");
-        let long = plain(&"é".repeat(LONGEST + 1));
-        assert_eq!(long.chars().count(), LONGEST + 1);
+        assert_eq!(one_line("a\nb\tc"), "a b c");
+        assert_eq!(one_line("é"), "é");
+        let long = one_line(&"é".repeat(MAX_CHARS + 1));
+        assert_eq!(long.chars().count(), MAX_CHARS + 1);
         assert!(long.ends_with('…'));
     }
 }

@@ -20,17 +20,17 @@ fn facts(state: &State, agent: Agent) -> Facts<'_> {
     }
 }
 
-/// Serves the answers of a test while its `guest` visits.
+/// Serves the answers of a test while its `client` runs.
 async fn serving<A: Fn(&str) -> Option<ProbeAnswer>, G: Future>(
     answer: A,
-    guest: impl FnOnce(SocketAddr) -> G,
+    client: impl FnOnce(SocketAddr) -> G,
 ) -> G::Output {
     let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = pin!(serve(listener, answer));
     tokio::select! {
         never = server => match never {},
-        output = guest(address) => output,
+        output = client(address) => output,
     }
 }
 
@@ -39,7 +39,7 @@ fn fixed(path: &str) -> Option<ProbeAnswer> {
     (path == "/livez").then_some(ProbeAnswer { status: 200, content_type: TEXT, body })
 }
 
-async fn ask(address: SocketAddr, request: &str) -> String {
+async fn send(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut response = Vec::new();
@@ -73,18 +73,18 @@ fn paths_answer_by_the_verdict() {
 #[tokio::test]
 async fn requests_are_answered() {
     serving(fixed, async |address| {
-        let get = ask(address, &request("GET", "/livez?verbose")).await;
+        let get = send(address, &request("GET", "/livez?verbose")).await;
         assert!(get.starts_with("HTTP/1.1 200 OK\r\n"), "{get}");
         assert!(get.contains("content-type: text/plain; charset=utf-8\r\n"), "{get}");
         assert!(get.contains("connection: close\r\n"), "{get}");
         assert!(get.ends_with("\r\n\r\nyes\n"), "{get}");
-        let head = ask(address, &request("HEAD", "/livez")).await;
+        let head = send(address, &request("HEAD", "/livez")).await;
         assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
         assert!(head.contains("content-length: 4\r\n") && head.ends_with("\r\n\r\n"), "{head}");
-        let none = ask(address, &request("GET", "/")).await;
+        let none = send(address, &request("GET", "/")).await;
         assert!(none.starts_with("HTTP/1.1 404 "), "{none}");
         for method in ["POST", "PUT", "DELETE", "OPTIONS", "BREW"] {
-            let refused = ask(address, &request(method, "/livez")).await;
+            let refused = send(address, &request(method, "/livez")).await;
             assert!(refused.starts_with("HTTP/1.1 405 "), "{method}: {refused}");
             assert!(refused.contains("allow: GET, HEAD\r\n"), "{method}: {refused}");
         }
@@ -99,7 +99,7 @@ async fn a_status_is_passed_on() {
         Some(ProbeAnswer { status: 503, content_type: TEXT, body })
     };
     serving(down, async |address| {
-        let get = ask(address, &request("GET", "/readyz")).await;
+        let get = send(address, &request("GET", "/readyz")).await;
         assert!(get.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{get}");
         assert!(get.ends_with("not ready: x\n"), "{get}");
     })
@@ -107,63 +107,63 @@ async fn a_status_is_passed_on() {
 }
 
 #[tokio::test]
-async fn nonsense_ends_its_own_connection_alone() {
+async fn a_malformed_request_ends_its_own_connection_alone() {
     serving(fixed, async |address| {
         let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(64 * 1024));
         let body = "POST /livez HTTP/1.1\r\nContent-Length: 99999999\r\n\r\nabc";
-        for nonsense in ["\r\n\r\n\0\0\0", "GET", "GET / HTTP/9\r\n\r\n", &long, body] {
+        for malformed in ["\r\n\r\n\0\0\0", "GET", "GET / HTTP/9\r\n\r\n", &long, body] {
             let mut stream = TcpStream::connect(address).await.unwrap();
-            stream.write_all(nonsense.as_bytes()).await.ok();
+            stream.write_all(malformed.as_bytes()).await.ok();
             stream.shutdown().await.ok();
             let mut response = Vec::new();
             stream.read_to_end(&mut response).await.ok();
             let response = String::from_utf8_lossy(&response).into_owned();
-            assert!(!response.contains(" 200 "), "{nonsense:.20}: {response}");
+            assert!(!response.contains(" 200 "), "{malformed:.20}: {response}");
         }
-        assert!(ask(address, &request("GET", "/livez")).await.contains(" 200 "));
+        assert!(send(address, &request("GET", "/livez")).await.contains(" 200 "));
     })
     .await;
 }
 
 #[tokio::test]
-async fn those_who_say_nothing_keep_nobody_waiting() {
-    let asked = Cell::new(0);
+async fn connections_without_a_request_delay_no_other() {
+    let answered = Cell::new(0);
     let counting = |path: &str| {
-        asked.set(asked.get() + 1);
+        answered.set(answered.get() + 1);
         fixed(path)
     };
     serving(counting, async |address| {
         let mut silent = Vec::new();
-        for _ in 0..3 * MOST {
+        for _ in 0..3 * MAX_CONNECTIONS {
             silent.push(TcpStream::connect(address).await.unwrap());
         }
         for _ in 0..3 {
-            assert!(ask(address, &request("GET", "/livez")).await.contains(" 200 "));
+            assert!(send(address, &request("GET", "/livez")).await.contains(" 200 "));
         }
         let mut byte = [0];
-        assert!(matches!(silent[0].read(&mut byte).await, Ok(0) | Err(_)), "the oldest was let go");
+        assert!(matches!(silent[0].read(&mut byte).await, Ok(0) | Err(_)), "the oldest was closed");
         let last = silent.last_mut().unwrap();
         last.write_all(request("GET", "/livez").as_bytes()).await.unwrap();
-        assert!(matches!(last.read(&mut byte).await, Ok(1)), "the newest is still heard");
+        assert!(matches!(last.read(&mut byte).await, Ok(1)), "the newest is still served");
     })
     .await;
-    assert_eq!(asked.get(), 4);
+    assert_eq!(answered.get(), 4);
 }
 
 #[tokio::test]
-async fn a_request_that_does_not_arrive_is_let_go() {
+async fn a_request_that_does_not_arrive_is_closed() {
     serving(fixed, async |address| {
         let began = crate::os::clock::boot();
-        let response = ask(address, "GET /livez HTTP/1.1\r\nHost:").await;
+        let response = send(address, "GET /livez HTTP/1.1\r\nHost:").await;
         assert!(!response.contains(" 200 "), "{response}");
         let took = crate::os::clock::boot() - began;
-        assert!(took < ARRIVES + Duration::from_secs(3), "{took:?}");
+        assert!(took < READ_LIMIT + Duration::from_secs(3), "{took:?}");
     })
     .await;
 }
 
 #[tokio::test]
-async fn it_listens_by_ipv6_where_there_is_any() {
+async fn it_listens_on_ipv6_where_the_machine_has_it() {
     let Ok(listener) = bind("[::1]:0".parse().unwrap()).await else {
         return;
     };
@@ -171,6 +171,6 @@ async fn it_listens_by_ipv6_where_there_is_any() {
     let get = request("GET", "/livez");
     tokio::select! {
         never = serve(listener, fixed) => match never {},
-        said = ask(address, &get) => assert!(said.contains(" 200 "), "{said}"),
+        said = send(address, &get) => assert!(said.contains(" 200 "), "{said}"),
     }
 }
