@@ -1,11 +1,14 @@
-//! The output directory: a new generation is built out of sight, then one rename shows it.
+//! The output directory: a new generation is built under a hidden name, then one rename makes it
+//! current.
 //!
-//! The shape is that of a Kubernetes secret volume: `..data` links to the generation, and the names
-//! users see are links through it. Every path goes through the directory's descriptor, beneath it,
-//! one part at a time, without following links. A failure leaves what was published as it was.
+//! The layout is that of a Kubernetes secret volume (`pkg/volume/util/atomic_writer.go`): `..data`
+//! links to the generation, and the visible names are links through it. Every path goes through the
+//! directory's descriptor, beneath it, one part at a time, without following links. A failure
+//! leaves what was published as it was.
 //!
-//! What the agent keeps for itself lies in `..segura`, where rewriting it wakes no watcher of the
-//! directory, and inside each generation, so that a set and what is known of it change together.
+//! The agent's own files are in `..segura`, where a rewrite wakes no watcher of the directory
+//! (`inotify(7)` is not recursive), and in each generation, so that a set and its state change
+//! together.
 
 mod access;
 mod dir;
@@ -43,26 +46,27 @@ pub use plan::{Plan, plan};
 pub use published::Published;
 pub use set::Set;
 
-/// How long a replaced generation stays for readers in the middle of it.
+/// The time that a replaced generation stays for readers that have opened it.
 pub const LINGER: Duration = Duration::from_secs(2);
-/// The link that one rename turns from one generation to the next.
+/// The link to the current generation, which one rename replaces.
 const DATA: &str = "..data";
-/// Its next value, for the moment before the rename.
+/// The next `..data`, until the rename: symlink(2) can't replace a link, rename(2) does so
+/// atomically.
 const DATA_NEXT: &str = "..data_tmp";
 /// The agent's own folder.
 const OWN: &str = "..segura";
 const STATE: &str = "state.json";
-/// Where the link to the state leads.
+/// The target of the link to the state.
 const STATE_TARGET: &str = "..segura/state.json";
 const HOLDER: &str = "holder";
 const PENDING: &str = "pending.json";
 const PROBE: &str = "probe";
-/// What a file is called until it takes its place.
+/// The suffix of a file's name until the file is complete.
 const UNFINISHED: &str = ".tmp";
 /// `f_type` of file systems that live in memory (`statfs(2)`).
 const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
 
-/// What could not be done to which path.
+/// The failure of one operation on one path.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {what} {path}", path = .path.display())]
 pub struct WriteError {
@@ -96,7 +100,8 @@ impl WriteError {
         Self { hint: Some(hint), ..self }
     }
 
-    /// The same, where it is one rule of `SEGURA_FILE_RULES` that can't be had.
+    /// Names the rule of `SEGURA_FILE_RULES` that the agent lacks the rights for, if that is the
+    /// cause.
     fn for_rule(self, glob: &str) -> Self {
         let WriteCause::System(cause @ (Errno::ACCESS | Errno::PERM)) = self.cause else {
             return self;
@@ -104,30 +109,34 @@ impl WriteError {
         Self { cause: WriteCause::Ruled { glob: glob.to_owned(), cause }, hint: None, ..self }
     }
 
-    /// How a start ends that gives up on it, ready to be shown.
+    /// The failure of a start that this error ends.
     pub fn failure(&self) -> Failure {
         Failure::new(Exit::CannotWrite, self).hint(self.hint())
     }
 
-    /// Whether it is that another agent holds the directory.
+    /// Reports if the cause is that another agent holds the directory.
     pub fn is_held(&self) -> bool {
         matches!(self.cause, WriteCause::Held(_))
     }
 
-    /// Whether it is that we may not.
+    /// Reports if the cause is a missing right.
     fn is_denied(&self) -> bool {
         matches!(self.cause, WriteCause::System(Errno::ACCESS | Errno::PERM))
     }
 
-    /// What to do about it.
+    /// The remedy, if there is a known one.
     pub fn hint(&self) -> Option<&'static str> {
         self.hint.or(match self.cause {
+            // The sizeLimit of a memory emptyDir is the size of its tmpfs (Kubernetes docs,
+            // "Volumes").
             WriteCause::System(Errno::NOSPC | Errno::DQUOT) => {
                 Some("the volume is full: raise the sizeLimit of the memory emptyDir")
             }
             WriteCause::System(Errno::ROFS) => {
                 Some("the agent's own mount of the volume must not be readOnly")
             }
+            // With fsGroup the kubelet gives the volume that group and group write access
+            // (Kubernetes API reference, PodSecurityContext).
             WriteCause::System(Errno::ACCESS | Errno::PERM) => {
                 Some("set fsGroup in the pod's securityContext, or run as the owner of the volume")
             }
@@ -145,22 +154,22 @@ impl WriteError {
     }
 }
 
-/// A set that stands in the directory, as its own agent's memory tells it.
+/// The published set, as the agent that publishes it can adopt it.
 #[derive(Debug)]
 pub struct CurrentSet {
-    /// What is remembered of it.
+    /// Its state.
     pub state: State,
     /// Its values.
     pub entries: Entries,
 }
 
-/// Identities that are being provisioned: should this process die now, the next one must look
-/// before it asks again.
+/// Identities that are being provisioned. If the agent dies meanwhile, accounts may exist in the
+/// vault: the next agent reads them before it provisions.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
-    /// For whom.
+    /// The origin that they are provisioned for.
     pub origin: Origin,
-    /// Which.
+    /// The identities.
     pub identities: Vec<SecretName>,
 }
 
@@ -168,33 +177,33 @@ pub struct Pending {
 ///
 /// The defaults are those of a place that keeps nothing beyond this process.
 pub trait Backend: fmt::Debug {
-    /// Proves, without showing anything, that files can be made as they are wanted: rights, owners,
-    /// space. `names` are top-level names that will be needed.
+    /// Proves that files can be published as the settings want them: rights, owners, space. No user
+    /// sees anything of it. `names` are the top-level names that will be needed.
     fn prove(&self, _names: &[&str]) -> Result<(), WriteError> {
         Ok(())
     }
 
-    /// A line for each rule of `SEGURA_FILE_RULES` that is about none of the files.
+    /// Makes a line for each rule of `SEGURA_FILE_RULES` that matches none of the files.
     fn idle_rules(&self, _files: &FileSet<'_>) -> Vec<String> {
         Vec::new()
     }
 
-    /// The current set, if it is whole and its state can be read.
+    /// The current set, if it is complete and its state can be read.
     fn current_set(&self) -> Option<CurrentSet>;
 
-    /// The state of the current set, whole or not, that an agent before this one may have left.
+    /// The state of the current set, complete or not, which may be of an agent before this one.
     fn remembered(&self) -> Option<State> {
         None
     }
 
-    /// The values of the set before the current one, until it is swept.
+    /// The values of the set before the current one, until a sweep removes it.
     fn replaced(&self) -> Option<Entries>;
 
     /// Replaces the published set as one step, and completes `state` with the generation and the
     /// time of the change.
     ///
-    /// Readers see the old set or the new, never a mixture. On error the old set stays. Nothing is
-    /// touched where nothing differs.
+    /// Readers see the old set or the new, never a mixture. On error the old set stays current. If
+    /// the set is current already, only links are restored.
     fn publish(
         &mut self,
         files: &FileSet<'_>,
@@ -202,7 +211,7 @@ pub trait Backend: fmt::Debug {
         now: SystemTime,
     ) -> Result<Outcome, WriteError>;
 
-    /// Has the next publish look at all of the output: something else may have touched it.
+    /// Makes the next publish compare the whole output: another process may have changed it.
     fn suspect(&mut self) {}
 
     /// Rewrites the state.
@@ -213,7 +222,7 @@ pub trait Backend: fmt::Debug {
         Ok(())
     }
 
-    /// The record that [`Backend::intend`] made, here or in an agent before this one.
+    /// The record of [`Backend::intend`], by this agent or one before it.
     fn recorded(&self) -> Option<Pending> {
         None
     }
@@ -237,11 +246,12 @@ pub trait Backend: fmt::Debug {
         pending.map(|pending| pending.identities).unwrap_or_default()
     }
 
-    /// Identities that an agent before this one has provisioned for the same origin, or was about to
-    /// when it died: they are read before they are provisioned.
+    /// Identities that an agent before this one has provisioned for the same origin, or was about
+    /// to when it died: they are read before they are provisioned.
     fn intended(&self, origin: &Origin) -> Vec<SecretName> {
-        let stood = self.remembered().filter(|state| state.origin == *origin && !state.given_back);
-        let mut identities = stood.map(|state| state.names()).unwrap_or_default();
+        let published =
+            self.remembered().filter(|state| state.origin == *origin && !state.given_back);
+        let mut identities = published.map(|state| state.names()).unwrap_or_default();
         for identity in self.pending(origin) {
             if !identities.contains(&identity) {
                 identities.push(identity);
@@ -259,7 +269,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Holds the destination as an agent of this mode, and says who will be able to read files.
+    /// Holds the destination as an agent of this mode, and logs who can read the files.
     pub fn hold(destination: &Destination, mode: &str) -> Result<Self, WriteError> {
         let output = match destination {
             Destination::Directory(output) => output,
@@ -274,7 +284,7 @@ impl Store {
         Ok(Self { backend: Box::new(directory), published })
     }
 
-    /// The way to read the published set, good for as long as this lives.
+    /// A reader of the published set, valid as long as this store is held.
     pub fn published(&self) -> Published {
         self.published.clone()
     }

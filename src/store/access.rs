@@ -1,4 +1,4 @@
-//! Owner and mode of one file: given to it, compared with it, and the readers that they let in.
+//! Owner and mode of one file: setting them, comparing them, and the readers that they allow.
 
 use std::os::fd::AsFd;
 
@@ -15,8 +15,8 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    /// Gives a file what it should have and a umask may have kept from it; the owner first, since a
-    /// change of owner drops mode bits.
+    /// Sets the owner and the mode of a file: the umask may have masked its mode at creation
+    /// (open(2)). The owner comes first, since chown(2) clears set-ID bits.
     pub(super) fn claim(self, descriptor: impl AsFd, mode: RawMode) -> Result<(), Errno> {
         let stat = fs::fstat(&descriptor)?;
         if self.has(&stat, mode) {
@@ -32,8 +32,9 @@ impl Owner {
         stat.st_uid == self.uid && stat.st_gid == self.gid && stat.st_mode & 0o7777 == mode
     }
 
-    /// Names the readers of a file that has this, in folders that have `around`. The members of a
-    /// group are not known: a folder that some group may enter may let a file's readers in.
+    /// Names the readers of a file of this owner, in folders of the owner `around`. The members of
+    /// groups are unknown: any reader counts as a member of the folder's group, if that group may
+    /// enter.
     pub(super) fn readers(&self, around: &Self) -> String {
         let enters = |bits: RawMode| around.dir_mode & bits != 0;
         let may = |bits: RawMode| self.file_mode & bits != 0;
@@ -56,7 +57,7 @@ mod tests {
     const ALL: Owner = Owner { uid: 10, gid: 20, file_mode: 0o440, dir_mode: 0o750 };
 
     #[test]
-    fn readers_are_those_whom_file_and_folders_let_in() {
+    fn readers_are_the_users_that_file_and_folders_both_allow() {
         for (owner, around, readers) in [
             (ALL, ALL, "uid 10 and gid 20"),
             (Owner { file_mode: 0o444, ..ALL }, ALL, "uid 10 and gid 20"),

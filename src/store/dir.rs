@@ -13,21 +13,21 @@ use super::access::Owner;
 use super::{UNFINISHED, WriteError};
 use crate::secret::{Secret, SecretBuf};
 
-/// Until all in it is what it should be, a folder is ours alone.
+/// The mode of a folder until it is complete: no other user may enter.
 const PRIVATE_DIR: RawMode = 0o700;
 
-/// An open directory and the path that errors call it by.
+/// An open directory, and its path for errors.
 #[derive(Debug)]
 pub(super) struct Dir {
     descriptor: OwnedFd,
     path: PathBuf,
 }
 
-/// When a directory last changed (`st_ctim`, `stat(3type)`).
+/// The time of a directory's last change (`st_ctim`, `stat(3type)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Changed(i128, i128);
 
-/// What stands under a name.
+/// The kind of a directory entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EntryKind {
     File,
@@ -55,14 +55,14 @@ impl Dir {
         Ok(Self { descriptor, path: self.path.join(name) })
     }
 
-    /// Makes a folder that is still ours alone.
+    /// Makes a folder that no other user may enter yet.
     pub(super) fn make(&self, name: &str) -> Result<Self, WriteError> {
         fs::mkdirat(&self.descriptor, name, Mode::from_raw_mode(PRIVATE_DIR))
             .and_then(|()| self.open(name))
             .map_err(|error| WriteError::new("make", self.path.join(name), error))
     }
 
-    /// Opens a folder, made and owned as `owner` says.
+    /// Opens a folder, which is made if it is missing, and sets its owner and mode.
     pub(super) fn open_or_make(&self, name: &str, owner: &Owner) -> Result<Self, WriteError> {
         let dir = match self.open(name) {
             Ok(dir) => dir,
@@ -73,20 +73,20 @@ impl Dir {
         Ok(dir)
     }
 
-    /// Shows the folder to those it is for.
+    /// Sets the folder's owner and mode: its readers may enter from now on.
     pub(super) fn claim(&self, owner: &Owner) -> Result<(), WriteError> {
         owner.claim(&self.descriptor, owner.dir_mode).map_err(|error| {
             not_allowed(WriteError::new("set the owner and mode of", &self.path, error))
         })
     }
 
-    /// When its entries, mode or owner last changed.
+    /// The time of the last change of the entries, the mode or the owner.
     pub(super) fn changed(&self) -> Option<Changed> {
         let stat = fs::fstat(&self.descriptor).ok()?;
         Some(Changed(stat.st_ctime.into(), stat.st_ctime_nsec.into()))
     }
 
-    /// Whether this is what stands under `name` in `parent`.
+    /// Reports if `name` in `parent` is this directory (`st_dev`, `st_ino`).
     pub(super) fn is_at(&self, parent: &Self, name: &str) -> bool {
         let there = fs::statat(&parent.descriptor, name, AtFlags::SYMLINK_NOFOLLOW);
         let here = fs::fstat(&self.descriptor);
@@ -98,7 +98,7 @@ impl Dir {
         fs::fstat(&self.descriptor).is_ok_and(|stat| owner.has(&stat, owner.dir_mode))
     }
 
-    /// Writes a file anew in place of one that may be there.
+    /// Writes a new file; one of that name is removed first.
     pub(super) fn write(
         &self,
         name: &str,
@@ -116,7 +116,7 @@ impl Dir {
         self.fill(file?, name, bytes, owner)
     }
 
-    /// Writes a file that is not there yet.
+    /// Writes a new file; one of that name is an error.
     pub(super) fn create(&self, name: &str, bytes: &[u8], owner: &Owner) -> Result<(), WriteError> {
         let file = self
             .make_file(name, owner)
@@ -149,7 +149,7 @@ impl Dir {
         Ok(file)
     }
 
-    /// Writes a file beside the one that stands, then puts it in its place.
+    /// Writes a file under an unfinished name, then renames it over `name` in one step (rename(2)).
     pub(super) fn replace(
         &self,
         name: &str,
@@ -166,7 +166,8 @@ impl Dir {
         let mut file = self.open_file(name)?;
         let size = fs::fstat(&file)?.st_size;
         let mut bytes = SecretBuf::with_capacity(usize::try_from(size).unwrap_or(0));
-        // One more than its size, so that the end is seen with the first read.
+        // One byte more than the size, so that the file fits one read; the next one returns the
+        // end.
         let chunk = usize::try_from(size).unwrap_or(0).saturating_add(1).min(64 * 1024);
         let mut chunk = Secret::new(vec![0; chunk]);
         loop {
@@ -178,7 +179,7 @@ impl Dir {
         }
     }
 
-    /// Whether a file has these bytes, this owner and this mode.
+    /// Reports if a file has these bytes, this owner and this mode.
     pub(super) fn holds(&self, name: &str, bytes: &[u8], owner: &Owner) -> bool {
         let Ok(mut file) = self.open_file(name) else {
             return false;
@@ -210,7 +211,8 @@ impl Dir {
     }
 
     pub(super) fn open_file(&self, name: &str) -> Result<File, Errno> {
-        // Without O_NONBLOCK a pipe that someone put there would hold us.
+        // Without O_NONBLOCK, open(2) of a FIFO that another process made waits for a writer
+        // (fifo(7)).
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         fs::openat(&self.descriptor, name, flags, Mode::empty()).map(Into::into)
     }
@@ -231,12 +233,12 @@ impl Dir {
         fs::unlinkat(&self.descriptor, name, AtFlags::empty())
     }
 
-    /// What is known of what stands under `name` itself, not where it leads.
+    /// The metadata of the entry `name` itself, not of a link's target.
     pub(super) fn stat(&self, name: &str) -> Result<fs::Stat, Errno> {
         fs::statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW)
     }
 
-    /// What stands under `name` itself, not where it leads.
+    /// The kind of the entry `name` itself, not of a link's target.
     pub(super) fn look(&self, name: &str) -> Result<EntryKind, Errno> {
         Ok(match fs::FileType::from_raw_mode(self.stat(name)?.st_mode) {
             fs::FileType::RegularFile => EntryKind::File,
@@ -250,7 +252,7 @@ impl Dir {
         })
     }
 
-    /// Names in the directory that are text; no other is ours.
+    /// Lists the names in the directory that are UTF-8; the agent makes no others.
     pub(super) fn names(&self) -> Vec<String> {
         let text = |name: &CStr| name.to_str().ok().map(ToOwned::to_owned);
         let Ok(entries) = fs::Dir::read_from(&self.descriptor) else {
@@ -262,7 +264,7 @@ impl Dir {
             .collect()
     }
 
-    /// Removes what stands under a name: a folder with all that is in it, a link but not its target.
+    /// Removes an entry: a folder with its content, a link without its target.
     pub(super) fn remove_tree(&self, name: &str) -> Result<(), Errno> {
         if self.look(name)? != EntryKind::Folder {
             return self.remove_file(name);

@@ -1,4 +1,5 @@
-//! The directory on tmpfs: a new generation beside the old one, and one rename that shows it.
+//! The directory on tmpfs: a new generation beside the old one, and one rename that makes it
+//! current.
 
 use std::fs::File;
 use std::path::Path;
@@ -23,29 +24,30 @@ use crate::render::FileSet;
 use crate::render::bundle::{self, Entries};
 use crate::store::state::State;
 
-/// The output directory, held against any other agent as long as this lives.
+/// The output directory, locked against other agents as long as this value lives.
 #[derive(Debug)]
 pub struct Directory {
     dir: Dir,
     own: Dir,
     owners: Owners,
-    /// The folder of the generation that stands.
+    /// The folder of the current generation.
     current: Option<String>,
-    /// The same, open.
+    /// The folder of `current`, open.
     root: Option<Dir>,
-    /// When it was last listed.
+    /// The folder's change time at its last listing.
     listed: Option<Changed>,
-    /// No name shows that is not of the set that stands.
-    tidy: bool,
-    /// The one that stood before it, until it is swept.
+    /// No visible link belongs to an older set.
+    no_stale_links: bool,
+    /// The folder of the generation before it, until a sweep.
     replaced: Option<String>,
     generation: Generation,
-    /// The file of the holder's name, under a lock that can be asked for without being taken.
+    /// The file with the holder's name, under a lock that `check` tests without taking it
+    /// (`F_GETLK`, `fcntl_locking(2)`); a test of the flock(2) would have to take that.
     _alive: File,
 }
 
 impl Directory {
-    /// Holds the directory as an agent of this mode, and says who will be able to read.
+    /// Holds the directory as an agent of this mode, and logs who can read the files.
     pub fn hold(output: &Output, mode: &str) -> Result<Self, WriteError> {
         let pid = std::process::id();
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -58,8 +60,8 @@ impl Directory {
         Ok(store)
     }
 
-    /// Opens and locks the directory, and clears what a crash has left; `holder` names this agent
-    /// to the next one that comes too early.
+    /// Opens and locks the directory, and removes the remains of a crash. `holder` names this agent
+    /// in the error of another one that wants the directory meanwhile.
     pub fn open(output: &Output, holder: &str) -> Result<Self, WriteError> {
         let dir = match mount::find(output)? {
             Mount::There(dir) => dir,
@@ -72,9 +74,10 @@ impl Directory {
         let owners = Owners::of(&dir, &output.access)?;
         let own = dir.open_or_make(OWN, owners.all())?;
         let alive = own.write(HOLDER, holder.as_bytes(), owners.all())?;
-        // Where a file system knows no such locks, only `check` is the poorer for it.
+        // Without this lock only `check` and a reader fail to see the agent: flock(2) guards the
+        // directory.
         fs::fcntl_lock(&alive, FlockOperation::NonBlockingLockExclusive).ok();
-        let current = generation::standing(&dir);
+        let current = generation::current(&dir);
         let generation = current
             .as_deref()
             .and_then(|name| generation::snapshot(&dir, name))
@@ -86,7 +89,7 @@ impl Directory {
             current,
             root: None,
             listed: None,
-            tidy: false,
+            no_stale_links: false,
             replaced: None,
             generation,
             _alive: alive,
@@ -95,7 +98,7 @@ impl Directory {
         Ok(store)
     }
 
-    /// Makes a file as it is wanted, reads it back, and removes it.
+    /// Makes a file with this owner and mode, reads it back, and removes it.
     fn probe(&self, owner: &Owner) -> Result<(), WriteError> {
         self.own.write(PROBE, &[0; 64], owner).map(drop)?;
         let readable = self.own.read(PROBE).map_err(|error| {
@@ -116,9 +119,9 @@ impl Directory {
         bundle::read(bytes.expose())
     }
 
-    /// Whether what stands is this set. Its folder is kept open, so that not even a watcher of every
-    /// access to the directory sees it being compared.
-    fn stands(&mut self, files: &FileSet<'_>) -> bool {
+    /// Reports if the current generation is this set. Its folder is kept open: an open would wake a
+    /// watcher of IN_OPEN in the directory (inotify(7)).
+    fn is_current(&mut self, files: &FileSet<'_>) -> bool {
         let Some(name) = self.current.as_deref() else {
             return false;
         };
@@ -131,23 +134,23 @@ impl Directory {
         root.as_ref().is_some_and(|root| generation::equals(root, files, owners, listed))
     }
 
-    /// Puts back the links to a set that stands.
-    fn mend(&mut self, files: &FileSet<'_>) -> Result<(), WriteError> {
+    /// Restores the missing links to the current set, and removes the links of older sets.
+    fn restore_links(&mut self, files: &FileSet<'_>) -> Result<(), WriteError> {
         let mut missing = links::make(&self.dir, files)?;
         if let Some(name) = &self.current
             && self.dir.link_target(DATA).as_deref() != Some(name)
         {
-            self.turn_to(name)?;
+            self.switch_to(name)?;
             missing.push(DATA.to_owned());
         }
         if !missing.is_empty() {
             let names = missing.join(", ");
             tracing::warn!(names, "restored links that another process had removed");
         }
-        // Looking for names that are gone would be seen by who watches the directory.
-        if !self.tidy {
+        // A listing opens the directory, which wakes a watcher of IN_OPEN (inotify(7)).
+        if !self.no_stale_links {
             links::drop_stale(&self.dir, files)?;
-            self.tidy = true;
+            self.no_stale_links = true;
         }
         Ok(())
     }
@@ -156,11 +159,11 @@ impl Directory {
         generation::write(&self.dir, name, files, state, &self.owners)
     }
 
-    /// The commit point.
-    fn turn_to(&self, name: &str) -> Result<(), WriteError> {
+    /// Makes a generation current by one rename: the commit point.
+    fn switch_to(&self, name: &str) -> Result<(), WriteError> {
         self.dir
             .remove_file(DATA_NEXT)
-            .or_else(absent_is_fine)
+            .or_else(missing_is_fine)
             .and_then(|()| {
                 self.dir.link(name, DATA_NEXT)?;
                 self.dir.rename(DATA_NEXT, DATA)
@@ -178,7 +181,8 @@ impl Directory {
         }
     }
 
-    /// Clears what a crash may have left: half a generation, half a commit, links into nothing.
+    /// Removes the remains of a crash: incomplete generations, an unfinished commit, dangling
+    /// links.
     fn clear(&self) {
         let names = self.dir.names();
         self.sweep_among(&names, None);
@@ -235,9 +239,9 @@ impl Backend for Directory {
         state: &mut State,
         now: SystemTime,
     ) -> Result<Outcome, WriteError> {
-        if self.stands(files) {
+        if self.is_current(files) {
             state.generation = self.generation;
-            self.mend(files)?;
+            self.restore_links(files)?;
             return Ok(Outcome::Unchanged(self.generation));
         }
         state.generation = self.generation.next();
@@ -249,19 +253,19 @@ impl Backend for Directory {
         let made = links::make(&self.dir, files).inspect_err(|_| {
             self.dir.remove_tree(&name).ok();
         })?;
-        if let Err(error) = self.turn_to(&name) {
+        if let Err(error) = self.switch_to(&name) {
             links::undo(&self.dir, &made);
             self.dir.remove_tree(&name).ok();
             return Err(error);
         }
         self.replaced = self.current.replace(name);
         self.generation = state.generation;
-        // The new set stands, so a name that is left over is no failure of it.
-        self.tidy = true;
+        // The new set is current, so a stale link that stays is no failure of the publish.
+        self.no_stale_links = true;
         if self.replaced.is_some()
             && let Err(error) = links::drop_stale(&self.dir, files)
         {
-            self.tidy = false;
+            self.no_stale_links = false;
             tracing::warn!(
                 error = chain(&error),
                 "the link of a removed file could not be removed"
@@ -271,10 +275,10 @@ impl Backend for Directory {
     }
 
     fn suspect(&mut self) {
-        (self.tidy, self.listed) = (false, None);
+        (self.no_stale_links, self.listed) = (false, None);
     }
 
-    /// Rewrites the state and makes sure that its link is there.
+    /// Rewrites the state, and restores its link if that is missing.
     fn save(&self, state: &State) -> Result<(), WriteError> {
         let mut json = serde_json::to_vec(state).unwrap_or_default();
         json.push(b'\n');
@@ -308,7 +312,7 @@ impl Backend for Directory {
         self.sweep_among(&self.dir.names(), self.replaced.as_deref());
     }
 
-    /// Removes the current set, which takes no room.
+    /// Removes the current set, which needs no space: it works on a full volume too.
     fn remove(&mut self) {
         self.dir.remove_file(DATA).ok();
         (self.current, self.root) = (None, None);
@@ -316,7 +320,7 @@ impl Backend for Directory {
     }
 }
 
-fn absent_is_fine(error: Errno) -> Result<(), Errno> {
+fn missing_is_fine(error: Errno) -> Result<(), Errno> {
     if error == Errno::NOENT { Ok(()) } else { Err(error) }
 }
 

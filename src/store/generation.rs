@@ -1,4 +1,4 @@
-//! One generation: a folder with all files of a set, built out of sight.
+//! One generation: a folder with all files of a set, built under a hidden name.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,17 +8,20 @@ use super::{DATA, WriteError};
 use crate::render::{FileName, FileSet};
 use crate::store::state::State;
 
-/// What was known of the set when it was published; not compared, since it holds times.
+/// The state of the set at its publish. It holds times, so it is not compared.
 const SNAPSHOT: &str = "..generation.json";
 
-/// A generation's folder, named like the kubelet's: hidden, by time, in UTC.
+/// Makes the name of a generation's folder in the form of the kubelet's, hidden, by the time in UTC
+/// (`newTimestampDir` in `pkg/volume/util/atomic_writer.go`), with nanoseconds for its random
+/// suffix.
 pub(super) fn name(now: SystemTime) -> String {
     let time = humantime::format_rfc3339_nanos(now).to_string();
     let plain = |c| if matches!(c, '-' | 'T' | ':') { '_' } else { c };
     format!("..{}", time.trim_end_matches('Z').chars().map(plain).collect::<String>())
 }
 
-/// A name that nothing has: a clock that stands still or was set back must not give one again.
+/// Makes a name that is free: the wall clock may give the same time again, after it was set back or
+/// between two of its ticks.
 pub(super) fn new_name(dir: &Dir, mut now: SystemTime) -> String {
     while dir.look(&name(now)).is_ok() {
         now += Duration::from_nanos(1);
@@ -31,29 +34,29 @@ fn is_name(name: &str) -> bool {
         .is_some_and(|rest| rest.bytes().all(|c| c.is_ascii_digit() || matches!(c, b'_' | b'.')))
 }
 
-/// The folder that `..data` leads to, if it is a generation.
-pub(super) fn standing(dir: &Dir) -> Option<String> {
-    named(dir).filter(|name| dir.open(name).is_ok())
+/// The folder of the current generation, if `..data` leads to one.
+pub(super) fn current(dir: &Dir) -> Option<String> {
+    data_target(dir).filter(|name| dir.open(name).is_ok())
 }
 
-/// What `..data` says that the folder is called, there or not.
-pub(super) fn named(dir: &Dir) -> Option<String> {
+/// The folder that `..data` names, which may be missing.
+pub(super) fn data_target(dir: &Dir) -> Option<String> {
     dir.link_target(DATA).filter(|name| is_name(name))
 }
 
-/// Among `names`, generations other than the one that stands.
+/// Those of `names` that are generations, except the current one.
 pub(super) fn others<'a>(names: &'a [String], current: Option<&str>) -> Vec<&'a str> {
     let names = names.iter().map(String::as_str);
     names.filter(|name| is_name(name) && Some(*name) != current).collect()
 }
 
-/// What was known of a generation when it was published.
+/// Reads the state of a generation at its publish.
 pub(super) fn snapshot(dir: &Dir, name: &str) -> Option<State> {
     let bytes = dir.open(name).and_then(|dir| dir.read(SNAPSHOT)).ok()?;
     serde_json::from_slice(bytes.expose()).ok()
 }
 
-/// Writes a whole generation; what it leaves on error is the caller's to remove.
+/// Writes a complete generation. On error the caller removes the remains.
 pub(super) fn write(
     dir: &Dir,
     name: &str,
@@ -66,7 +69,7 @@ pub(super) fn write(
         &root,
         files,
         Dir::make,
-        // What is in a folder is all there before those it is for may see it.
+        // Readers may enter a folder only once it is complete.
         |folder, _| folder.claim(owners.all()),
         |folder, file, path, bytes| folder.create(file, bytes, owners.file(path)),
     )?;
@@ -75,10 +78,11 @@ pub(super) fn write(
     root.claim(owners.all())
 }
 
-/// Whether a generation is this set: to the byte, mode and owner, and nothing besides.
+/// Reports if a generation is exactly this set: every byte, mode and owner, and no other file.
 ///
-/// `listed` is when its root was last seen to hold nothing besides; as long as it has not changed
-/// since, it need not be listed again, which who watches the directory above would see.
+/// `listed` is the change time of the root at its last listing, which found no other file. While
+/// the time is the same no listing is needed, which would wake a watcher of IN_OPEN in the
+/// directory above (inotify(7)).
 pub(super) fn equals(
     root: &Dir,
     files: &FileSet<'_>,
@@ -91,7 +95,7 @@ pub(super) fn equals(
     let file = |dir: &Dir, name: &str, path: &FileName, bytes: &[u8]| {
         if dir.holds(name, bytes, owners.file(path)) { Ok(()) } else { Err(Different) }
     };
-    // All that should be there is, so as many as there should be are no others.
+    // Every expected entry was found, so an equal count means that there is no other.
     let full = |folder: Dir, inside: usize| {
         if folder.names().len() == inside { Ok(()) } else { Err(Different) }
     };
@@ -106,10 +110,10 @@ pub(super) fn equals(
 
 struct Different;
 
-/// Goes through the files of a set below `root`: into each folder, to each file, out again with the
-/// number of what is in it. Says how much is in the root.
+/// Walks the files of a set below `root`: enters each folder, visits each file, and leaves each
+/// folder with the number of its entries. Returns the number of entries in the root.
 ///
-/// Files come folder by folder, so only the folders that lead to the current one are open.
+/// The set is sorted by folder, so only the folders on the path to the file are open.
 fn walk<E>(
     root: &Dir,
     files: &FileSet<'_>,
@@ -123,7 +127,7 @@ fn walk<E>(
         let mut parts: Vec<&str> = path.parts().collect();
         let file = parts.pop().unwrap_or_default();
         let common = open.iter().zip(&parts).take_while(|(open, part)| open.name == **part).count();
-        // The innermost first, as `rev` has it.
+        // The innermost folder is left first.
         open.drain(common..).rev().try_for_each(|folder| leave(folder.dir, folder.inside))?;
         for part in parts.iter().skip(common) {
             let dir = enter(open.last().map_or(root, |open| &open.dir), part)?;
@@ -137,7 +141,7 @@ fn walk<E>(
     Ok(inside)
 }
 
-/// A folder on the way.
+/// An open folder on the path to a file, and the number of its entries so far.
 struct OpenFolder<'a> {
     name: &'a str,
     dir: Dir,

@@ -1,4 +1,5 @@
-//! What an output directory is to whoever comes to it: theirs to publish in, or another agent's.
+//! The use of an output directory by this process: to publish in it, or to read another agent's
+//! set.
 
 use std::path::Path;
 
@@ -8,28 +9,29 @@ use rustix::io::Errno;
 use super::inspect::{Look, look};
 use crate::store::state::Agent;
 
-/// What a directory is to us.
+/// The state of an output directory, as a process that does not hold it sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// We may not write there.
+    /// This process may not write there.
     ReadOnly,
-    /// A living agent holds it.
+    /// A running agent holds it.
     Held,
-    /// Nobody holds it, and a whole set stands there.
+    /// No agent holds it, and a complete set is published there.
     Left,
-    /// An agent of another user has been there, and may be alive.
+    /// It has files of an agent of another user, which may be running.
     Hidden,
-    /// None of these: what is wrong with it shows when it is used.
+    /// Any other directory, a missing one too: its use will show an error, if there is one.
     Free,
 }
 
 impl Place {
-    /// Looks at `dir`. Nothing is locked; an agent that comes in the same moment is not seen.
+    /// Inspects `dir` without a lock: an agent that starts in the same moment is not seen.
     pub fn of(dir: &Path) -> Self {
         let right = Access::WRITE_OK | Access::EXEC_OK;
         let mut allowed = accessat(CWD, dir, right, AtFlags::EACCESS);
         if allowed == Err(Errno::PERM) {
-            // Some sandboxes say so of a call that they don't know.
+            // A seccomp profile older than faccessat2(2), of Linux 5.8, may refuse the call with
+            // EPERM; the raw faccessat(2) takes no flags (access(2)).
             allowed = accessat(CWD, dir, right, AtFlags::empty());
         }
         if let Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) = allowed {
@@ -43,7 +45,7 @@ impl Place {
         }
     }
 
-    /// Gives the reason to read it, whatever the settings: another agent publishes there.
+    /// The reason to read the set with any settings: another agent publishes there.
     pub fn reason_to_read(self) -> Option<&'static str> {
         match self {
             Self::ReadOnly => Some("the directory is not writable"),
@@ -52,7 +54,8 @@ impl Place {
         }
     }
 
-    /// Gives the reason to read it where no vault is configured: that, or a set to be read.
+    /// The reason to read the set without a configured vault: another agent publishes there, or a
+    /// set was left there.
     pub fn reason_to_read_without_vault(self) -> Option<&'static str> {
         match self {
             Self::Left => Some("a set is published there, and no vault is configured"),
@@ -69,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reader_comes_to_what_is_anothers_or_what_it_cannot_renew() {
+    fn another_agents_set_is_read_and_without_a_vault_a_left_one_too() {
         for (place, with_vault, without) in [
             (Place::ReadOnly, true, true),
             (Place::Held, true, true),

@@ -1,4 +1,4 @@
-//! A look at an output directory, without a lock and without a right to write.
+//! Inspecting an output directory, without a lock and without a right to write.
 
 use std::path::Path;
 
@@ -11,27 +11,27 @@ use super::{DATA, HOLDER, OWN, STATE, WriteError, generation, links};
 use crate::render::bundle;
 use crate::store::state::{Agent, BootMillis, State};
 
-/// How often a look begins anew because a generation was published meanwhile.
+/// The number of tries at one look: a generation may be published during one.
 const TRIES: u32 = 3;
 
-/// What an output directory shows.
+/// The content of an output directory, as an inspection finds it.
 #[derive(Debug)]
 pub struct Look {
-    /// What is remembered of the set that stands; where none stands, what the state file still says.
+    /// The state of the current set; without a current set, that of the state file.
     pub state: Option<State>,
-    /// All of the set is there: `..data` leads to a generation whose record and bundle are there,
-    /// and each name of it that users see has its link. What is beneath was complete before
-    /// `..data` led to it, and is not looked at: no value is read.
+    /// The set is complete: `..data` leads to a generation with its state and its bundle, and each
+    /// of its visible names has its link. Folders in it were complete before `..data` led to it,
+    /// and are not inspected: no value is read.
     pub whole: bool,
-    /// Whether an agent holds the directory.
+    /// The agent that holds the directory.
     pub agent: Agent,
 }
 
-/// Looks at `dir`, which may belong to a living agent of another process.
+/// Inspects `dir`, which a running agent of another process may hold.
 ///
-/// A directory that is missing and a file that may not be read are errors; a file that is missing
-/// or torn is not. The agent itself must never look at the directory that it holds: closing the
-/// file of its lock would give the lock up (`fcntl_locking(2)`).
+/// A missing directory and an unreadable file are errors; a missing or incomplete file is none. An
+/// agent must never inspect the directory that it holds itself: when a process closes any
+/// descriptor of a file, it loses its locks on that file (`fcntl_locking(2)`).
 pub fn look(dir: &Path) -> Result<Look, WriteError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let descriptor = fs::open(dir, flags, Mode::empty())
@@ -39,42 +39,42 @@ pub fn look(dir: &Path) -> Result<Look, WriteError> {
     let dir = Dir::new(descriptor, dir.to_owned());
     for _ in 1..TRIES {
         let before = dir.link_target(DATA);
-        let look = once(&dir)?;
+        let look = look_once(&dir)?;
         if dir.link_target(DATA) == before {
             return Ok(look);
         }
     }
-    once(&dir)
+    look_once(&dir)
 }
 
-/// What is remembered of the generation `current`, whole or not.
+/// The state of the generation `current`, complete or not.
 pub(super) fn remembered(dir: &Dir, own: &Dir, current: &str) -> Option<State> {
     let snapshot = generation::snapshot(dir, current)?;
-    if let Some(kept) = kept(own).filter(|kept| kept.generation == snapshot.generation) {
-        return Some(kept);
+    if let Some(saved) = saved_state(own).filter(|saved| saved.generation == snapshot.generation) {
+        return Some(saved);
     }
-    // A crash between the rename and the state leaves the state of the generation before. Then no
-    // process can be said to be younger than the set.
+    // A crash between the rename and the state file leaves the state of the generation before. The
+    // time of the publish is then unknown, so every process counts as older than the set.
     let boot_ms = BootMillis { changed: u64::MAX, ..snapshot.boot_ms };
     Some(State { boot_ms, ..snapshot })
 }
 
-fn kept(own: &Dir) -> Option<State> {
+fn saved_state(own: &Dir) -> Option<State> {
     serde_json::from_slice(own.read(STATE).ok()?.expose()).ok()
 }
 
-fn once(dir: &Dir) -> Result<Look, WriteError> {
+fn look_once(dir: &Dir) -> Result<Look, WriteError> {
     let Some(own) = present(dir.open(OWN), "open", dir, OWN)? else {
         return Ok(Look { state: None, whole: false, agent: Agent::Gone });
     };
     let agent = agent(&own)?;
-    let current = generation::standing(dir);
-    let standing = current.as_deref().and_then(|current| remembered(dir, &own, current));
-    let whole = standing.is_some() && current.is_some_and(|current| is_whole(dir, &current));
-    Ok(Look { state: standing.or_else(|| kept(&own)), whole, agent })
+    let current = generation::current(dir);
+    let published = current.as_deref().and_then(|current| remembered(dir, &own, current));
+    let whole = published.is_some() && current.is_some_and(|current| is_whole(dir, &current));
+    Ok(Look { state: published.or_else(|| saved_state(&own)), whole, agent })
 }
 
-/// What is there, if anything is; that it may not be opened is an error.
+/// Turns a missing file into `None`; any other failure to open it is an error.
 fn present<T>(
     found: Result<T, Errno>,
     what: &'static str,
@@ -88,9 +88,9 @@ fn present<T>(
     }
 }
 
-/// The agent that holds the directory, as its lock on the holder's file shows it.
+/// Finds the agent that holds the directory, by its lock on the holder's file.
 ///
-/// The file is made anew by each agent, so a state that is older is of an agent before it.
+/// Each agent makes that file at its start, so an older state is of an agent before it.
 fn agent(own: &Dir) -> Result<Agent, WriteError> {
     let Some(holder) = present(own.open_file(HOLDER), "read", own, HOLDER)? else {
         return Ok(Agent::Gone);
@@ -100,8 +100,8 @@ fn agent(own: &Dir) -> Result<Agent, WriteError> {
     };
     let since = holder.metadata().and_then(|file| file.modified()).ok();
     let state = present(own.open_file(STATE), "read", own, STATE)?;
-    let said = state.and_then(|state| state.metadata().and_then(|file| file.modified()).ok());
-    Ok(if said.is_some() && said >= since { Agent::Running } else { Agent::Starting })
+    let saved = state.and_then(|state| state.metadata().and_then(|file| file.modified()).ok());
+    Ok(if saved.is_some() && saved >= since { Agent::Running } else { Agent::Starting })
 }
 
 fn is_whole(dir: &Dir, current: &str) -> bool {

@@ -1,4 +1,4 @@
-//! The names that users see: relative links through `..data`, one for each top-level name.
+//! The visible names: relative links through `..data`, one for each top-level name of a set.
 
 use std::collections::BTreeSet;
 
@@ -20,20 +20,20 @@ pub(super) fn is_ours(dir: &Dir, name: &str) -> bool {
     dir.link_target(name).is_some_and(|found| found == target(name))
 }
 
-/// Refuses a top-level name that something else has.
+/// Requires that a top-level name is free, or is the link that it should be.
 pub(super) fn free_or_ours(dir: &Dir, name: &str) -> Result<(), WriteError> {
     free_or(dir, name, |found| found == target(name))
 }
 
-/// Refuses a name that is taken by anything but a link to a target that will do.
+/// Requires that a name is free, or is a link to an accepted target.
 pub(super) fn free_or(
     dir: &Dir,
     name: &str,
-    will_do: impl Fn(&str) -> bool,
+    accepts: impl Fn(&str) -> bool,
 ) -> Result<(), WriteError> {
     match dir.look(name) {
         Err(Errno::NOENT) => Ok(()),
-        Ok(EntryKind::Link) if dir.link_target(name).is_some_and(|target| will_do(&target)) => {
+        Ok(EntryKind::Link) if dir.link_target(name).is_some_and(|target| accepts(&target)) => {
             Ok(())
         }
         Ok(_) => Err(WriteError::new("publish", dir.path().join(name), WriteCause::InTheWay)),
@@ -41,10 +41,10 @@ pub(super) fn free_or(
     }
 }
 
-/// Makes the links that are missing, and says which; on error it makes none.
+/// Makes the missing links, and returns their names; on error it makes none.
 ///
-/// They come before the rename that gives them a meaning: until then they lead nowhere, and a name
-/// that leads nowhere is as absent to a reader as one that is not there.
+/// They are made before the rename that makes the set current. Until then they dangle, and open(2)
+/// of a dangling link fails as that of a missing name does, with ENOENT.
 pub(super) fn make(dir: &Dir, files: &FileSet<'_>) -> Result<Vec<String>, WriteError> {
     let mut made = Vec::new();
     for name in visible(files).into_iter().filter(|name| !is_ours(dir, name)) {
@@ -61,15 +61,15 @@ pub(super) fn make(dir: &Dir, files: &FileSet<'_>) -> Result<Vec<String>, WriteE
     Ok(made)
 }
 
-/// Takes back links that turned out to lead nowhere.
+/// Removes the links of a publish that failed.
 pub(super) fn undo(dir: &Dir, made: &[String]) {
     for name in made {
         dir.remove_file(name).ok();
     }
 }
 
-/// Removes links to names that are gone; they follow the rename, so no reader loses an old name
-/// while the old set stands.
+/// Removes the links of names that the set no longer has. It follows the rename, so no reader loses
+/// a name while the old set is current.
 pub(super) fn drop_stale(dir: &Dir, files: &FileSet<'_>) -> Result<(), WriteError> {
     let visible = visible(files);
     for name in dir.names() {
@@ -81,12 +81,12 @@ pub(super) fn drop_stale(dir: &Dir, files: &FileSet<'_>) -> Result<(), WriteErro
     Ok(())
 }
 
-/// Removes those of `names` that lead nowhere, as a crash before the rename leaves them.
+/// Removes those of `names` that are dangling links, which a crash before the rename leaves.
 pub(super) fn drop_dangling(dir: &Dir, current: Option<&str>, names: &[String]) {
     let current = current.and_then(|name| dir.open(name).ok());
     for name in names {
-        let leads = current.as_ref().is_some_and(|current| current.look(name).is_ok());
-        if !leads && is_ours(dir, name) {
+        let exists = current.as_ref().is_some_and(|current| current.look(name).is_ok());
+        if !exists && is_ours(dir, name) {
             dir.remove_file(name).ok();
         }
     }

@@ -1,4 +1,4 @@
-//! A set that is published nowhere: it is kept in this process, for the command's environment alone.
+//! A set without a directory: it is kept in this process, for the command's environment alone.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -13,7 +13,7 @@ use crate::render::bundle::{self, Entries};
 use crate::secret::Secret;
 use crate::store::state::State;
 
-/// A set in memory. Clones are the same set.
+/// A set in memory; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Memory(Rc<RefCell<Kept>>);
 
@@ -45,7 +45,7 @@ impl Backend for Memory {
         bundle::read(self.0.borrow().replaced.as_ref()?.expose())
     }
 
-    /// Keeps what it takes to rebuild everything, and compares nothing else.
+    /// Keeps and compares the bundle alone: every output can be rendered from it.
     fn publish(
         &mut self,
         files: &FileSet<'_>,
@@ -55,15 +55,15 @@ impl Backend for Memory {
         let bytes = files.iter().find(|(name, _)| name.as_str() == bundle::FILE);
         let bytes = bytes.map(|(_, content)| content.expose()).unwrap_or_default();
         let mut kept = self.0.borrow_mut();
-        let stands = kept.bundle.as_ref().is_some_and(|bundle| bundle.expose() == bytes);
-        if !stands {
+        let is_current = kept.bundle.as_ref().is_some_and(|bundle| bundle.expose() == bytes);
+        if !is_current {
             kept.generation = kept.generation.next();
             state.changed_at = clock::stamp(now);
             kept.replaced = kept.bundle.replace(Secret::new(bytes.to_vec()));
         }
         state.generation = kept.generation;
         kept.state = Some(state.clone());
-        Ok(if stands {
+        Ok(if is_current {
             Outcome::Unchanged(kept.generation)
         } else {
             Outcome::Published(kept.generation)

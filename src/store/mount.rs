@@ -1,4 +1,4 @@
-//! Where the output directory is, and that it is in memory.
+//! Finding the output directory, and requiring that it is in memory.
 
 use std::path::Path;
 
@@ -12,18 +12,19 @@ use crate::config::settings::{Disk, Output};
 /// The output directory.
 #[derive(Debug)]
 pub(super) enum Mount {
-    /// It is there.
+    /// The directory exists.
     There(Dir),
-    /// It is ours to make.
+    /// The directory is missing, and the agent may make it.
     Within {
-        /// What it is to be made in.
+        /// The directory to make it in.
         parent: Dir,
-        /// Its own name.
+        /// Its name.
         name: String,
     },
 }
 
-/// Finds the output directory; a missing one, or one on a disk that is not allowed, is an error.
+/// Finds the output directory. It is an error if it is missing and the agent may not make it, or is
+/// on a disk and that is not allowed.
 pub(super) fn find(output: &Output) -> Result<Mount, WriteError> {
     let missing = match open(&output.dir) {
         Ok(dir) => {
@@ -57,7 +58,7 @@ fn open(path: &Path) -> Result<Dir, WriteError> {
 fn require_memory(dir: &Dir, disk: Disk) -> Result<(), WriteError> {
     let system = fs::fstatfs(dir.descriptor())
         .map_err(|error| WriteError::new("look at the file system of", dir.path(), error))?;
-    // The type is a signed or unsigned word by architecture; the magic numbers fit 32 bits.
+    // The type is signed or unsigned by architecture; the magic numbers have 32 bits (statfs(2)).
     #[expect(clippy::cast_sign_loss, reason = "magic numbers are compared as bits")]
     let kind = (system.f_type as u64) & 0xffff_ffff;
     match disk {

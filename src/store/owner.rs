@@ -1,4 +1,4 @@
-//! The owner and mode of each file and folder, as settings and the directory have them.
+//! The owner and mode of each file and folder, from the settings and the output directory.
 
 use rustix::fs::{self, RawMode};
 
@@ -10,14 +10,14 @@ use crate::render::{FileName, FileSet};
 
 const SET_GID: RawMode = 0o2000;
 
-/// What every file and folder has, and what single files have instead.
+/// The owner and mode of all files and folders, and of the files that have others.
 #[derive(Debug)]
 pub(super) struct Owners {
     all: Owner,
     ruled: Vec<Ruled>,
 }
 
-/// Files that are to have something else.
+/// A rule: the owner and mode of the files that match a glob.
 #[derive(Debug)]
 pub(super) struct Ruled {
     glob: String,
@@ -25,7 +25,9 @@ pub(super) struct Ruled {
 }
 
 impl Owners {
-    /// What `access` wants of things in `dir`; a set-gid directory hands its group down.
+    /// Makes the owners of files in `dir` by the settings. As the kernel does (inode(7)), files of
+    /// a set-group-ID directory get its group, and folders the bit too; the kubelet sets it on a
+    /// volume with fsGroup (Kubernetes API reference, PodSecurityContext).
     pub(super) fn of(dir: &Dir, access: &Access) -> Result<Self, WriteError> {
         let stat = fs::fstat(dir.descriptor())
             .map_err(|error| WriteError::new("look at", dir.path(), error))?;
@@ -56,23 +58,23 @@ impl Owners {
         Ok(Self { all, ruled: ruled.collect() })
     }
 
-    /// What folders have, and files that no rule is about: the agent's own among them.
+    /// The owner of folders, of the agent's own files, and of files that match no rule.
     pub(super) fn all(&self) -> &Owner {
         &self.all
     }
 
-    /// What a file has.
+    /// The owner of one file.
     pub(super) fn file(&self, name: &FileName) -> &Owner {
         let mut ruled = self.ruled.iter().filter(|_| !name.is_hidden());
         ruled.find(|rule| rule.matches(name)).map_or(&self.all, |rule| &rule.owner)
     }
 
-    /// The rules, each of which has to be possible before anything is provisioned.
+    /// The rules, each of which is proved to be possible before a secret is provisioned.
     pub(super) fn rules(&self) -> impl Iterator<Item = (&str, &Owner)> {
         self.ruled.iter().map(|rule| (rule.glob.as_str(), &rule.owner))
     }
 
-    /// A line for each rule that no file of the set matches, as one with a typo does not.
+    /// Makes a line for each rule that matches no file of the set, such as one with a typo.
     pub(super) fn idle(&self, files: &FileSet<'_>) -> Vec<String> {
         let matches = |rule: &&Ruled| files.keys().any(|n| !n.is_hidden() && rule.matches(n));
         let idle = self.ruled.iter().filter(|rule| !matches(rule));
@@ -80,7 +82,7 @@ impl Owners {
             .collect()
     }
 
-    /// Who will be able to read, in words.
+    /// Names the readers of the files, in words.
     pub(super) fn readers(&self) -> String {
         let all = self.all.readers(&self.all);
         let ruled = self.ruled.iter();

@@ -1,4 +1,4 @@
-//! What publishing a set would change, without changing anything: no lock, no right to write.
+//! The plan of a publish: the changes that it would make. It needs no lock and no right to write.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,16 +13,16 @@ use super::{WriteError, generation, links};
 use crate::config::settings::Output;
 use crate::render::FileSet;
 
-/// A set beside what stands in the output directory. Shown, it is one line a file.
+/// A set compared with the output directory. Its text is one line for each file.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// By path.
+    /// The files, by path.
     files: Vec<Planned>,
-    /// Nothing differs, modes and owners of folders included: nothing would be written.
-    stands: bool,
-    /// A line for each rule of `SEGURA_FILE_RULES` that is about none of the files.
+    /// The set is current, modes and owners of folders included: a publish would write nothing.
+    is_current: bool,
+    /// A line for each rule of `SEGURA_FILE_RULES` that matches none of the files.
     pub idle_rules: Vec<String>,
-    /// Who would be able to read.
+    /// The readers that the files would have, in words.
     pub readers: String,
 }
 
@@ -31,22 +31,22 @@ pub struct Plan {
 struct Planned {
     path: String,
     change: FileChange,
-    /// As it would be; if it would be gone, as it is.
+    /// Its metadata after the publish; for a file that would be removed, the present one.
     file: FileMeta,
-    /// As it is, if that is not how it would be.
+    /// Its present metadata, if that differs.
     was: Option<FileMeta>,
 }
 
-/// What would become of a file.
+/// The change of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FileChange {
-    /// It is not there yet.
+    /// The file would be new.
     New,
     /// Its bytes, mode or owner would differ.
     Changed,
-    /// Nothing.
+    /// The file would stay as it is.
     Same,
-    /// It is there, and would not be.
+    /// The file would be removed.
     Gone,
 }
 
@@ -59,9 +59,9 @@ struct FileMeta {
 }
 
 impl Plan {
-    /// All of it in one line.
+    /// The whole plan in one line.
     pub fn summary(&self) -> String {
-        if self.stands {
+        if self.is_current {
             return format!("{} files stand as they would be written", self.files.len());
         }
         let count = |change| self.files.iter().filter(|file| file.change == change).count();
@@ -77,7 +77,7 @@ impl Plan {
     }
 }
 
-/// Compares `files` with what stands where `output` says.
+/// Compares `files` with the current generation in the directory of `output`.
 pub fn plan(output: &Output, files: &FileSet<'_>) -> Result<Plan, WriteError> {
     let (dir, owners) = match mount::find(output)? {
         Mount::There(dir) => {
@@ -94,7 +94,7 @@ pub fn plan(output: &Output, files: &FileSet<'_>) -> Result<Plan, WriteError> {
         wanted.insert(name.as_str(), (owners.file(name), content.expose()));
     }
     let mut planned = Vec::new();
-    let root = dir.and_then(|dir| dir.open(&generation::standing(&dir)?).ok());
+    let root = dir.and_then(|dir| dir.open(&generation::current(&dir)?).ok());
     if let Some(root) = &root {
         each_file(root, "", &mut |folder, name, path| {
             let Some(was) = folder.stat(name).ok().as_ref().map(FileMeta::of) else { return };
@@ -117,11 +117,16 @@ pub fn plan(output: &Output, files: &FileSet<'_>) -> Result<Plan, WriteError> {
     });
     planned.extend(new);
     planned.sort_by(|one, other| one.path.split('/').cmp(other.path.split('/')));
-    let stands = root.is_some_and(|root| generation::equals(&root, files, &owners, &mut None));
-    Ok(Plan { files: planned, stands, idle_rules: owners.idle(files), readers: owners.readers() })
+    let is_current = root.is_some_and(|root| generation::equals(&root, files, &owners, &mut None));
+    Ok(Plan {
+        files: planned,
+        is_current,
+        idle_rules: owners.idle(files),
+        readers: owners.readers(),
+    })
 }
 
-/// Goes to each file of a generation that users see: its folder, its name, its path.
+/// Visits each visible file of a generation: its folder, its name, its path.
 fn each_file(dir: &Dir, above: &str, visit: &mut impl FnMut(&Dir, &str, String)) {
     for name in dir.names().into_iter().filter(|name| !name.starts_with("..")) {
         let path = format!("{above}{name}");

@@ -1,4 +1,4 @@
-//! Reading what is published, without a lock: for the agent that publishes it, and for a reader.
+//! Reading the published set without a lock: for the agent that publishes it, and for a reader.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -14,16 +14,16 @@ use super::{WriteError, generation};
 use crate::model::Generation;
 use crate::render::bundle;
 
-/// How often a read begins anew because a generation was published meanwhile.
+/// The number of tries at one read: a generation may be replaced and removed during one.
 const TRIES: u32 = 8;
 
-/// The way to what is published. Clones count alike.
+/// A reader of the published set. Clones share the numbers that they count.
 #[derive(Clone, Debug)]
 pub struct Published(SetPlace);
 
 #[derive(Clone, Debug)]
 enum SetPlace {
-    /// The directory of our own agent.
+    /// The directory of this process's own agent.
     Own(PathBuf),
     Memory(Memory),
     /// The directory of another agent, and the generation that was seen last.
@@ -45,13 +45,13 @@ impl Published {
         Self(SetPlace::Memory(memory))
     }
 
-    /// What another agent publishes in `dir`. Should that agent begin its numbers anew, they go on
-    /// growing here.
+    /// A reader of the set that another agent publishes in `dir`. The numbers of its sets only
+    /// grow, even if that agent starts its own again at 1.
     pub fn of_another(dir: &Path) -> Self {
         Self(SetPlace::Other(dir.to_owned(), Rc::default()))
     }
 
-    /// The set that stands; none if none does, or it was given back.
+    /// The current set; `None` if there is none, or it was deprovisioned.
     pub fn set(&self) -> Result<Option<Set>, WriteError> {
         match &self.0 {
             SetPlace::Own(dir) => Ok(read(dir)?.map(|(_, set)| set)),
@@ -69,18 +69,18 @@ impl Published {
     }
 }
 
-/// The folder of the generation that stands, and what is in it.
+/// Reads the current generation: the name of its folder, and its set.
 fn read(path: &Path) -> Result<Option<(String, Set)>, WriteError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let descriptor = fs::open(path, flags, Mode::empty())
         .map_err(|error| WriteError::new("open the output directory", path, error))?;
     let dir = Dir::new(descriptor, path.to_owned());
     let mut tries = TRIES;
-    while let Some(folder) = generation::named(&dir) {
+    while let Some(folder) = generation::data_target(&dir) {
         tries -= 1;
-        match once(&dir, &folder) {
+        match read_once(&dir, &folder) {
             Ok(set) => return Ok(set.map(|set| (folder, set))),
-            // It was replaced and removed meanwhile.
+            // The generation was replaced and removed meanwhile.
             Err(Errno::NOENT) if tries > 0 => {}
             Err(Errno::NOENT) => return Ok(None),
             Err(error) => {
@@ -93,7 +93,7 @@ fn read(path: &Path) -> Result<Option<(String, Set)>, WriteError> {
     Ok(None)
 }
 
-fn once(dir: &Dir, folder: &str) -> Result<Option<Set>, Errno> {
+fn read_once(dir: &Dir, folder: &str) -> Result<Option<Set>, Errno> {
     let root = dir.open(folder)?;
     let bytes = root.read(bundle::FILE)?;
     let state = generation::snapshot(dir, folder).ok_or(Errno::NOENT)?;
@@ -136,9 +136,9 @@ mod tests {
         assert_eq!((seen(), seen()), (Some(7), Some(7)));
         assert_eq!(published.set().unwrap().unwrap().identities, 1);
         generation(dir.path(), &name(2), 1, "b", false);
-        assert_eq!((seen(), seen()), (Some(8), Some(8)), "the numbers began anew");
+        assert_eq!((seen(), seen()), (Some(8), Some(8)), "that agent started again");
         generation(dir.path(), &name(3), 9, "c", true);
-        assert_eq!(seen(), None, "it was given back");
+        assert_eq!(seen(), None, "it was deprovisioned");
         assert_eq!(Published::of_agent(dir.path()).set().unwrap().map(|_| ()), None);
         generation(dir.path(), &name(4), 20, "d", false);
         assert_eq!(seen(), Some(20));

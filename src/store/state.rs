@@ -1,4 +1,4 @@
-//! What is remembered beside a generation: whose set it is, how fresh, and what failed. No value.
+//! The state of a set: its origin, its age, and its failures. It holds no value.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,16 +8,17 @@ use serde::{Deserialize, Serialize};
 use crate::exit::FailureClass;
 use crate::model::{Bundle, Entry, Generation, RenewMinutes, SecretName, SecretSet};
 
-/// Whose set stands; another origin's set is never adopted.
+/// The origin of a set: the vault, the client and the pod. A set of another origin is never
+/// adopted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// The vault's base URL.
     pub url: String,
     /// SHA-256 of the client id, in hexadecimal.
     pub client: String,
-    /// The kind of request that brings the set.
+    /// The kind of request that fetches the set.
     pub source: String,
-    /// Identities asked for, in order.
+    /// The identities of the settings, in order.
     pub identities: Vec<String>,
     /// The pod's name.
     pub pod_name: String,
@@ -28,7 +29,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The first thing in which another origin differs, in the words of the settings.
+    /// The first difference to another origin, in the words of the settings.
     pub fn difference(&self, other: &Self) -> Option<&'static str> {
         let differences = [
             (self.url != other.url, "SEGURA_URL"),
@@ -43,7 +44,7 @@ impl Origin {
     }
 }
 
-/// What the vault said of one published secret, its values left out.
+/// The vault's data of one published secret, without its values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretState {
     /// Its identity.
@@ -58,18 +59,18 @@ pub struct SecretState {
     pub engine: String,
     /// `expiration_date`, verbatim.
     pub expiration_date: String,
-    /// The shortest `renew_*_time` that is on.
+    /// The shortest `renew_*_time` that is enabled.
     pub renew_minutes: RenewMinutes,
-    /// When this version was first seen, by the boot clock, in milliseconds.
+    /// The time at which this version was first seen, by the boot clock, in milliseconds.
     #[serde(default)]
     pub seen: u64,
-    /// Why a newer version is held back, if one is.
+    /// The class of the failure that holds a newer version back, if one is held back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
 impl SecretState {
-    /// What there is to remember of `set`, which was read at `boot`; `before` is what was.
+    /// Makes the state of `set`, which was read at `boot`; `before` is its last state.
     pub fn of(
         identity: &SecretName,
         set: &SecretSet,
@@ -91,27 +92,28 @@ impl SecretState {
     }
 }
 
-/// Ages by the boot clock, in milliseconds: they hold through suspension and a changed wall clock.
+/// Times by the boot clock, in milliseconds. It counts time in suspension, and a change of the wall
+/// clock does not affect it (CLOCK_BOOTTIME, clock_gettime(2)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootMillis {
-    /// When the set was last confirmed by the vault.
+    /// The time at which the vault last confirmed the set.
     pub fetched: u64,
-    /// When it is due again; none is never.
+    /// The time at which the set is due again; `None` is never.
     pub next_due: Option<u64>,
-    /// When the generation that stands was published.
+    /// The time at which the current generation was published.
     #[serde(default)]
     pub changed: u64,
-    /// Until when an agent that renews the set may be silent: past it, its loop has stopped. None
-    /// where nothing renews it.
+    /// The time by which the next heartbeat of the agent's loop is due: after it, the loop counts
+    /// as stuck. `None` if no agent renews the set.
     #[serde(default)]
     pub silent_until: Option<u64>,
 }
 
-/// How renewal asks, once `auto` has settled.
+/// The kind of request that renews the set, as `SEGURA_REFRESH=auto` has settled it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Settled {
-    /// `GET` provision, as long as nothing speaks against it.
+    /// `GET` provision, as long as the vault has that route.
     #[default]
     Get,
     /// `GET` application: the vault has no `GET` provision.
@@ -121,41 +123,41 @@ pub enum Settled {
 /// The state file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// The generation that stands.
+    /// The current generation.
     pub generation: Generation,
-    /// The generation that the main process was last told of.
+    /// The generation that the main process was last notified of.
     pub notified: Generation,
-    /// What stands, by identity.
+    /// The published secrets, by identity.
     pub secrets: Vec<SecretState>,
-    /// RFC 3339, UTC.
+    /// The time at which the vault last confirmed the set, in RFC 3339, UTC.
     pub fetched_at: String,
-    /// RFC 3339, UTC.
+    /// The time at which the current generation was published, in RFC 3339, UTC.
     pub changed_at: String,
-    /// RFC 3339, UTC; none is never.
+    /// The time at which the set is due again, in RFC 3339, UTC; `None` is never.
     pub next_due: Option<String>,
     /// Failed passes since the last success.
     pub failures: u64,
     /// The class of the last failure.
     pub last_error: Option<String>,
-    /// The same times by the boot clock, which ages are judged by.
+    /// The same times by the boot clock, from which ages are computed.
     pub boot_ms: BootMillis,
-    /// Whose set it is.
+    /// The origin of the set.
     pub origin: Origin,
-    /// How renewal asks.
+    /// The kind of request that renews the set.
     #[serde(default)]
     pub refresh: Settled,
-    /// Nothing stands that could be adopted: it was given back, or the vault no longer has it.
+    /// The set can't be adopted: it was deprovisioned, or the vault no longer has it.
     #[serde(default)]
     pub given_back: bool,
-    /// Files of templates that make nothing, since the vault no longer has what they name.
+    /// Files of templates that are not rendered: the vault no longer has a secret that they name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
 }
 
 impl State {
-    /// Whether the set is due, at `boot` by the boot clock.
+    /// Reports if the set is due, at `boot` by the boot clock.
     ///
-    /// A clock that stands before the fetch belongs to another boot: then it is due.
+    /// A time before the fetch means that the set is of another boot: then it is due.
     pub fn is_due(&self, boot: Duration) -> bool {
         let now = millis(boot);
         let Some(due) = self.boot_ms.next_due else {
@@ -164,20 +166,20 @@ impl State {
         now >= due || now < self.boot_ms.fetched
     }
 
-    /// A newer version of `name` is held back, by a failure of this class.
+    /// Records that a newer version of `name` is held back, by a failure of this class.
     pub fn hold_back(&mut self, name: &SecretName, class: FailureClass) {
         for secret in self.secrets.iter_mut().filter(|secret| secret.identity == *name) {
             secret.error = Some(class.label().to_owned());
         }
     }
 
-    /// The identities that stand.
+    /// The identities of the published secrets.
     pub fn names(&self) -> Vec<SecretName> {
         self.secrets.iter().map(|secret| secret.identity.clone()).collect()
     }
 
-    /// The set that stands, put together from what is known of it and its values; what has no
-    /// values is left out.
+    /// Joins the state of the published secrets with their values; a secret without values is left
+    /// out.
     pub fn bundle(&self, mut entries: BTreeMap<SecretName, Vec<Entry>>) -> Bundle {
         let secrets = self.secrets.iter().filter_map(|known| {
             let set = SecretSet {
@@ -194,7 +196,7 @@ impl State {
         Bundle { secrets: secrets.collect(), ..Bundle::default() }
     }
 
-    /// What was remembered of one secret.
+    /// The state of one secret.
     pub fn secret(&self, identity: &SecretName) -> Option<&SecretState> {
         self.secrets.iter().find(|secret| secret.identity == *identity)
     }
@@ -203,15 +205,15 @@ impl State {
 /// The agent that holds the set, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Agent {
-    /// None is alive.
+    /// No agent is running.
     Gone,
-    /// It is alive, and what the state says is not its own yet.
+    /// The agent is running, and has not written the state yet.
     Starting,
-    /// It is alive, and the state is its own.
+    /// The agent is running, and the state is its own.
     Running,
 }
 
-/// The state's unit of time.
+/// Converts a time to the unit of the state, milliseconds.
 pub fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

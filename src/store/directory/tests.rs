@@ -1,5 +1,5 @@
-//! The store on a real directory in memory. Faults are made of what stands in the way, since tests
-//! may run as a user whom no mode stops.
+//! The store on a real directory in memory. Faults are files in the way, since tests may run as
+//! root, which no mode stops.
 
 mod found;
 mod publish;
@@ -51,8 +51,8 @@ fn open(dir: &TempDir) -> Directory {
     open_as(&output(dir.path()), "a test")
 }
 
-/// Opens a directory that no store holds any more. What other tests fork holds it on, until it
-/// becomes another program.
+/// Opens a directory that no store holds any more. A child that another test forked holds a copy of
+/// the locked descriptor until its execve(2) (flock(2)), so this may take some tries.
 fn open_as(output: &Output, holder: &str) -> Directory {
     for _ in 0..1_000 {
         match Directory::open(output, holder) {
@@ -130,7 +130,7 @@ fn chmod(path: &Path, mode: u32) {
     files::set_permissions(path, files::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Everything below a directory, links as what they are, with modes and inodes.
+/// Lists everything below a directory with modes, inodes and content; follows no link.
 fn picture(dir: &Path) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
     for name in names(dir) {
@@ -149,7 +149,7 @@ fn picture(dir: &Path) -> BTreeSet<String> {
     seen
 }
 
-/// What a watcher of one directory is woken by; reading wakes nobody.
+/// A watcher of one directory, for all events but those of reading.
 struct Watcher(OwnedFd);
 
 impl Watcher {

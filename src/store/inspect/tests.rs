@@ -1,4 +1,5 @@
-//! Locks can't be seen by the process that holds them, so who is alive is for the tests of `check`.
+//! Inspections of a directory. `F_GETLK` does not show a process its own locks
+//! (`fcntl_locking(2)`), so the tests of `check` are those about running agents.
 
 use std::fs::{create_dir, read_link, remove_dir, remove_file, rename, write};
 use std::time::Duration;
@@ -64,7 +65,7 @@ fn generation(dir: &TempDir) -> std::path::PathBuf {
 }
 
 #[test]
-fn a_set_that_stands_is_seen_whole() {
+fn a_published_set_is_whole() {
     let dir = published();
     let look = seen(&dir);
     assert!(look.whole);
@@ -74,7 +75,7 @@ fn a_set_that_stands_is_seen_whole() {
 }
 
 #[test]
-fn a_later_set_is_seen_with_its_own_state() {
+fn a_later_set_has_its_own_state() {
     let dir = memory();
     let mut store = open(&dir);
     publish(&mut store, "ada", |_| ());
@@ -96,10 +97,10 @@ fn an_empty_directory_shows_nothing() {
 }
 
 #[test]
-fn a_directory_that_is_missing_or_none_is_an_error() {
+fn a_missing_directory_and_a_file_in_its_place_are_errors() {
     let dir = memory();
-    let told = look(&dir.path().join("x")).unwrap_err().to_string();
-    assert!(told.starts_with("cannot open the output directory "), "{told}");
+    let message = look(&dir.path().join("x")).unwrap_err().to_string();
+    assert!(message.starts_with("cannot open the output directory "), "{message}");
     write(dir.path().join("file"), "").unwrap();
     assert!(look(&dir.path().join("file")).is_err());
     write(dir.path().join(OWN), "").unwrap();
@@ -107,7 +108,7 @@ fn a_directory_that_is_missing_or_none_is_an_error() {
 }
 
 #[test]
-fn a_torn_state_gives_way_to_the_record_of_the_set() {
+fn the_generations_own_state_replaces_a_torn_state_file() {
     for torn in [&b""[..], b"{", b"{\"generation\":1}", b"\xff"] {
         let dir = published();
         let file = dir.path().join(OWN).join(STATE);
@@ -120,14 +121,14 @@ fn a_torn_state_gives_way_to_the_record_of_the_set() {
 }
 
 #[test]
-fn the_state_of_another_generation_gives_way_too() {
+fn the_generations_own_state_replaces_that_of_another_one() {
     let dir = memory();
     publish(&mut open(&dir), "ada", |state| state.generation = Generation(9));
     assert_eq!(seen(&dir).state.unwrap().generation, Generation(1));
 }
 
 #[test]
-fn what_lacks_a_part_is_not_whole() {
+fn a_set_without_one_of_its_parts_is_not_whole() {
     let break_it: [fn(&TempDir); 6] = [
         |dir| remove_file(dir.path().join(DATA)).unwrap(),
         |dir| remove_file(dir.path().join("db")).unwrap(),
@@ -149,7 +150,7 @@ fn what_lacks_a_part_is_not_whole() {
 }
 
 #[test]
-fn what_was_given_back_is_still_told() {
+fn the_state_of_a_deprovisioned_set_is_still_read() {
     let dir = memory();
     publish(&mut open(&dir), "ada", |state| state.given_back = true);
     assert!(seen(&dir).state.unwrap().given_back);
@@ -169,7 +170,7 @@ fn no_link_is_followed() {
     let state = dir.path().join(OWN).join(STATE);
     remove_file(&state).unwrap();
     std::os::unix::fs::symlink(other.path().join(OWN).join(STATE), &state).unwrap();
-    assert_eq!(seen(&dir).state.unwrap().failures, 0, "the record stands in");
+    assert_eq!(seen(&dir).state.unwrap().failures, 0, "the state of the generation counts");
     let dir = published();
     let generation = generation(&dir);
     remove_file(dir.path().join(DATA)).unwrap();
@@ -178,7 +179,7 @@ fn no_link_is_followed() {
 }
 
 #[test]
-fn looking_changes_nothing_and_a_pipe_holds_nobody() {
+fn a_look_changes_nothing_and_waits_for_no_pipe() {
     let dir = published();
     let holder = dir.path().join(OWN).join(HOLDER);
     remove_file(&holder).unwrap();

@@ -1,11 +1,11 @@
-//! What a start finds: of another agent, of a crash, of someone who means no good.
+//! The content that a start finds: of another agent, of a crash, of a hostile process.
 
 use super::*;
 use crate::model::SecretName;
 use crate::store::state::Origin;
 
 #[test]
-fn a_clock_that_stands_still_loses_no_set() {
+fn two_publishes_at_one_time_lose_no_set() {
     let dir = memory();
     let mut store = open(&dir);
     let now = clock::wall();
@@ -16,7 +16,7 @@ fn a_clock_that_stands_still_loses_no_set() {
 }
 
 #[test]
-fn what_a_crash_left_is_cleared_at_open() {
+fn the_remains_of_a_crash_are_removed_at_open() {
     let (dir, store) = published(FIRST);
     drop(store);
     let at = |name: &str| dir.path().join(name);
@@ -27,7 +27,7 @@ fn what_a_crash_left_is_cleared_at_open() {
     files::write(at("..segura/probe"), "").unwrap();
     files::write(at("..segura/state.json.tmp"), "half").unwrap();
     files::write(at("..segura/pending.json.tmp"), "half").unwrap();
-    // These are someone else's.
+    // These belong to another process.
     symlink("nowhere", at("theirs")).unwrap();
     files::create_dir(at("..2024-other")).unwrap();
     let store = open(&dir);
@@ -50,7 +50,7 @@ fn a_data_link_that_leads_outside_is_not_followed() {
     for target in [away.to_str().unwrap(), &relative, "..2024_01_02_03_04_05.678901234"] {
         let dir = memory();
         symlink(target, dir.path().join(DATA)).unwrap();
-        // A name that exists only over there leads nowhere as far as we go.
+        // A name that exists only outside of the directory counts as dangling.
         symlink("..data/db", dir.path().join("db")).unwrap();
         if !target.contains('/') {
             symlink(&away, dir.path().join(target)).unwrap();
@@ -71,7 +71,7 @@ fn links_inside_a_generation_are_not_followed() {
     let outside = memory();
     let (dir, mut store) = published(FIRST);
     let generation = dir.path().join(data(&dir));
-    // What the link leads to is equal to the byte, mode and owner.
+    // The link's target is equal in every byte, mode and owner.
     files::rename(generation.join("db"), outside.path().join("db")).unwrap();
     symlink(outside.path().join("db"), generation.join("db")).unwrap();
     let before = picture(outside.path());
@@ -97,10 +97,10 @@ fn a_copy_that_is_a_link_is_not_read() {
 #[test]
 fn the_state_that_belongs_to_the_generation_counts() {
     let (dir, store) = published(FIRST);
-    // As every pass leaves it: newer than what the generation holds.
+    // After a pass: newer than the state in the generation.
     store.save(&State { generation: Generation(1), failures: 3, ..remembered(FIRST) }).unwrap();
     assert_eq!(store.current_set().unwrap().state.failures, 3);
-    // As a crash between the rename and the state leaves it: of the generation before, or none.
+    // After a crash between the rename and the state file: of the generation before, or missing.
     store.save(&State { generation: Generation(0), failures: 9, ..remembered(FIRST) }).unwrap();
     assert_eq!(store.current_set().unwrap().state.failures, 0);
     chmod(&dir.path().join("..segura/state.json"), 0o640);
@@ -115,7 +115,7 @@ fn the_state_that_belongs_to_the_generation_counts() {
 }
 
 #[test]
-fn numbers_go_on_where_the_last_agent_stopped() {
+fn numbers_continue_those_of_the_agent_before() {
     let (dir, mut store) = published(FIRST);
     publish(&mut store, SECOND).unwrap();
     drop(store);
@@ -125,7 +125,7 @@ fn numbers_go_on_where_the_last_agent_stopped() {
 }
 
 #[test]
-fn a_copy_that_is_not_whole_does_not_stand() {
+fn an_incomplete_set_is_not_current() {
     type Spoil = fn(&Path);
     let rewrite = |path: PathBuf, text: &str| {
         chmod(&path, 0o640);
@@ -138,8 +138,8 @@ fn a_copy_that_is_not_whole_does_not_stand() {
             chmod(&data.join("..bundle.json"), 0o640);
             files::write(data.join("..bundle.json"), &text[..text.len() / 2]).unwrap();
         }),
-        ("no memory", |data| files::remove_file(data.join("..generation.json")).unwrap()),
-        ("half of the memory", |data| {
+        ("no state", |data| files::remove_file(data.join("..generation.json")).unwrap()),
+        ("half of the state", |data| {
             chmod(&data.join("..generation.json"), 0o640);
             files::write(data.join("..generation.json"), "{\"generation\":1").unwrap();
         }),
@@ -161,7 +161,7 @@ fn a_copy_that_is_not_whole_does_not_stand() {
         drop(store);
         assert!(open(&dir).current_set().is_none(), "{what}, after a start");
     }
-    // Values of a secret that nothing is remembered of, and the other way round.
+    // Values of a secret without a state, and a state of a secret without values.
     for text in [
         r#"{"db":[{"user":"ada","password":"old"}],"foreign":[{"k":"v"}]}"#,
         r#"{"foreign":[{"k":"v"}]}"#,
@@ -174,12 +174,12 @@ fn a_copy_that_is_not_whole_does_not_stand() {
 }
 
 #[test]
-fn a_second_agent_is_told_who_holds_the_directory() {
+fn a_second_agent_reports_the_holder_of_the_directory() {
     let (dir, store) = published(FIRST);
     let before = picture(dir.path());
     let error = Directory::open(&output(dir.path()), "the second").unwrap_err();
-    let told = chain(&error);
-    assert!(told.ends_with("another segura-agent holds it: a test"), "{told}");
+    let message = chain(&error);
+    assert!(message.ends_with("another segura-agent holds it: a test"), "{message}");
     assert!(error.hint().is_some());
     assert_eq!(picture(dir.path()), before);
     drop(store);
@@ -189,7 +189,7 @@ fn a_second_agent_is_told_who_holds_the_directory() {
 }
 
 #[test]
-fn what_was_being_provisioned_is_remembered_for_its_own_origin() {
+fn pending_identities_are_kept_for_their_own_origin() {
     let dir = memory();
     let store = || open(&dir);
     let identities = vec![SecretName::new("db").unwrap(), SecretName::new("a/b").unwrap()];
@@ -206,7 +206,7 @@ fn what_was_being_provisioned_is_remembered_for_its_own_origin() {
 
 #[test]
 fn a_disk_is_refused_unless_it_is_allowed() {
-    // What cargo builds lies on a disk, or else there is none to be had.
+    // The build directory is on a disk, unless this machine has none.
     let built = std::env::current_exe().unwrap();
     let here = tempfile::tempdir_in(built.parent().unwrap()).unwrap();
     let kind = fs::statfs(here.path()).unwrap().f_type;

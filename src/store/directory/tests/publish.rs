@@ -1,4 +1,4 @@
-//! What publishing does, to the directory and to its readers.
+//! The effects of a publish on the directory and on its readers.
 
 use super::*;
 
@@ -54,7 +54,7 @@ fn rewriting_the_state_wakes_no_watcher_of_the_directory() {
 }
 
 #[test]
-fn proving_shows_nothing_and_leaves_nothing() {
+fn a_proof_wakes_no_watcher_and_leaves_nothing() {
     let (dir, store) = published(FIRST);
     let before = picture(dir.path());
     let watcher = Watcher::of(dir.path());
@@ -64,7 +64,7 @@ fn proving_shows_nothing_and_leaves_nothing() {
 }
 
 #[test]
-fn whatever_differs_from_the_set_makes_a_new_generation() {
+fn any_difference_from_the_set_makes_a_new_generation() {
     type Spoil = fn(&Path);
     let cases: [(&str, Spoil); 9] = [
         ("a file's mode", |data| chmod(&data.join("db/user"), 0o444)),
@@ -95,7 +95,7 @@ fn whatever_differs_from_the_set_makes_a_new_generation() {
 }
 
 #[test]
-fn a_set_that_stands_gets_the_modes_of_new_settings() {
+fn a_current_set_gets_the_modes_of_new_settings() {
     let (dir, store) = published(FIRST);
     drop(store);
     let mut wanted = output(dir.path());
@@ -109,7 +109,7 @@ fn a_set_that_stands_gets_the_modes_of_new_settings() {
 }
 
 #[test]
-fn vanished_keys_and_names_go_with_the_switch_and_new_ones_come() {
+fn a_publish_removes_old_keys_and_names_and_adds_new_ones() {
     let before: Secrets<'_> =
         &[("db", &[&[("user", "ada"), ("pin", "1")]]), ("gone", &[&[("k", "v")]])];
     let (dir, mut store) = published(before);
@@ -122,7 +122,7 @@ fn vanished_keys_and_names_go_with_the_switch_and_new_ones_come() {
 }
 
 #[test]
-fn links_that_someone_took_come_back_without_a_new_generation() {
+fn removed_links_are_restored_without_a_new_generation() {
     let (dir, mut store) = published(FIRST);
     files::remove_file(dir.path().join("db")).unwrap();
     files::remove_file(dir.path().join(STATE_LINK)).unwrap();
@@ -135,7 +135,7 @@ fn links_that_someone_took_come_back_without_a_new_generation() {
 }
 
 #[test]
-fn what_someone_else_put_in_the_way_is_refused_and_left_alone() {
+fn a_foreign_file_in_the_way_is_refused_and_stays() {
     type Squat = fn(&Path);
     let cases: [(&str, Squat); 4] = [
         ("a file", |path| files::write(path, "mine").unwrap()),
@@ -151,15 +151,15 @@ fn what_someone_else_put_in_the_way_is_refused_and_left_alone() {
         let proven = store.prove(&["a", "b"]).unwrap_err();
         assert!(proven.to_string().ends_with("/b"), "{proven}");
         let error = publish(&mut store, wanted).unwrap_err();
-        let told = chain(&error);
-        assert!(told.contains("/b: something that the agent did not make"), "{what}: {told}");
+        let message = chain(&error);
+        assert!(message.contains("/b: something that the agent did not make"), "{what}: {message}");
         assert!(error.hint().is_some());
         assert_eq!(picture(dir.path()), before, "{what}");
     }
 }
 
 #[test]
-fn a_publish_that_fails_leaves_the_old_set_and_no_litter() {
+fn a_publish_that_fails_leaves_the_old_set_and_nothing_else() {
     let long = "k".repeat(300);
     let too_long: &[(&str, &str)] = &[("a", "1"), (&long, "2")];
     let cases: [(&str, Option<&str>, Secrets<'_>); 3] = [
@@ -184,7 +184,7 @@ fn a_publish_that_fails_leaves_the_old_set_and_no_litter() {
         if let Some(squat) = squat {
             files::remove_dir(dir.path().join(squat)).unwrap();
         }
-        // Once the way is free, the same store goes on.
+        // Without the fault, the same store publishes again.
         let outcome = publish(&mut store, SECOND).unwrap();
         assert_eq!(outcome.generation(), Generation(2), "{what}");
         assert_eq!(read(&dir, "db/password"), "new", "{what}");
@@ -194,7 +194,7 @@ fn a_publish_that_fails_leaves_the_old_set_and_no_litter() {
 }
 
 #[test]
-fn a_set_gid_directory_hands_its_group_and_its_bit_down() {
+fn files_and_folders_inherit_from_a_set_gid_directory() {
     let dir = memory();
     // Only root may give a directory to a group that it is not in; others keep their own.
     let group = if rustix::process::geteuid().is_root() {
@@ -257,7 +257,7 @@ fn readers_never_see_a_mixture_or_a_missing_file() {
         text.parse::<u32>().unwrap()
     };
     std::thread::scope(|scope| {
-        // One by a generation that it holds, the other by the names that users see.
+        // One reads in a generation that it holds open, the other by the visible names.
         let holder = scope.spawn(|| {
             let mut seen = BTreeSet::new();
             while !done.load(Ordering::Acquire) {
