@@ -7,7 +7,9 @@ use super::Reader;
 use super::file_rules;
 use super::parse::{self, Shape};
 use super::raw::{Raw, RawVariable};
-use crate::config::settings::{Access, Disk, FileGid, FileRule, FileUid, Output, Wanted};
+use crate::config::settings::{
+    Access, Disk, FileGid, FileRule, FileUid, Output, OutputFormat, Wanted,
+};
 use crate::inputs::templates::{Found, SUFFIX};
 use crate::model::{PodIdentity, STATE_LINK, SecretName, check_part};
 use crate::render::decode::Decode;
@@ -15,6 +17,8 @@ use crate::render::name::{Case, Variables};
 use crate::render::template::Templates;
 use crate::render::{Collision, Layout};
 
+/// The word of `SEGURA_OUTPUT` for a set that is kept in memory.
+const NO_OUTPUT: &str = "none";
 const OUTPUTS: Shape = "a comma list of `files`, `env`, `json`, `yaml` and `properties`";
 
 impl Reader {
@@ -35,18 +39,20 @@ impl Reader {
         let mut files = false;
         let (mut env, mut json, mut yaml, mut properties) = (None, None, None, None);
         for output in raw.segura_output.as_deref().unwrap_or("files").split(',').map(str::trim) {
-            match output {
-                "files" => files = true,
-                "env" => env = named(&env_file, "secrets.env"),
-                "json" => json = named(&json_file, "secrets.json"),
-                "yaml" => yaml = named(&yaml_file, "secrets.yaml"),
-                "properties" => properties = named(&properties_file, "secrets.properties"),
-                "none" if self.runs_command && self.writes_nothing(raw) => {}
-                "none" if self.runs_command => {
-                    self.problem(raw.segura_output.name, "`none` must stand alone");
+            match OutputFormat::parse(output) {
+                Some(OutputFormat::Files) => files = true,
+                Some(OutputFormat::Env) => env = named(&env_file, "secrets.env"),
+                Some(OutputFormat::Json) => json = named(&json_file, "secrets.json"),
+                Some(OutputFormat::Yaml) => yaml = named(&yaml_file, "secrets.yaml"),
+                Some(OutputFormat::Properties) => {
+                    properties = named(&properties_file, "secrets.properties");
                 }
-                "none" => self.problem(raw.segura_output.name, "`none` is for exec alone"),
-                _ => self.wrong(raw.segura_output.name, OUTPUTS),
+                None if output != NO_OUTPUT => self.wrong(raw.segura_output.name, OUTPUTS),
+                None if !self.runs_command => {
+                    self.problem(raw.segura_output.name, "`none` is for exec alone");
+                }
+                None if self.writes_nothing(raw) => {}
+                None => self.problem(raw.segura_output.name, "`none` must stand alone"),
             }
         }
         let templates = self.templates(raw, found);
@@ -169,7 +175,7 @@ impl Reader {
     }
 
     pub(super) fn writes_nothing(&self, raw: &Raw) -> bool {
-        raw.segura_output.as_deref().map(str::trim) == Some("none")
+        raw.segura_output.as_deref().map(str::trim) == Some(NO_OUTPUT)
     }
 
     /// Reads the output directory.

@@ -136,6 +136,35 @@ pub struct Wanted {
     pub identities: Vec<SecretName>,
 }
 
+/// A word of `SEGURA_OUTPUT`: a form in which secrets are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputFormat {
+    /// One file for each key.
+    Files,
+    /// Lines of variables, in a dialect.
+    Env,
+    /// One JSON object.
+    Json,
+    /// One YAML mapping.
+    Yaml,
+    /// Java properties.
+    Properties,
+}
+
+impl OutputFormat {
+    /// Parses the word; none if there is no such format.
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "files" => Some(Self::Files),
+            "env" => Some(Self::Env),
+            "json" => Some(Self::Json),
+            "yaml" => Some(Self::Yaml),
+            "properties" => Some(Self::Properties),
+            _ => None,
+        }
+    }
+}
+
 /// Modes and owners of files and folders that the agent creates.
 #[derive(Clone, Debug)]
 pub struct Access {
