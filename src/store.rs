@@ -212,23 +212,23 @@ pub trait Backend: fmt::Debug {
     ) -> Result<Outcome, WriteError>;
 
     /// Makes the next publish compare the whole output: another process may have changed it.
-    fn suspect(&mut self) {}
+    fn recheck(&mut self) {}
 
     /// Rewrites the state.
     fn save(&self, state: &State) -> Result<(), WriteError>;
 
     /// Records identities that are being provisioned, where records outlive this process.
-    fn intend(&self, _pending: &Pending) -> Result<(), WriteError> {
+    fn record_pending(&self, _pending: &Pending) -> Result<(), WriteError> {
         Ok(())
     }
 
-    /// The record of [`Backend::intend`], by this agent or one before it.
-    fn recorded(&self) -> Option<Pending> {
+    /// The record of [`Backend::record_pending`], by this agent or one before it.
+    fn pending_record(&self) -> Option<Pending> {
         None
     }
 
-    /// Drops the record of [`Backend::intend`]: the set is published, or deprovisioned.
-    fn settle(&self) {}
+    /// Drops the record of [`Backend::record_pending`]: the set is published, or deprovisioned.
+    fn clear_pending(&self) {}
 
     /// Removes sets that are no longer current.
     fn sweep(&self);
@@ -242,13 +242,13 @@ pub trait Backend: fmt::Debug {
     /// Identities that an agent before this one was about to provision for the same origin when it
     /// died.
     fn pending(&self, origin: &Origin) -> Vec<SecretName> {
-        let pending = self.recorded().filter(|pending| pending.origin == *origin);
+        let pending = self.pending_record().filter(|pending| pending.origin == *origin);
         pending.map(|pending| pending.identities).unwrap_or_default()
     }
 
     /// Identities that an agent before this one has provisioned for the same origin, or was about
     /// to when it died: they are read before they are provisioned.
-    fn intended(&self, origin: &Origin) -> Vec<SecretName> {
+    fn to_read_first(&self, origin: &Origin) -> Vec<SecretName> {
         let published =
             self.remembered().filter(|state| state.origin == *origin && !state.given_back);
         let mut identities = published.map(|state| state.names()).unwrap_or_default();

@@ -222,7 +222,7 @@ impl<'a, V: Connect> Renewer<'a, V> {
 
     /// Counts a notification that is complete, and saves its generation.
     pub fn count_notified(&mut self) {
-        self.report.count(|counters| counters.deliveries += 1);
+        self.report.count(|counters| counters.notifications += 1);
         self.save();
     }
 

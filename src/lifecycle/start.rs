@@ -96,7 +96,7 @@ impl<'a, V: Connect> Start<'a, V> {
         after: After,
         mut edges: StartEdges<'a, V>,
     ) -> Self {
-        let first_fetch = FirstFetch::new(store.intended(origin));
+        let first_fetch = FirstFetch::new(store.to_read_first(origin));
         let tries = Tries::new(LONGEST_STEP, edges.random.fork());
         Self {
             config,
@@ -182,7 +182,7 @@ impl<'a, V: Connect> Start<'a, V> {
             }
             Err(failure) => {
                 if deprovision::unpublished(&mut client, self.first_fetch.posted()).await {
-                    self.store.settle();
+                    self.store.clear_pending();
                 }
                 Err(failure)
             }
@@ -201,7 +201,7 @@ impl<'a, V: Connect> Start<'a, V> {
         source.end_by(deadline);
         let bundle = self.fetch(source, deadline).await?;
         let published = self.publish(&bundle, deadline.at_least(PUBLISH_FOR)).await?;
-        self.store.settle();
+        self.store.clear_pending();
         Ok(published)
     }
 
@@ -218,7 +218,7 @@ impl<'a, V: Connect> Start<'a, V> {
             let intend = |posted: &BTreeSet<SecretName>| {
                 let identities = posted.iter().cloned().collect();
                 let pending = Pending { origin: (*origin).clone(), identities };
-                store.intend(&pending).map_err(StepError::Write)
+                store.record_pending(&pending).map_err(StepError::Write)
             };
             let error = match first_fetch.attempt(source, &config.wanted, intend).await {
                 Ok(bundle) => {

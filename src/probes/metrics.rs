@@ -24,9 +24,9 @@ pub struct Counters {
     /// Generations that were published.
     pub publishes: u64,
     /// Changes that the main process was notified of.
-    pub deliveries: u64,
+    pub notifications: u64,
     /// Attempts to notify the main process that failed; the notifier counts them.
-    pub delivery_failures: Rc<Cell<u64>>,
+    pub notification_failures: Rc<Cell<u64>>,
     /// Requests to provision (POST).
     pub provisions: u64,
     /// Requests to read.
@@ -149,12 +149,12 @@ impl Page {
             (
                 "deliveries_total",
                 "Changes that the main process was notified of.",
-                counters.deliveries,
+                counters.notifications,
             ),
             (
                 "delivery_failures_total",
                 "Failed tries to notify the main process.",
-                counters.delivery_failures.get(),
+                counters.notification_failures.get(),
             ),
             ("provisions_total", "Requests to provision after the start.", counters.provisions),
             ("reads_total", "Requests to read.", counters.reads),

@@ -274,7 +274,7 @@ impl Backend for Directory {
         Ok(Outcome::Published(self.generation))
     }
 
-    fn suspect(&mut self) {
+    fn recheck(&mut self) {
         (self.no_stale_links, self.listed) = (false, None);
     }
 
@@ -291,16 +291,16 @@ impl Backend for Directory {
             .map_err(|error| WriteError::new("make", self.path().join(STATE_LINK), error))
     }
 
-    fn intend(&self, pending: &Pending) -> Result<(), WriteError> {
+    fn record_pending(&self, pending: &Pending) -> Result<(), WriteError> {
         let json = serde_json::to_vec(pending).unwrap_or_default();
         self.own.replace(PENDING, &json, self.owners.all())
     }
 
-    fn recorded(&self) -> Option<Pending> {
+    fn pending_record(&self) -> Option<Pending> {
         serde_json::from_slice(self.own.read(PENDING).ok()?.expose()).ok()
     }
 
-    fn settle(&self) {
+    fn clear_pending(&self) {
         self.own.remove_file(PENDING).ok();
     }
 

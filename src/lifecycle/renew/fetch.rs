@@ -76,7 +76,7 @@ impl<V: Connect> Renewer<'_, V> {
         let mut renewed = Renewed::default();
         // This process may be killed before the answer comes.
         let pending = Pending { origin: origin.clone(), identities: names.to_vec() };
-        if let Err(error) = self.current.store().intend(&pending) {
+        if let Err(error) = self.current.store().record_pending(&pending) {
             tracing::debug!(
                 error = chain(&error),
                 "the provisioning under way could not be recorded in the output directory"

@@ -61,7 +61,7 @@ impl<V: Connect> Renewer<'_, V> {
         match published {
             Ok(publication) => {
                 if !self.known.is_unsure() {
-                    self.current.store().settle();
+                    self.current.store().clear_pending();
                 }
                 let last_error = self.current.state().last_error.as_deref();
                 if last_error.is_none() {
@@ -108,7 +108,7 @@ impl<V: Connect> Renewer<'_, V> {
     /// Looks at what is published, and puts back what something else has changed.
     pub(super) fn heal(&mut self) -> Option<Publication> {
         let at = self.clock.boot();
-        self.current.store().suspect();
+        self.current.store().recheck();
         let Some(bundle) = self.current.bundle() else {
             tracing::warn!(
                 "published files were changed by another process and can't be restored; fetching again"

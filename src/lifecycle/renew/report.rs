@@ -45,7 +45,7 @@ impl Report {
 
     /// Gives the counter of failures to notify.
     pub(super) fn notify_failures(&self) -> Rc<Cell<u64>> {
-        Rc::clone(&self.board.borrow().counters.delivery_failures)
+        Rc::clone(&self.board.borrow().counters.notification_failures)
     }
 
     /// Reports a pass that published what is `sound`; `last_error` is the class, in the state's word, of a

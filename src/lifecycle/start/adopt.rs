@@ -48,7 +48,7 @@ impl<V: Connect> Start<'_, V> {
         let outcome = self.publisher().publish(bundle, state)?;
         if self.after == After::Nothing {
             // It is published: whatever a predecessor was about to provision came of it.
-            self.store.settle();
+            self.store.clear_pending();
         }
         Ok(outcome)
     }

@@ -194,13 +194,13 @@ fn pending_identities_are_kept_for_their_own_origin() {
     let store = || open(&dir);
     let identities = vec![SecretName::new("db").unwrap(), SecretName::new("a/b").unwrap()];
     let pending = Pending { origin: origin(), identities: identities.clone() };
-    store().intend(&pending).unwrap();
+    store().record_pending(&pending).unwrap();
     let store = store();
-    assert_eq!(store.intended(&origin()), identities);
+    assert_eq!(store.to_read_first(&origin()), identities);
     let other = Origin { pod_uid: Some("another pod".to_owned()), ..origin() };
-    assert_eq!(store.intended(&other), []);
-    store.settle();
-    assert_eq!(store.intended(&origin()), []);
+    assert_eq!(store.to_read_first(&other), []);
+    store.clear_pending();
+    assert_eq!(store.to_read_first(&origin()), []);
     assert_eq!(names(&dir.path().join(OWN)), BTreeSet::from([HOLDER.to_owned()]));
 }
 

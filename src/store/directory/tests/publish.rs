@@ -47,8 +47,8 @@ fn rewriting_the_state_wakes_no_watcher_of_the_directory() {
     let (dir, store) = published(FIRST);
     let watcher = Watcher::of(dir.path());
     store.save(&State { generation: Generation(1), failures: 7, ..remembered(FIRST) }).unwrap();
-    store.intend(&Pending { origin: origin(), identities: Vec::new() }).unwrap();
-    store.settle();
+    store.record_pending(&Pending { origin: origin(), identities: Vec::new() }).unwrap();
+    store.clear_pending();
     assert_eq!(watcher.woken(), []);
     assert!(read(&dir, STATE_LINK).contains("\"failures\":7"));
 }
@@ -127,7 +127,7 @@ fn removed_links_are_restored_without_a_new_generation() {
     files::remove_file(dir.path().join("db")).unwrap();
     files::remove_file(dir.path().join(STATE_LINK)).unwrap();
     symlink("..data/old", dir.path().join("old")).unwrap();
-    store.suspect();
+    store.recheck();
     assert_eq!(publish(&mut store, FIRST).unwrap(), Outcome::Unchanged(Generation(1)));
     assert_eq!(read(&dir, "db/user"), "ada");
     assert!(exists(&dir, STATE_LINK));
