@@ -6,6 +6,7 @@ pub mod dispositions;
 pub mod host;
 pub mod kubelet;
 pub mod kubernetes;
+pub mod lines;
 pub mod podman;
 pub mod sidecar;
 pub mod wait;
@@ -203,6 +204,21 @@ impl Run {
     pub fn error(&self) -> &str {
         let line = self.stderr.lines().find(|line| line.starts_with("segura-agent: "));
         line.unwrap_or_else(|| panic!("no error line in {}", self.stderr))
+    }
+
+    /// The settings that are refused, each with what it must be.
+    pub fn problems(&self) -> Vec<(&str, &str)> {
+        let lines = self.stderr.lines();
+        lines.filter_map(|line| line.strip_prefix("  ")?.split_once(": ")).collect()
+    }
+
+    /// Asserts that the settings are refused for this variable, among others.
+    #[track_caller]
+    pub fn refuses(&self, variable: &str) -> &Self {
+        self.ended(78);
+        let names = self.problems().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert!(names.contains(&variable), "{variable}: {}", self.stderr);
+        self
     }
 
     /// The line that says what to do.

@@ -18,6 +18,7 @@ use rustix::process::Signal;
 use segura_agent::config::variables::VARIABLES;
 
 use crate::dev_vault::requests::path::{LOGIN, PROVISION};
+use crate::harness::lines;
 use crate::{
     dev_vault::{Certificate, Effect, Encryption, Fault, Options},
     harness::{SEED, Scene, send, side_by_side, until},
@@ -405,7 +406,7 @@ fn a_set_that_can_not_be_renewed_shows_nothing() {
         scene.wait_until_due();
         let seen = watched(scene.spawn_init());
         seen.0.ended(0);
-        assert!(seen.0.stderr.contains("serves on"), "{what}: {}", seen.0.stderr);
+        assert!(seen.0.stderr.contains(lines::SERVES_ON), "{what}: {}", seen.0.stderr);
         assert_silent(&scene, what, &seen);
         assert_eq!(scene.state()["failures"], 1, "{what}");
     });

@@ -11,6 +11,7 @@ use std::{
 use rustix::process::Signal;
 
 use crate::dev_vault::requests::{APPLICATION, DEPROVISION, LOGIN, PROVISION, READ, path};
+use crate::harness::lines;
 use crate::{
     dev_vault::{Effect, Fault, Options},
     harness::{Run, SEED, Scene, send, side_by_side, until},
@@ -307,7 +308,7 @@ fn what_the_vault_refused_for_certain_is_asked_for_by_the_next_start() {
     scene.vault.fault(Fault::rate_limit(path::PROVISION, "3600").once());
     let mut child = scene.spawn_init();
     let mut log = BufReader::new(child.stderr.take().unwrap());
-    read_until(&mut log, "trying again");
+    read_until(&mut log, lines::RETRIES);
     child.kill().unwrap();
     child.wait().unwrap();
     scene.init().ended(0);
@@ -379,7 +380,7 @@ fn a_set_that_can_not_be_written_is_kept_in_memory_and_published_when_it_can() {
     // After the proof, and before the answer: only publishing meets it.
     fs::write(scene.path(SEED), "in the way").unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap());
-    read_until(&mut log, "trying again");
+    read_until(&mut log, lines::RETRIES);
     fs::remove_file(scene.path(SEED)).unwrap();
     Run::ends(child).ended(0);
     assert_eq!(scene.asked(), [LOGIN, PROVISION]);

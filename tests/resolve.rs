@@ -113,7 +113,6 @@ fn without_a_name_server_the_name_is_not_found_and_no_public_one_is_asked() {
         return host::skip("host names", "no mount namespaces for us");
     };
     run.ended(69);
-    assert!(run.error().contains("cannot resolve the host name"), "{}", run.stderr);
     assert!(run.error().contains("/etc/resolv.conf"), "{}", run.stderr);
     assert!(run.hint().unwrap().contains("SEGURA_URL"), "{}", run.stderr);
 }

@@ -99,8 +99,9 @@ fn what_the_agent_may_not_do_is_told_by_rule_before_anything_is_provisioned() {
         );
         let run = Run::of(scene.agent_as(NOBODY, &["init"]).output().unwrap());
         run.ended(73);
-        let told = format!("as SEGURA_FILE_RULES has it for db/*: {reason}");
-        assert!(run.error().contains(&told), "{}", run.stderr);
+        for part in ["SEGURA_FILE_RULES", "db/*: ", reason] {
+            assert!(run.error().contains(part), "{part}: {}", run.stderr);
+        }
         assert!(run.hint().is_some_and(|hint| hint.contains("CAP_CHOWN")), "{}", run.stderr);
         assert_eq!(scene.vault.requests().len(), 0, "{}", run.stderr);
     }
@@ -112,12 +113,11 @@ fn what_is_wrong_with_rules_is_told_with_all_other_problems() {
     scene.set("SEGURA_FILE_MODE", "rw");
     let run = scene.init();
     run.ended(78);
-    for told in [
-        "SEGURA_FILE_MODE: must be an octal mode",
-        "SEGURA_FILE_RULES: rule 1: mode must be an octal mode",
-        "SEGURA_FILE_RULES: rule 2: has a field other than glob, mode, uid and gid",
-    ] {
-        assert!(run.stderr.contains(told), "{told}: {}", run.stderr);
+    run.refuses("SEGURA_FILE_MODE");
+    for rule in ["rule 1: mode ", "rule 2: "] {
+        let told =
+            |(name, told): &(&str, &str)| *name == "SEGURA_FILE_RULES" && told.starts_with(rule);
+        assert!(run.problems().iter().any(told), "{rule}: {}", run.stderr);
     }
     assert!(!run.stderr.contains("canary"), "{}", run.stderr);
 }
@@ -128,7 +128,7 @@ fn a_rule_that_is_about_no_file_is_told_once() {
         scene(r#"[{"glob": "bd/*", "mode": "0400"}, {"glob": "db/*", "mode": "0400"}]"#);
     scene.set("SEGURA_RENEW_INTERVAL", "1s");
     let sidecar = scene.sidecar();
-    let told = "no published file matches bd/* of SEGURA_FILE_RULES";
+    let told = "bd/* of SEGURA_FILE_RULES";
     sidecar.says(told);
     scene.vault.set_data("db", json!({ "user": "bob" }));
     until("the change is published", || {
@@ -137,7 +137,7 @@ fn a_rule_that_is_about_no_file_is_told_once() {
     assert_eq!(mode(scene.path("db/user")), 0o400, "a rule holds for every generation");
     let log = sidecar.stop();
     assert_eq!(log.stderr.matches(told).count(), 1, "{}", log.stderr);
-    assert!(!log.stderr.contains("matches db/*"), "{}", log.stderr);
+    assert!(!log.stderr.contains("db/* of SEGURA_FILE_RULES"), "{}", log.stderr);
 }
 
 #[test]

@@ -16,9 +16,6 @@ use crate::{
     harness::{POD, SEED, Scene, until},
 };
 
-const FRESH: &str = "is fresh again";
-const WORKS: &str = "renewal works again";
-
 /// Something that happens to a scene.
 type Change = fn(&Scene);
 

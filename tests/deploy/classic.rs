@@ -3,6 +3,7 @@
 use super::restricted::{assert_cannot_write, assert_restricted, assert_without_credentials};
 use super::{POD, PROVISION, SERVER, changed, password, rotated, shown, times, until_quiet};
 use crate::harness::kubelet::{manifest::Manifest, on_a_node};
+use crate::harness::lines;
 use crate::harness::until;
 
 #[test]
@@ -34,7 +35,7 @@ fn the_app_sees_the_agents_process_but_nothing_of_what_it_holds() {
     on_a_node("deploy/classic: what the app sees of the agent", SERVER, |node| {
         let pod = node.pod(&Manifest::read("classic"), POD);
         pod.start();
-        pod.says("segura-agent", "adopted the set");
+        pod.says("segura-agent", lines::ADOPTED);
         let agent = "agent=$(pidof segura-agent)";
         assert_eq!(shown(&pod, &format!("{agent}; cat /proc/$agent/comm")), "segura-agent\n");
         for hidden in ["environ", "root/etc/segura/client-secret", "fd/0", "mem"] {

@@ -3,6 +3,7 @@
 use super::restricted::{assert_cannot_write, assert_restricted, assert_without_credentials};
 use super::{POD, PROVISION, SERVER, password, rotated, times};
 use crate::harness::kubelet::{manifest::Manifest, on_a_node};
+use crate::harness::lines;
 use crate::harness::until;
 
 #[test]
@@ -56,7 +57,7 @@ fn a_reader_has_each_rotation_in_its_environment_and_no_credential() {
         pod.start();
         let first = password(node);
         pod.says("app", &format!("started: <{first}> <{first}>"));
-        pod.says("app", "reading the set that another agent publishes");
+        pod.says("app", lines::READS);
         let second = rotated(node);
         pod.says("app", &format!("started: <{second}> <{second}>"));
         for container in ["app", "segura-agent"] {

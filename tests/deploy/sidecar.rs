@@ -6,6 +6,7 @@ use super::{
     until_reads,
 };
 use crate::harness::kubelet::{manifest::Manifest, on_a_node};
+use crate::harness::lines;
 
 #[test]
 fn the_app_has_its_secret_before_it_starts_and_sees_each_rotation() {
@@ -60,7 +61,7 @@ fn a_sidecar_that_was_killed_adopts_what_it_had_published() {
         pod.run("segura-agent");
         pod.until_started("segura-agent");
         until_reads(&pod, PASSWORD, &second);
-        pod.says("segura-agent", "adopted the set");
+        pod.says("segura-agent", lines::ADOPTED);
         assert_eq!(node.scene.count(PROVISION), 1);
         assert!(pod.runs("app"), "{}", pod.logs("app"));
     });

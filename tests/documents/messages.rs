@@ -1,5 +1,6 @@
 //! `docs/troubleshooting.md` quotes what the agent says, to the letter, and leaves nothing out.
 
+use crate::harness::lines;
 use std::collections::BTreeSet;
 
 use segura_agent::exit::Exit;
@@ -87,6 +88,17 @@ fn what_the_page_quotes_is_what_the_agent_says() {
     let foreign: Vec<&String> = quoted.iter().filter(|message| !said.holds(message)).collect();
     assert!(foreign.is_empty(), "nothing in src says {foreign:#?}");
     assert!(quoted.len() >= 100, "only {} are quoted", quoted.len());
+}
+
+#[test]
+fn each_sentence_that_tests_wait_for_is_one_of_the_agents() {
+    let sources = sources();
+    let literals = || sources.iter().flat_map(|source| &source.literals);
+    for (name, sentence) in lines::ALL {
+        let found = literals().any(|literal| literal.text.contains(sentence.trim_matches('"')));
+        assert!(found, "nothing in src says {name}: {sentence:?}; see tests/harness/lines.rs");
+    }
+    assert!(lines::ALL.len() < 40, "a state, a code or a metric is better to wait for");
 }
 
 #[test]

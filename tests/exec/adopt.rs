@@ -6,12 +6,11 @@ use rustix::process::Signal;
 
 use super::reader::{SHOWS, has, shown, values, words, wraps};
 use crate::dev_vault::requests::{LOGIN, PROVISION, READ};
+use crate::harness::lines;
 use crate::{
     dev_vault::{Effect, Fault},
     harness::{SEED, Scene, for_a_while, side_by_side, sidecar::Sidecar, until},
 };
-
-const ADOPTED: &str = "adopted the set that stands";
 
 /// A way to be refused for good.
 type Refusal = (&'static str, fn(&Scene));
@@ -52,7 +51,7 @@ fn what_init_has_left_is_adopted_and_the_command_starts_at_once() {
     let (files, connections) = (scene.published(), scene.vault.connections());
     let agent = wraps(&scene, SHOWS);
     has(&agent, &[&password(&scene)]);
-    agent.says(ADOPTED);
+    agent.says(lines::ADOPTED);
     for_a_while("nothing is asked", || scene.asked().is_empty());
     agent.send(Signal::TERM);
     assert_eq!(agent.ends().code, Some(143));
@@ -68,7 +67,7 @@ fn what_init_has_left_is_adopted_by_a_command_that_takes_our_place() {
     let run = Sidecar::spawn(agent).ends();
     assert_eq!(run.code, Some(5), "{}", run.stderr);
     assert_eq!(run.stdout, format!("<{}>\n", password(&scene)));
-    assert!(run.stderr.contains(ADOPTED), "{}", run.stderr);
+    assert!(run.stderr.contains(lines::ADOPTED), "{}", run.stderr);
     assert!(scene.asked().is_empty());
 }
 
@@ -79,13 +78,12 @@ fn a_command_that_has_taken_our_place_holds_nothing() {
     let command = wraps(&scene, SHOWS);
     until("it has begun", || values(&command).len() == 1);
     assert_eq!(shown(&command), [(command.id(), password(&scene))]);
-    let (ready, line) = scene.check("ready");
-    assert!(!ready && line.contains("nothing renews"), "{line}");
+    assert!(!scene.check("ready").0, "nothing renews the set");
     scene.init().ended(0);
     // Nothing of the first one's kind is in the way of another.
     let second = wraps(&scene, SHOWS);
     has(&second, &[&password(&scene)]);
-    second.says(ADOPTED);
+    second.says(lines::ADOPTED);
     assert_eq!(scene.vault.provision_count(), 1);
 }
 
@@ -101,7 +99,7 @@ fn a_wrapper_that_was_killed_adopts_what_it_had_published() {
     killed_with_its_command(first);
     let second = wraps(&scene, SHOWS);
     has(&second, &[&password(&scene)]);
-    second.says(ADOPTED);
+    second.says(lines::ADOPTED);
     for_a_while("nothing is asked after a crash", || scene.asked() == [LOGIN, PROVISION]);
     assert_eq!((scene.published(), scene.generations()), (files, generations));
     assert_eq!(scene.vault.provision_count(), 1);
@@ -127,7 +125,7 @@ fn a_due_set_serves_though_the_vault_is_away_and_is_renewed_once_it_is_back() {
     scene.vault.go_down();
     let agent = wraps(&scene, SHOWS);
     has(&agent, &[&before]);
-    let said = agent.says("could not be renewed and serves on");
+    let said = agent.says(lines::SERVES_ON);
     assert!(said.contains("\"WARN\""), "{said}");
     until("it fails on", || scene.failures() > 1);
     for_a_while("the command runs on", || values(&agent) == [before.as_str()]);
@@ -177,8 +175,8 @@ fn the_set_of_another_pod_is_replaced_and_not_adopted() {
     until("it has provisioned", || scene.vault.provision_count() == 2);
     has(&agent, &[&password(&scene)]);
     assert_eq!(scene.count(PROVISION), 1);
-    agent.says("started the command");
-    assert_eq!(agent.said(ADOPTED), 0);
+    agent.says(lines::STARTED);
+    assert_eq!(agent.said(lines::ADOPTED), 0);
 }
 
 #[test]

@@ -224,10 +224,10 @@ fn names_that_steer_programs_are_withheld_and_said_once() {
         let run = scene.exec_to_end(&["cat", "/proc/self/environ"]);
         let all = [("PATH", "/usr/bin:/bin"), ("HOSTNAME", "web-0"), ("password", "p")];
         assert_eq!(given_by(&run), expected(&all));
-        let told = told(&run, "never put into an environment");
+        let told = told(&run, &names.join(", "));
         assert!(matches!(told[..], [("INFO", _)]), "{}", run.stderr);
         let line = told[0].1;
-        assert!(line.contains(&names.join(", ")) && line.contains("SEGURA_ENV_NAME"), "{line}");
+        assert!(line.contains("SEGURA_ENV_NAME"), "{line}");
         assert!(!run.stderr.contains("canary"), "{}", run.stderr);
         assert_eq!(scene.read("app/PATH"), "canary", "files are not concerned");
     }

@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Scene,
+    Scene, lines,
     podman::{FS_GROUP, Podman, USER, static_agent_and_shell},
     until,
 };
@@ -153,7 +153,7 @@ fn an_app_beside_a_sidecar_needs_neither_a_vault_nor_a_right_to_write() {
     change(&scene, "two");
     assert_has(&podman, "two");
     let said = podman.logs("shop-app");
-    assert!(said.contains("reading the set that another agent publishes"), "{said}");
+    assert!(said.contains(lines::READS), "{said}");
     podman.does(podman.command("pod").args(["stop", "--time=60", "shop"]));
     assert_eq!(podman.code("shop-app"), "42", "{}", podman.logs("shop-app"));
     assert_eq!(podman.code("shop-sidecar"), "0", "{}", podman.logs("shop-sidecar"));

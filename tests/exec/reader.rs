@@ -17,7 +17,6 @@ use tempfile::TempDir;
 use crate::harness::{Scene, host::User, sidecar::Sidecar, until};
 
 /// What every reader says of itself.
-const READS: &str = "reading the set that another agent publishes";
 /// An app's container: another user than the agent's, in the group that the pod's volumes have.
 const APP: User = User { uid: 65532, gid: FS_GROUP, groups: &[] };
 const FS_GROUP: u32 = 2000;

@@ -8,14 +8,12 @@ mod terminated;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::exec::orphans::processes::{Wrapped, living};
-use crate::harness::{Scene, for_a_while, side_by_side, until};
+use crate::harness::{Scene, for_a_while, lines, side_by_side, until};
 pub use crate::sidecar::poke as look_again;
 use crate::tell::agent::{
     change, change_with_ttl, generations, settle, until_published, until_told,
 };
 
-const STOPPING: &str = "stopping the command";
-const SPLAYING: &str = "the command is to be ended for it";
 /// A splay of which no random part is over soon.
 const LONG: &str = "1000h";
 
@@ -70,7 +68,7 @@ fn a_change_starts_the_command_anew_with_the_new_entries() {
         assert_eq!(wrapped.agent.stdout().matches("stopped\n").count(), 1, "{name}");
         until_told(&scene);
         assert_eq!(generations(&scene), (2, 2));
-        assert!(wrapped.agent.says(STOPPING).contains(shown), "{:?}", wrapped.agent.log());
+        assert!(wrapped.agent.says(lines::STOPPING).contains(shown), "{:?}", wrapped.agent.log());
         assert_eq!(wrapped.agent.complaints(), Vec::<String>::new());
         wrapped.told("exit 5");
         assert_eq!(wrapped.agent.ends().code, Some(5));
@@ -132,7 +130,7 @@ fn a_command_that_ends_by_itself_is_never_started_anew() {
             until_watched(&scene);
             if splaying {
                 change_now(&scene, "two");
-                wrapped.agent.says(SPLAYING);
+                wrapped.agent.says(lines::SPLAYING);
             }
             wrapped.told(end);
             let run = wrapped.agent.ends();
@@ -169,7 +167,7 @@ fn lifetimes_that_change_restart_nothing() {
     until("the lifetime is published", || scene.read("app/TTL") == "1800");
     until("it counts as told", || generations(&scene) == (2, 2));
     for_a_while("the command runs", || wrapped.starts().len() == 1);
-    assert_eq!(wrapped.agent.said(SPLAYING), 0);
+    assert_eq!(wrapped.agent.said(lines::SPLAYING), 0);
     change_with_ttl(&scene, "two", "1800");
     look_again(&scene);
     wrapped.started(2);
@@ -233,7 +231,7 @@ fn a_restart_waits_for_a_random_part_of_the_splay() {
         wrapped.started(1);
         until_watched(&scene);
         change_now(&scene, "two");
-        let wait = within(&wrapped.agent.says(SPLAYING));
+        let wait = within(&wrapped.agent.says(lines::SPLAYING));
         waits.lock().unwrap().push(wait);
         wrapped.told("exit 0");
         assert_eq!(wrapped.agent.ends().code, Some(0));
@@ -253,7 +251,7 @@ fn a_splay_that_is_over_has_the_command_started_anew() {
     wrapped.started(1);
     until_watched(&scene);
     change_now(&scene, "two");
-    wrapped.agent.says(SPLAYING);
+    wrapped.agent.says(lines::SPLAYING);
     until("the command is started", || wrapped.starts().len() == 2);
     assert_eq!(wrapped.given(), ["one", "two"]);
     until_told(&scene);

@@ -13,7 +13,7 @@ use super::restart::{change_now, looked_at};
 use crate::dev_vault::Options;
 use crate::harness::host::{User, is_root};
 use crate::harness::sidecar::Sidecar;
-use crate::harness::{Scene, for_a_while, pause, side_by_side, until};
+use crate::harness::{Scene, for_a_while, lines, pause, side_by_side, until};
 use crate::tell::agent::{settle, until_published, until_told};
 
 /// How many rotations come within a second.
@@ -85,7 +85,7 @@ fn reads(scene: &mut Scene) -> Wrapped {
         scene.unset(name);
     }
     let wrapped = Wrapped::spawn(scene.agent(&["exec", "--", "sh", "-c", LISTENS]));
-    wrapped.agent.says("reading the set that another agent publishes");
+    wrapped.agent.says(lines::READS);
     wrapped.started(1);
     wrapped
 }

@@ -12,14 +12,14 @@ use std::net::TcpListener;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::dispositions::default_for_children;
 use super::wait::{until_seen, within};
-use super::{Run, Scene, send, until};
+use super::{Run, Scene, lines, send, until};
 
 /// A running sidecar or wrapper; killed when it is dropped.
 pub struct Sidecar {
@@ -51,22 +51,25 @@ impl Scene {
     /// Starts a sidecar and waits until its set stands.
     #[track_caller]
     pub fn kept(&self) -> Sidecar {
+        let before = self.modified("holder");
         let sidecar = self.sidecar();
-        let stands =
-            |line: &String| line.contains("adopted the set") || line.contains("published\"");
-        until("the sidecar has a set", || sidecar.log().iter().any(stands));
-        until("the sidecar renews it", || self.is_renewed());
+        until("the sidecar renews its set", || self.is_renewed_since(before));
         sidecar
     }
 
-    /// Whether the agent that holds the directory has begun to renew: from then on it promises more
-    /// than what a start promises for it.
-    fn is_renewed(&self) -> bool {
-        let modified = |name: &str| {
-            let file = fs::metadata(self.path("..segura").join(name)).ok()?;
-            file.modified().ok()
-        };
-        let own = modified("state.json").is_some_and(|at| Some(at) >= modified("holder"));
+    /// When the agent last wrote one of its own files.
+    fn modified(&self, name: &str) -> Option<SystemTime> {
+        fs::metadata(self.path("..segura").join(name)).ok()?.modified().ok()
+    }
+
+    /// Whether another agent than the one that took the directory at `before` has begun to renew: from
+    /// then on it promises more than what a start promises for it.
+    fn is_renewed_since(&self, before: Option<SystemTime>) -> bool {
+        let holder = self.modified("holder");
+        if holder == before {
+            return false;
+        }
+        let own = self.modified("state.json").is_some_and(|at| Some(at) >= holder);
         let now = clock_gettime(ClockId::Boottime).tv_sec.unsigned_abs() * 1_000;
         let promised = |state: &serde_json::Value| state["boot_ms"]["silent_until"].as_u64();
         own && promised(&self.state()).is_some_and(|until| until > now + 100_000)
@@ -155,9 +158,8 @@ impl Sidecar {
 
     /// The warnings so far, but for the one that the seed's entries always cause.
     pub fn warnings(&self) -> Vec<String> {
-        let counts = |line: &String| {
-            line.contains("\"WARN\"") && !line.contains(" have different values for ")
-        };
+        let counts =
+            |line: &String| line.contains("\"WARN\"") && !line.contains(lines::ENTRIES_DIFFER);
         self.log().into_iter().filter(counts).collect()
     }
 

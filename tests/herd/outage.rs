@@ -7,8 +7,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::report;
-use crate::harness::Scene;
 use crate::harness::wait::{throughout, within};
+use crate::harness::{Scene, lines};
 use crate::tell::agent::{after_passes, change, passes, scene};
 
 /// No step of the backoff is longer.
@@ -90,7 +90,7 @@ fn what_stands_outlives_a_short_outage() {
     let found = outage(&scene, Duration::from_secs(4), "two");
     assert!((1..20).contains(&found.attempts), "{found:?}");
     assert!(found.recovery < PASS, "{found:?}");
-    sidecar.says("renewal works again");
+    sidecar.says(lines::WORKS);
     assert_eq!(sidecar.complaints().len(), 1, "{:#?}", sidecar.log());
     after_passes(&scene, 1);
     sidecar.stop();

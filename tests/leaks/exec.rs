@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use super::canaries::{assert_silent, disguises, watched};
 use super::memory::writable;
 use super::{Case, LOGIN, PROVISION, SECRET, TOKEN, VALUE, scene};
+use crate::harness::lines;
 use crate::{
     dev_vault::{Effect, Fault},
     harness::{
@@ -173,7 +174,7 @@ fn a_reader_shows_nothing_of_what_it_reads() {
     until("the command is started anew", || starts(&reader) == 2);
     // What no environment can hold.
     scene.vault.set_data(SEED, format!(r#"{{"key": "{VALUE}\u0000{VALUE}"}}"#));
-    let said = reader.says("the command runs on with what it has");
+    let said = reader.says(lines::RUNS_ON);
     assert!(said.contains("WARN"), "{said}");
     let failed = watched(bare(&scene, scene.agent(&WORDS)).spawn().expect("it starts"));
     assert_eq!((failed.0.code, failed.0.stdout.as_str()), (Some(76), ""), "{failed:?}");

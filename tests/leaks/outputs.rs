@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use super::canaries::{Canaries, assert_silent, watched};
 use super::{VALUE, assert_cases_silent, scene};
-use crate::harness::{SEED, Scene, side_by_side, until};
+use crate::harness::{SEED, Scene, lines, side_by_side, until};
 
 /// What reaches a value of the seed's secret in a template.
 const REACHED: &str = "secrets[\"secret-postman\"].key";
@@ -174,7 +174,7 @@ fn what_can_not_be_rendered_on_renewal_is_not_shown() {
         sidecar.send(Signal::TERM);
         let run = sidecar.ends();
         run.ended(0);
-        assert!(run.stderr.contains("held back") && run.stderr.contains("TRACE"), "{what}");
+        assert!(run.stderr.contains(lines::HELD_BACK) && run.stderr.contains("TRACE"), "{what}");
         assert_silent(&scene, what, &(run, arguments));
     });
 }

@@ -99,7 +99,7 @@ fn no_template_reads_another_file() {
         |template| {
             let scene =
                 with(&[("app.j2", template), ("other.j2", "{% macro x() %}{% endmacro %}")]);
-            assert_refused_at_once(&scene, &["app.j2, line 2: syntax error"]);
+            assert_refused_at_once(&scene, &["app.j2, line 2"]);
         },
     );
 }

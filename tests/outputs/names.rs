@@ -192,8 +192,7 @@ fn several_entries_are_one_in_documents_and_apart_in_files() {
     scene.vault.set_data(IDENTITY, data);
     let run = scene.set("SEGURA_OUTPUT", ALL).init();
     run.ended(0);
-    let told: Vec<&str> =
-        run.stderr.lines().filter(|line| line.contains("have different values")).collect();
+    let told: Vec<&str> = run.stderr.lines().filter(|line| line.contains("WARN")).collect();
     assert_eq!(told.len(), 1, "{}", run.stderr);
     assert!(told[0].contains("user") && !told[0].contains("host"), "{}", told[0]);
     assert!(!run.stderr.contains("canary") && !told[0].contains("bob"), "{}", run.stderr);
@@ -207,9 +206,5 @@ fn several_entries_are_one_in_documents_and_apart_in_files() {
     let mut strict = scene.beside("web-7d4b9c6f5-b8n2w");
     let run = strict.set("SEGURA_COLLISION", "error").init();
     run.ended(78);
-    assert!(
-        run.error().contains("entries of outputs have different values for user"),
-        "{}",
-        run.error()
-    );
+    assert!(run.error().contains("outputs") && run.error().contains("user"), "{}", run.error());
 }

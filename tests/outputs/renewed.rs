@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::templates::give;
 use super::values::{IDENTITY, scene};
 use crate::dev_vault::requests::PROVISION;
+use crate::harness::lines;
 use crate::{
     dev_vault::Options,
     harness::{Scene, for_a_while, side_by_side, sidecar::Sidecar, until},
@@ -178,13 +179,13 @@ fn what_can_not_be_rendered_keeps_its_last_good_version_in_every_output() {
         go_on(&scene, "3");
         until_published(what, &scene, &fresh(&case, "3", (case.good)(), "3"));
         assert_eq!(scene.state()["last_error"], "render", "{what}");
-        sidecar.assert_said("held back: its last good version stays", 1, what);
-        assert!(sidecar.says("held back").contains(OTHER), "{what}");
+        sidecar.assert_said(lines::HELD_BACK, 1, what);
+        assert!(sidecar.says(lines::HELD_BACK).contains(OTHER), "{what}");
 
         scene.vault.set_data(OTHER, (case.mended)());
         until_published("what is mended", &scene, &fresh(&case, "3", (case.mended)(), "3"));
         until("nothing is held back", || scene.held_back(OTHER).is_none());
-        until("it is told", || sidecar.said("is fresh again") == 1);
+        until("it is told", || sidecar.said(lines::FRESH) == 1);
         stop(sidecar, what);
     });
 }
@@ -247,8 +248,8 @@ fn a_new_secret_that_can_not_be_rendered_is_left_out_and_the_others_go_on() {
     give(&mut scene, &[("app.conf.j2", "{% for s in secrets %}{{ s }};{% endfor %}")]);
     let sidecar = scene.kept();
     scene.vault.set_data("app.conf", json!({ "k": "cAnArY" }));
-    let line = sidecar.says("held back");
-    assert!(line.contains("the template app.conf.j2") && line.contains("\"app.conf\""), "{line}");
+    let line = sidecar.says(lines::HELD_BACK);
+    assert!(line.contains("app.conf.j2") && line.contains("\"app.conf\""), "{line}");
     scene.vault.set_data("new", json!({ "k": "new" }));
     scene.vault.set_data(IDENTITY, json!({ "k": "2" }));
     until("the others go on", || scene.path("new/k").exists());

@@ -100,7 +100,11 @@ fn a_nul_is_refused_by_name_in_every_dialect() {
         run.ended(76);
         let error = run.error();
         assert!(error.contains("\"the-key\" of outputs") && error.contains("NUL"), "{error}");
-        assert!(run.hint().is_some_and(|hint| hint.contains("files")), "{}", run.stderr);
+        assert!(
+            run.hint().is_some_and(|hint| hint.contains("SEGURA_EXEC_ENV=false")),
+            "{}",
+            run.stderr
+        );
         assert!(!run.stderr.contains("canary"), "{}", run.stderr);
         // As a file it is what it is.
         scene.set("SEGURA_OUTPUT", "files").init().ended(0);

@@ -11,10 +11,9 @@ mod single;
 use std::fs;
 use std::time::Duration;
 
-use super::{
-    Change, FRESH, LOGIN, PROVISION, READ, WORKS, left_by_init, poke, wait_until_fresh, with,
-};
+use super::{Change, LOGIN, PROVISION, READ, left_by_init, poke, wait_until_fresh, with};
 use crate::dev_vault::requests::path;
+use crate::harness::lines;
 use crate::{
     dev_vault::{Effect, Fault, Options},
     harness::{SEED, Scene, for_a_while, pause, side_by_side, until, wait::throughout},
@@ -38,13 +37,13 @@ fn assert_survived((what, class, begin, end): Case) {
     assert_eq!((&state["generation"], &state["given_back"]), (&1.into(), &false.into()), "{what}");
     assert_eq!(scene.published(), files, "{what}");
     sidecar.assert_warned(1, what);
-    assert_eq!(sidecar.said(FRESH) + sidecar.said(WORKS), 0, "{what}");
+    assert_eq!(sidecar.said(lines::FRESH) + sidecar.said(lines::WORKS), 0, "{what}");
     let asked = scene.asked().len();
     end(&scene);
     until(&format!("{what}: it is over"), || scene.failures() == 0);
     assert!(asked < 60, "{what}: {asked} requests while it failed");
     assert!(scene.state()["last_error"].is_null(), "{what}");
-    until("its end is told", || sidecar.said(FRESH) + sidecar.said(WORKS) == 1);
+    until("its end is told", || sidecar.said(lines::FRESH) + sidecar.said(lines::WORKS) == 1);
     assert_eq!(scene.state()["generation"], 1, "{what}");
     scene.vault.rotate();
     wait_until_fresh(&scene);
@@ -358,7 +357,7 @@ fn what_is_gone_for_ten_minutes_is_removed_where_that_is_wished() {
             assert_eq!(scene.path(path).exists(), stays, "{path}, {on_absent}");
         }
         assert_eq!(scene.read("secrets.json").contains("my_key_name"), stays, "{on_absent}");
-        let removed = sidecar.said("its published files are removed");
+        let removed = sidecar.said(lines::REMOVED);
         assert_eq!(removed, usize::from(!stays), "{on_absent}");
         // The others go on, and what is left stands through a restart.
         sidecar.stop();

@@ -3,6 +3,7 @@
 use rustix::process::Signal;
 
 use super::{Change, LOGIN, PROVISION, READ, left_by_init, password, with};
+use crate::harness::lines;
 use crate::{
     dev_vault::{Effect, Fault, Options},
     harness::{SEED, Scene, for_a_while, side_by_side, until},
@@ -23,7 +24,7 @@ fn what_init_has_left_is_adopted_and_nothing_is_asked_before_it_is_due() {
     assert_eq!((scene.published(), scene.generations().len()), (files, 1));
     assert_eq!(scene.state()["generation"], 1);
     let run = second.stop();
-    assert!(run.stderr.contains("adopted"), "{}", run.stderr);
+    assert!(run.stderr.contains(lines::ADOPTED), "{}", run.stderr);
     assert_eq!(scene.vault.provision_count(), 1);
 }
 

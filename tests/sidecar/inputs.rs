@@ -12,6 +12,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::{Change, LOGIN, READ, left_by_init, password, wait_until_fresh, with};
+use crate::harness::lines;
 use crate::{
     dev_vault::{Encryption, Options},
     harness::{SEED, Scene, for_a_while, host::skip, pause, side_by_side, sidecar::Sidecar, until},
@@ -274,7 +275,7 @@ fn a_generation_that_someone_removes_is_fetched_anew_before_its_due() {
     pause(3_000);
     let generation = fs::read_link(scene.path("..data")).unwrap();
     fs::remove_dir_all(scene.path("").join(generation)).unwrap();
-    until("it is told", || sidecar.said("can't be put back") > 0);
+    until("it is told", || sidecar.said(lines::NOT_PUT_BACK) > 0);
     until("it stands again", || scene.path(SEED).exists() && scene.published() == files);
     until("it is one whole set", || scene.check("ready").0);
     sidecar.stop();
@@ -290,7 +291,7 @@ fn what_someone_puts_in_the_way_is_left_alone_and_told_until_it_is_gone() {
     let sidecar = scene.kept();
     fs::remove_file(scene.path(SEED)).unwrap();
     fs::write(scene.path(SEED), "mine").unwrap();
-    until("it is told", || sidecar.said("in the way") > 0);
+    until("it is told", || sidecar.warnings().iter().any(|line| line.contains(SEED)));
     for_a_while("it is left alone", || {
         fs::read(scene.path(SEED)).is_ok_and(|bytes| bytes == b"mine")
     });
@@ -319,7 +320,7 @@ fn where_nothing_can_be_watched_inputs_are_read_at_each_pass() {
     scene.set("SEGURA_RENEW_INTERVAL", "1s");
     let sidecar = Sidecar::spawn(unwatched(&scene));
     until("it says so, or could not be started", || {
-        sidecar.said("the agent can't watch") > 0 || sidecar.has_ended()
+        sidecar.said(lines::NOT_WATCHED) > 0 || sidecar.has_ended()
     });
     if sidecar.has_ended() {
         let why = sidecar.log().join(" ");
@@ -332,6 +333,6 @@ fn where_nothing_can_be_watched_inputs_are_read_at_each_pass() {
     until("it is used", || tried(&scene, "client_secret=second"));
     fs::remove_file(scene.path(SEED)).unwrap();
     until("it is put back", || scene.path(SEED).exists());
-    sidecar.assert_said("the agent can't watch", 1, "once");
+    sidecar.assert_said(lines::NOT_WATCHED, 1, "once");
     sidecar.stop();
 }

@@ -7,6 +7,7 @@ use super::{
     wait_until_trusted, with,
 };
 use crate::dev_vault::requests::{SECRETS, path, secret};
+use crate::harness::lines;
 use crate::{
     dev_vault::{Fault, Options},
     harness::{POD, SEED, Scene, side_by_side, until},
@@ -177,7 +178,7 @@ fn a_vault_where_reading_provisions_is_read_so_no_more_than_twice() {
     until("it reads the application", || scene.count(APPLICATION) >= applications + 3);
     assert_eq!((scene.count(READ), scene.count(PROVISION)), (2, 0));
     assert_eq!(scene.vault.provision_count(), 3);
-    sidecar.assert_said("reading provisions", 1, "");
+    sidecar.assert_said(lines::READING_PROVISIONS, 1, "");
     sidecar.stop();
     // The next one goes on as it was settled.
     let sidecar = scene.kept();
@@ -225,7 +226,7 @@ fn what_lives_shortly_is_provisioned_again_in_time() {
     let first = scene.read("secret-postman/username");
     let sidecar = scene.kept();
     until("another account is published", || scene.read("secret-postman/username") != first);
-    sidecar.assert_said("provisioned again", 1, "");
+    sidecar.assert_said(lines::PROVISIONED_AGAIN, 1, "");
     sidecar.stop();
     let account = account_of(&scene, SEED, POD);
     assert_eq!(scene.read("secret-postman/password"), account.password);

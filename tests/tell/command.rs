@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
 use super::agent::{after_passes, change, change_with_ttl, generations, passes, scene, until_told};
-use crate::harness::{Scene, side_by_side, until};
+use crate::harness::{Scene, lines, side_by_side, until};
 
 /// Writes down what it was given and what it sees; then does what `then.sh` says.
 const SCRIPT: &str = r#"#!/bin/sh
@@ -177,13 +177,13 @@ fn a_failure_is_retried_at_passes_and_fetches_nothing() {
     assert_eq!(generations(&scene), (1, 0));
     script.then("exit 0");
     until_told(&scene);
-    sidecar.says("can be told again");
+    sidecar.says(lines::NOTIFIED_AGAIN);
     let runs = script.runs().len();
     after_passes(&scene, 2);
     assert_eq!(script.runs().len(), runs);
     let said = sidecar.complaints();
     assert_eq!(said.len(), 1, "{said:#?}");
-    let right = |line: &String| line.contains("the command sh failed with exit code 3");
+    let right = |line: &String| line.contains(" sh ") && line.contains(" 3");
     assert!(said.iter().all(right), "{said:#?}");
     sidecar.stop();
 }

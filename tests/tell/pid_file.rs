@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::agent::{after_passes, change, generations, scene, until_published, until_told};
 use super::app::App;
-use crate::harness::{Scene, side_by_side};
+use crate::harness::{Scene, lines, side_by_side};
 
 /// Sets where the PID file is, and what it says.
 fn names(scene: &mut Scene, app: &App, pid: Option<u32>) {
@@ -63,8 +63,8 @@ fn a_stale_file_is_noticed_once() {
     let running = app.runs();
     names(&mut scene, &app, Some(nobody()));
     let sidecar = scene.sidecar();
-    let line = sidecar.says("is stale: there is no process");
-    assert!(line.contains("let the main process write its own number there"), "{line}");
+    let line = sidecar.says(lines::STALE_PID_FILE);
+    assert!(line.contains("hint="), "{line}");
     after_passes(&scene, 1);
     let said = sidecar.complaints();
     after_passes(&scene, 3);
@@ -74,7 +74,7 @@ fn a_stale_file_is_noticed_once() {
     write(&app, running.pid());
     app.until_told(&["head HUP one"]);
     until_told(&scene);
-    sidecar.says("can be told again");
+    sidecar.says(lines::NOTIFIED_AGAIN);
     sidecar.stop();
 }
 
@@ -84,8 +84,8 @@ fn a_missing_file_is_fine() {
     let running = app.runs();
     names(&mut scene, &app, None);
     let sidecar = scene.sidecar();
-    let line = sidecar.says("there is no PID file");
-    assert!(line.contains(" INFO ") && line.contains("mounted into both containers"), "{line}");
+    let line = sidecar.says(lines::NO_PID_FILE);
+    assert!(line.contains(" INFO ") && line.contains("hint="), "{line}");
     after_passes(&scene, 2);
     assert_eq!(generations(&scene), (1, 0));
     write(&app, running.pid());
@@ -102,10 +102,10 @@ fn the_agent_itself_and_process_one_are_refused() {
     let sidecar = scene.sidecar();
     until_published(&scene, "one");
     write(&app, sidecar.id());
-    let line = sidecar.says("which is the agent itself");
-    assert!(line.contains(" WARN ") && line.contains("write its own number there"), "{line}");
+    let line = sidecar.says(lines::OWN_PID);
+    assert!(line.contains(" WARN ") && line.contains("hint="), "{line}");
     write(&app, 1);
-    let line = sidecar.says("which is not the main process");
+    let line = sidecar.says(lines::OTHER_PID);
     assert!(line.contains(" WARN ") && line.contains("shareProcessNamespace: true"), "{line}");
     let said = sidecar.complaints();
     after_passes(&scene, 2);

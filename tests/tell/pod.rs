@@ -57,6 +57,6 @@ fn a_sidecar_signals_the_app_in_another_container_of_its_pod() {
     podman.does(podman.command("stop").args(["--time=60", "sidecar"]));
     let said = podman.logs("sidecar");
     assert!(!said.contains(" WARN "), "{said}");
-    assert!(said.contains("told shop.sh (pid "), "{said}");
+    assert!(said.contains("shop.sh (pid "), "{said}");
     assert_eq!(podman.code("sidecar"), "0", "{said}");
 }

@@ -9,7 +9,7 @@ use super::app::App;
 use crate::harness::host::{NOBODY, can_be_others, skip};
 use crate::harness::side_by_side;
 use crate::harness::sidecar::Sidecar;
-use crate::harness::{pause, until};
+use crate::harness::{lines, pause, until};
 
 #[test]
 fn what_cannot_work_is_said_at_the_start_with_its_remedy() {
@@ -22,14 +22,14 @@ fn there_is_no_such_process() {
     let mut scene = scene();
     scene.set("SEGURA_SIGNAL_PROCESS", "nobody-is-called-this");
     let sidecar = scene.sidecar();
-    let line = sidecar.says("there is no sign of the process nobody-is-called-this");
-    assert!(line.contains(" INFO ") && line.contains("shares the PID namespace"), "{line}");
+    let line = sidecar.says(lines::NO_PROCESS);
+    assert!(line.contains(" INFO ") && line.contains(" nobody-is-called-this"), "{line}");
     until_told(&scene);
     assert_eq!(sidecar.complaints(), Vec::<String>::new());
     // It might have started late; at a change it is the wrong name.
     change(&scene, "two");
-    let line = sidecar.says("there was never a sign of the process nobody-is-called-this");
-    assert!(line.contains(" WARN ") && line.contains("shares the PID namespace"), "{line}");
+    let line = sidecar.says(lines::NEVER_A_PROCESS);
+    assert!(line.contains(" WARN ") && line.contains(" nobody-is-called-this"), "{line}");
     until_told(&scene);
     sidecar.stop();
 }
@@ -44,7 +44,7 @@ fn it_is_another_users() {
     chown(scene.dir.path(), Some(NOBODY.uid), Some(NOBODY.gid)).expect("root may");
     scene.set("SEGURA_SIGNAL_PROCESS", app.name());
     let sidecar = Sidecar::spawn(scene.agent_as(NOBODY, &["sidecar"]));
-    let line = sidecar.says(&format!("may not signal {} (pid {})", app.name(), running.pid()));
+    let line = sidecar.says(&format!("{} (pid {})", app.name(), running.pid()));
     assert!(line.contains(" WARN ") && line.contains("runAsUser"), "{line}");
     until_published(&scene, "one");
     assert!(running.lives() && app.told().is_empty());
@@ -71,7 +71,7 @@ fn the_agent_is_process_one() {
     scene.set("SEGURA_SIGNAL_PROCESS", "nobody-is-called-this");
     scene.set("SEGURA_SIGNAL_PID_FILE", &file.display().to_string());
     let sidecar = Sidecar::spawn(alone(&mut scene.agent(&["sidecar"])));
-    for text in ["there is no sign of the process", "which is the agent itself"] {
+    for text in [lines::NO_PROCESS, lines::OWN_PID] {
         let line = sidecar.says(text);
         assert!(line.contains(" WARN ") && line.contains("shareProcessNamespace: true"), "{line}");
     }
@@ -98,7 +98,7 @@ fn who_waits_for_someone_to_tell_takes_no_time_between_passes() {
         .set("SEGURA_NOTIFY_URL", "http://127.0.0.78:9/");
     let sidecar = scene.sidecar();
     until_published(&scene, "one");
-    for text in ["there is no sign of the process", "there is no PID file", "nobody listens"] {
+    for text in [lines::NO_PROCESS, lines::NO_PID_FILE, lines::NOBODY_LISTENS] {
         sidecar.says(text);
     }
     // The last thing to do after a start is to sweep.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::agent::{after_passes, change, generations, scene, until_told};
-use crate::harness::{Scene, side_by_side, sidecar::Sidecar, until};
+use crate::harness::{Scene, lines, side_by_side, sidecar::Sidecar, until};
 
 /// Takes requests, and answers each with the next status, 204 in the end.
 struct Listener {
@@ -92,7 +92,7 @@ fn a_refusal_is_asked_again() {
     let sidecar = tells(&mut scene, &listener.url());
     sidecar.says("answered 500");
     sidecar.says("answered 302");
-    sidecar.says("can be told again");
+    sidecar.says(lines::NOTIFIED_AGAIN);
     until_told(&scene);
     after_passes(&scene, 2);
     assert_eq!(listener.requests().len(), 4);
@@ -107,7 +107,7 @@ fn nobody_listens_yet() {
     let address = free.local_addr().expect("it listens").to_string();
     drop(free);
     let sidecar = tells(&mut scene, &format!("http://{address}/reload"));
-    let line = sidecar.says("nobody listens at");
+    let line = sidecar.says(lines::NOBODY_LISTENS);
     assert!(line.contains(" INFO "), "{line}");
     after_passes(&scene, 2);
     assert_eq!(generations(&scene), (1, 0));

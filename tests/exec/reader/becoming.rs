@@ -6,11 +6,11 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::{APP, READS, ReadOnly, bare, for_the_group_to_read, held, scene, words};
+use super::{APP, ReadOnly, bare, for_the_group_to_read, held, scene, words};
 use crate::harness::{
     Run, Scene,
     host::{can_be_others, with_own_mounts},
-    side_by_side,
+    lines, side_by_side,
     sidecar::Sidecar,
 };
 
@@ -25,7 +25,7 @@ fn assert_reads(scene: &Scene, reader: Command, shown: &str) {
     let before = heard();
     let reader = Sidecar::spawn(reader);
     reader.prints(shown);
-    let said = reader.says(READS);
+    let said = reader.says(lines::READS);
     assert!(said.contains("\"INFO\""), "{said}");
     reader.send(Signal::TERM);
     let run = reader.ends();
@@ -146,7 +146,7 @@ fn a_directory_to_write_without_a_set_and_without_a_vault_is_told_what_to_set() 
     let run = Run::of(reader);
     run.ended(78);
     for part in ["SEGURA_URL", "SEGURA_CLIENT_ID", "SEGURA_CLIENT_SECRET"] {
-        assert!(run.stderr.contains(&format!("{part}: must be set")), "{}", run.stderr);
+        run.refuses(part);
     }
     assert!(scene.entries().is_empty(), "nothing is left behind: {:?}", scene.entries());
 }
@@ -158,5 +158,5 @@ fn a_set_that_was_given_back_is_not_read_but_what_to_set_is_told() {
     scene.kept().stop();
     assert_eq!(scene.state()["given_back"], true);
     let run = Run::of(knows_the_place(&scene).output().expect("the agent runs"));
-    assert!(run.ended(78).stderr.contains("SEGURA_URL: must be set"), "{}", run.stderr);
+    run.refuses("SEGURA_URL");
 }

@@ -9,9 +9,9 @@ use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
-use super::{READS, SHOWS, bare, change, has, reads, scene, shown, wraps};
+use super::{SHOWS, bare, change, has, reads, scene, shown, wraps};
 use crate::dev_vault::requests::LOGIN;
-use crate::harness::{Run, Scene, for_a_while, sidecar::Sidecar, until};
+use crate::harness::{Run, Scene, for_a_while, lines, sidecar::Sidecar, until};
 
 /// Everything below a directory and the directory itself: which it is, and when it last changed.
 fn traces(dir: &Path) -> BTreeMap<PathBuf, [i64; 5]> {
@@ -92,8 +92,8 @@ fn a_second_wrapper_reads_and_outlives_the_first() {
     has(&first, &["one"]);
     let second = wraps(&scene, SHOWS);
     has(&second, &["one"]);
-    second.says(READS);
-    assert_eq!(first.said(READS), 0);
+    second.says(lines::READS);
+    assert_eq!(first.said(lines::READS), 0);
     change(&scene, "two");
     has(&first, &["one", "two"]);
     has(&second, &["one", "two"]);
@@ -101,8 +101,8 @@ fn a_second_wrapper_reads_and_outlives_the_first() {
     assert_eq!(first.ends().code, Some(143));
     let third = wraps(&scene, SHOWS);
     has(&third, &["two"]);
-    third.says("adopted the set that stands");
-    assert_eq!(third.said(READS), 0, "it publishes in the first one's place");
+    third.says(lines::ADOPTED);
+    assert_eq!(third.said(lines::READS), 0, "it publishes in the first one's place");
     change(&scene, "three");
     has(&third, &["two", "three"]);
     has(&second, &["one", "two", "three"]);
@@ -120,7 +120,7 @@ fn of_wrappers_that_come_at_once_one_publishes_and_the_others_read() {
     }
     let account = scene.vault.provisioned("app").pop().expect("the pod has an account");
     wrappers.iter().for_each(|wrapper| has(wrapper, &[&account.password]));
-    let reading = || wrappers.iter().filter(|wrapper| wrapper.said(READS) == 1).count();
+    let reading = || wrappers.iter().filter(|wrapper| wrapper.said(lines::READS) == 1).count();
     until("all but one read", || reading() == 4);
     assert_eq!((scene.vault.provision_count(), scene.count(LOGIN)), (1, 1));
 }
@@ -136,7 +136,7 @@ fn only_who_publishes_gives_back() {
     let [short, long] = [wraps(&scene, SHOWS), wraps(&scene, SHOWS)];
     for reader in [&short, &long] {
         until("its command runs", || shown(reader).len() == 1);
-        reader.says(READS);
+        reader.says(lines::READS);
     }
     short.send(Signal::TERM);
     assert_eq!(short.ends().code, Some(143));
@@ -180,7 +180,7 @@ fn a_shell_beside_an_agent_has_the_entries_and_no_credentials() {
             assert!(run.stdout.starts_with("<one>\n"), "{}", run.stdout);
             assert!(!run.stdout.contains("SEGURA_"), "{}", run.stdout);
             assert!(!run.stdout.contains(scene.vault.client_secret()), "{}", run.stdout);
-            assert!(run.stderr.contains(READS), "{}", run.stderr);
+            assert!(run.stderr.contains(lines::READS), "{}", run.stderr);
         }
         agent.kill();
     }

@@ -8,6 +8,7 @@ use super::{APP, SHOWS, bare, change, for_the_group_to_read, has, scene, values,
 use crate::harness::{
     Scene,
     host::{can_be_others, skip},
+    lines,
     sidecar::Sidecar,
     until,
 };
@@ -48,7 +49,7 @@ fn assert_follows_without(test: &str, limit: &str) {
         return skip(test, &reader.log().join(" "));
     }
     has(&reader, &["one"]);
-    reader.says("the agent can't watch");
+    reader.says(lines::NOT_WATCHED);
     assert_follows(&scene, &reader);
     sidecar.stop();
 }
@@ -75,7 +76,7 @@ fn changes_are_found_where_the_directory_was_not_to_be_opened_at_first() {
     let mut reader = bare(&scene, scene.agent_as(APP, &words(SHOWS)));
     reader.env("SEGURA_RESTART_SPLAY", "0s").env("SEGURA_STARTUP_TIMEOUT", "1m");
     let reader = Sidecar::spawn(reader);
-    reader.says("waiting for a set");
+    reader.says(lines::WAITS);
     sidecar.stop();
     for_the_group_to_read(scene.dir.path());
     // As an agent after this one publishes it for the group.

@@ -5,10 +5,9 @@ use std::fs;
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::{READS, SHOWS, change, has, reads, scene, shown, values};
-use crate::harness::{Scene, for_a_while, sidecar::Sidecar, until};
+use super::{SHOWS, change, has, reads, scene, shown, values};
+use crate::harness::{Scene, for_a_while, lines, sidecar::Sidecar, until};
 
-const CHANGED: &str = "the set has changed\"";
 /// Says what the entry is, in its environment and on disk, and both again at each signal.
 const LISTENS: &str = r#"
 tell() { read -r file <"$FILE"; echo "$$ <$1 $password $file>"; }
@@ -98,7 +97,7 @@ fn a_change_does_nothing_where_that_is_asked_for() {
     let reader = reads(&scene, LISTENS, &settings);
     has(&reader, &["start one one"]);
     change(&scene, "two");
-    reader.says(CHANGED);
+    reader.says(lines::CHANGED);
     assert_undisturbed(&reader, &["start one one"]);
     sidecar.stop();
 }
@@ -114,7 +113,7 @@ fn a_lifetime_that_changes_alone_is_not_told() {
     assert_undisturbed(&reader, &["one"]);
     change(&scene, "two");
     has(&reader, &["one", "two"]);
-    reader.assert_said(CHANGED, 1, "only what is told of is a change");
+    reader.assert_said(lines::CHANGED, 1, "only what is told of is a change");
     sidecar.stop();
 }
 
@@ -126,7 +125,7 @@ fn a_sidecar_that_is_killed_and_comes_back_disturbs_nobody() {
     has(&reader, &["one"]);
     sidecar.kill();
     let sidecar = scene.kept();
-    sidecar.says("adopted the set that stands");
+    sidecar.says(lines::ADOPTED);
     assert_undisturbed(&reader, &["one"]);
     assert_eq!(reader.warnings(), Vec::<String>::new());
     change(&scene, "two");
@@ -154,7 +153,7 @@ fn a_set_that_no_environment_can_hold_leaves_the_command_as_it_is() {
     let reader = reads(&scene, SHOWS, &[]);
     has(&reader, &["one"]);
     change(&scene, &"x".repeat(200_000));
-    let said = reader.says("the command runs on with what it has");
+    let said = reader.says(lines::RUNS_ON);
     assert!(said.contains("\"WARN\"") && said.contains("password"), "{said}");
     assert_undisturbed(&reader, &["one"]);
     change(&scene, "three");
@@ -225,7 +224,7 @@ fn a_reader_that_follows_nothing_leaves_its_place_to_the_command() {
     let sidecar = scene.kept();
     let reader = reads(&scene, SHOWS, &[("SEGURA_RENEW_INTERVAL", "off")]);
     has(&reader, &["one"]);
-    reader.says(READS);
+    reader.says(lines::READS);
     assert_eq!(shown(&reader)[0].0, reader.id(), "the command has our number");
     let program = fs::read_link(format!("/proc/{}/exe", reader.id())).unwrap();
     assert_eq!(program, fs::canonicalize("/bin/sh").unwrap(), "nothing of the agent remains");

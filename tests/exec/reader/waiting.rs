@@ -7,8 +7,9 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use super::{
-    APP, FS_GROUP, READS, ReadOnly, SHOWS, bare, for_the_group_to_read, has, reads, scene, words,
+    APP, FS_GROUP, ReadOnly, SHOWS, bare, for_the_group_to_read, has, reads, scene, words,
 };
+use crate::harness::lines;
 use crate::{
     dev_vault::{Effect, Fault},
     harness::{
@@ -19,8 +20,6 @@ use crate::{
         until,
     },
 };
-
-const WAITS: &str = "waiting for a set";
 
 /// A scene where a living agent holds the directory, which the vault has not answered yet.
 fn unanswered() -> (Scene, Sidecar) {
@@ -37,12 +36,12 @@ fn unanswered() -> (Scene, Sidecar) {
 fn assert_waits_for_the_sidecar(scene: &Scene, mut reader: Command) {
     reader.env("SEGURA_STARTUP_TIMEOUT", "1m");
     let reader = Sidecar::spawn(reader);
-    let said = reader.says(WAITS);
-    assert!(said.contains("none stands there") && said.contains("hint"), "{said}");
+    let said = reader.says(lines::WAITS);
+    assert!(said.contains("WARN") && said.contains("hint"), "{said}");
     let sidecar = scene.kept();
     has(&reader, &["one"]);
-    reader.assert_said(READS, 1, "once");
-    reader.assert_said(WAITS, 1, "once");
+    reader.assert_said(lines::READS, 1, "once");
+    reader.assert_said(lines::WAITS, 1, "once");
     sidecar.stop();
 }
 
@@ -71,7 +70,7 @@ fn a_reader_that_comes_first_waits_on_a_volume_that_is_mounted_read_only() {
 fn a_reader_waits_for_the_first_set_of_an_agent_that_has_none_yet() {
     let (scene, sidecar) = unanswered();
     let reader = reads(&scene, SHOWS, &[]);
-    reader.says(WAITS);
+    reader.says(lines::WAITS);
     assert_eq!(reader.stdout(), "", "nothing runs without its secrets");
     scene.vault.clear_faults();
     has(&reader, &["one"]);
@@ -96,7 +95,7 @@ fn a_reader_gives_up_in_its_time_with_one_line_and_a_hint() {
 fn a_reader_that_is_to_wait_for_ever_does() {
     let (scene, sidecar) = unanswered();
     let reader = reads(&scene, SHOWS, &[("SEGURA_STARTUP_TIMEOUT", "off")]);
-    reader.says(WAITS);
+    reader.says(lines::WAITS);
     for_a_while("it waits", || !reader.has_ended() && reader.stdout().is_empty());
     scene.vault.clear_faults();
     has(&reader, &["one"]);
@@ -109,7 +108,7 @@ fn a_signal_ends_a_reader_that_waits_and_no_command_ever_runs() {
     let (scene, _sidecar) = unanswered();
     side_by_side(cases, |(signal, code)| {
         let reader = reads(&scene, SHOWS, &[("SEGURA_STARTUP_TIMEOUT", "off")]);
-        reader.says(WAITS);
+        reader.says(lines::WAITS);
         reader.send(signal);
         let run = reader.ends();
         run.ended(code);

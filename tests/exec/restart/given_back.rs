@@ -6,7 +6,7 @@ use super::members;
 use crate::dev_vault::Fault;
 use crate::dev_vault::requests::DEPROVISION;
 use crate::exec::orphans::processes::{Wrapped, living};
-use crate::harness::{SEED, Scene, for_a_while, side_by_side, until};
+use crate::harness::{SEED, Scene, for_a_while, lines, side_by_side, until};
 
 /// A scene that gives its set back, which is read again after an interval.
 fn scene(interval: &str) -> Scene {
@@ -117,6 +117,6 @@ fn a_vault_that_can_not_be_reached_keeps_nobody_from_ending_as_the_command() {
     wrapped.told("exit 7");
     let run = wrapped.agent.ends();
     assert_eq!(run.code, Some(7), "{}", run.stderr);
-    assert!(run.stderr.contains("could not be given back"), "{}", run.stderr);
+    assert!(run.stderr.contains(lines::NOT_DEPROVISIONED), "{}", run.stderr);
     assert_eq!(scene.state()["given_back"], false);
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::{LONG, SPLAYING, change_now, looked_at, members, until_watched};
+use super::{LONG, change_now, looked_at, members, until_watched};
 use crate::exec::orphans::processes::{Wrapped, living};
-use crate::harness::{Scene, for_a_while, side_by_side, sidecar::free_port, until};
+use crate::harness::{Scene, for_a_while, lines, side_by_side, sidecar::free_port, until};
 use crate::tell::agent::{generations, until_told};
 
 #[test]
@@ -56,7 +56,7 @@ fn an_end_before_the_exit_for_a_change_is_the_commands_own() {
         wrapped.started(1);
         until_told(&scene);
         change_now(&scene, &format!("for {code}"));
-        wrapped.agent.says(SPLAYING);
+        wrapped.agent.says(lines::SPLAYING);
         match end {
             Some(end) => wrapped.told(end),
             None => wrapped.agent.send(Signal::TERM),
@@ -159,7 +159,7 @@ fn who_asks_before_the_command_starts_hears_that_it_is_not_ready() {
     scene.set("SEGURA_STARTUP_TIMEOUT", "1m");
     scene.vault.go_down();
     let wrapped = Wrapped::listens(&scene, "");
-    wrapped.agent.says("not yet; trying again");
+    wrapped.agent.says(lines::RETRIES);
     assert_eq!((answer(port, "/livez").0, answer(port, "/readyz").0), (200, 503));
     assert!(wrapped.starts().is_empty());
     scene.vault.come_back();

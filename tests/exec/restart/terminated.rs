@@ -2,9 +2,9 @@
 
 use rustix::process::Signal;
 
-use super::{LINGERS, LONG, SPLAYING, STOPPING, change_now, end_keepers, looked_at, until_watched};
+use super::{LINGERS, LONG, change_now, end_keepers, looked_at, until_watched};
 use crate::exec::orphans::processes::{Wrapped, is_gone, living};
-use crate::harness::{Run, Scene, for_a_while, pause, side_by_side, until};
+use crate::harness::{Run, Scene, for_a_while, lines, pause, side_by_side, until};
 use crate::tell::agent::generations;
 
 /// Signals that terminate, and the code of who dies of them.
@@ -33,7 +33,7 @@ fn a_termination_during_the_splay_ends_all_at_once() {
             wrapped.started(1);
             until_watched(&scene);
             change_now(&scene, "two");
-            wrapped.agent.says(SPLAYING);
+            wrapped.agent.says(lines::SPLAYING);
             wrapped.agent.send(signal);
             assert_ends(wrapped, code, 1);
         }
@@ -127,7 +127,7 @@ fn a_termination_right_after_the_second_start_ends_the_second_command() {
     wrapped.started(1);
     until_watched(&scene);
     change_now(&scene, "two");
-    wrapped.agent.assert_said("started the command", 2, "the second");
+    wrapped.agent.assert_said(lines::STARTED, 2, "the second");
     wrapped.agent.send(Signal::TERM);
     let run = wrapped.agent.ends();
     assert_eq!(run.code, Some(143), "{}", run.stderr);
@@ -144,7 +144,7 @@ fn a_termination_at_any_moment_of_a_restart_is_followed_by_no_start() {
         wrapped.started(1);
         until("the change is heard of", || {
             change_now(&scene, "two");
-            wrapped.agent.said(STOPPING) > 0
+            wrapped.agent.said(lines::STOPPING) > 0
         });
         pause(moment * 2);
         wrapped.agent.send(Signal::TERM);

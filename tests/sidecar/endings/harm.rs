@@ -10,6 +10,7 @@ use std::{fs, path::Path, process::Stdio};
 
 use nix::mount::MsFlags;
 
+use crate::harness::lines;
 use crate::{
     harness::{
         SEED, Scene, for_a_while, full_pipe,
@@ -18,7 +19,7 @@ use crate::{
         sidecar::Sidecar,
         until,
     },
-    sidecar::{PROVISION, READ, WORKS, left_by_init, password, poke, wait_until_fresh},
+    sidecar::{PROVISION, READ, left_by_init, password, poke, wait_until_fresh},
 };
 
 const FULL: &str = "No space left on device";
@@ -85,7 +86,7 @@ fn that_there_is_room_again_is_told_when_it_is_so() {
     with_a_set_in_hand("that_there_is_room_again_is_told", "10m", |scene, sidecar, ballast| {
         fs::remove_file(ballast).unwrap();
         wait_until_fresh(scene);
-        until("it is told", || sidecar.said(WORKS) == 1);
+        until("it is told", || sidecar.said(lines::WORKS) == 1);
     });
 }
 

@@ -6,10 +6,11 @@
     reason = "a helper that can't go on fails the test that called it"
 )]
 
+use crate::harness::lines;
 use crate::{
     dev_vault::{Effect, Fault, Options},
     harness::{SEED, Scene, side_by_side, sidecar::free_port, until},
-    sidecar::{Change, FRESH, READ, poke, probes::answer, wait_until_fresh, with},
+    sidecar::{Change, READ, poke, probes::answer, wait_until_fresh, with},
 };
 
 const OTHER: &str = "payments/database";
@@ -124,7 +125,7 @@ fn an_identity_that_fails_keeps_its_last_good_version_and_the_others_are_renewed
         until(&format!("{what}: it is over"), || scene.held_back(OTHER).is_none());
         assert_stands(&scene, what, "restored");
         until("the state says so", || scene.failures() == 0);
-        sidecar.assert_said(FRESH, 1, what);
+        sidecar.assert_said(lines::FRESH, 1, what);
         assert!(!answer(&scene, "/metrics").1.contains("secret_held_back{"), "{what}");
         sidecar.stop();
     });
@@ -143,7 +144,7 @@ fn what_is_still_held_back_is_never_called_fresh() {
     });
     let failures = scene.failures();
     until("both are tried again", || scene.failures() >= failures + 3);
-    assert_eq!(sidecar.said(FRESH), 0, "{:?}", sidecar.log());
+    assert_eq!(sidecar.said(lines::FRESH), 0, "{:?}", sidecar.log());
     sidecar.assert_warned(2, "");
     sidecar.stop();
 }
