@@ -211,6 +211,7 @@ impl<'a, V: Connect> Renewer<'a, V> {
     }
 
     /// Gives the note of the generation that was notified last.
+    #[must_use]
     pub fn notified(&self) -> Rc<Cell<Generation>> {
         Rc::clone(self.report.notified())
     }

@@ -186,3 +186,19 @@ fn an_app_that_cannot_be_told_is_counted() {
     assert!(told.contains("segura_agent_notified_generation 0\n"), "{told}");
     sidecar.stop();
 }
+
+#[test]
+fn an_app_that_was_notified_is_counted() {
+    let scene = listening(|scene| {
+        scene.set("SEGURA_NOTIFY_COMMAND", r#"["/bin/true"]"#);
+    });
+    let sidecar = scene.kept();
+    scene.vault.rotate();
+    until("a notification is counted", || {
+        let metrics = answer(&scene, "/metrics").1;
+        let has = |line: &str| metrics.lines().any(|found| found == line);
+        has("segura_agent_notified_generation 2") && !has("segura_agent_deliveries_total 0")
+    });
+    assert_eq!(scene.state()["notified"], 2);
+    sidecar.stop();
+}

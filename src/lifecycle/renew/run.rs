@@ -29,7 +29,7 @@ pub async fn renew<V: Connect>(
             tokio::select! {
                 generation = notifier.notified() => {
                     notified.set(generation);
-                    renewer.notified();
+                    renewer.count_notified();
                 }
                 why = renewer.wait() => break why,
             }
@@ -37,7 +37,7 @@ pub async fn renew<V: Connect>(
         let before = notified.get();
         let passed = pass(renewer, notifier, why, &notified).await;
         if notified.get() != before {
-            renewer.notified();
+            renewer.count_notified();
         }
         match passed {
             Passed::With(Some(publication)) => notify(renewer, notifier, publication),
