@@ -91,12 +91,8 @@ impl Config {
 
     /// Proves the settings of `doctor`, in a pod of any mode.
     pub fn for_doctor(raw: Raw, mounts: Mounts) -> Result<Proven<(Self, Keeping)>, Problems> {
-        let mut reader = Reader::of(&raw);
         // In the container of exec, an unknown name may belong to the app.
-        reader.problems.clear();
-        let unknown =
-            raw.unknown.iter().map(|name| format!("{name} is not a variable of segura-agent"));
-        reader.warnings.extend(unknown);
+        let mut reader = Reader::beside_app(&raw);
         reader.runs_command = reader.writes_nothing(&raw);
         if reader.runs_command {
             reader.running(&raw);
@@ -213,6 +209,17 @@ impl Reader {
             raw.unknown.iter().map(|name| Problem::new(name, "is not a variable of segura-agent"));
         let problems = unknown.chain(raw.broken.iter().map(|name| not_text(name))).collect();
         Self { problems, ..Self::default() }
+    }
+
+    /// Makes a reader for a mode that shares its environment with an app: an unknown name is a
+    /// warning.
+    fn beside_app(raw: &Raw) -> Self {
+        let unknown = |name: &String| format!("{name} is not a variable of segura-agent");
+        Self {
+            problems: raw.broken.iter().map(|name| not_text(name)).collect(),
+            warnings: raw.unknown.iter().map(unknown).collect(),
+            ..Self::default()
+        }
     }
 
     /// Ends the reading: returns the settings if there is no problem.

@@ -67,16 +67,9 @@ impl Reading {
 }
 
 impl Reader {
-    /// Makes a reader for `exec`, which shares its environment with the command: an unknown name
-    /// may belong to the command.
+    /// Makes a reader for `exec`, whose environment is also the command's.
     fn of_exec(raw: &Raw) -> Self {
-        let unknown = |name: &String| format!("{name} is not a variable of segura-agent");
-        Self {
-            problems: raw.broken.iter().map(|name| super::not_text(name)).collect(),
-            warnings: raw.unknown.iter().map(unknown).collect(),
-            runs_command: true,
-            ..Self::default()
-        }
+        Self { runs_command: true, ..Self::beside_app(raw) }
     }
 
     /// Removes the other processes, since `exec` notifies its own command alone.

@@ -299,3 +299,21 @@ fn a_sidecar_is_told_what_it_cannot_do() {
     let refused = Config::for_sidecar(raw, Mounts::default()).unwrap_err();
     assert!(refused.to_string().contains("SEGURA_POD_NAME: must be set to give back"));
 }
+
+#[cfg(unix)]
+#[test]
+fn doctor_reports_a_value_that_is_not_utf_8_and_warns_of_an_unknown_name() {
+    use std::os::unix::ffi::OsStringExt;
+    let environment = |more: Vec<(OsString, OsString)>| {
+        let required = REQUIRED.map(|(name, value)| (name.into(), value.into()));
+        Raw::from_environment(required.into_iter().chain(more))
+    };
+    let unknown = (OsString::from("SEGURA_OF_THE_APP"), OsString::from("x"));
+    let broken = (OsString::from("SEGURA_LOG"), OsString::from_vec(vec![0xff]));
+    let raw = environment(vec![unknown.clone()]);
+    let proven = Config::for_doctor(raw, Mounts::default()).unwrap();
+    assert_eq!(proven.warnings, ["SEGURA_OF_THE_APP is not a variable of segura-agent"]);
+    let raw = environment(vec![unknown, broken]);
+    let problems = Config::for_doctor(raw, Mounts::default()).unwrap_err();
+    assert_eq!(problems.0, [Problem::new("SEGURA_LOG", "must be UTF-8")]);
+}
