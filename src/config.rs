@@ -18,7 +18,7 @@ use std::fmt;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 pub use crate::config::settings::{Config, Proven};
-use crate::config::settings::{Destination, Keeping, Vault};
+use crate::config::settings::{Destination, Renewing, Vault};
 use crate::inputs::pod::Mounted;
 use crate::inputs::templates::Found;
 use crate::logging;
@@ -75,7 +75,7 @@ impl Config {
     /// Proves the settings of `init`.
     pub fn for_init(raw: Raw, mounts: Mounts) -> Result<Proven<Self>, Problems> {
         let mut reader = Reader::of(&raw);
-        if reader.keeping(&raw).give_back {
+        if reader.renewing(&raw).deprovisions {
             let remedy = "must not be set for init, which ends before the app starts";
             reader.problem(raw.segura_deprovision.name, remedy);
         }
@@ -85,37 +85,37 @@ impl Config {
     /// Proves the settings of `init --dry-run`, in a pod of any mode.
     pub fn for_plan(raw: Raw, mounts: Mounts) -> Result<Proven<Self>, Problems> {
         let mut reader = Reader::of(&raw);
-        reader.keeping(&raw);
+        reader.renewing(&raw);
         Self::proven(reader, raw, mounts)
     }
 
     /// Proves the settings of `doctor`, in a pod of any mode.
-    pub fn for_doctor(raw: Raw, mounts: Mounts) -> Result<Proven<(Self, Keeping)>, Problems> {
+    pub fn for_doctor(raw: Raw, mounts: Mounts) -> Result<Proven<(Self, Renewing)>, Problems> {
         // In the container of exec, an unknown name may belong to the app.
         let mut reader = Reader::beside_app(&raw);
         reader.runs_command = reader.writes_nothing(&raw);
         if reader.runs_command {
             reader.running(&raw);
         }
-        let keeping = reader.keeping(&raw);
-        reader.gives_back = keeping.give_back;
-        Ok(Self::proven(reader, raw, mounts)?.map(|config| (config, keeping)))
+        let renewing = reader.renewing(&raw);
+        reader.deprovisions = renewing.deprovisions;
+        Ok(Self::proven(reader, raw, mounts)?.map(|config| (config, renewing)))
     }
 
     /// Proves the settings of `deprovision` for the whole set.
     pub fn for_deprovision(raw: Raw, mounts: Mounts) -> Result<Proven<Self>, Problems> {
         let mut reader = Reader::of(&raw);
-        reader.keeping(&raw);
-        reader.gives_back = true;
+        reader.renewing(&raw);
+        reader.deprovisions = true;
         Self::proven(reader, raw, mounts)
     }
 
     /// Proves the settings of `sidecar`.
-    pub fn for_sidecar(raw: Raw, mounts: Mounts) -> Result<Proven<(Self, Keeping)>, Problems> {
+    pub fn for_sidecar(raw: Raw, mounts: Mounts) -> Result<Proven<(Self, Renewing)>, Problems> {
         let mut reader = Reader::of(&raw);
-        let keeping = reader.keeping(&raw);
-        reader.gives_back = keeping.give_back;
-        Ok(Self::proven(reader, raw, mounts)?.map(|config| (config, keeping)))
+        let renewing = reader.renewing(&raw);
+        reader.deprovisions = renewing.deprovisions;
+        Ok(Self::proven(reader, raw, mounts)?.map(|config| (config, renewing)))
     }
 
     fn proven(mut reader: Reader, raw: Raw, mounts: Mounts) -> Result<Proven<Self>, Problems> {
@@ -157,7 +157,7 @@ impl Vault {
 
     /// Proves the settings of the vault and of the pod, for a command that deprovisions one secret.
     pub fn of_pod(raw: Raw, mounts: Mounts) -> Result<Proven<(Self, PodIdentity)>, Problems> {
-        let mut reader = Reader { gives_back: true, ..Reader::of(&raw) };
+        let mut reader = Reader { deprovisions: true, ..Reader::of(&raw) };
         reader.logging(&raw);
         let pod = reader.pod(&raw, mounts.account);
         let vault = reader.vault(raw);
@@ -191,7 +191,7 @@ struct Reader {
     problems: Vec<Problem>,
     warnings: Vec<String>,
     /// The command deprovisions, so the name of the pod must be certain.
-    gives_back: bool,
+    deprovisions: bool,
     /// The settings are those of `exec`.
     runs_command: bool,
 }

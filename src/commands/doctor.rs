@@ -21,7 +21,7 @@ use crate::vault::error::{Attempt, Cause, FetchError};
 /// Examines the whole path, and prints a line for each step.
 #[cold]
 pub fn run(raw: Raw) -> Result<Exit, Failure> {
-    let Proven { settings: (config, keeping), warnings } = match prove(raw, Config::for_doctor) {
+    let Proven { settings: (config, renewing), warnings } = match prove(raw, Config::for_doctor) {
         Ok(proven) => proven,
         Err(problems) => {
             for problem in &problems.0 {
@@ -31,7 +31,7 @@ pub fn run(raw: Raw) -> Result<Exit, Failure> {
         }
     };
     let show = |step: Step| print_line(step.line());
-    block_on(async || Ok(examine(&config, &warnings, keeping.notify.clone(), show).await))
+    block_on(async || Ok(examine(&config, &warnings, renewing.notify.clone(), show).await))
 }
 
 /// The result of one step.

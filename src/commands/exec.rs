@@ -10,7 +10,7 @@ use super::serving::serving;
 use crate::config::Config;
 use crate::config::raw::Raw;
 use crate::config::settings::{
-    Keeping, Reading, RenewInterval, Running, StartupTimeout, Whereabouts,
+    Reading, RenewInterval, Renewing, Running, StartupTimeout, Whereabouts,
 };
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::follow::Follower;
@@ -45,10 +45,10 @@ pub fn run(raw: Raw, words: Vec<OsString>) -> Result<Exit, Failure> {
             let command = MainCommand { program, running: &reading.running, signals };
             read(&reading, command).await
         }),
-        Role::Agent(config, keeping, running, store) => block_on(async || {
+        Role::Agent(config, renewing, running, store) => block_on(async || {
             let signals = take(blocked)?;
             let command = MainCommand { program, running: &running, signals };
-            wrap(&config, &keeping, store, command).await
+            wrap(&config, &renewing, store, command).await
         }),
     }?;
     match ended {
@@ -60,7 +60,7 @@ pub fn run(raw: Raw, words: Vec<OsString>) -> Result<Exit, Failure> {
 /// The part that `exec` plays at the output directory.
 enum Role {
     Reader(Box<Reading>),
-    Agent(Box<Config>, Box<Keeping>, Box<Running>, Store),
+    Agent(Box<Config>, Box<Renewing>, Box<Running>, Store),
 }
 
 fn role(raw: Raw) -> Result<Role, Failure> {
@@ -84,8 +84,8 @@ fn role(raw: Raw) -> Result<Role, Failure> {
     })?;
     match Store::hold(&proven.settings.0.output, "exec") {
         Ok(store) => {
-            let (config, keeping, running) = accept(proven);
-            Ok(Role::Agent(config.into(), keeping.into(), running.into(), store))
+            let (config, renewing, running) = accept(proven);
+            Ok(Role::Agent(config.into(), renewing.into(), running.into(), store))
         }
         // Another agent took the lock since `Place::of` looked.
         Err(error) if error.is_held() => read(),
@@ -118,12 +118,12 @@ struct MainCommand<'a> {
 /// Publishes a set to `store`, and runs the command to its end.
 async fn wrap(
     config: &Config,
-    keeping: &Keeping,
+    renewing: &Renewing,
     store: Store,
     command: MainCommand<'_>,
 ) -> Result<Ended, Failure> {
     let reaper = Reaper::told(command.signals.mask());
-    if config.renew == RenewInterval::Off && !keeping.give_back {
+    if config.renew == RenewInterval::Off && !renewing.deprovisions {
         let MainCommand { program, running, mut signals } = command;
         let launch = Launch::new(program, store.published(), running);
         launch.prove()?;
@@ -138,14 +138,14 @@ async fn wrap(
         return Ok(Ended::Becomes(Box::new(launch)));
     }
     let board = Rc::new(RefCell::new(Board::default()));
-    let running = supervise(config, keeping, store, command, reaper, Rc::clone(&board));
-    let code = serving(keeping, &config.output, board, running).await?;
+    let running = supervise(config, renewing, store, command, reaper, Rc::clone(&board));
+    let code = serving(renewing, &config.output, board, running).await?;
     Ok(Ended::With(Exit::Command(code)))
 }
 
 async fn supervise(
     config: &Config,
-    keeping: &Keeping,
+    renewing: &Renewing,
     mut store: Store,
     command: MainCommand<'_>,
     reaper: Reaper,
@@ -163,23 +163,23 @@ async fn supervise(
     let ended = async || ended_before(&mut signals, &reaper, running.stop_signal).await;
     let FirstSet { state, token, .. } = start.first(adopted, ended).await?;
     let supervised = Rc::new(Supervised::default());
-    let (on_change, notify) = (running.on_change, keeping.notify.clone());
+    let (on_change, notify) = (running.on_change, renewing.notify.clone());
     let processes = PidNamespace::new(reaper.clone());
     let mut notifier = Notifier::supervising(notify, &supervised, on_change, &processes, &Machine);
-    let at_end = if keeping.give_back { GroupAtEnd::Killed } else { GroupAtEnd::Left };
+    let at_end = if renewing.deprovisions { GroupAtEnd::Killed } else { GroupAtEnd::Left };
     let set = Handover { state, token, remarked: start.remarked() };
     let mut supervisor = Supervisor::new(&mut signals, reaper, launch, supervised, running, at_end);
     notifier.look();
     let watch = Watch::later(config.vault.files(), config.output.dir(), WATCHES_AFTER);
     let edges = Edges { clock: &Machine, random, watch: Box::new(watch), vault };
-    let mut renewer = Renewer::new(config, keeping.on_absent, &mut store, set, edges, board);
+    let mut renewer = Renewer::new(config, renewing.on_absent, &mut store, set, edges, board);
     let ended = tokio::select! {
         biased;
         ended = supervisor.supervise() => ended,
         never = renew(&mut renewer, &mut notifier) => match never {},
     };
     supervisor.end();
-    if keeping.give_back {
+    if renewing.deprovisions {
         renewer.deprovision().await;
     }
     renewer.end();

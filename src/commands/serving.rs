@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::config::settings::{Destination, Keeping, Listen};
+use crate::config::settings::{Destination, Listen, Renewing};
 use crate::exit::{Exit, Failure};
 use crate::os::clock;
 use crate::probes::{Board, Facts, server};
@@ -11,12 +11,12 @@ use crate::store::state::Agent;
 
 /// Runs a mode to its end, and answers probes meanwhile if `SEGURA_LISTEN` gives an address.
 pub(super) async fn serving<T>(
-    keeping: &Keeping,
+    renewing: &Renewing,
     output: &Destination,
     board: Rc<RefCell<Board>>,
     running: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    let Listen::At(address) = keeping.listen else {
+    let Listen::At(address) = renewing.listen else {
         return running.await;
     };
     let listener = server::bind(address).await.map_err(|error| {
@@ -34,7 +34,7 @@ pub(super) async fn serving<T>(
             whole: board.state.is_some(),
             agent,
             boot: clock::boot(),
-            max_stale: keeping.max_stale,
+            max_stale: renewing.max_stale,
         };
         server::answer(path, &facts, &board.counters)
     };

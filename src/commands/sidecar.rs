@@ -7,7 +7,7 @@ use super::runtime::{listen, prepare, run as block_on};
 use super::serving::serving;
 use crate::config::Config;
 use crate::config::raw::Raw;
-use crate::config::settings::Keeping;
+use crate::config::settings::Renewing;
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::publish::origin;
 use crate::lifecycle::renew::{Edges, Handover, Renewer, renew};
@@ -23,23 +23,23 @@ use crate::vault::Dsm;
 
 /// Renews a set until a signal.
 pub fn run(raw: Raw) -> Result<Exit, Failure> {
-    let (config, keeping) = prepare(raw, Config::for_sidecar)?;
-    block_on(async || run_served(&config, &keeping, listen()?).await.map(|()| Exit::Done))
+    let (config, renewing) = prepare(raw, Config::for_sidecar)?;
+    block_on(async || run_served(&config, &renewing, listen()?).await.map(|()| Exit::Done))
 }
 
 async fn run_served(
     config: &Config,
-    keeping: &Keeping,
+    renewing: &Renewing,
     terminations: Terminations,
 ) -> Result<(), Failure> {
     let board = Rc::new(RefCell::new(Board::default()));
-    let running = run_unserved(config, keeping, terminations, Rc::clone(&board));
-    serving(keeping, &config.output, board, running).await
+    let running = run_unserved(config, renewing, terminations, Rc::clone(&board));
+    serving(renewing, &config.output, board, running).await
 }
 
 async fn run_unserved(
     config: &Config,
-    keeping: &Keeping,
+    renewing: &Renewing,
     mut terminations: Terminations,
     board: Rc<RefCell<Board>>,
 ) -> Result<(), Failure> {
@@ -53,18 +53,18 @@ async fn run_unserved(
     let mut start = Start::new(config, &mut store, &origin, After::Renewal, edges);
     let FirstSet { state, token, .. } = start.begin(adopted, terminations.recv()).await?;
     let processes = PidNamespace::new(Reaper::listening());
-    let mut notifier = Notifier::new(keeping.notify.clone(), &processes, &Machine);
+    let mut notifier = Notifier::new(renewing.notify.clone(), &processes, &Machine);
     notifier.look();
     let watch = Watch::new(config.vault.files(), config.output.dir());
     let standing = Handover { state, token, remarked: start.remarked() };
     let edges = Edges { clock: &Machine, random, watch: Box::new(watch), vault };
-    let mut renewer = Renewer::new(config, keeping.on_absent, &mut store, standing, edges, board);
+    let mut renewer = Renewer::new(config, renewing.on_absent, &mut store, standing, edges, board);
     let signal = tokio::select! {
         never = renew(&mut renewer, &mut notifier) => match never {},
         signal = terminations.recv() => signal,
     };
     tracing::info!(%signal, "ending");
-    if keeping.give_back {
+    if renewing.deprovisions {
         renewer.deprovision().await;
     }
     renewer.end();

@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_is_written_there_is_nothing_to_check() {
+    fn an_output_of_none_is_not_checked() {
         assert_eq!(
             Checked::from_raw(&raw(&[("SEGURA_OUTPUT", "none")])).unwrap(),
             Checked::Nothing

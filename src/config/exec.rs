@@ -6,7 +6,7 @@ use super::parse::{self, Shape};
 use super::raw::{Raw, RawVariable};
 use super::{Config, Mounts, Problems, Proven, Reader};
 use crate::config::settings::{
-    Keeping, Listen, Naming, Notify, OnChange, Reading, RenewInterval, Running, Whereabouts,
+    Listen, Naming, Notify, OnChange, Reading, RenewInterval, Renewing, Running, Whereabouts,
 };
 use crate::os::signal::{KILL, Signal, TERM};
 use crate::render::decode::Decode;
@@ -17,23 +17,24 @@ impl Config {
     pub fn for_exec(
         raw: Raw,
         mounts: Mounts,
-    ) -> Result<Proven<(Self, Keeping, Running)>, Problems> {
+    ) -> Result<Proven<(Self, Renewing, Running)>, Problems> {
         let mut reader = Reader::of_exec(&raw);
-        let mut keeping = reader.keeping(&raw);
-        reader.gives_back = keeping.give_back;
-        reader.without_strangers(&raw, &mut keeping.notify);
+        let mut renewing = reader.renewing(&raw);
+        reader.deprovisions = renewing.deprovisions;
+        reader.without_other_processes(&raw, &mut renewing.notify);
         let running = reader.running(&raw);
         if reader.writes_nothing(&raw) && running.entries.is_none() {
-            let remedy = "must not be false with SEGURA_OUTPUT=none: the secrets would go nowhere";
+            let remedy =
+                "must not be false with SEGURA_OUTPUT=none: the command would get no secrets";
             reader.problem(raw.segura_exec_env.name, remedy);
         }
-        if raw.segura_renew_interval.as_deref() == Some("off") && keeping.listen != Listen::Off {
+        if raw.segura_renew_interval.as_deref() == Some("off") && renewing.listen != Listen::Off {
             reader.warnings.push(
                 "SEGURA_LISTEN has no effect with SEGURA_RENEW_INTERVAL=off: the command takes the agent's place"
                     .to_owned(),
             );
         }
-        Ok(Self::proven(reader, raw, mounts)?.map(|config| (config, keeping, running)))
+        Ok(Self::proven(reader, raw, mounts)?.map(|config| (config, renewing, running)))
     }
 }
 
@@ -54,7 +55,7 @@ impl Reading {
         let startup_timeout = reader.startup_timeout(raw);
         let follows = reader.renew(raw) != RenewInterval::Off;
         let mut notify = reader.notify(raw);
-        reader.without_strangers(raw, &mut notify);
+        reader.without_other_processes(raw, &mut notify);
         reader.logging(raw);
         let running = reader.running(raw);
         if raw.segura_listen.as_deref().is_some_and(|listen| listen != "off") {
@@ -73,7 +74,7 @@ impl Reader {
     }
 
     /// Removes the other processes, since `exec` notifies its own command alone.
-    fn without_strangers(&mut self, raw: &Raw, notify: &mut Notify) {
+    fn without_other_processes(&mut self, raw: &Raw, notify: &mut Notify) {
         (notify.process, notify.pid_file) = (None, None);
         for RawVariable { name, value } in [&raw.segura_signal_process, &raw.segura_signal_pid_file]
         {
@@ -117,7 +118,7 @@ impl Reader {
             splay: self
                 .text(&raw.segura_restart_splay, parse::duration)
                 .unwrap_or(Duration::from_secs(30)),
-            stop_signal: self.text(&raw.segura_stop_signal, that_stops).unwrap_or(TERM),
+            stop_signal: self.text(&raw.segura_stop_signal, stop_signal).unwrap_or(TERM),
             stop_timeout: self
                 .text(&raw.segura_stop_timeout, parse::duration)
                 .unwrap_or(Duration::from_secs(20)),
@@ -125,7 +126,7 @@ impl Reader {
     }
 }
 
-fn that_stops(text: &str) -> Result<Signal, Shape> {
+fn stop_signal(text: &str) -> Result<Signal, Shape> {
     let signal = parse::signal(text).ok();
     let ends = |signal: &Signal| signal.can_be_handled() || *signal == KILL;
     signal.filter(ends).ok_or("a signal that stops a process, such as TERM, QUIT or INT")
@@ -143,12 +144,12 @@ mod tests {
         Raw::from_environment(pairs)
     }
 
-    fn told<T: std::fmt::Debug>(result: Result<T, Problems>) -> Vec<String> {
+    fn problems<T: std::fmt::Debug>(result: Result<T, Problems>) -> Vec<String> {
         result.unwrap_err().0.iter().map(ToString::to_string).collect()
     }
 
     #[test]
-    fn a_reader_needs_no_settings_and_takes_only_its_own() {
+    fn a_reader_needs_no_settings_and_proves_only_its_own() {
         let Proven { settings: reading, warnings } = Reading::from_raw(&Raw::default()).unwrap();
         assert_eq!(reading.dir, PathBuf::from("/run/secrets/segura"));
         assert_eq!(reading.startup_timeout, StartupTimeout::After(Duration::from_secs(120)));
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_wrong_is_told_at_once() {
+    fn every_problem_of_a_reader_is_reported_at_once() {
         let wrong = [
             ("SEGURA_ENV_CASE", "title"),
             ("SEGURA_EXEC_ENV", "yes"),
@@ -186,17 +187,17 @@ mod tests {
             ("SEGURA_STARTUP_TIMEOUT", "0s"),
             ("SEGURA_OUTPUT_DIR", "relative"),
         ];
-        let told = told(Reading::from_raw(&raw(&wrong)));
+        let found = problems(Reading::from_raw(&raw(&wrong)));
         for (name, _) in wrong {
-            assert_eq!(told.iter().filter(|line| line.starts_with(name)).count(), 1, "{name}");
+            assert_eq!(found.iter().filter(|line| line.starts_with(name)).count(), 1, "{name}");
         }
-        assert_eq!(told.len(), wrong.len());
+        assert_eq!(found.len(), wrong.len());
         let stops = |signal| Reading::from_raw(&raw(&[("SEGURA_STOP_SIGNAL", signal)])).is_ok();
         assert!(stops("KILL") && stops("RTMIN+3") && stops("WINCH"));
     }
 
     #[test]
-    fn the_command_is_given_all_but_what_is_ours() {
+    fn the_command_gets_all_variables_but_those_of_the_agent() {
         let raw = raw(&[
             ("SEGURA_CLIENT_SECRET", "canary"),
             ("SENHASEGURA_CLIENT_SECRET", "canary"),
@@ -225,14 +226,14 @@ mod tests {
     }
 
     #[test]
-    fn without_an_output_the_environment_must_have_the_entries_and_templates_go_nowhere() {
+    fn without_an_output_the_entries_must_be_variables_and_templates_are_refused() {
         let none = [("SEGURA_OUTPUT", "none"), ("SEGURA_TEMPLATE_DIR", "/etc/templates")];
-        let problems = told(Config::for_exec(raw(&none), Mounts::default()));
+        let found = problems(Config::for_exec(raw(&none), Mounts::default()));
         let expected = "SEGURA_TEMPLATE_DIR: must not be set with SEGURA_OUTPUT=none";
-        assert!(problems.iter().any(|line| line == expected), "{problems:?}");
+        assert!(found.iter().any(|line| line == expected), "{found:?}");
         let none = [("SEGURA_OUTPUT", "none"), ("SEGURA_EXEC_ENV", "false")];
-        let told = told(Config::for_exec(raw(&none), Mounts::default()));
-        assert!(told.iter().any(|line| line.contains("would go nowhere")), "{told:?}");
+        let found = problems(Config::for_exec(raw(&none), Mounts::default()));
+        assert!(found.iter().any(|line| line.contains("would get no secrets")), "{found:?}");
         let place = Whereabouts::from_raw(&raw(&none));
         assert!(place.dir.is_none() && !place.has_vault);
         let place = Whereabouts::from_raw(&raw(&[("SENHASEGURA_URL", "https://v")]));

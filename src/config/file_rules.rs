@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rules_say_what_single_files_have() {
+    fn rules_set_mode_and_owner_of_single_files() {
         let read = rules(
             r#"[{"glob":"**/.pgpass","mode":"0600"},{"glob":"db/*","uid":0,"gid":70},{"glob":"x"}]"#,
         );
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_by_number_and_never_quoted() {
+    fn a_problem_names_its_rule_by_number_and_never_quotes_it() {
         for (text, expected) in [
             ("canary", "must be a JSON array"),
             (r#"{"glob":"canary"}"#, "must be a JSON array"),

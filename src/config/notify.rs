@@ -3,28 +3,28 @@
 use super::parse;
 use super::raw::Raw;
 use super::{Reader, log_settings};
-use crate::config::settings::{Keeping, Listen, MaxStale, Notify, OnAbsent};
+use crate::config::settings::{Listen, MaxStale, Notify, OnAbsent, Renewing};
 use crate::logging::Format;
 use crate::os::environment::Environment;
 use crate::os::signal::HUP;
 
 impl Reader {
     /// Reads the settings of a mode that renews.
-    pub(super) fn keeping(&mut self, raw: &Raw) -> Keeping {
+    pub(super) fn renewing(&mut self, raw: &Raw) -> Renewing {
         let on_absent = self.text(&raw.segura_on_absent, |text| match text {
             "keep" => Ok(OnAbsent::Keep),
             "remove" => Ok(OnAbsent::Remove),
             _ => Err("`keep` or `remove`"),
         });
         let max_stale = self.max_stale(raw);
-        let give_back = self.text(&raw.segura_deprovision, parse::boolean).unwrap_or(false);
+        let deprovisions = self.text(&raw.segura_deprovision, parse::boolean).unwrap_or(false);
         let listen = self.text(&raw.segura_listen, parse::listen);
-        Keeping {
+        Renewing {
             notify: self.notify(raw),
             on_absent: on_absent.unwrap_or(OnAbsent::Keep),
             max_stale,
             listen: listen.unwrap_or(Listen::Off),
-            give_back,
+            deprovisions,
         }
     }
 
@@ -47,7 +47,7 @@ impl Reader {
             pid_file: self.text(&raw.segura_signal_pid_file, parse::path),
             command: self.text(&raw.segura_notify_command, parse::command),
             url: self.text(&raw.segura_notify_url, parse::loopback_url),
-            environment: for_strangers(raw),
+            environment: notify_environment(raw),
         }
     }
 
@@ -59,7 +59,7 @@ impl Reader {
 }
 
 /// Selects the environment of a notify command, without the proxy, which may hold a password.
-fn for_strangers(raw: &Raw) -> Environment {
+fn notify_environment(raw: &Raw) -> Environment {
     let mut environment = raw.environment.clone();
     environment.remove(&[raw.https_proxy.name]);
     environment

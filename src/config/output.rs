@@ -52,7 +52,7 @@ impl Reader {
                     self.problem(raw.segura_output.name, "`none` is for exec alone");
                 }
                 None if self.writes_nothing(raw) => {}
-                None => self.problem(raw.segura_output.name, "`none` must stand alone"),
+                None => self.problem(raw.segura_output.name, "`none` must be the only output"),
             }
         }
         let templates = self.templates(raw, found);
@@ -113,17 +113,17 @@ impl Reader {
                 taken.push((variable, name));
                 continue;
             };
-            let wants = if variable == raw.segura_template_dir.name {
-                format!("the template {name}{SUFFIX} wants")
-            } else {
-                "wants".to_owned()
-            };
-            let has = if *other == raw.segura_identity.name {
+            let taken_by = if *other == raw.segura_identity.name {
                 "a folder of SEGURA_IDENTITY"
             } else {
                 *other
             };
-            self.problem(variable, format!("{wants} the name in the directory that {has} has"));
+            let problem = if variable == raw.segura_template_dir.name {
+                format!("the name of the template {name}{SUFFIX} must differ from {taken_by}")
+            } else {
+                format!("must differ from {taken_by}")
+            };
+            self.problem(variable, problem);
         }
     }
 
@@ -143,7 +143,9 @@ impl Reader {
             let output = file.strip_suffix(SUFFIX).unwrap_or(file);
             let problem = match check_part(output) {
                 Err(problem) => format!("the template {file:?} makes a file whose name {problem}"),
-                Ok(()) if output == STATE_LINK => format!("the agent keeps {output} for itself"),
+                Ok(()) if output == STATE_LINK => {
+                    format!("the agent uses the file name {output} itself")
+                }
                 Ok(()) => return true,
             };
             self.problem(raw.segura_template_dir.name, problem);

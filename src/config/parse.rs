@@ -108,7 +108,7 @@ pub fn case(text: &str) -> Result<Case, Shape> {
 
 /// Reads a pattern for the names of variables, whose letters get the given case.
 pub fn pattern(text: &str, case: Case) -> Result<Variables, Shape> {
-    Variables::new(text, case).ok_or("a pattern that holds {key}, and {identity} if you like")
+    Variables::new(text, case).ok_or("a pattern that holds {key}, with or without {identity}")
 }
 
 /// Reads a comma list of globs; commas in braces belong to a glob.
@@ -165,7 +165,7 @@ pub fn process_name(text: &str) -> Result<String, Shape> {
 /// Reads the value of a header.
 pub fn header(text: &str) -> Result<String, Shape> {
     let visible = text.bytes().all(|c| (0x20..0x7f).contains(&c));
-    visible.then(|| text.to_owned()).ok_or("printable ASCII, as a URL is")
+    visible.then(|| text.to_owned()).ok_or("printable ASCII")
 }
 
 /// Proves that a proxy can be used; the text itself goes to the HTTP client, with its password.
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_this_machine_and_nothing_like_it() {
+    fn loopback_is_this_machine_alone() {
         for (text, expected) in [
             ("http://127.0.0.1", true),
             ("http://127.9.9.9:1", true),
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_takes_what_it_says() {
+    fn the_other_parsers_take_their_shapes_alone() {
         assert_eq!(boolean("true"), Ok(true));
         assert!(boolean("yes").is_err() && boolean("TRUE").is_err());
         assert_eq!(id("0"), Ok(0));

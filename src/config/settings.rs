@@ -279,7 +279,7 @@ pub enum OnChange {
 
 /// Settings of a mode that renews.
 #[derive(Clone, Debug)]
-pub struct Keeping {
+pub struct Renewing {
     /// The receivers of a notification.
     pub notify: Notify,
     /// The treatment of secrets that the vault no longer names.
@@ -289,7 +289,7 @@ pub struct Keeping {
     /// The address of `/livez`, `/readyz` and `/metrics`.
     pub listen: Listen,
     /// The agent deprovisions the set at the end.
-    pub give_back: bool,
+    pub deprovisions: bool,
 }
 
 /// The receivers of a notification that published bytes have changed.
@@ -309,12 +309,12 @@ pub struct Notify {
     pub environment: Environment,
 }
 
-/// `SEGURA_STARTUP_TIMEOUT`: how long a start waits for its first set.
+/// `SEGURA_STARTUP_TIMEOUT`: the limit of the wait for the first set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartupTimeout {
     /// It fails after this time.
     After(Duration),
-    /// It waits for ever.
+    /// It waits without end.
     Never,
 }
 
@@ -327,7 +327,7 @@ pub enum MaxStale {
     Never,
 }
 
-/// `SEGURA_LISTEN`: where probes are answered.
+/// `SEGURA_LISTEN`: the address of the probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listen {
     /// At this address.
@@ -387,7 +387,7 @@ pub struct Running {
 pub struct Proven<T> {
     /// The settings.
     pub settings: T,
-    /// Lines for the user, each to be told once.
+    /// Lines for the user, each to be logged once.
     pub warnings: Vec<String>,
 }
 

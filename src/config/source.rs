@@ -22,14 +22,14 @@ impl Reader {
             hostname: raw.hostname.value.clone(),
         };
         let Some(identified) = pod::identify(given, mounted) else {
-            self.problem(raw.segura_pod_name.name, "must be set, from metadata.name of the pod");
+            self.problem(raw.segura_pod_name.name, "must be set from the pod's metadata.name");
             return None;
         };
-        if self.gives_back && identified.merely_hostname {
-            let remedy = "must be set to give back: HOSTNAME alone names nobody's set";
+        if self.deprovisions && identified.merely_hostname {
+            let remedy = "must be set for deprovisioning: HOSTNAME alone is not certain to be the pod's name";
             self.problem(raw.segura_pod_name.name, remedy);
         }
-        let provisions = source(raw) == Ok(FetchMode::Provision) || self.gives_back;
+        let provisions = source(raw) == Ok(FetchMode::Provision) || self.deprovisions;
         if provisions {
             self.warnings.extend(identified.warnings);
         }
@@ -58,8 +58,8 @@ impl Reader {
                 None
             }
         };
-        if self.gives_back && source.is_some_and(|source| source != FetchMode::Provision) {
-            let remedy = "must not be set: only SEGURA_SOURCE=provision has something to give back";
+        if self.deprovisions && source.is_some_and(|source| source != FetchMode::Provision) {
+            let remedy = "must not be set: only SEGURA_SOURCE=provision provisions secrets";
             self.problem(raw.segura_deprovision.name, remedy);
         }
         if source == Some(FetchMode::Provision) && !raw.segura_identity.is_set() {
@@ -99,9 +99,9 @@ fn identities(text: &str) -> Result<Vec<SecretName>, String> {
     let mut named: Vec<SecretName> = Vec::new();
     for (identity, n) in text.split(',').map(str::trim).zip(1..) {
         let identity = SecretName::new(identity)
-            .map_err(|problem| format!("its identity number {n} {problem}"))?;
+            .map_err(|problem| format!("identity number {n} {problem}"))?;
         if named.contains(&identity) {
-            return Err(format!("its identity number {n} stands there already"));
+            return Err(format!("identity number {n} is listed before"));
         }
         named.push(identity);
     }

@@ -71,14 +71,14 @@ fn defaults_are_those_of_the_interface() {
 }
 
 #[test]
-fn what_is_missing_is_told_at_once() {
+fn missing_variables_are_reported_at_once() {
     assert_eq!(
         read(&[]).unwrap_err(),
         [
-            "SEGURA_POD_NAME: must be set, from metadata.name of the pod",
-            "SEGURA_URL: must be set, to the vault's https URL",
-            "SEGURA_CLIENT_ID: must be set, or SEGURA_CLIENT_ID_FILE",
-            "SEGURA_CLIENT_SECRET: must be set, or SEGURA_CLIENT_SECRET_FILE",
+            "SEGURA_POD_NAME: must be set from the pod's metadata.name",
+            "SEGURA_URL: must be set to the vault's https URL",
+            "SEGURA_CLIENT_ID: must be set, unless SEGURA_CLIENT_ID_FILE is",
+            "SEGURA_CLIENT_SECRET: must be set, unless SEGURA_CLIENT_SECRET_FILE is",
         ]
     );
 }
@@ -183,17 +183,17 @@ fn the_log_settings_are_checked_apart_so_that_they_can_be_used_first() {
 }
 
 #[test]
-fn plain_http_is_for_loopback_or_for_those_who_insist() {
+fn plain_http_needs_loopback_or_a_setting() {
     assert!(with(&[("SEGURA_URL", "http://127.0.0.1:80")]).is_ok());
     assert!(with(&[("SEGURA_URL", "http://localhost")]).is_ok());
     let problems = with(&[("SEGURA_URL", "http://vault.example.com")]).unwrap_err();
     assert!(problems.first().unwrap().starts_with("SEGURA_URL: must be an https URL"));
-    let insisting = [("SEGURA_URL", "http://vault.example.com"), ("SEGURA_ALLOW_HTTP", "true")];
-    assert!(with(&insisting).is_ok());
+    let allowed = [("SEGURA_URL", "http://vault.example.com"), ("SEGURA_ALLOW_HTTP", "true")];
+    assert!(with(&allowed).is_ok());
 }
 
 #[test]
-fn both_forms_of_a_credential_are_too_many() {
+fn a_credential_in_both_forms_is_a_problem() {
     let problems = with(&[("SEGURA_CLIENT_SECRET_FILE", "/x")]).unwrap_err();
     assert_eq!(
         problems,
@@ -225,7 +225,7 @@ fn the_vendors_names_alone_make_a_drop_in() {
 }
 
 #[test]
-fn provisioning_wants_an_identity_and_a_namespace() {
+fn provisioning_needs_an_identity_and_a_namespace() {
     let problems = with(&[("SEGURA_SOURCE", "provision")]).unwrap_err();
     assert_eq!(problems, ["SEGURA_IDENTITY: must be set for SEGURA_SOURCE=provision"]);
     let warnings = |pairs| proven(&completed(pairs)).unwrap().warnings;
@@ -234,16 +234,16 @@ fn provisioning_wants_an_identity_and_a_namespace() {
     assert!(warnings(&named).is_empty());
     assert_eq!(
         with(&[("SEGURA_IDENTITY", "a,,b")]).unwrap_err(),
-        ["SEGURA_IDENTITY: its identity number 2 is empty or has an empty part"]
+        ["SEGURA_IDENTITY: identity number 2 is empty or has an empty part"]
     );
     assert_eq!(
         with(&[("SEGURA_IDENTITY", "a,b,a")]).unwrap_err(),
-        ["SEGURA_IDENTITY: its identity number 3 stands there already"]
+        ["SEGURA_IDENTITY: identity number 3 is listed before"]
     );
 }
 
 #[test]
-fn a_proxy_that_can_not_be_used_is_told_without_its_password() {
+fn an_unusable_proxy_is_reported_without_its_password() {
     let problems = with(&[("HTTPS_PROXY", "socks5://user:canary@proxy")]).unwrap_err();
     assert_eq!(problems, ["HTTPS_PROXY: must be a URL such as http://proxy.example.com:3128"]);
 }
@@ -254,7 +254,7 @@ fn neither_settings_nor_problems_show_a_credential() {
     assert!(!format!("{config:?}").contains("canary"));
 }
 
-fn sidecar(pairs: &[(&str, &str)]) -> Result<(Config, Keeping), Vec<String>> {
+fn sidecar(pairs: &[(&str, &str)]) -> Result<(Config, Renewing), Vec<String>> {
     let all = REQUIRED.into_iter().chain(pairs.iter().copied());
     let environment = all.map(|(k, v)| (OsString::from(k), OsString::from(v)));
     let raw = Raw::from_environment(environment);
@@ -264,18 +264,18 @@ fn sidecar(pairs: &[(&str, &str)]) -> Result<(Config, Keeping), Vec<String>> {
 }
 
 #[test]
-fn a_sidecar_keeps_by_the_defaults_of_the_interface() {
-    let (_, keeping) = sidecar(&[]).unwrap();
-    assert_eq!(keeping.notify.signal, crate::os::signal::HUP);
-    assert_eq!(keeping.on_absent, OnAbsent::Keep);
-    assert_eq!((keeping.max_stale, keeping.listen), (MaxStale::Never, Listen::Off));
-    assert!(!keeping.give_back);
-    let Notify { process, pid_file, command, url, .. } = keeping.notify;
+fn a_sidecar_renews_by_the_defaults_of_the_interface() {
+    let (_, renewing) = sidecar(&[]).unwrap();
+    assert_eq!(renewing.notify.signal, crate::os::signal::HUP);
+    assert_eq!(renewing.on_absent, OnAbsent::Keep);
+    assert_eq!((renewing.max_stale, renewing.listen), (MaxStale::Never, Listen::Off));
+    assert!(!renewing.deprovisions);
+    let Notify { process, pid_file, command, url, .. } = renewing.notify;
     assert!(process.is_none() && pid_file.is_none() && command.is_none() && url.is_none());
 }
 
 #[test]
-fn a_sidecar_is_told_what_it_cannot_do() {
+fn settings_that_a_sidecar_cant_have_are_reported() {
     for (pairs, expected) in [
         (&[("SEGURA_SIGNAL", "KILL")][..], "SEGURA_SIGNAL: must be a signal that a process can"),
         (&[("SEGURA_SIGNAL_PROCESS", "/bin/x")], "SEGURA_SIGNAL_PROCESS: must be the file name"),
@@ -286,18 +286,18 @@ fn a_sidecar_is_told_what_it_cannot_do() {
         let problems = sidecar(pairs).unwrap_err();
         assert!(problems.len() == 1 && problems[0].starts_with(expected), "{problems:?}");
     }
-    let gives_back = [("SEGURA_DEPROVISION", "true"), ("SEGURA_IDENTITY", "db")];
-    assert!(sidecar(&gives_back).unwrap().1.give_back);
+    let deprovisions = [("SEGURA_DEPROVISION", "true"), ("SEGURA_IDENTITY", "db")];
+    assert!(sidecar(&deprovisions).unwrap().1.deprovisions);
     let hosted: Vec<(OsString, OsString)> = REQUIRED
         .into_iter()
         .filter(|(name, _)| *name != "SEGURA_POD_NAME")
         .chain([("HOSTNAME", "web-0")])
-        .chain(gives_back)
+        .chain(deprovisions)
         .map(|(name, value)| (name.into(), value.into()))
         .collect();
     let raw = Raw::from_environment(hosted);
     let refused = Config::for_sidecar(raw, Mounts::default()).unwrap_err();
-    assert!(refused.to_string().contains("SEGURA_POD_NAME: must be set to give back"));
+    assert!(refused.to_string().contains("SEGURA_POD_NAME: must be set for deprovisioning"));
 }
 
 #[cfg(unix)]

@@ -5,17 +5,17 @@
 pub enum Group {
     /// The vault.
     Vault,
-    /// Who this pod is.
+    /// The identity of the pod.
     Pod,
-    /// What to fetch.
+    /// The secrets to fetch.
     Fetch,
-    /// What to write.
+    /// The output.
     Write,
-    /// Telling the main process.
+    /// Notifying the main process.
     Notify,
-    /// Running the command.
+    /// The command of `exec`.
     Exec,
-    /// Watching the agent.
+    /// Observing the agent: log, probes, metrics.
     Watch,
 }
 
@@ -28,12 +28,12 @@ impl Group {
     pub fn title(self) -> &'static str {
         match self {
             Self::Vault => "The vault",
-            Self::Pod => "Who this pod is",
-            Self::Fetch => "What to fetch",
-            Self::Write => "What to write",
-            Self::Notify => "Telling the main process",
-            Self::Exec => "Running the command",
-            Self::Watch => "Watching the agent",
+            Self::Pod => "The pod",
+            Self::Fetch => "The secrets to fetch",
+            Self::Write => "The output",
+            Self::Notify => "Notifying the main process",
+            Self::Exec => "The command of exec",
+            Self::Watch => "Observing the agent",
         }
     }
 }
@@ -43,7 +43,7 @@ impl Group {
 pub struct Variable {
     /// Its name.
     pub name: &'static str,
-    /// Where it stands in the help.
+    /// Its group in the help.
     pub group: Group,
     /// Its default, in words.
     pub default: &'static str,
@@ -63,25 +63,25 @@ pub const VARIABLES: &[Variable] = &[
         "SEGURA_CLIENT_ID",
         Group::Vault,
         "required",
-        "OAuth 2.0 client id of the authorization, or the next",
+        "OAuth 2.0 client id of the authorization; or SEGURA_CLIENT_ID_FILE",
     ),
     variable(
         "SEGURA_CLIENT_ID_FILE",
         Group::Vault,
         "none",
-        "file that holds the client id; read again at every login and watched, one final newline dropped",
+        "file of the client id; read again at every login and watched, one final newline dropped",
     ),
     variable(
         "SEGURA_CLIENT_SECRET",
         Group::Vault,
         "required",
-        "OAuth 2.0 client secret of the authorization, or the next",
+        "OAuth 2.0 client secret of the authorization; or SEGURA_CLIENT_SECRET_FILE",
     ),
     variable(
         "SEGURA_CLIENT_SECRET_FILE",
         Group::Vault,
         "none",
-        "file that holds the client secret; read as the client id's",
+        "file of the client secret; read like the file of the client id",
     ),
     variable(
         "SEGURA_ALLOW_HTTP",
@@ -114,18 +114,13 @@ pub const VARIABLES: &[Variable] = &[
         "none",
         "sent as Referer, for authorizations that allow only some",
     ),
-    variable("SEGURA_TIMEOUT", Group::Vault, "10s", "how long one whole read may take"),
-    variable(
-        "SEGURA_CONNECT_TIMEOUT",
-        Group::Vault,
-        "3s",
-        "how long a connection may take to be made",
-    ),
+    variable("SEGURA_TIMEOUT", Group::Vault, "10s", "limit of one whole read"),
+    variable("SEGURA_CONNECT_TIMEOUT", Group::Vault, "3s", "limit of establishing a connection"),
     variable(
         "SEGURA_PROVISION_TIMEOUT",
         Group::Vault,
         "60s",
-        "how long one whole provisioning POST may take",
+        "limit of one whole provisioning POST",
     ),
     variable(
         "SEGURA_POD_NAME",
@@ -162,13 +157,13 @@ pub const VARIABLES: &[Variable] = &[
         "SEGURA_REFRESH",
         Group::Fetch,
         "auto",
-        "how renewal asks: auto, get, application, secret or post",
+        "request of a renewal: auto, get, application, secret or post",
     ),
     variable(
         "SEGURA_STARTUP_TIMEOUT",
         Group::Fetch,
         "2m",
-        "how long the first fetch is retried; off is for ever",
+        "limit of the first fetch with its retries; off is no limit",
     ),
     variable(
         "SEGURA_RENEW_INTERVAL",
@@ -180,25 +175,25 @@ pub const VARIABLES: &[Variable] = &[
         "SEGURA_MAX_STALE",
         Group::Fetch,
         "off",
-        "a duration, or off; with a set older than this, `check ready` fails",
+        "a duration, or off; `check ready` fails if the set is older",
     ),
     variable(
         "SEGURA_ON_ABSENT",
         Group::Fetch,
         "keep",
-        "keep, or remove, what the vault no longer names",
+        "keep or remove the published files of a secret that the vault no longer names",
     ),
     variable(
         "SEGURA_DEPROVISION",
         Group::Fetch,
         "false",
-        "give back at the end what was provisioned (sidecar, exec)",
+        "deprovision the set at the end (sidecar, exec)",
     ),
     variable(
         "SEGURA_OUTPUT_DIR",
         Group::Write,
         "/run/secrets/segura",
-        "the directory that all outputs live in; tmpfs",
+        "the directory of all outputs; tmpfs",
     ),
     variable(
         "SEGURA_OUTPUT",
@@ -219,13 +214,13 @@ pub const VARIABLES: &[Variable] = &[
         "SEGURA_ENV_DIALECT",
         Group::Write,
         "shell",
-        "how the env file is written: shell (also systemd), dotenv, docker or k8s",
+        "dialect of the env file: shell (also systemd), dotenv, docker or k8s",
     ),
     variable(
         "SEGURA_ENV_NAME",
         Group::Write,
         "{key} with one identity, else {identity}_{key}",
-        "pattern for names of variables; what no name may hold becomes _",
+        "pattern for names of variables; characters that a name can't hold become _",
     ),
     variable("SEGURA_ENV_CASE", Group::Write, "keep", "case of those names: keep or upper"),
     variable(
@@ -238,21 +233,21 @@ pub const VARIABLES: &[Variable] = &[
         "SEGURA_COLLISION",
         Group::Write,
         "last",
-        "when entries of a secret have one key: last, with a warning, or error",
+        "several entries of a secret have one key: last (it wins, with a warning) or error",
     ),
-    variable("SEGURA_FILE_MODE", Group::Write, "0440", "mode of what is published, octal"),
+    variable("SEGURA_FILE_MODE", Group::Write, "0440", "mode of published files, octal"),
     variable("SEGURA_DIR_MODE", Group::Write, "0750", "mode of created directories, octal"),
     variable(
         "SEGURA_FILE_UID",
         Group::Write,
         "the agent's own",
-        "numeric owner of what is created",
+        "numeric owner of created files and directories",
     ),
     variable(
         "SEGURA_FILE_GID",
         Group::Write,
         "the directory's if set-gid, else the agent's own",
-        "numeric group of what is created",
+        "numeric group of created files and directories",
     ),
     variable(
         "SEGURA_FILE_RULES",
@@ -276,7 +271,7 @@ pub const VARIABLES: &[Variable] = &[
         "SEGURA_SIGNAL",
         Group::Notify,
         "HUP",
-        "signal sent when published bytes have changed",
+        "signal that is sent when published bytes have changed",
     ),
     variable(
         "SEGURA_SIGNAL_PROCESS",
@@ -288,7 +283,7 @@ pub const VARIABLES: &[Variable] = &[
         "SEGURA_SIGNAL_PID_FILE",
         Group::Notify,
         "none",
-        "file that holds the id of the process to signal, read again each time",
+        "file of the id of the process to signal, read again each time",
     ),
     variable(
         "SEGURA_NOTIFY_COMMAND",
@@ -300,13 +295,13 @@ pub const VARIABLES: &[Variable] = &[
         "SEGURA_NOTIFY_URL",
         Group::Notify,
         "none",
-        "URL that is POSTed to on a change, with an empty body; loopback only",
+        "loopback URL that gets a POST with an empty body on a change",
     ),
     variable(
         "SEGURA_ON_CHANGE",
         Group::Exec,
         "restart with SEGURA_EXEC_ENV, else signal",
-        "what a change does to the command: signal, restart, exit or none",
+        "action on the command at a change: signal, restart, exit or none",
     ),
     variable("SEGURA_CHANGE_EXIT_CODE", Group::Exec, "75", "exit code for SEGURA_ON_CHANGE=exit"),
     variable(
@@ -332,13 +327,13 @@ pub const VARIABLES: &[Variable] = &[
         "SEGURA_STOP_TIMEOUT",
         Group::Exec,
         "20s",
-        "how long a command may take to stop, before SIGKILL",
+        "limit of a stop of the command, before SIGKILL",
     ),
     variable(
         "SEGURA_LOG",
         Group::Watch,
         "info",
-        "what is logged: directives such as warn or info,segura_agent=debug",
+        "filter of the log: directives such as warn or info,segura_agent=debug",
     ),
     variable(
         "SEGURA_LOG_FORMAT",
@@ -346,17 +341,12 @@ pub const VARIABLES: &[Variable] = &[
         "auto",
         "auto (text on a terminal, else json), text or json; to stderr",
     ),
-    variable(
-        "SEGURA_LISTEN",
-        Group::Watch,
-        "off",
-        "ADDR:PORT that serves /livez, /readyz and /metrics",
-    ),
+    variable("SEGURA_LISTEN", Group::Watch, "off", "ADDR:PORT of /livez, /readyz and /metrics"),
     variable(
         "SEGURA_TERMINATION_LOG",
         Group::Watch,
         "/dev/termination-log",
-        "file that a fatal error is written to as well, if it exists",
+        "file that gets a fatal error as well, if it exists",
     ),
 ];
 
@@ -375,9 +365,9 @@ pub const FOREIGN: [(&str, &str); 7] = [
     ("POD_UID", "the pod's UID, where SEGURA_POD_UID is unset"),
     ("POD_NAMESPACE", "the pod's namespace, where SEGURA_NAMESPACE is unset"),
     ("DEPLOY_NAME", "the workload, where SEGURA_DEPLOY is unset"),
-    ("HOSTNAME", "the pod's name, with a warning, where nothing else tells it"),
-    ("HTTPS_PROXY", "proxy that the vault is reached by; loopback is never proxied"),
-    ("NO_PROXY", "hosts that are reached without it"),
+    ("HOSTNAME", "the pod's name, with a warning, where no other source has it"),
+    ("HTTPS_PROXY", "proxy to the vault; loopback is never proxied"),
+    ("NO_PROXY", "hosts that are reached without the proxy"),
 ];
 
 /// Tests for a variable of the agent, which the command of `exec` does not get.

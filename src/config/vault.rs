@@ -16,7 +16,7 @@ impl Reader {
         let old = !raw.segura_url.is_set() && raw.senhasegura_url.is_set();
         let variable = if old { &raw.senhasegura_url } else { &raw.segura_url };
         if !variable.is_set() {
-            self.problem(variable.name, "must be set, to the vault's https URL");
+            self.problem(variable.name, "must be set to the vault's https URL");
         }
         let url = self.text(variable, parse::base_url);
         if let Some(url) = &url
@@ -93,7 +93,7 @@ impl Reader {
             }
             (None, true, _) => path.map(|path| Credential::File { variable: file.name, path }),
             (None, false, None) => {
-                self.problem(given.name, format!("must be set, or {}", file.name));
+                self.problem(given.name, format!("must be set, unless {} is", file.name));
                 None
             }
         }

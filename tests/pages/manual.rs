@@ -85,7 +85,7 @@ fn environment(roff: &mut Roff) {
         entry(roff, name, meaning);
     }
     for name in ALIASES {
-        entry(roff, name, "the vendor's own name, accepted where ours is unset");
+        entry(roff, name, "the vendor's own name, accepted where the SEGURA_ name is unset");
     }
 }
 

@@ -13,9 +13,9 @@ const HEAD: &str = "\
 
 Every setting is an environment variable. An empty value means unset. Durations are written `500ms`, `30s`, `5m`, `1h`; booleans
 `true` or `false`. A name that starts with `SEGURA_` and is not here is an error, since a typo must not pick a default; under `exec` it is
-a warning, for its environment is also the app's, and names that the Service of a namespace puts into every pod
-(`SEGURA_SERVICE_HOST` and the like) are let be. All problems are told at once, by name and never by value.
-`segura-agent init --help`, and that of the other commands, shows those that matter for it.
+a warning, because its environment is also the app's. Names that a Service of the namespace puts into every pod
+(`SEGURA_SERVICE_HOST` and the like) are ignored. All problems are reported at once, by name and never by value.
+`segura-agent init --help`, and the help of each other command, shows the variables that matter for it.
 ";
 
 pub fn page() -> Page {
@@ -38,12 +38,12 @@ pub fn page() -> Page {
                 .expect("a text takes all");
         }
     }
-    text.push_str("\n## Variables of others\n\n| variable | what it says |\n|---|---|\n");
+    text.push_str("\n## Variables of others\n\n| variable | meaning |\n|---|---|\n");
     for (name, meaning) in FOREIGN {
         writeln!(text, "| `{name}` | {} |", cell(meaning)).expect("a text takes all");
     }
     let aliases = ALIASES.map(|name| format!("`{name}`")).join(", ");
-    write!(text, "\nThe vendor's own {aliases} are each accepted\nwhere ours is unset. {DROP_IN}")
+    write!(text, "\nThe vendor's own {aliases} are each accepted\nwhere the `SEGURA_` name is unset. {DROP_IN}")
         .expect("a text takes all");
     Page { path: "docs/variables.md".to_owned(), text }
 }
