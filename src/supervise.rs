@@ -1,5 +1,5 @@
-//! The command under supervision: events go to the policy, and what it says is done. Nothing is
-//! decided here.
+//! The supervision of the command: hands events to the policy, and carries out its actions. All
+//! decisions are the policy's.
 
 mod launch;
 pub mod policy;
@@ -19,11 +19,12 @@ use crate::os::{clock, harden};
 use crate::supervise::policy::{Action, Change, Event, GroupAtEnd, OwnGroup, Policy};
 pub use launch::Launch;
 
-/// How long a killed group may take to be gone, before it is left to the kernel.
-const GOES: Duration = Duration::from_secs(5);
+/// The longest wait for the end of a killed group, before it is left to the kernel.
+const GROUP_END: Duration = Duration::from_secs(5);
 
-/// Waits, while no command runs, for a signal that ends the start: one whose action would, unless we
-/// were started to ignore it. Orphans that come to us are waited for meanwhile.
+/// Waits, while no command runs, for a signal that ends the start: the stop signal, or one that
+/// ends a process by default, unless the agent was started with it ignored. Reaps adopted orphans
+/// meanwhile. Cancel-safe.
 pub async fn ended_before(signals: &mut Signals, reaper: &Reaper, stop: Signal) -> Signal {
     loop {
         let received = signals.recv().await;
@@ -33,7 +34,7 @@ pub async fn ended_before(signals: &mut Signals, reaper: &Reaper, stop: Signal) 
     }
 }
 
-/// The same, if such a signal has come already.
+/// Gives a signal that ends the start, as [`ended_before`] does, if one has come already.
 pub fn ended_already(signals: &mut Signals, reaper: &Reaper, stop: Signal) -> Option<Signal> {
     while let Some(received) = signals.try_recv() {
         if let Some(signal) = ends_start(received, signals, reaper, stop) {
@@ -51,7 +52,7 @@ fn ends_start(
 ) -> Option<Signal> {
     let Received { signal, .. } = received;
     if signal == CHLD {
-        // Whoever sent it, the kernel may have merged its own with it.
+        // A process may have sent it, but the kernel may have merged its own with that one.
         reaper.reap();
     } else if signals.ignores(signal) {
         tracing::debug!(%signal, "the signal is ignored, as it was when the agent was started");
@@ -67,30 +68,31 @@ fn ends_start(
     None
 }
 
-/// What supervises the command.
+/// The supervisor of the command.
 pub struct Supervisor<'a> {
     signals: &'a mut Signals,
     reaper: Reaper,
     launch: Launch,
     command: Rc<Supervised>,
-    /// The one that runs, or has run last.
+    /// The command that runs, or ran last.
     child: Option<Child>,
     terminal: Option<Terminal>,
     policy: Policy,
     splay: Duration,
     stop_signal: Signal,
     stop_timeout: Duration,
-    /// When the wait that the policy asked for is over, by the boot clock.
+    /// The end of the wait that the policy asked for, by the boot clock.
     over: Option<Duration>,
-    /// Why the command could not be started anew when that was last proven; it has been said.
+    /// The failure, already logged, of the last check that the command can be started again.
     unready: Option<String>,
-    /// It was said that nothing is started any more.
-    told_to_end: bool,
+    /// The termination has been logged.
+    termination_logged: bool,
     random: fastrand::Rng,
 }
 
 impl<'a> Supervisor<'a> {
-    /// Nothing is started yet. `at_end` says what becomes of the group of a command that has ended.
+    /// Prepares supervision, and starts no process yet. `at_end` decides on the group of a command
+    /// that has ended by itself.
     pub fn new(
         signals: &'a mut Signals,
         reaper: Reaper,
@@ -123,12 +125,12 @@ impl<'a> Supervisor<'a> {
             stop_timeout: running.stop_timeout,
             over: None,
             unready: None,
-            told_to_end: false,
+            termination_logged: false,
             random: fastrand::Rng::new(),
         }
     }
 
-    /// Starts the command at once, and supervises until the end; says with which code.
+    /// Starts the command at once, and supervises it until the end; gives the exit code.
     pub async fn supervise(&mut self) -> Result<u8, Failure> {
         if let Some(code) = self.handle(Event::GroupGone)? {
             return Ok(code);
@@ -136,9 +138,9 @@ impl<'a> Supervisor<'a> {
         loop {
             let over = self.over.filter(|_| self.policy.waits());
             let events = tokio::select! {
-                // A signal pre-empts all else.
+                // A signal comes before every other event.
                 biased;
-                received = self.signals.recv() => self.heard(received),
+                received = self.signals.recv() => self.events_of(received),
                 () = until(over) => {
                     self.over = None;
                     [Some(self.unless_ended(Event::TimeOver)), None]
@@ -155,7 +157,8 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Has an event decided, and does what follows; gives the code of the end, if it has come.
+    /// Lets the policy decide on an event, and carries out its actions; gives the exit code at the
+    /// end.
     fn handle(&mut self, event: Event) -> Result<Option<u8>, Failure> {
         let mut next = Some(event);
         while let Some(event) = next.take() {
@@ -174,7 +177,8 @@ impl<'a> Supervisor<'a> {
         Ok(None)
     }
 
-    /// Takes the signals that have come already: whoever was told to end must start nothing more.
+    /// Handles the signals that have come already, so that no command is started after a
+    /// terminating one.
     fn catch_up(&mut self) -> Result<(), Failure> {
         while let Some(Received { signal, .. }) = self.signals.try_recv() {
             if signal == CHLD {
@@ -187,7 +191,7 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
-    /// Gives the terminal back to whoever comes after us.
+    /// Takes the terminal back from the command, for the process that started the agent.
     pub fn end(&mut self) {
         self.command.ended();
         if let Some(terminal) = &mut self.terminal {
@@ -195,10 +199,10 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// What a signal means.
-    fn heard(&mut self, received: Received) -> [Option<Event>; 2] {
+    /// Gives the events of a received signal.
+    fn events_of(&mut self, received: Received) -> [Option<Event>; 2] {
         let Received { signal, by_kernel } = received;
-        // A terminal tells a group so for the sake of others in it.
+        // The kernel sends these to a whole group because of another process in it.
         let for_others = by_kernel && [CHLD, TTIN, TTOU].contains(&signal);
         let forwarded = (!for_others).then_some(Event::Signal(signal));
         // The kernel may have merged its own with one from outside.
@@ -206,7 +210,7 @@ impl<'a> Supervisor<'a> {
         [forwarded, of_child]
     }
 
-    /// What has become of children.
+    /// Reaps children; gives the event of the command, if there is one.
     fn of_child(&mut self) -> Option<Event> {
         self.reaper.reap();
         if self.policy.is_between() {
@@ -224,7 +228,7 @@ impl<'a> Supervisor<'a> {
         Some(Event::Stopped { by, holder, own_group })
     }
 
-    /// The end of the command, if it was waited for.
+    /// Gives the end of the command, if the reaper has collected it.
     fn ended(&mut self) -> Option<Event> {
         let child = self.child.as_ref()?;
         let end = child.ended()?;
@@ -236,7 +240,7 @@ impl<'a> Supervisor<'a> {
         Some(Event::Ended(end))
     }
 
-    /// `event`, unless the command has ended meanwhile by itself.
+    /// Gives `event`, or the command's end if it has ended by itself meanwhile.
     fn unless_ended(&mut self, event: Event) -> Event {
         if self.policy.is_between() {
             return event;
@@ -249,15 +253,15 @@ impl<'a> Supervisor<'a> {
         self.child.as_ref().is_none_or(Child::is_group_gone)
     }
 
-    /// Does what the policy says.
+    /// Carries out an action of the policy.
     fn act(&mut self, action: Action) -> Result<Done, Failure> {
         let mut then = None;
         match action {
             Action::Nothing => {}
             Action::Forward(signal) => self.forward(signal),
-            Action::Continue | Action::Give => {
+            Action::Continue | Action::GiveTerminal => {
                 if let (Some(terminal), Some(child)) = (&mut self.terminal, &self.child) {
-                    if action == Action::Give {
+                    if action == Action::GiveTerminal {
                         terminal.give(child.pid());
                     } else {
                         terminal.offer(child.pid());
@@ -296,14 +300,15 @@ impl<'a> Supervisor<'a> {
                 // It may have left its group.
                 self.send(KILL);
             }
-            Action::Clear => {
-                // Its end was waited for just now, so that its number is its group's, or nobody's.
+            Action::KillRest => {
+                // The command was reaped just now, so that its number is still its group's or
+                // unused.
                 self.send_to_group(KILL);
                 if let Some(terminal) = &mut self.terminal {
-                    // An interrupt that is typed now is for us.
+                    // An interrupt that is typed now is meant for the agent.
                     terminal.lend_back();
                 }
-                self.wait(GOES);
+                self.wait(GROUP_END);
             }
             Action::Start => {
                 self.child = Some(self.start()?);
@@ -313,7 +318,8 @@ impl<'a> Supervisor<'a> {
         Ok(Done::Then(then))
     }
 
-    /// Proves that the next command can be given what stands, before this one is stopped.
+    /// Checks that the command can be started with the current set, before the running one is
+    /// stopped.
     fn prepare(&mut self) -> Event {
         let Err(failure) = self.launch.prepare() else {
             self.unready = None;
@@ -328,7 +334,7 @@ impl<'a> Supervisor<'a> {
         Event::Unready
     }
 
-    /// Starts the command with the set that stands now, and gives it the terminal.
+    /// Starts the command with the current set, and gives it the terminal.
     fn start(&mut self) -> Result<Child, Failure> {
         let (generation, environment) = self.launch.prepare()?;
         let program = self.launch.program();
@@ -352,23 +358,23 @@ impl<'a> Supervisor<'a> {
     fn forward(&mut self, signal: Signal) {
         self.send(signal);
         if signal == QUIT {
-            // What was under way is over; it is asked for again at the next pass.
+            // The restart under way is given up; the next pass requests it again.
             self.command.give_up();
         }
-        if self.policy.is_terminated() && !std::mem::replace(&mut self.told_to_end, true) {
+        if self.policy.is_terminated() && !std::mem::replace(&mut self.termination_logged, true) {
             tracing::info!(%signal, "asked to end: from now on the command is not started again");
         }
     }
 
     fn send(&self, signal: Signal) {
         if let Some(child) = &self.child {
-            told(signal, child.signal(signal));
+            log_unsent(signal, child.signal(signal));
         }
     }
 
     fn send_to_group(&self, signal: Signal) {
         if let Some(child) = &self.child {
-            told(signal, child.signal_group(signal));
+            log_unsent(signal, child.signal_group(signal));
         }
     }
 
@@ -377,10 +383,10 @@ impl<'a> Supervisor<'a> {
     }
 }
 
-/// What came of an action.
+/// The result of an action.
 enum Done {
     Over(u8),
-    /// What it has brought about at once.
+    /// The event that it has caused, if any.
     Then(Option<Event>),
 }
 
@@ -395,8 +401,8 @@ async fn until(over: Option<Duration>) {
     }
 }
 
-/// Says that a signal could not be sent, unless there is nobody left to send it to.
-fn told(signal: Signal, sent: io::Result<()>) {
+/// Logs that a signal could not be sent, unless the process is gone.
+fn log_unsent(signal: Signal, sent: io::Result<()>) {
     if let Err(error) = sent
         && error.kind() != io::ErrorKind::NotFound
         && error.raw_os_error() != Some(rustix::io::Errno::SRCH.raw_os_error())

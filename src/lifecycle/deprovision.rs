@@ -1,6 +1,6 @@
-//! Deprovisioning: secrets are given back to the vault, and the published set is taken away.
+//! Deprovisioning: the vault removes the accounts of secrets, and the published set is removed.
 //!
-//! A set that was given back, or may have been, must not be served or adopted any more.
+//! A set that was deprovisioned, or may have been, must not be served or adopted any more.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -17,7 +17,7 @@ use crate::store::state::{SecretState, State};
 use crate::vault::error::{Attempt, Fate, FetchError};
 use crate::vault::{Connect, DEPROVISION_LIMIT, Source, Token};
 
-/// A secret that was provisioned, and the id that the vault gave it, where that is known.
+/// A secret that was provisioned, and its id in the vault, if that is known.
 struct Account {
     identity: SecretName,
     id: Option<String>,
@@ -31,39 +31,39 @@ impl From<&SecretState> for Account {
 }
 
 /// Result of deprovisioning one account.
-enum Became {
-    /// The vault has taken it back.
-    Deprovisioned,
-    /// It has no id, so that the vault can't be asked.
-    Nameless,
-    /// The vault was not asked, because a report before this one ended it.
-    NotAsked,
-    /// The vault did not take it back, or did not say so.
+enum Deprovisioning {
+    /// The vault has confirmed it.
+    Done,
+    /// No request was sent: the account's id is not known.
+    WithoutId,
+    /// No request was sent: the report of an earlier account ended it.
+    NotRequested,
+    /// The vault refused, or its answer is missing; the error's fate tells which.
     Failed(FetchError),
 }
 
-/// Deprovisions `accounts` one after the other, and reports by identity what became of each.
+/// Deprovisions `accounts` one after the other, and reports the result of each.
 ///
-/// Once `report` breaks, the vault is asked for nothing more. `attempt` names an account and its id
-/// in an error. If the future is dropped, the vault may have acted on the account under way, of
-/// which nothing was reported.
+/// Once `report` breaks, no further request is sent. `attempt` names an account and its id in an
+/// error. Not cancel-safe: if the future is dropped, the vault may have acted on the account under
+/// way, and nothing was reported of that one.
 async fn deprovision_each(
     source: &mut impl Source,
     accounts: impl IntoIterator<Item = Account>,
     attempt: impl Fn(&SecretName, &str) -> Attempt,
-    mut report: impl FnMut(&Account, Became) -> ControlFlow<()>,
+    mut report: impl FnMut(&Account, Deprovisioning) -> ControlFlow<()>,
 ) {
-    let mut asks = true;
+    let mut requests = true;
     for account in accounts {
-        let became = match account.id.as_deref() {
-            None => Became::Nameless,
-            Some(_) if !asks => Became::NotAsked,
+        let result = match account.id.as_deref() {
+            None => Deprovisioning::WithoutId,
+            Some(_) if !requests => Deprovisioning::NotRequested,
             Some(id) => match source.deprovision(attempt(&account.identity, id), id).await {
-                Ok(()) => Became::Deprovisioned,
-                Err(error) => Became::Failed(error),
+                Ok(()) => Deprovisioning::Done,
+                Err(error) => Deprovisioning::Failed(error),
             },
         };
-        asks &= report(&account, became).is_continue();
+        requests &= report(&account, result).is_continue();
     }
 }
 
@@ -71,7 +71,8 @@ fn by_identity(identity: &SecretName, _: &str) -> Attempt {
     Attempt::GiveBack(identity.clone())
 }
 
-/// Gives back what a start may have provisioned and did not publish; says whether that is all of it.
+/// Deprovisions the `identities` that a start may have provisioned and did not publish, within
+/// [`DEPROVISION_LIMIT`]. Returns true if the vault has confirmed all of them.
 pub async fn unpublished(source: &mut impl Source, identities: BTreeSet<SecretName>) -> bool {
     let mut all = true;
     source.end_by(Deadline::after(DEPROVISION_LIMIT));
@@ -80,17 +81,17 @@ pub async fn unpublished(source: &mut impl Source, identities: BTreeSet<SecretNa
         Account { identity, id }
     };
     let accounts: Vec<Account> = identities.into_iter().map(account).collect();
-    deprovision_each(source, accounts, by_identity, |Account { identity, .. }, became| {
-        match became {
-            Became::Deprovisioned => {
+    deprovision_each(source, accounts, by_identity, |Account { identity, .. }, result| {
+        match result {
+            Deprovisioning::Done => {
                 tracing::info!(%identity, "deprovisioned, since it was not published");
                 return ControlFlow::Continue(());
             }
-            Became::Nameless | Became::NotAsked => tracing::warn!(
+            Deprovisioning::WithoutId | Deprovisioning::NotRequested => tracing::warn!(
                 %identity,
                 "a request without an answer may have provisioned it: the next start reads before it provisions"
             ),
-            Became::Failed(error) => {
+            Deprovisioning::Failed(error) => {
                 tracing::warn!(
                     error = chain(&error),
                     "the account may still exist in the vault: the next start reads before it provisions"
@@ -104,8 +105,8 @@ pub async fn unpublished(source: &mut impl Source, identities: BTreeSet<SecretNa
     all
 }
 
-/// Gives back the published `secrets`, best effort, as their agent ends; says whether any was given
-/// back or may have been. Goes on with `token`, and ends within [`DEPROVISION_LIMIT`].
+/// Deprovisions the published `secrets`, best effort, as their agent ends. Returns true if any was
+/// deprovisioned or may have been. Reuses `token`, and ends within [`DEPROVISION_LIMIT`].
 pub async fn published(
     vault: &impl Connect,
     mut token: Option<Token>,
@@ -122,19 +123,19 @@ pub async fn published(
     let mut gone = false;
     let accounts = secrets.iter().map(Account::from);
     let all =
-        deprovision_each(&mut client, accounts, by_identity, |Account { identity, .. }, became| {
-            match became {
-                Became::Deprovisioned => {
+        deprovision_each(&mut client, accounts, by_identity, |Account { identity, .. }, result| {
+            match result {
+                Deprovisioning::Done => {
                     gone = true;
                     tracing::info!(%identity, "deprovisioned");
                 }
-                Became::Nameless | Became::NotAsked => {
+                Deprovisioning::WithoutId | Deprovisioning::NotRequested => {
                     tracing::warn!(
                         %identity,
                         "can't be deprovisioned: the vault gave no id for it"
                     );
                 }
-                Became::Failed(error) => {
+                Deprovisioning::Failed(error) => {
                     gone |= error.fate() == Fate::Unknown;
                     tracing::warn!(%identity, error = chain(&error), "could not be deprovisioned");
                 }
@@ -148,11 +149,11 @@ pub async fn published(
     gone || over
 }
 
-/// Gives back every secret of the set that is published in `store`, as a command, one line each for
-/// `show`.
+/// Deprovisions every secret of the set that is published in `store`, for the command of that name;
+/// `show` prints one line for each.
 ///
-/// The set is taken away if any of it was given back or may have been. The rest is remembered, for
-/// another try.
+/// The set is unpublished if any of it was deprovisioned or may have been. The state keeps the
+/// other secrets, so that the command can be repeated for them.
 pub async fn by_hand(
     config: &Config,
     store: &mut Store,
@@ -166,32 +167,32 @@ pub async fn by_hand(
         return Ok(());
     };
     if let Some(differs) = state.origin.difference(&origin) {
-        let told = format!("cannot deprovision the published set: it is of another {differs}");
-        let failure = Failure::said(Exit::Settings, told);
+        let message = format!("cannot deprovision the published set: it is of another {differs}");
+        let failure = Failure::said(Exit::Settings, message);
         let hint = "run deprovision with the settings of the agent that published the set";
         return Err(failure.hint(Some(hint)));
     }
     let mut client = vault.connect(&mut None).map_err(|error| error.failure())?;
     let mut failed: Option<Failure> = None;
     let mut gone = state.given_back;
-    let mut given = BTreeSet::new();
+    let mut deprovisioned = BTreeSet::new();
     let attempt = |_: &SecretName, id: &str| Attempt::GiveBackById(id.to_owned());
     let accounts = state.secrets.iter().map(Account::from);
-    deprovision_each(&mut client, accounts, attempt, |Account { identity, id }, became| {
+    deprovision_each(&mut client, accounts, attempt, |Account { identity, id }, result| {
         let mut next = ControlFlow::Continue(());
-        match became {
-            Became::Deprovisioned => {
+        match result {
+            Deprovisioning::Done => {
                 gone = true;
-                given.insert(identity.clone());
+                deprovisioned.insert(identity.clone());
                 show(format!("given back  {identity}"));
                 return next;
             }
-            Became::Nameless => tracing::warn!(
+            Deprovisioning::WithoutId => tracing::warn!(
                 %identity,
                 "can't be deprovisioned: the vault gave no id for it"
             ),
-            Became::NotAsked => {}
-            Became::Failed(error) => {
+            Deprovisioning::NotRequested => {}
+            Deprovisioning::Failed(error) => {
                 gone |= error.fate() == Fate::Unknown;
                 if error.is_everyones() {
                     next = ControlFlow::Break(());
@@ -206,32 +207,34 @@ pub async fn by_hand(
     .await;
     if gone {
         let mut left = state.clone();
-        left.secrets.retain(|secret| !given.contains(&secret.identity));
+        left.secrets.retain(|secret| !deprovisioned.contains(&secret.identity));
         let mut current = Current::new(store, &config.layout, state, Remarked::default(), clock);
-        // Where it can't be written, it is removed: that is all there is to do.
+        // If the empty set can't be written, `unpublish` has removed the current one: nothing is
+        // left to do.
         unpublish(&mut current, left).ok();
     }
     failed.map_or(Ok(()), Err)
 }
 
-/// Gives back the secret of this id alone; what is published stays as it is.
+/// Deprovisions the secret of this id alone; the published set stays as it is.
 pub async fn by_id(source: &mut impl Source, id: &str) -> Result<(), FetchError> {
     source.deprovision(Attempt::GiveBackById(id.to_owned()), id).await
 }
 
-/// Unpublishes the set: an empty one replaces it, which no start adopts, or, on an error,
-/// none. `state` says what is left to be given back.
+/// Unpublishes the current set: an empty set replaces it, which no start adopts. On an error the
+/// current set is removed without a replacement. `state` holds the secrets that are still to be
+/// deprovisioned.
 pub fn unpublish(
     current: &mut Current<'_>,
     mut state: State,
 ) -> Result<Option<Replaced>, PublishError> {
     state.given_back = true;
-    let taken = current.publish(&Bundle::default(), &mut state);
-    if taken.is_err() {
+    let replaced = current.publish(&Bundle::default(), &mut state);
+    if replaced.is_err() {
         current.store().remove();
     }
     current.store().sweep();
-    taken
+    replaced
 }
 
 #[cfg(test)]
@@ -240,10 +243,10 @@ mod tests {
     use crate::model::SecretSet;
     use crate::vault::error::Cause;
 
-    /// A vault that fails the accounts of some ids, and is asked for nothing else.
+    /// A vault that fails to deprovision some ids, and expects no other request.
     struct Vault {
         failing: &'static [&'static str],
-        asked: Vec<String>,
+        requested: Vec<String>,
     }
 
     impl Source for Vault {
@@ -274,7 +277,7 @@ mod tests {
         }
 
         async fn deprovision(&mut self, attempt: Attempt, id: &str) -> Result<(), FetchError> {
-            self.asked.push(id.to_owned());
+            self.requested.push(id.to_owned());
             if self.failing.contains(&id) {
                 return Err(FetchError { attempt, cause: Cause::Broken });
             }
@@ -287,7 +290,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_became_of_each_account_is_reported_and_a_report_ends_the_asking() {
+    async fn each_account_is_reported_and_a_report_ends_the_requests() {
         let account = |identity, id: Option<&str>| Account {
             identity: name(identity),
             id: id.map(str::to_owned),
@@ -299,40 +302,47 @@ mod tests {
             account("d", Some("4")),
             account("e", None),
         ];
-        let mut vault = Vault { failing: &["3"], asked: Vec::new() };
+        let mut vault = Vault { failing: &["3"], requested: Vec::new() };
         let mut seen = Vec::new();
-        deprovision_each(&mut vault, accounts, by_identity, |Account { identity, .. }, became| {
-            let (word, next) = match became {
-                Became::Deprovisioned => ("back".to_owned(), ControlFlow::Continue(())),
-                Became::Nameless => ("nameless".to_owned(), ControlFlow::Continue(())),
-                Became::NotAsked => ("not asked".to_owned(), ControlFlow::Continue(())),
-                Became::Failed(error) => (error.to_string(), ControlFlow::Break(())),
+        deprovision_each(&mut vault, accounts, by_identity, |Account { identity, .. }, result| {
+            let (word, next) = match result {
+                Deprovisioning::Done => ("done".to_owned(), ControlFlow::Continue(())),
+                Deprovisioning::WithoutId => ("without id".to_owned(), ControlFlow::Continue(())),
+                Deprovisioning::NotRequested => {
+                    ("not requested".to_owned(), ControlFlow::Continue(()))
+                }
+                Deprovisioning::Failed(error) => (error.to_string(), ControlFlow::Break(())),
             };
             seen.push(format!("{identity}: {word}"));
             next
         })
         .await;
-        let expected =
-            ["a: back", "b: nameless", "c: cannot deprovision c", "d: not asked", "e: nameless"];
+        let expected = [
+            "a: done",
+            "b: without id",
+            "c: cannot deprovision c",
+            "d: not requested",
+            "e: without id",
+        ];
         assert_eq!(
-            (seen, vault.asked),
+            (seen, vault.requested),
             (expected.map(str::to_owned).to_vec(), vec!["1".to_owned(), "3".to_owned()])
         );
     }
 
     #[tokio::test]
-    async fn a_start_has_given_back_all_only_if_every_account_had_an_id_and_was_taken() {
+    async fn a_start_has_deprovisioned_all_only_if_the_vault_has_confirmed_every_account() {
         for (identities, failing, expected) in [
             (vec!["known"], &[][..], true),
             (vec!["known", "unknown"], &[], false),
             (vec!["known"], &["7"], false),
             (vec![], &[], true),
         ] {
-            let mut vault = Vault { failing, asked: Vec::new() };
+            let mut vault = Vault { failing, requested: Vec::new() };
             let all = unpublished(&mut vault, identities.iter().map(|i| name(i)).collect()).await;
             assert_eq!(all, expected, "{identities:?} {failing:?}");
             assert_eq!(
-                vault.asked,
+                vault.requested,
                 identities.contains(&"known").then_some("7").into_iter().collect::<Vec<_>>()
             );
         }

@@ -1,8 +1,8 @@
-//! How secrets are asked for: at start by the source that is set, later by reading.
+//! Requests for secrets: a start fetches them from the configured source, later fetches read.
 //!
-//! Provisioning is not harmless to repeat, since each POST may create an account somewhere. A POST
-//! that may have reached the vault is followed by a read, and sent again only if the read brings
-//! nothing new, at most three times.
+//! Provisioning must not be repeated blindly, since each POST may create an account. A POST of
+//! unknown fate is followed by a read, and sent again only if the read finds no account; a start
+//! sends at most three such POSTs for one identity.
 
 mod reread;
 mod route;
@@ -18,11 +18,11 @@ use crate::vault::error::{Attempt, Cause, Fate, FetchError};
 pub use reread::{Renewed, reread};
 pub use route::ReadRoute;
 
-/// POSTs of unknown fate that a start sends for one identity at most.
+/// The most POSTs of unknown fate that a start sends for one identity.
 const MOST_POSTS: u8 = 3;
 
-/// Keys that describe an account and give no way into it.
-const DESCRIPTIVE: [&str; 12] = [
+/// Keys that describe an account and are no credential.
+const DESCRIPTIVE_KEYS: [&str; 12] = [
     "hostname",
     "host",
     "username",
@@ -37,8 +37,8 @@ const DESCRIPTIVE: [&str; 12] = [
     "domain",
 ];
 
-/// The first fetch, as far as it has come; it survives failed attempts, so that what was
-/// provisioned once is not provisioned again.
+/// The progress of a start's first fetch. It survives failed attempts, so that no identity is
+/// provisioned twice.
 #[derive(Debug, Default)]
 pub struct FirstFetch {
     done: BTreeMap<SecretName, SecretSet>,
@@ -48,32 +48,34 @@ pub struct FirstFetch {
 
 #[derive(Debug, Default)]
 struct Posts {
-    /// POSTs whose fate is or was unknown.
+    /// The number of POSTs whose fate is or was unknown.
     sent: u8,
-    /// The last one's still is.
-    unsure: bool,
+    /// The fate of the last POST is still unknown.
+    fate_unknown: bool,
 }
 
 impl FirstFetch {
-    /// Starts; `pending` are identities that a predecessor may have provisioned before it died.
+    /// Begins; an earlier agent may have provisioned the identities of `pending` before it died.
     pub fn new(pending: Vec<SecretName>) -> Self {
-        let unsure = |name| (name, Posts { sent: 0, unsure: true });
-        Self { posts: pending.into_iter().map(unsure).collect(), ..Self::default() }
+        let posts = |name| (name, Posts { sent: 0, fate_unknown: true });
+        Self { posts: pending.into_iter().map(posts).collect(), ..Self::default() }
     }
 
-    /// Identities for which something may have been created.
+    /// Lists the identities for which the vault may have created an account.
     pub fn posted(&self) -> BTreeSet<SecretName> {
         self.posts.keys().cloned().collect()
     }
 
-    /// How reading was settled on the way.
+    /// Gives the route that reads have settled on.
     pub fn settled(&self) -> Settled {
         self.route.settled()
     }
 
-    /// Tries to get everything that is wanted: all of it, or an error.
+    /// Fetches the whole of `wanted`, or fails.
     ///
-    /// `intend` is told, before each POST, of everything that will have been posted.
+    /// Before each POST, `intend` records every identity that has been posted for by then. Not
+    /// cancel-safe: the fate of a POST under way is unknown afterwards, and [`Self::posted`] lists
+    /// it.
     pub async fn attempt<E: From<FetchError>>(
         &mut self,
         source: &mut impl Source,
@@ -103,8 +105,8 @@ impl FirstFetch {
         wanted: &Wanted,
         intend: &mut impl FnMut(&BTreeSet<SecretName>) -> Result<(), E>,
     ) -> Result<SecretSet, E> {
-        if self.posts.get(name).is_some_and(|posts| posts.unsure) {
-            if let Some(set) = self.route.something_new(source, name, wanted).await? {
+        if self.posts.get(name).is_some_and(|posts| posts.fate_unknown) {
+            if let Some(set) = self.route.read_account(source, name, wanted).await? {
                 tracing::info!(
                     identity = %name,
                     "found the account that an unanswered request provisioned"
@@ -117,9 +119,9 @@ impl FirstFetch {
                 return Err(FetchError { attempt, cause: Cause::Unanswered(sent) }.into());
             }
         }
-        // Before the request goes out: this process may be killed before the answer comes.
+        // Recorded before the request is sent: this process may be killed before the answer comes.
         let posts = self.posts.entry(name.clone()).or_default();
-        posts.unsure = true;
+        posts.fate_unknown = true;
         let sent = posts.sent + 1;
         intend(&self.posted())?;
         let answer = source.provision(name).await;
@@ -127,8 +129,8 @@ impl FirstFetch {
         let known_before = sent > 1;
         if answer.is_ok() || unknown || known_before {
             let posts = self.posts.entry(name.clone()).or_default();
-            // One that was turned away says nothing of the one before it.
-            posts.unsure = unknown || (known_before && answer.is_err());
+            // A refused POST does not settle the fate of an earlier one.
+            posts.fate_unknown = unknown || (known_before && answer.is_err());
             posts.sent += u8::from(unknown);
         } else {
             self.posts.remove(name);
@@ -138,7 +140,8 @@ impl FirstFetch {
     }
 }
 
-/// What can be read of what may never have been provisioned, and is not now: all of it, or an error.
+/// Reads the whole of `wanted`, or fails; provisions nothing, so that an identity may lack its
+/// account.
 pub async fn unprovisioned(
     source: &mut impl Source,
     wanted: &Wanted,
@@ -148,7 +151,7 @@ pub async fn unprovisioned(
     }
     let mut bundle = application(source, &wanted.identities).await?;
     if wanted.source == FetchMode::Provision {
-        let bare = bundle.secrets.iter().filter(|(_, set)| !opens_something(set));
+        let bare = bundle.secrets.iter().filter(|(_, set)| !has_credential(set));
         let remarks = bare.map(|(name, _)| {
             format!("{name} has no credentials before it is provisioned: what provisioning adds is not known")
         });
@@ -157,29 +160,30 @@ pub async fn unprovisioned(
     Ok(bundle)
 }
 
-/// Whether a set holds more than descriptions: before a provisioning, an identity that waits for
-/// one has host and user names at most, and nothing to log in with.
+/// Tells whether a set holds a credential. An identity that is not provisioned yet holds
+/// descriptions at most, such as host and user names.
 ///
-/// An identity that holds a password of its own *and* gets accounts for pods looks the same before
-/// and after. Then a read counts as the result: a pod that waits for its account is mended by a
-/// restart, an account made twice is nobody's to find.
-fn opens_something(set: &SecretSet) -> bool {
-    set.items().any(opens)
+/// An identity with a password of its own *and* accounts for pods holds a credential before a
+/// provisioning as well. A read then counts as its result: if that is wrong, a restart of the pod
+/// provisions the missing account, whereas no agent could ever find an account that was made twice.
+fn has_credential(set: &SecretSet) -> bool {
+    set.items().any(is_credential)
 }
 
-/// How many of its entries open something.
-fn openings(set: &SecretSet) -> usize {
-    set.entries.iter().filter(|entry| entry.iter().any(opens)).count()
+/// Counts the entries of a set that hold a credential.
+fn credentials(set: &SecretSet) -> usize {
+    set.entries.iter().filter(|entry| entry.iter().any(is_credential)).count()
 }
 
-fn opens(item: &Item) -> bool {
-    let described = DESCRIPTIVE.iter().any(|key| item.key.eq_ignore_ascii_case(key));
+fn is_credential(item: &Item) -> bool {
+    let described = DESCRIPTIVE_KEYS.iter().any(|key| item.key.eq_ignore_ascii_case(key));
     !described && !item.value.expose().is_empty()
 }
 
-/// How long what was provisioned lives: the smallest `TTL` that stands beside something that opens.
+/// Gives the lifetime of a provisioned account: the smallest `TTL` of an entry that holds a
+/// credential.
 pub fn lifetime(set: &SecretSet) -> Option<Duration> {
-    let leased = set.entries.iter().filter(|entry| entry.iter().any(opens));
+    let leased = set.entries.iter().filter(|entry| entry.iter().any(is_credential));
     let lifetimes = leased.flatten().filter_map(Item::lifetime);
     lifetimes.filter(|lifetime| !lifetime.is_zero()).min()
 }
@@ -208,7 +212,8 @@ async fn secrets(
     Ok(bundle)
 }
 
-/// All that was named, or all there is; a fault in any of it is an error.
+/// Keeps only `identities` of a list, or all of it if they are empty; fails if any of the rest is
+/// missing or faulty.
 fn whole(
     mut bundle: Bundle,
     identities: &[SecretName],

@@ -1,4 +1,4 @@
-//! A reader's set: waited for, and followed, in a directory that another agent publishes in.
+//! A reader's set: waits for the set that another agent publishes in a directory, and follows it.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -15,24 +15,23 @@ use crate::os::watch::Watch;
 use crate::render::bundle::Entries;
 use crate::store::{Published, Set};
 
-/// How often a set is looked for that does not stand yet.
-const LOOKS: Duration = Duration::from_secs(1);
-/// How often what stands is looked at where changes are not heard of.
-const DEAF: Duration = Duration::from_secs(10);
-/// How soon a wait is told of.
-const QUIET: Duration = Duration::from_secs(2);
-/// When what could not be told is tried again.
-const AGAIN: Duration = Duration::from_secs(60);
+/// The interval of reads while no set is published yet.
+const POLL: Duration = Duration::from_secs(1);
+/// The interval of reads of the published set where the watch reports no changes.
+const POLL_UNWATCHED: Duration = Duration::from_secs(10);
+/// The length of a wait after which it is logged.
+const LOG_AFTER: Duration = Duration::from_secs(2);
+/// The interval of retries while a notification is pending.
+const NOTIFY_RETRY: Duration = Duration::from_secs(60);
 
-/// Follows what is published.
+/// A follower of the set that another agent publishes.
 pub struct Follower<'a> {
     dir: PathBuf,
     published: Published,
     watch: Watch,
     clock: &'a dyn Clock,
-    /// What was told of last: its number is of this reader, its digest leaves out what nobody is told
-    /// of.
-    told: Option<(u64, Digest)>,
+    /// The set that was read last: its number, which is this reader's own, and its [`digest`].
+    last: Option<(u64, Digest)>,
 }
 
 type Digest = Vec<u8>;
@@ -41,17 +40,17 @@ impl<'a> Follower<'a> {
     /// Follows the set in `dir`, whose changes `watch` hints at.
     pub fn new(dir: &Path, watch: Watch, clock: &'a dyn Clock) -> Self {
         let published = Published::of_another(dir);
-        Self { dir: dir.to_owned(), published, watch, clock, told: None }
+        Self { dir: dir.to_owned(), published, watch, clock, last: None }
     }
 
-    /// Waits until a set stands.
+    /// Waits until a set is published, at most until `deadline`.
     pub async fn first(&mut self, deadline: Deadline) -> Result<(), Failure> {
         let began = Instant::now();
-        let mut said = false;
+        let mut logged = false;
         loop {
             let found = match self.published.set() {
                 Ok(Some(set)) => {
-                    self.told = Some(seen(&set));
+                    self.last = Some(identify(&set));
                     tracing::info!(
                         generation = %set.generation,
                         dir = %self.dir.display(),
@@ -72,42 +71,43 @@ impl<'a> Follower<'a> {
                 let message = format!("{}; gave up after {waited}", found.message);
                 return Err(Failure { message, ..found });
             }
-            if !said && waited >= QUIET {
+            if !logged && waited >= LOG_AFTER {
                 tracing::warn!(
                     error = found.message,
                     hint = found.hint,
                     "waiting until another agent publishes a set"
                 );
-                said = true;
+                logged = true;
             }
             tokio::select! {
                 _ = self.watch.changed() => {}
-                () = sleep(LOOKS) => {}
+                () = sleep(POLL) => {}
             }
         }
     }
 
     /// Follows the set, and has `notifier` notify of each change, until it is dropped.
     pub async fn follow(&mut self, notifier: &mut Notifier<'_>) -> Infallible {
-        let mut again = Instant::now() + AGAIN;
+        let mut retry = Instant::now() + NOTIFY_RETRY;
         loop {
-            let deaf = !self.watch.hears();
+            let is_unwatched = !self.watch.hears();
             tokio::select! {
-                _ = self.watch.changed() => self.look(notifier),
-                () = sleep(DEAF), if deaf => self.look(notifier),
+                _ = self.watch.changed() => self.read(notifier),
+                () = sleep(POLL_UNWATCHED), if is_unwatched => self.read(notifier),
                 _ = notifier.notified() => {}
-                () = sleep_until(again), if notifier.is_pending() => {
-                    again = Instant::now() + AGAIN;
+                () = sleep_until(retry), if notifier.is_pending() => {
+                    retry = Instant::now() + NOTIFY_RETRY;
                     notifier.pass();
                 }
             }
         }
     }
 
-    fn look(&mut self, notifier: &mut Notifier<'_>) {
+    fn read(&mut self, notifier: &mut Notifier<'_>) {
         let set = match self.published.set() {
             Ok(Some(set)) => set,
-            // It was given back, or is being put in place of another: what was read serves on.
+            // The set was deprovisioned, or is being replaced: the set that was read last stays in
+            // use.
             Ok(None) => return,
             Err(error) => {
                 tracing::warn!(
@@ -118,8 +118,8 @@ impl<'a> Follower<'a> {
                 return;
             }
         };
-        let (number, digest) = seen(&set);
-        let (before, same) = match &self.told {
+        let (number, digest) = identify(&set);
+        let (before, same) = match &self.last {
             Some((before, known)) => (*before, *known == digest),
             None => (0, false),
         };
@@ -127,7 +127,7 @@ impl<'a> Follower<'a> {
             return;
         }
         let generation = set.generation;
-        self.told = Some((number, digest));
+        self.last = Some((number, digest));
         if same {
             notifier.carry_on(generation);
         } else {
@@ -136,22 +136,22 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// The way to the set, whose numbers are this follower's.
+    /// Gives access to the set, with the numbers of this follower.
     pub fn published(&self) -> Published {
         self.published.clone()
     }
 
-    /// Nothing will be waited for any more; the process can then end at once.
+    /// Ends the watch: no wait follows, and the process can end at once.
     pub fn end(&mut self) {
         self.watch.end();
     }
 }
 
-fn seen(set: &Set) -> (u64, Digest) {
+fn identify(set: &Set) -> (u64, Digest) {
     (set.generation.0, digest(&set.entries))
 }
 
-/// Of everything but the values of `TTL`, a change of which nobody is told of.
+/// SHA-256 of everything but `TTL` values: a change of `TTL` alone notifies no process.
 fn digest(entries: &Entries) -> Digest {
     let mut context = digest::Context::new(&digest::SHA256);
     let mut add = |text: &str| {

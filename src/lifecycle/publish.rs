@@ -1,4 +1,4 @@
-//! From secrets to published files, once: render, publish, remember.
+//! Publication of a set: renders its secrets, publishes the files, saves the state.
 
 mod admit;
 mod current;
@@ -19,26 +19,26 @@ use crate::store::state::{BootMillis, Origin, SecretState, Settled, State, milli
 use crate::store::{Store, WriteError};
 use crate::vault;
 use crate::vault::error::FetchError;
-use admit::{admit, lacking};
+use admit::{admit, failing_templates};
 pub use current::{Candidate, Current, Fetched, Prepared, Publication, Replaced};
 pub use failed::{Failed, HeldBack};
 
-/// A vault whose every answer looks wrong in a new way is not told of for ever.
+/// The most remarks that are logged, so that a vault with ever new faults can't flood the log.
 const MOST_REMARKS: usize = 1_000;
 
-/// Why a set could not be published; what stood still stands.
+/// A failure to publish a set; the current one stays.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// The secrets can't be rendered as the settings want.
     #[error("cannot render the secrets")]
     Render(#[source] RenderError),
-    /// The directory does not take it.
+    /// The set can't be written to the directory.
     #[error(transparent)]
     Write(WriteError),
 }
 
 impl PublishError {
-    /// Its class, for the state and for metrics.
+    /// Gives its class, for the state and for metrics.
     pub fn class(&self) -> FailureClass {
         match self {
             Self::Render(_) => FailureClass::Render,
@@ -46,7 +46,7 @@ impl PublishError {
         }
     }
 
-    /// How a start ends that gives up on it.
+    /// Gives the failure of a start that gives up because of it.
     pub fn failure(&self) -> Failure {
         match self {
             Self::Render(error) => {
@@ -70,7 +70,8 @@ impl PublishError {
     }
 }
 
-/// Whose set the configuration asks for, as the files that it names stand now.
+/// Gives the origin of the set that the configuration describes; reads the files that it names as
+/// they are now.
 pub fn origin(config: &Config) -> Result<Origin, FetchError> {
     let mut identities: Vec<String> =
         config.wanted.identities.iter().map(ToString::to_string).collect();
@@ -86,19 +87,19 @@ pub fn origin(config: &Config) -> Result<Origin, FetchError> {
     })
 }
 
-/// The next sign of life that an agent gives: it rewrites the state.
+/// The agent's next heartbeat: it rewrites the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heartbeat {
-    /// No agent renews the set, so that none is expected.
+    /// No heartbeat is expected: no agent renews the set.
     None,
-    /// It comes by this time of the boot clock.
+    /// The next heartbeat comes by this time of the boot clock.
     By(Duration),
-    /// An agent holds the set, and has nothing to do.
+    /// An agent holds the set and has nothing to do, so that silence is no fault.
     Unbounded,
 }
 
 impl Heartbeat {
-    /// Gives the time until which silence is no bad sign, as the state has it: milliseconds of the
+    /// Gives the time until which silence is no fault, as the state has it: milliseconds of the
     /// boot clock.
     pub fn silent_until(self) -> Option<u64> {
         match self {
@@ -109,7 +110,7 @@ impl Heartbeat {
     }
 }
 
-/// The part of the state that tells of the agent which renews the set.
+/// The part of the state that describes the agent which renews the set.
 #[derive(Clone, Debug)]
 pub struct Stamp {
     notified: Generation,
@@ -119,8 +120,8 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// Notes the generation of which the main process was notified last, the time at which the set is
-    /// `due`, by the boot clock, and the next sign of life of the agent. It is `now`.
+    /// Notes the generation of which the main process was notified last, the time at which the set
+    /// is `due`, by the boot clock, and the agent's next heartbeat. It is `now`.
     pub fn new(notified: Generation, due: Alarm, heartbeat: Heartbeat, now: Moment) -> Self {
         let due = due.time();
         let left = due.map(|due| due.saturating_sub(now.boot));
@@ -128,7 +129,7 @@ impl Stamp {
         Self { notified, next_due, boot_next_due: due.map(millis), heartbeat }
     }
 
-    /// Writes it into a state.
+    /// Writes the stamp into a state.
     pub fn apply(&self, state: &mut State) {
         state.notified = self.notified;
         state.next_due.clone_from(&self.next_due);
@@ -137,7 +138,7 @@ impl Stamp {
     }
 }
 
-/// The state of a first set, which the vault has given `now`.
+/// Composes the state of a first set, which was fetched `now`.
 pub fn first(
     bundle: &Bundle,
     origin: &Origin,
@@ -166,25 +167,25 @@ pub fn first(
     state
 }
 
-/// What publishing takes besides the secrets.
+/// The parameters of a publication besides the secrets.
 #[derive(Debug)]
 pub struct Publisher<'a> {
-    /// Where to.
+    /// The store that the set is published in.
     pub store: &'a mut Store,
-    /// In which form.
+    /// The form of the files.
     pub layout: &'a Layout,
-    /// What has been said of earlier sets, and need not be said again.
+    /// The remarks on earlier sets, which are not logged again.
     pub remarked: &'a mut Remarked,
-    /// The clocks that the state is stamped by.
+    /// The clocks for the times in the state.
     pub clock: &'a dyn Clock,
 }
 
-/// Remarks on sets that are in the log already.
+/// The remarks on published sets that have been logged.
 #[derive(Debug, Default)]
 pub struct Remarked(BTreeSet<String>);
 
 impl Remarked {
-    /// Logs remarks on a set that is published all the same, each of them once.
+    /// Logs doubts about secrets that are published all the same, each once.
     pub fn report(&mut self, remarks: impl IntoIterator<Item = impl AsRef<str>>) {
         for remark in remarks {
             let remark = remark.as_ref();
@@ -201,17 +202,17 @@ impl Remarked {
 }
 
 impl Publisher<'_> {
-    /// Publishes `bundle` beside `state`, which is completed with what came of it. What stands
-    /// already is left as it is, unless its files, the settings or the values have changed.
+    /// Publishes `bundle` and `state`, and completes the state with the result. The current set
+    /// stays as it is, unless its files, the settings or the values have changed.
     pub fn publish(&mut self, bundle: &Bundle, state: &mut State) -> Result<Outcome, PublishError> {
         let rendering = rendered(bundle, self.layout, state).map_err(PublishError::Render)?;
         let published = self.store.publish(&rendering.files, state, self.clock.wall());
         let outcome = published.map_err(PublishError::Write)?;
         if let Outcome::Published(_) = outcome {
-            // Only now can a process have read it.
+            // No process can have read the set before now.
             state.boot_ms.changed = millis(self.clock.boot());
         }
-        // The generation holds its own copy, so a state that can't be written loses nothing.
+        // The generation holds a copy of the state, so that a failure to write it loses nothing.
         if let Err(error) = self.store.save(state) {
             let error = chain(&error);
             if self.remarked.is_new(&error) {
@@ -240,8 +241,8 @@ impl Publisher<'_> {
     }
 }
 
-/// Renders a set; of the templates that an earlier one had to do without, those for which that
-/// still holds are left out, as `state` will say.
+/// Renders a set. A template that was left out of an earlier set, as `state` says, is left out
+/// again if it still can't be rendered; `state` then lists it.
 fn rendered<'a>(
     bundle: &'a Bundle,
     layout: &Layout,
@@ -268,7 +269,7 @@ pub fn due(bundle: &Bundle, interval: RenewInterval, wall: SystemTime) -> Wait {
     due_in(bundle, interval, |set| to_expiry(set, wall))
 }
 
-/// What is left until a secret's expiry date, in whatever time zone the vault may mean.
+/// Computes the time until a secret's expiry date, read as UTC; none if the date can't be read.
 fn to_expiry(set: &SecretSet, now: SystemTime) -> Option<Duration> {
     let text = set.expiration.trim();
     if text.len() < 10 {

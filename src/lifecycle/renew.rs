@@ -37,37 +37,37 @@ use known::{Known, ReadEffect};
 use report::Report;
 pub use run::renew;
 
-/// How long all reads of a pass may take together.
+/// The longest time of all reads of one pass together.
 const PASS: Duration = Duration::from_secs(60);
-/// A pass that comes this much too late is worth a warning.
+/// The delay of a pass above which it is logged.
 const LATE: Duration = Duration::from_secs(30);
-/// A route that is missing for less is a gateway's bad minute.
+/// A route that is missing for a shorter time is taken for a passing fault of the gateway.
 const ROUTE_GRACE: Duration = Duration::from_secs(90);
-/// Beyond the longest pass, a loop that turns may be silent this long.
+/// The time, beyond the longest pass, after which a heartbeat counts as overdue.
 const GRACE: Duration = Duration::from_secs(60);
-/// The second of the first two reads, which shows whether reading provisions, is no later.
+/// The longest wait before the second read, which shows if reads provision at this vault.
 const SECOND_READ: Duration = Duration::from_secs(10);
 
-/// Why a pass is made.
+/// The cause of a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// Its time has come.
+pub enum Trigger {
+    /// A fetch is due.
     Due,
     /// A file that the settings name has changed.
     Inputs,
-    /// Something may have touched the output directory.
+    /// The output directory may have been changed.
     Output,
-    /// Readers of a replaced generation have had their time.
+    /// A replaced generation is to be removed.
     Sweep,
 }
 
-/// A set that stands, as the start leaves it.
+/// The current set, as the start hands it over.
 pub struct Handover {
-    /// What is remembered of it.
+    /// Its state.
     pub state: State,
-    /// What is left of the login that brought it.
+    /// The token that it was fetched with, if it is still valid.
     pub token: Option<Token>,
-    /// What has been said of it.
+    /// The remarks on it that have been logged.
     pub remarked: Remarked,
 }
 
@@ -75,7 +75,7 @@ pub struct Handover {
 pub struct Edges<'a, V> {
     /// The clocks.
     pub clock: &'a dyn Clock,
-    /// The generator of every draw.
+    /// The generator of every random number.
     pub random: fastrand::Rng,
     /// The hints of changed files.
     pub watch: Box<dyn Hints + 'a>,
@@ -97,7 +97,7 @@ pub struct Renewer<'a, V> {
     due: Due,
     known: Known,
     token: Option<Token>,
-    /// A set that the directory did not take.
+    /// A set that could not be written to the directory.
     unpublished: Option<Prepared>,
     report: Report,
     clock: &'a dyn Clock,
@@ -106,7 +106,7 @@ pub struct Renewer<'a, V> {
 }
 
 impl<'a, V: Connect> Renewer<'a, V> {
-    /// Goes on from the current set of `store`.
+    /// Continues with the current set of `store`.
     pub fn new(
         config: &'a Config,
         on_absent: OnAbsent,
@@ -143,18 +143,18 @@ impl<'a, V: Connect> Renewer<'a, V> {
         self.current.state()
     }
 
-    /// Nothing will be waited for any more; the process can then end at once.
+    /// Ends the watch, after which no wait follows and the process can end at once. Saves a
+    /// notification that completed during an unfinished pass.
     pub fn end(&mut self) {
         if self.report.notified().get() != self.current.state().notified {
-            // It was notified while a pass was under way that did not come to its end.
             self.save();
         }
         self.watch.end();
     }
 
-    /// Waits until there is something to do. Cancel-safe.
-    pub async fn wait(&mut self) -> Why {
-        let (alarm, why) = self.due.alarm();
+    /// Waits until a pass is to be made, and gives its cause. Cancel-safe.
+    pub async fn wait(&mut self) -> Trigger {
+        let (alarm, trigger) = self.due.alarm();
         let alarm = async {
             match alarm {
                 Alarm::At(at) => self.clock.until(at).await,
@@ -162,46 +162,50 @@ impl<'a, V: Connect> Renewer<'a, V> {
             }
         };
         tokio::select! {
-            () = alarm => why,
+            () = alarm => trigger,
             hint = self.watch.changed() => match hint {
-                Hint::Inputs => Why::Inputs,
-                Hint::Output => Why::Output,
+                Hint::Inputs => Trigger::Inputs,
+                Hint::Output => Trigger::Output,
             },
         }
     }
 
-    /// Makes one pass; says what came of it, if anything.
-    pub async fn pass(&mut self, why: Why) -> Option<Publication> {
-        match why {
-            Why::Sweep => {
+    /// Makes one pass; gives the generation that it published, if any.
+    ///
+    /// Cancel-safe with one exception: the fate of a POST under way is unknown afterwards, which
+    /// the next pass settles by a read.
+    pub async fn pass(&mut self, trigger: Trigger) -> Option<Publication> {
+        match trigger {
+            Trigger::Sweep => {
                 self.sweep();
                 None
             }
-            Why::Output => self.heal(),
-            Why::Due | Why::Inputs => {
+            Trigger::Output => self.restore(),
+            Trigger::Due | Trigger::Inputs => {
                 let at = self.clock.boot();
-                self.warn_if_late(why, at);
-                let scope = if why == Why::Inputs { Scope::All } else { self.scope(at) };
+                self.warn_if_late(trigger, at);
+                let scope = if trigger == Trigger::Inputs { Scope::All } else { self.scope(at) };
                 if scope == Scope::Failed
                     && let Some(unpublished) = self.unpublished.take()
                 {
-                    self.due.retries();
+                    self.due.begin_retry();
                     return self.publish(at, unpublished);
                 }
                 self.unpublished = None;
-                if self.watch.look() || why == Why::Inputs {
-                    // It was given for what the files held before.
+                if self.watch.look() || trigger == Trigger::Inputs {
+                    // It was issued for the credentials that the files held before.
                     self.token = None;
                 }
                 let names = self.names(scope);
-                let asked = self.fetch(&names, at).await;
+                let fetched = self.fetch(&names, at).await;
                 let requested = Requested { scope, names };
-                self.conclude(why, &requested, asked)
+                self.conclude(trigger, &requested, fetched)
             }
         }
     }
 
-    /// Removes what was replaced, but not before readers in the middle of it have had their time.
+    /// Removes replaced generations, except the last one while readers may still be in the middle
+    /// of it.
     fn sweep(&mut self) {
         if self.due.sweeps_all(self.clock.boot()) {
             self.current.store().sweep();
@@ -210,13 +214,13 @@ impl<'a, V: Connect> Renewer<'a, V> {
         }
     }
 
-    /// Gives the note of the generation that was notified last.
+    /// Gives the cell that holds the generation of which the main process was notified last.
     #[must_use]
     pub fn notified(&self) -> Rc<Cell<Generation>> {
         Rc::clone(self.report.notified())
     }
 
-    /// Saves the generation that was notified last.
+    /// Saves the generation of which the main process was notified last.
     pub fn save_notified(&mut self) {
         self.save();
     }
@@ -227,7 +231,7 @@ impl<'a, V: Connect> Renewer<'a, V> {
         self.save();
     }
 
-    /// A pass was given up because it did not end.
+    /// Records a pass that was given up because it did not end.
     pub fn abandoned(&mut self) {
         let failed = Failed::said(
             FailureClass::Unreachable,
@@ -248,19 +252,19 @@ impl<'a, V: Connect> Renewer<'a, V> {
         self.known.names(self.current.state(), &self.config.wanted, scope)
     }
 
-    /// Decides what a pass fetches that is made `at` because its time has come.
+    /// Decides the scope of a pass that is due `at` this time.
     fn scope(&self, at: Duration) -> Scope {
         match self.due.fetch_of_all(at) {
             FetchOfAll::Due => Scope::All,
             FetchOfAll::Later => Scope::Failed,
-            // It is made for the set that could not be published.
+            // The pass is made for the set that could not be published.
             FetchOfAll::Unplanned if self.unpublished.is_some() => Scope::Failed,
             FetchOfAll::Unplanned => Scope::All,
         }
     }
 
-    fn warn_if_late(&self, why: Why, at: Duration) {
-        if why == Why::Due
+    fn warn_if_late(&self, trigger: Trigger, at: Duration) {
+        if trigger == Trigger::Due
             && let Some(late) = self.due.lateness(at)
         {
             let late = humantime::format_duration(Duration::from_secs(late.as_secs()));
@@ -283,7 +287,7 @@ impl<'a, V: Connect> Renewer<'a, V> {
         self.due.plan(now, *scope, fresh, held_back, cut);
     }
 
-    /// Composes the part of the state that tells of the loop.
+    /// Composes the part of the state that describes this agent.
     fn stamp(&self) -> Stamp {
         self.due.stamp(self.report.notified().get(), self.longest_pass(), self.clock.now())
     }
@@ -302,20 +306,20 @@ impl<'a, V: Connect> Renewer<'a, V> {
     /// Merges the fetched secrets with the current set, and publishes the result.
     fn conclude(
         &mut self,
-        why: Why,
+        trigger: Trigger,
         requested: &Requested,
-        asked: PassFetch,
+        fetched: PassFetch,
     ) -> Option<Publication> {
         let at = self.clock.boot();
-        let PassFetch { mut renewed, by_get, origin } = asked;
-        self.refuse_less(&mut renewed);
-        let gone = self.gone(at, why, &renewed);
+        let PassFetch { mut renewed, by_get, origin } = fetched;
+        self.refuse_fewer(&mut renewed);
+        let gone = self.gone(at, trigger, &renewed);
         let Renewed { fresh, failed, cut } = renewed;
         let mut held_back: HeldBack =
             failed.iter().map(|(name, error)| (name.clone(), Failed::from(error))).collect();
         held_back.retain(|name, _| !gone.contains(name));
         let cut = cut.as_ref().map(Failed::from);
-        let learned: BTreeSet<SecretName> = fresh.secrets.keys().cloned().collect();
+        let fetched: BTreeSet<SecretName> = fresh.secrets.keys().cloned().collect();
         let new = self.known.learn(&fresh, at);
         self.plan(at, requested, &fresh, &held_back, cut.as_ref());
         if fresh.secrets.is_empty() && gone.is_empty() {
@@ -329,31 +333,31 @@ impl<'a, V: Connect> Renewer<'a, V> {
                 return None;
             }
         };
-        if let Some(origin) = origin.filter(|_| !learned.is_empty()) {
+        if let Some(origin) = origin.filter(|_| !fetched.is_empty()) {
             self.current.set_origin(origin);
         }
-        let outcome = self.publish_sound(at, bundle, learned, held_back, cut.as_ref());
+        let outcome = self.publish_sound(at, bundle, fetched, held_back, cut.as_ref());
         for name in gone.iter().filter(|name| self.current.state().secret(name).is_none()) {
             tracing::warn!(
                 identity = %name,
                 "the vault has not listed this identity for a while: its published files are removed"
             );
         }
-        let minted =
+        let changed =
             if matches!(outcome, Some(Publication::Changed(_))) { new } else { BTreeSet::new() };
-        self.count_reads(at, &by_get, &minted);
+        self.count_reads(at, &by_get, &changed);
         outcome
     }
 
-    /// Reads the application from now on if the first two reads have shown that reading provisions;
-    /// `read` were read, `minted` brought a new version of other values.
+    /// Counts the secrets that were `read`, of which those `changed` brought a new version of other
+    /// values. If the first two reads show that reads provision, later ones read the application.
     fn count_reads(
         &mut self,
         at: Duration,
         read: &BTreeSet<SecretName>,
-        minted: &BTreeSet<SecretName>,
+        changed: &BTreeSet<SecretName>,
     ) {
-        match self.known.count_reads(read, minted) {
+        match self.known.count_reads(read, changed) {
             ReadEffect::Harmless => {}
             ReadEffect::Suspicious => {
                 self.due.bring_forward(at + SECOND_READ);

@@ -1,5 +1,5 @@
-//! When to ask the vault next. Pure, and the only user of `backoff`: it states durations, never
-//! instants, so whoever calls it owns the clock.
+//! The times of fetches. Pure, and the only user of `backoff`: it states durations, never instants,
+//! so that the caller owns the clock.
 
 mod period;
 mod rotation;
@@ -14,40 +14,41 @@ use backoff::backoff::Backoff;
 use crate::config::settings::RenewInterval;
 use crate::model::{Bundle, Item, RenewMinutes, Retry, SecretName, SecretSet};
 
-use rotation::Beat;
+use rotation::Rotation;
 
-/// No renewal is due sooner than this, whatever the vault says.
+/// The shortest wait before a renewal under `auto`, whatever the vault says.
 const SOONEST: Duration = Duration::from_secs(10);
-/// Plain polling: what `auto` waits at most.
+/// Plain polling: the longest wait before a renewal under `auto`.
 const POLL: Duration = Duration::from_secs(120);
-/// An expiry date is a hint in an unknown time zone, and never shortens a wait below this.
+/// The shortest wait that an expiry date leads to: it is a hint in an unknown time zone.
 const EXPIRY_FLOOR: Duration = Duration::from_secs(60);
 
-/// No wait of an explicit interval is shorter than this.
+/// The shortest wait under an explicit interval.
 const SOONEST_EXPLICIT: Duration = Duration::from_secs(1);
 /// The longest step between tries of a renewal.
 const LONGEST_STEP: Duration = Duration::from_secs(300);
-/// The part of an interval that a plain wait may be shorter or longer by.
+/// The part of an interval by which a plain wait may be shorter or longer.
 const JITTER: f64 = 0.01;
-/// The part of an interval that the first wait is no shorter than.
+/// The shortest first wait, as part of an interval.
 const FIRST: f64 = 0.25;
-/// As many secrets are watched for a beat; the others are polled.
+/// The most secrets whose rotation is learned; the others are polled.
 const WATCHED: usize = 64;
-/// Early requests that a start has to spend.
+/// Credit for early polls at a start. An early poll costs the part of an interval that it is early
+/// by.
 const CREDIT: f64 = 2.0;
-/// Early requests that can be saved up.
-const SAVINGS: f64 = 4.0;
-/// Seconds after which a secret that was no longer read makes room for another.
+/// The most credit for early polls.
+const MOST_CREDIT: f64 = 4.0;
+/// Seconds without a read after which the rotation of a secret is forgotten in favour of another's.
 const FORGOTTEN: f64 = 86_400.0;
-/// What is kept for the next beats when waits are spread.
+/// The credit that a spread wait leaves for polls after rotations.
 const RESERVE: f64 = 2.0;
 
 /// A wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// It ends after this.
+    /// The wait ends after this time.
     For(Duration),
-    /// It never ends.
+    /// The wait never ends.
     Forever,
 }
 
@@ -72,7 +73,7 @@ impl Wait {
 
 /// A time at which something is due, by any clock that goes on while the machine sleeps.
 ///
-/// An earlier one is less, and none is later than never.
+/// An earlier time is less, and `Never` is the greatest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Alarm {
     /// It is due at this time.
@@ -82,7 +83,7 @@ pub enum Alarm {
 }
 
 impl Alarm {
-    /// Changes the time of what is due at any.
+    /// Changes the time of an alarm that has one.
     #[must_use]
     pub fn map(self, change: impl FnOnce(Duration) -> Duration) -> Self {
         match self {
@@ -102,7 +103,7 @@ impl Alarm {
 
 /// Computes the wait after which a set that was just fetched is due again.
 ///
-/// `to_expiry` is what is left until a secret's expiry date, if it can be read.
+/// `to_expiry` gives the time until a secret's expiry date, if the date can be read.
 pub fn due_in(
     bundle: &Bundle,
     interval: RenewInterval,
@@ -123,24 +124,25 @@ pub fn due_in(
     }
 }
 
-/// The smallest `TTL` above ten seconds.
+/// Gives the smallest `TTL` above ten seconds.
 fn shortest_ttl(set: &SecretSet) -> Option<Duration> {
     set.items().filter_map(Item::lifetime).filter(|ttl| *ttl > SOONEST).min()
 }
 
-/// What a failure leads to.
+/// The step after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Try again after this.
+    /// Another try after this time.
     In(Duration),
-    /// Trying again can't help.
+    /// No other try: it could not succeed.
     Stop,
 }
 
-/// Waits between tries: exponential, with full jitter on every step, the first included.
+/// The waits between tries: exponential, with full jitter (a uniformly random part) on every step,
+/// the first included.
 ///
-/// `backoff`'s own jitter reaches past its maximum and can't be seeded, so its factor is zero and
-/// the draw is ours (full jitter: a uniform part of the step).
+/// The jitter of `backoff` exceeds its maximum and can't be seeded, so its factor is zero and the
+/// random part is drawn here.
 #[derive(Debug)]
 pub struct Tries {
     steps: ExponentialBackoff,
@@ -148,7 +150,7 @@ pub struct Tries {
 }
 
 impl Tries {
-    /// Steps that double from half a second to `longest`, drawn from by `random`.
+    /// Begins with a step of half a second; steps double up to `longest`.
     pub fn new(longest: Duration, random: fastrand::Rng) -> Self {
         let first = Duration::from_millis(500).min(longest);
         let steps = ExponentialBackoff {
@@ -164,7 +166,7 @@ impl Tries {
         Self { steps, random }
     }
 
-    /// How long to wait after a failure.
+    /// Computes the wait after a failure; a wait that the vault asked for is the least.
     pub fn after_failure(&mut self, retry: Retry) -> Next {
         let least = match retry {
             Retry::Never => return Next::Stop,
@@ -181,25 +183,25 @@ impl Tries {
     }
 }
 
-/// What one read said of a secret's freshness.
+/// The version of a secret in one read.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'a> {
-    /// Whose it is.
+    /// The identity of the secret.
     pub name: &'a SecretName,
     /// The version that was read.
     pub version: &'a str,
-    /// How often the vault says that it renews it.
+    /// The interval at which the vault renews the secret, if it states one.
     pub renew: RenewMinutes,
 }
 
-/// A first wait, of an agent that has just published what is due in `due`: any from a quarter of it,
-/// so that agents which started together part.
+/// Computes the first wait of an agent whose set is due in `due`: a random time from a quarter of
+/// it, so that agents which started together don't fetch together.
 pub fn first_due(due: Duration, interval: RenewInterval, random: &mut fastrand::Rng) -> Duration {
     let least = soonest(interval).max(due.mul_f64(FIRST));
     least + due.saturating_sub(least).mul_f64(random.f64())
 }
 
-/// No wait is shorter than this.
+/// Gives the shortest wait under `interval`.
 fn soonest(interval: RenewInterval) -> Duration {
     match interval {
         RenewInterval::Auto => SOONEST,
@@ -207,20 +209,19 @@ fn soonest(interval: RenewInterval) -> Duration {
     }
 }
 
-/// The draw of a wait that parts agents which read at the same time.
+/// The spread of a wait, so that agents which read at the same time don't read together again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Spread {
-    /// None: they have parted.
+    /// No spread: agents read at different times already.
     None,
-    /// The first wait, since they may have started together.
+    /// The first wait, since agents may have started together.
     Start,
-    /// The wait after a change, since they may have waited for it together.
+    /// The wait after a rotation, since agents may have waited for it together.
     Change,
 }
 
 impl Spread {
-    /// Gives the part of an interval that the wait is no shorter than, and the credit that it must
-    /// leave.
+    /// Gives the shortest wait, as part of an interval, and the credit that it must leave.
     fn part_and_reserve(self) -> Option<(f64, f64)> {
         match self {
             Self::None => None,
@@ -230,16 +231,16 @@ impl Spread {
     }
 }
 
-/// The waits between passes: plain polling, in which some polls are brought forward to fall right
-/// after a change that is expected.
+/// The waits between passes: plain polling, in which some polls are made earlier, right after an
+/// expected rotation.
 ///
-/// No poll is put off, and those brought forward are paid for: retries aside, there are never more
-/// requests than plain polling's, one for every pass that found a change, and two.
+/// No poll is delayed, and early ones cost credit: without retries, there are at most as many
+/// passes as in plain polling, plus one for every pass that found a change, plus two.
 #[derive(Debug)]
 pub struct Schedule {
     soonest: f64,
-    beats: BTreeMap<SecretName, Beat>,
-    /// What polls may still come forward by, in intervals.
+    rotations: BTreeMap<SecretName, Rotation>,
+    /// The time by which polls may still be early, in intervals.
     credit: f64,
     started: bool,
     tries: Tries,
@@ -247,11 +248,11 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Of a process that has read nothing yet.
+    /// Begins without any read.
     pub fn new(interval: RenewInterval, mut random: fastrand::Rng) -> Self {
         Self {
             soonest: soonest(interval).as_secs_f64(),
-            beats: BTreeMap::new(),
+            rotations: BTreeMap::new(),
             credit: CREDIT,
             started: false,
             tries: Tries::new(LONGEST_STEP, random.fork()),
@@ -261,8 +262,9 @@ impl Schedule {
 
     /// Computes the wait after a pass that the vault answered.
     ///
-    /// `at` is when it answered, by any clock that goes on while the machine sleeps; `due` is the wait
-    /// of plain polling, by [`due_in`]. A secret that is not among `seen` keeps the beat that it has.
+    /// `at` is the time of the answer, by any clock that goes on while the machine sleeps; `due` is
+    /// the wait of plain polling, by [`due_in`]. The rotation of a secret that is not among `seen`
+    /// stays.
     pub fn after_success<'a>(
         &mut self,
         at: Duration,
@@ -275,7 +277,7 @@ impl Schedule {
             changed |= self.read(at, seen);
         }
         if changed {
-            self.credit = (self.credit + 1.0).min(SAVINGS);
+            self.credit = (self.credit + 1.0).min(MOST_CREDIT);
         }
         let spread = match (self.started, changed) {
             (false, _) => Spread::Start,
@@ -287,7 +289,7 @@ impl Schedule {
         Duration::try_from_secs_f64(wait).unwrap_or(LONGEST_STEP)
     }
 
-    /// The wait after a pass that failed: retries never stop.
+    /// Computes the wait after a failed pass: retries never stop.
     pub fn after_failure(&mut self, retry: Retry) -> Duration {
         match self.tries.after_failure(retry) {
             Next::In(wait) => wait,
@@ -295,76 +297,80 @@ impl Schedule {
         }
     }
 
-    /// Nothing fails any more: the next failure is retried from the first step.
+    /// Resets the backoff: the next failure is retried from the first step.
     pub fn recovered(&mut self) {
         self.tries.succeeded();
     }
 
-    /// Tells a secret's beat of a read; says whether its version changed.
+    /// Adds a read to a secret's rotation; tells whether its version changed.
     fn read(&mut self, at: f64, seen: Seen<'_>) -> bool {
         let mut version = DefaultHasher::new();
         seen.version.hash(&mut version);
         let version = version.finish();
         let hint = seen.renew.filter(|minutes| *minutes > 0);
         let hint = hint.map(|minutes| 60.0 * f64::from(minutes));
-        if let Some(beat) = self.beats.get_mut(seen.name) {
-            return beat.read(at, version, hint, &mut self.random);
+        if let Some(rotation) = self.rotations.get_mut(seen.name) {
+            return rotation.read(at, version, hint, &mut self.random);
         }
-        if self.beats.len() >= WATCHED {
-            let stalest =
-                self.beats.iter().min_by(|(_, a), (_, b)| a.last_read().total_cmp(&b.last_read()));
-            let gone = stalest.filter(|(_, beat)| at - beat.last_read() > FORGOTTEN);
-            let Some(gone) = gone.map(|(name, _)| name.clone()) else { return false };
-            self.beats.remove(&gone);
+        if self.rotations.len() >= WATCHED {
+            let stalest = self
+                .rotations
+                .iter()
+                .min_by(|(_, a), (_, b)| a.last_read().total_cmp(&b.last_read()));
+            let stale = stalest.filter(|(_, rotation)| at - rotation.last_read() > FORGOTTEN);
+            let Some(stale) = stale.map(|(name, _)| name.clone()) else { return false };
+            self.rotations.remove(&stale);
         }
-        self.beats.insert(seen.name.clone(), Beat::new(at, version, hint));
+        self.rotations.insert(seen.name.clone(), Rotation::new(at, version, hint));
         false
     }
 
-    /// The wait from `now`, at most one interval and its jitter.
+    /// Computes the wait from `now`, at most one interval and its jitter.
     fn wait(&mut self, now: f64, interval: f64, spread: Spread) -> f64 {
         let shortest = (interval * (1.0 - JITTER)).max(self.soonest);
         let plain = shortest + 2.0 * JITTER * interval * self.random.f64();
-        let wish = self.wish(now, interval);
-        if wish <= interval * (1.0 + JITTER) {
-            self.credit -= price(interval, wish);
-            return wish;
+        let early = self.early_wait(now, interval);
+        if early <= interval * (1.0 + JITTER) {
+            self.credit -= cost(interval, early);
+            return early;
         }
         let mut wait = plain;
         if let Some((part, reserve)) = spread.part_and_reserve() {
             let least = self.soonest.max(part * interval);
             let drawn = least + (interval - least).max(0.0) * self.random.f64();
-            if self.credit >= price(interval, drawn) + reserve {
+            if self.credit >= cost(interval, drawn) + reserve {
                 wait = drawn;
             }
         }
-        // A plain poll right before the beat would leave no room for the one on it.
-        let room = wish - self.soonest;
-        if wait > room && room > self.soonest && self.credit >= price(interval, room) {
-            wait = room;
+        // A plain poll right before the rotation would be too close to the one right after it.
+        let latest = early - self.soonest;
+        if wait > latest && latest > self.soonest && self.credit >= cost(interval, latest) {
+            wait = latest;
         }
         if wait < plain {
-            self.credit -= price(interval, wait);
+            self.credit -= cost(interval, wait);
         }
         wait
     }
 
-    /// The wait until the first poll on a beat that can be paid for; infinite where there is none.
-    fn wish(&self, now: f64, interval: f64) -> f64 {
+    /// Computes the wait until the first poll after an expected rotation for which there is credit;
+    /// infinite if there is none.
+    fn early_wait(&self, now: f64, interval: f64) -> f64 {
         if interval < 2.0 * self.soonest {
             return f64::INFINITY;
         }
-        let wishes = self.beats.values().filter_map(|beat| beat.wish(now, interval));
-        let waits = wishes.filter_map(|wish| {
-            let wait = (wish.at - now).max(self.soonest);
-            (self.credit >= price(interval, wait) + wish.reserve).then_some(wait)
+        let proposals =
+            self.rotations.values().filter_map(|rotation| rotation.propose(now, interval));
+        let waits = proposals.filter_map(|proposal| {
+            let wait = (proposal.at - now).max(self.soonest);
+            (self.credit >= cost(interval, wait) + proposal.reserve).then_some(wait)
         });
         waits.fold(f64::INFINITY, f64::min)
     }
 }
 
-/// What a poll after `wait` costs: the part of an interval that it comes forward by.
-fn price(interval: f64, wait: f64) -> f64 {
+/// Computes the cost of a poll after `wait`: the part of an interval that it is early by.
+fn cost(interval: f64, wait: f64) -> f64 {
     ((interval - wait) / interval).max(0.0)
 }
 

@@ -1,4 +1,5 @@
-//! The first set: a published one is adopted, else one is fetched and published, or deprovisioned.
+//! The first set: adopts the published one, or else fetches and publishes one. Deprovisions what it
+//! provisioned without publishing it.
 
 mod adopt;
 
@@ -25,12 +26,11 @@ use crate::vault::error::{Cause, FetchError};
 use crate::vault::{Connect, Source, Token};
 pub use adopt::{Adopted, adoptable};
 
-/// Steps between tries of a start grow to this.
+/// The longest step between tries of a start.
 const LONGEST_STEP: Duration = Duration::from_secs(30);
-/// However late the secrets came, publishing them is tried this long.
+/// The least time for tries to publish the set, however late it was fetched.
 const PUBLISH_FOR: Duration = Duration::from_secs(5);
-
-/// Renewal begins within this.
+/// The longest time from the first set to the first heartbeat of renewal.
 const BEGINS: Duration = Duration::from_secs(60);
 
 /// A failed step of an attempt.
@@ -47,15 +47,15 @@ impl From<FetchError> for StepError {
 
 /// The first set.
 pub struct FirstSet {
-    /// What publishing it came to.
+    /// The result of its publication.
     pub outcome: Outcome,
-    /// What is remembered of it.
+    /// Its state.
     pub state: State,
-    /// Good for later requests, if any were made.
+    /// The token of the start's requests, if it sent any.
     pub token: Option<Token>,
 }
 
-/// The start of any mode that publishes.
+/// A start, in any mode that publishes.
 pub struct Start<'a, V> {
     config: &'a Config,
     store: &'a mut Store,
@@ -72,23 +72,23 @@ pub struct Start<'a, V> {
 pub struct StartEdges<'a, V> {
     /// The clocks.
     pub clock: &'a dyn Clock,
-    /// The generator of every draw.
+    /// The generator of every random number.
     pub random: fastrand::Rng,
     /// The source of the secrets.
     pub vault: V,
 }
 
-/// What comes after the start.
+/// The step after a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
-    /// The end.
+    /// The agent ends.
     Nothing,
-    /// The set is kept fresh.
+    /// The agent renews the set.
     Renewal,
 }
 
 impl<'a, V: Connect> Start<'a, V> {
-    /// Nothing is asked or written yet.
+    /// Prepares a start; sends no request and writes no file.
     pub fn new(
         config: &'a Config,
         store: &'a mut Store,
@@ -111,8 +111,8 @@ impl<'a, V: Connect> Start<'a, V> {
         }
     }
 
-    /// Serves what was `adopted`, read once more if it is due, or else fetches a set; what `ended`
-    /// waits for ends it.
+    /// Serves the `adopted` set, after one read if it is due, or else fetches a set. Fails once
+    /// `ended` gives a signal.
     pub async fn first(
         &mut self,
         adopted: Option<Adopted>,
@@ -127,7 +127,8 @@ impl<'a, V: Connect> Start<'a, V> {
         }
     }
 
-    /// Serves what was `adopted`, due or not, or else fetches a set; what `ended` waits for ends it.
+    /// Serves the `adopted` set, due or not, or else fetches a set. Fails once `ended` gives a
+    /// signal.
     pub async fn begin(
         &mut self,
         adopted: Option<Adopted>,
@@ -139,23 +140,23 @@ impl<'a, V: Connect> Start<'a, V> {
         match self.adopt(&mut adopted) {
             Ok(outcome) => Ok(FirstSet { outcome, state: adopted.state, token: None }),
             Err(error) => tokio::select! {
-                first_set = self.cure(adopted, error) => first_set,
+                first_set = self.refetch(adopted, error) => first_set,
                 signal = ended => Err(ended_by(signal)),
             },
         }
     }
 
-    /// What has been said of the set.
+    /// Gives the remarks on the set that have been logged.
     pub fn remarked(self) -> Remarked {
         self.remarked
     }
 
-    /// Connects to the vault, with everything that this needs read and proven.
+    /// Prepares the connection to the vault: reads and checks every file that it needs.
     fn connect(&self) -> Result<V::Source, Failure> {
         self.edges.vault.connect(&mut None).map_err(|error| error.failure())
     }
 
-    /// Proves all that is local, before anything is asked of the vault.
+    /// Checks that the directory can be written, before any request to the vault.
     fn prove(&self) -> Result<(), Failure> {
         let identities = self.config.wanted.identities.iter().map(SecretName::top);
         let identities = identities.filter(|_| self.config.layout.files);
@@ -163,8 +164,8 @@ impl<'a, V: Connect> Start<'a, V> {
         self.store.prove(&names).map_err(|error| error.failure())
     }
 
-    /// Fetches and publishes the first set; a signal ends it, and what was never published is
-    /// deprovisioned.
+    /// Fetches and publishes the first set. On a failure, or once `ended` gives a signal,
+    /// deprovisions the accounts that it has provisioned.
     pub async fn fetch_unless(
         &mut self,
         ended: impl Future<Output = Signal>,
@@ -189,7 +190,7 @@ impl<'a, V: Connect> Start<'a, V> {
         }
     }
 
-    /// Fetches and publishes the first set, retrying until the configured time is over.
+    /// Fetches and publishes the first set; retries until the startup timeout is over.
     async fn fetch_and_publish(
         &mut self,
         source: &mut impl Source,
@@ -210,9 +211,10 @@ impl<'a, V: Connect> Start<'a, V> {
         source: &mut impl Source,
         deadline: Deadline,
     ) -> Result<Bundle, Failure> {
-        let mut told = None;
-        // What the vault said last: a try that the end of the start cuts short must not hide it.
-        let mut heard: Option<Failure> = None;
+        let mut logged = None;
+        // The last failure that the vault caused: a try that the deadline cuts short must not hide
+        // it.
+        let mut last: Option<Failure> = None;
         loop {
             let Self { config, store, origin, first_fetch, .. } = self;
             let intend = |posted: &BTreeSet<SecretName>| {
@@ -222,7 +224,7 @@ impl<'a, V: Connect> Start<'a, V> {
             };
             let error = match first_fetch.attempt(source, &config.wanted, intend).await {
                 Ok(bundle) => {
-                    if told.is_some() {
+                    if logged.is_some() {
                         tracing::info!("the vault answers again");
                     }
                     self.tries.succeeded();
@@ -232,12 +234,12 @@ impl<'a, V: Connect> Start<'a, V> {
                 Err(StepError::Write(error)) => return Err(error.failure()),
             };
             let cut_short = deadline.is_over() && matches!(error.cause, Cause::TimedOut(_));
-            let failure = match heard.take() {
+            let failure = match last.take() {
                 Some(before) if cut_short => before,
                 Some(_) | None => error.failure(),
             };
-            heard = Some(failure.clone());
-            self.pause(error.retry(), deadline, failure, &mut told).await?;
+            last = Some(failure.clone());
+            self.pause(error.retry(), deadline, failure, &mut logged).await?;
         }
     }
 
@@ -246,7 +248,7 @@ impl<'a, V: Connect> Start<'a, V> {
         bundle: &Bundle,
         deadline: Deadline,
     ) -> Result<(Outcome, State), Failure> {
-        let mut told = None;
+        let mut logged = None;
         loop {
             let heartbeat = self.heartbeat();
             let (renew, notified, now) =
@@ -262,17 +264,18 @@ impl<'a, V: Connect> Start<'a, V> {
                 PublishError::Render(_) => Retry::Never,
                 PublishError::Write(_) => Retry::Backoff,
             };
-            self.pause(retry, deadline, error.failure(), &mut told).await?;
+            self.pause(retry, deadline, error.failure(), &mut logged).await?;
         }
     }
 
-    /// Waits before the next try, or gives up with `failure`. A kind of failure is told once.
+    /// Waits before the next try, or gives up with `failure`. Logs the failure unless it is the one
+    /// that was `logged` last.
     async fn pause(
         &mut self,
         retry: Retry,
         deadline: Deadline,
         failure: Failure,
-        told: &mut Option<String>,
+        logged: &mut Option<String>,
     ) -> Result<(), Failure> {
         let Next::In(wait) = self.tries.after_failure(retry) else {
             return Err(failure);
@@ -280,17 +283,17 @@ impl<'a, V: Connect> Start<'a, V> {
         if deadline.is_over() {
             return Err(self.gave_up(failure));
         }
-        if told.as_deref() != Some(failure.message.as_str()) {
+        if logged.as_deref() != Some(failure.message.as_str()) {
             let hint = failure.hint.as_deref();
             tracing::warn!(
                 error = failure.message,
                 hint,
                 "the start has not succeeded yet; trying again"
             );
-            *told = Some(failure.message.clone());
+            *logged = Some(failure.message.clone());
         }
         if wait >= deadline.left() {
-            // The vault asked for a longer wait than is left: no try comes after it.
+            // The vault asked for a longer wait than is left: no further try is possible.
             deadline.over().await;
             return Err(self.gave_up(failure));
         }
@@ -304,7 +307,7 @@ impl<'a, V: Connect> Start<'a, V> {
         Failure { message: format!("{}; gave up after {after}", failure.message), ..failure }
     }
 
-    /// Renewal begins at once, and says more of itself.
+    /// Gives the heartbeat that is due after the start; renewal then replaces it by its own.
     fn heartbeat(&self) -> Heartbeat {
         match self.after {
             After::Renewal => Heartbeat::By(self.edges.clock.boot() + BEGINS),
@@ -322,8 +325,8 @@ impl<'a, V: Connect> Start<'a, V> {
     }
 }
 
-/// Fetches and publishes a set that is not renewed. What `ended` waits for ends it early; if the
-/// set is out by then, it is no failure, and the signal is given.
+/// Fetches and publishes a set that is not renewed. Fails once `ended` gives a signal before the
+/// set is published; gives a signal that comes after that.
 pub async fn once(
     config: &Config,
     mut store: Store,
@@ -347,7 +350,7 @@ pub async fn once(
 }
 
 /// Plans the next pass after a start: sooner than by the secrets alone, so that pods that start
-/// together don't ask together.
+/// together don't fetch together.
 fn stamp(
     bundle: &Bundle,
     renew: RenewInterval,
@@ -360,7 +363,7 @@ fn stamp(
     Stamp::new(notified, due.end(now.boot), heartbeat, now)
 }
 
-/// A start that a signal ends.
+/// Gives the failure of a start that `signal` ends.
 pub fn ended_by(signal: Signal) -> Failure {
     Failure::signalled(u8::try_from(signal.number()).unwrap_or_default())
 }

@@ -1,5 +1,5 @@
-//! What a command is started with: its words, the container's environment, and the entries of the
-//! set that stands at that moment.
+//! The parameters of the command's start: its arguments, the container's environment, and the
+//! entries of the set that is current at that moment.
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -15,7 +15,7 @@ use crate::render::decode::Decode;
 use crate::render::environment::{is_withheld, variables};
 use crate::store::Published;
 
-/// How a command is started.
+/// The start of a command.
 #[derive(Debug)]
 pub struct Launch {
     program: Program,
@@ -24,19 +24,19 @@ pub struct Launch {
     entries: Option<Naming>,
     decode: Decode,
     entries_win: bool,
-    said: RefCell<Warned>,
+    logged: RefCell<Logged>,
 }
 
-/// What has been said of the environment and is still so.
+/// The lists of variables that were logged last.
 #[derive(Debug, Default)]
-struct Warned {
+struct Logged {
     withheld: String,
     contested: String,
     no_text: String,
 }
 
 impl Launch {
-    /// The command, and the way to the set.
+    /// Prepares starts of `program` with the `published` set.
     pub fn new(program: Program, published: Published, running: &Running) -> Self {
         Self {
             program,
@@ -45,23 +45,25 @@ impl Launch {
             entries: running.entries.clone(),
             decode: running.decode.clone(),
             entries_win: running.entries_win,
-            said: RefCell::default(),
+            logged: RefCell::default(),
         }
     }
 
-    /// The command.
+    /// Gives the command.
     pub fn program(&self) -> &Program {
         &self.program
     }
 
-    /// Proves that there is such a command, before anything is done for it.
+    /// Checks that the command exists, before any request is sent for it.
     pub fn prove(&self) -> Result<(), Failure> {
-        // No entry has a say in where programs are looked for.
+        // The container's PATH alone decides where a program is found: no secret may replace the
+        // command.
         let found = self.program.find(self.base.get("PATH"));
         found.map(drop).map_err(|error| self.failed(&error, &self.base))
     }
 
-    /// The environment of a command that were started now, and which generation is in it.
+    /// Composes the environment for a start of the command now; gives the generation that it holds
+    /// as well.
     pub fn prepare(&self) -> Result<(Generation, Environment), Failure> {
         self.prove()?;
         let set = self.published.set().map_err(|error| error.failure())?;
@@ -90,13 +92,17 @@ impl Launch {
                 }
             }
             let no_text = decoded.as_ref().map(|(_, left_out)| left_out.join(", "));
-            self.say(withheld.join(", "), contested.join(", "), no_text.unwrap_or_default());
+            self.log_changes(
+                withheld.join(", "),
+                contested.join(", "),
+                no_text.unwrap_or_default(),
+            );
         }
         self.prove_room(&environment)?;
         Ok((set.generation, environment))
     }
 
-    /// Becomes the command; returns only if that fails.
+    /// Replaces the agent by the command (execve); returns only if that fails.
     pub fn become_it(&self, mask: Mask) -> Failure {
         match self.prepare() {
             Ok((generation, environment)) => {
@@ -112,10 +118,11 @@ impl Launch {
         }
     }
 
-    /// How a command that can't be run ends us, as shells have it.
+    /// Gives the agent's end for a command that can't be run.
     pub fn failed(&self, error: &io::Error, environment: &Environment) -> Failure {
-        let asked = self.program.asked().to_string_lossy();
-        let said = |exit, cause: &str| Failure::said(exit, format!("cannot run {asked}: {cause}"));
+        let program = self.program.asked().to_string_lossy();
+        let said =
+            |exit, cause: &str| Failure::said(exit, format!("cannot run {program}: {cause}"));
         if error.kind() == io::ErrorKind::ArgumentListTooLong {
             return too_long();
         }
@@ -136,32 +143,33 @@ impl Launch {
         ))
     }
 
-    /// The kernel would refuse a command for its environment only after the one before had ended.
+    /// Checks the size of the arguments and the environment: the kernel would refuse it only after
+    /// the running command had ended.
     fn prove_room(&self, environment: &Environment) -> Result<(), Failure> {
         let texts = environment.as_slice().iter().chain(self.program.words());
-        // Each has a pointer beside its bytes.
+        // The kernel counts a pointer for each string as well.
         let needed: usize =
             texts.map(|text| text.as_bytes_with_nul().len() + size_of::<usize>()).sum();
         if needed <= room() { Ok(()) } else { Err(too_long()) }
     }
 
-    /// Says once what is not as one might think.
-    fn say(&self, withheld: String, contested: String, no_text: String) {
-        let mut said = self.said.borrow_mut();
-        if !no_text.is_empty() && said.no_text != no_text {
+    /// Logs variables that are withheld, contested or no text, whenever they have changed.
+    fn log_changes(&self, withheld: String, contested: String, no_text: String) {
+        let mut logged = self.logged.borrow_mut();
+        if !no_text.is_empty() && logged.no_text != no_text {
             tracing::info!(
                 keys = no_text,
                 "these values are not text once SEGURA_DECODE has decoded them: they are not put into the environment"
             );
         }
-        if !withheld.is_empty() && said.withheld != withheld {
+        if !withheld.is_empty() && logged.withheld != withheld {
             tracing::info!(
                 names = withheld,
                 hint = "SEGURA_ENV_NAME gives entries other names",
                 "entries are never put into an environment under these names"
             );
         }
-        if !contested.is_empty() && said.contested != contested {
+        if !contested.is_empty() && logged.contested != contested {
             let names = contested.as_str();
             if self.entries_win {
                 tracing::info!(names, "entries replace variables of the container");
@@ -169,7 +177,7 @@ impl Launch {
                 tracing::info!(names, "variables of the container stay in place of entries");
             }
         }
-        *said = Warned { withheld, contested, no_text };
+        *logged = Logged { withheld, contested, no_text };
     }
 }
 

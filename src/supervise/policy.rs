@@ -1,97 +1,99 @@
-//! What supervision does on which event: synchronous, total, and without a process.
+//! The decisions of supervision: an action for each event, synchronous and total, without a
+//! process.
 //!
-//! A command that ends by itself is never started anew. A signal from outside is forwarded and
-//! nothing more; one that terminates ends every plan of our own.
+//! A command that ends by itself is never started again. A signal from outside is forwarded and
+//! causes no other action, but a terminating one cancels every plan of a restart.
 
 use crate::os::process::{End, Holder};
 use crate::os::signal::{CONT, INT, QUIT, Signal, TERM, TSTP, TTIN, TTOU};
 
-/// What becomes of the command for a change's sake.
+/// The effect of a changed set on the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It is started anew.
+    /// The command is stopped and started again.
     Restart,
-    /// It is ended, and so are we, with this code.
+    /// The command is stopped, and the agent exits with this code.
     Exit(u8),
 }
 
 /// The rest of the process group of a command that has ended by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupAtEnd {
-    /// It runs on.
+    /// It keeps running.
     Left,
-    /// It is killed, and is to be gone before the end.
+    /// It is killed, and the agent exits only once it is gone.
     Killed,
 }
 
-/// Our own process group, as job control sees it.
+/// The agent's own process group, as job control sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnGroup {
-    /// A process above us does job control, and could bring us back after we stopped.
+    /// A parent does job control, and could continue the agent after a stop.
     Controlled,
-    /// No process could (POSIX, "Orphaned Process Group").
+    /// No process could continue it (POSIX, "Orphaned Process Group").
     Orphaned,
 }
 
-/// What has happened.
+/// An event of supervision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A signal came from outside.
     Signal(Signal),
-    /// The command is to have what it was not started with.
+    /// The set has changed since the command was started.
     Changed,
     /// The wait that an action began is over.
     TimeOver,
-    /// What the next command is given is there to be given.
+    /// The command can be started with the current set.
     Ready,
-    /// It is not.
+    /// The command can't be started with the current set.
     Unready,
     /// The command was stopped.
     Stopped {
-        /// What stopped it.
+        /// The signal that stopped it.
         by: Signal,
-        /// Who has the terminal.
+        /// The holder of the terminal.
         holder: Holder,
-        /// Our own process group.
+        /// The agent's own process group.
         own_group: OwnGroup,
     },
     /// The command has ended.
     Ended(End),
-    /// Nobody of the command's group is left.
+    /// The command's group has no process any more.
     GroupGone,
 }
 
-/// What is to be done.
+/// An action of supervision.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Nothing.
+    /// Do nothing.
     Nothing,
     /// Send the signal to the command, alone.
     Forward(Signal),
-    /// Have the command's group go on, with the terminal if it had it before.
+    /// Continue the command's group, with the terminal if it had it before.
     Continue,
-    /// Give the command the terminal if it is ours to give, and have its group go on.
-    Give,
-    /// Stop ourselves, as the command was.
+    /// Give the command the terminal if the agent's group holds it, and continue the command's
+    /// group.
+    GiveTerminal,
+    /// Stop the agent, as the command was stopped.
     StopOurselves,
     /// Begin to wait for a random part of the splay.
     Splay,
-    /// Prove that the next command can be given what it is to have.
+    /// Check that the command can be started with the current set.
     Prepare,
     /// Send the stop signal to the command; begin to wait for the stop timeout.
     Stop,
     /// Kill the command's group.
     Kill,
-    /// Kill what is left of the group of a command that has ended; begin to wait for its end.
-    Clear,
+    /// Kill the rest of the group of a command that has ended; begin to wait for its end.
+    KillRest,
     /// Start a command.
     Start,
-    /// End with this code.
+    /// Exit with this code.
     Exit(u8),
 }
 
-/// What comes when a group is gone.
+/// The step after the end of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AfterGroup {
     Start,
@@ -100,64 +102,64 @@ enum AfterGroup {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// The command runs, and nothing is planned.
+    /// The command runs, and no restart is planned.
     Running,
-    /// It runs; it is to be stopped when the splay is over.
+    /// The command runs; it is to be stopped when the splay is over.
     Splaying,
-    /// It runs; whether it can be replaced is being proven.
+    /// The command runs, during the check that it can be started again.
     Preparing,
-    /// It was asked to stop.
+    /// The stop signal was sent to the command.
     Stopping,
-    /// It is being killed.
+    /// The command was killed, and has not ended yet.
     Killing,
-    /// None runs; what is left of the last one's group may not be gone.
+    /// No command runs; the rest of the last one's group may not be gone yet.
     Between(AfterGroup),
     Over,
 }
 
-/// The state of supervision. It begins before the first command, as if another had just ended.
+/// The state of supervision. It begins as if an earlier command had just ended.
 #[derive(Clone, Debug)]
 pub struct Policy {
     change: Change,
     stop: Signal,
     at_end: GroupAtEnd,
     phase: Phase,
-    /// The command was stopped, and not told by us to go on.
+    /// The command was stopped, and not continued by the agent.
     stopped: bool,
-    /// A terminating signal has come: nothing is planned any more.
+    /// A terminating signal has come: no restart is planned any more.
     terminated: bool,
 }
 
 impl Policy {
-    /// Begins before the first command; `stop` is the signal that stops a command, which from
-    /// outside terminates as well.
+    /// Begins before the first command. `stop` is the signal that stops a command; from outside, it
+    /// is a terminating one.
     pub fn new(change: Change, stop: Signal, at_end: GroupAtEnd) -> Self {
         let phase = Phase::Between(AfterGroup::Start);
         Self { change, stop, at_end, phase, stopped: false, terminated: false }
     }
 
-    /// Whether a change is taken up now; otherwise it is no longer asked for, or it waits until what
-    /// goes on has come to its end.
+    /// Tells whether [`Event::Changed`] has an effect now. Else no restart is wanted any more, or
+    /// the change waits for the end of the present phase.
     pub fn takes_changes(&self) -> bool {
         self.phase == Phase::Running && !self.terminated
     }
 
-    /// Whether nothing is planned any more, because we were told to end.
+    /// Tells whether a terminating signal has come, so that no restart is planned any more.
     pub fn is_terminated(&self) -> bool {
         self.terminated
     }
 
-    /// Whether the wait that the last action began still counts.
+    /// Tells whether the wait that the last action began still counts.
     pub fn waits(&self) -> bool {
         matches!(self.phase, Phase::Splaying | Phase::Stopping | Phase::Between(_))
     }
 
-    /// Whether no command runs, and the last one's group is to be gone before anything else.
+    /// Tells whether no command runs, and the next step waits for the end of the last one's group.
     pub fn is_between(&self) -> bool {
         matches!(self.phase, Phase::Between(_))
     }
 
-    /// Decides.
+    /// Decides on the action for `event`.
     pub fn on(&mut self, event: Event) -> Action {
         match event {
             Event::Signal(signal) => self.on_signal(signal),
@@ -181,14 +183,14 @@ impl Policy {
         action
     }
 
-    /// Whether a signal asks for the end: from then on nothing is planned any more.
+    /// Tells whether a signal terminates: no restart is planned after it.
     fn terminates(&self, signal: Signal) -> bool {
         [TERM, INT, self.stop].contains(&signal)
     }
 
     fn on_signal(&mut self, signal: Signal) -> Action {
         let terminates = self.terminates(signal);
-        // It asks some programs for their end, and others for a report, after which they go on.
+        // SIGQUIT ends some programs, and makes others (a JVM) write a report and continue.
         let pre_empts = terminates || signal == QUIT;
         match self.phase {
             Phase::Over => Action::Nothing,
@@ -196,7 +198,7 @@ impl Policy {
                 let code = End::Signal(signal).code();
                 self.go(Phase::Between(AfterGroup::Exit(code)), Action::Nothing)
             }
-            // There is nobody to forward it to.
+            // No command runs that it could be forwarded to.
             Phase::Between(_) => Action::Nothing,
             Phase::Running
             | Phase::Splaying
@@ -233,15 +235,16 @@ impl Policy {
         self.stopped = holder != Holder::Nobody;
         match holder {
             Holder::Nobody => Action::Nothing,
-            // It asked for the terminal in the moment before it was given to it, or while it was ours.
+            // It used the terminal just before it was given to it, or while the agent's group held
+            // it.
             Holder::Command | Holder::Ourselves if for_the_terminal => {
                 self.stopped = false;
-                Action::Give
+                Action::GiveTerminal
             }
-            // Somebody has stopped it in the background, and knows why.
+            // Another process has stopped it in the background, on purpose.
             Holder::Other if !for_the_terminal && by != TSTP => Action::Nothing,
             _ if own_group == OwnGroup::Controlled => Action::StopOurselves,
-            // Nobody could bring it back.
+            // No process could continue it.
             Holder::Command | Holder::Ourselves | Holder::Other if by == TSTP => {
                 self.stopped = false;
                 Action::Continue
@@ -261,7 +264,7 @@ impl Policy {
             },
             (Phase::Between(_) | Phase::Over, _) => return Action::Nothing,
         };
-        self.go(Phase::Between(next), Action::Clear)
+        self.go(Phase::Between(next), Action::KillRest)
     }
 
     fn on_group_gone(&mut self) -> Action {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::route::List;
-use super::{ReadRoute, openings, opens_something};
+use super::{ReadRoute, credentials, has_credential};
 use crate::config::settings::{FetchMode, Wanted};
 use crate::model::{Bundle, Fault, SecretName, SecretSet};
 use crate::vault::Source;
@@ -13,17 +13,17 @@ use crate::vault::error::{Attempt, Cause, FetchError};
 /// The result of reading secrets that are published already.
 #[derive(Debug, Default)]
 pub struct Renewed {
-    /// Sound secrets.
+    /// The secrets that were read and are sound.
     pub fresh: Bundle,
-    /// Why others have none.
+    /// The errors of the other identities.
     pub failed: BTreeMap<SecretName, FetchError>,
-    /// The error that ended it early, and would have for any identity.
+    /// The error that ended the fetch early, since every identity would meet it.
     pub cut: Option<FetchError>,
 }
 
 /// Reads `names` once more, in their order; never provisions.
 ///
-/// Where one request lists all secrets, `names` are those that it should hold.
+/// If one request lists all secrets, `names` are those that the list should hold.
 pub async fn reread(
     source: &mut impl Source,
     wanted: &Wanted,
@@ -56,7 +56,8 @@ pub async fn reread(
     renewed
 }
 
-/// Reads one secret; whether one that is not found is gone, or its route, is for the list to say.
+/// Reads one secret. If it is not found, the list of all secrets tells a missing secret from a
+/// missing route.
 async fn secret(source: &mut impl Source, name: &SecretName) -> Result<SecretSet, FetchError> {
     let read = source.read_secret(name).await;
     if !read.as_ref().is_err_and(FetchError::may_be_no_route) {
@@ -72,21 +73,21 @@ async fn secret(source: &mut impl Source, name: &SecretName) -> Result<SecretSet
 }
 
 impl Renewed {
-    /// Fails secrets that the answer holds fewer entries of than are `published`: a list like that
-    /// leaves out what was made for this pod, and can't renew it.
-    pub fn refuse_less(&mut self, published: &Bundle) {
-        let is_less = |name: &SecretName, set: &SecretSet| {
+    /// Fails each secret whose answer holds fewer credentials than its `published` version: such a
+    /// list leaves out the accounts of this pod, and can't renew them.
+    pub fn refuse_fewer(&mut self, published: &Bundle) {
+        let has_fewer = |name: &SecretName, set: &SecretSet| {
             let published = published.secrets.get(name);
-            published.is_some_and(|published| openings(set) < openings(published))
+            published.is_some_and(|published| credentials(set) < credentials(published))
         };
-        let less = self.fresh.secrets.extract_if(.., |name, set| is_less(name, set));
-        self.failed.extend(less.map(|(name, _)| {
+        let fewer = self.fresh.secrets.extract_if(.., |name, set| has_fewer(name, set));
+        self.failed.extend(fewer.map(|(name, _)| {
             let cause = Cause::Fault(Fault::Less { identity: name.clone() });
             (name, FetchError { attempt: Attempt::ReadApplication, cause })
         }));
     }
 
-    /// Takes in the result of one identity.
+    /// Adds the result of one identity.
     pub fn take(&mut self, name: &SecretName, read: Result<SecretSet, FetchError>) {
         match read {
             Ok(set) => {
@@ -126,8 +127,8 @@ fn listed(
         }
     }
     if wanted.source == FetchMode::Provision {
-        // The list may leave out what is made for single pods: then it can't renew that.
-        let bare = fresh.secrets.extract_if(.., |_, set| !opens_something(set));
+        // The list may leave out the accounts of single pods: then it can't renew them.
+        let bare = fresh.secrets.extract_if(.., |_, set| !has_credential(set));
         failed.extend(bare.map(|(name, _)| {
             let cause = Cause::Fault(Fault::Empty { identity: name.clone() });
             (name, FetchError { attempt: attempt.clone(), cause })

@@ -1,10 +1,10 @@
-//! How reading asks, and what it has learned of the vault's routes.
+//! The route that reads take, and the evidence of which routes the vault has.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{application, opens_something};
+use super::{application, has_credential};
 use crate::config::settings::{FetchMode, Refresh, Wanted};
 use crate::model::{Bundle, Fault, SecretName, SecretSet};
 use crate::store::state::Settled;
@@ -20,33 +20,35 @@ pub enum List {
     Secrets,
 }
 
-/// How reading asks.
+/// The route that reads take.
 #[derive(Debug, Default)]
 pub struct ReadRoute {
     settled: Settled,
-    /// A route that is missing for less is a gateway's bad minute.
+    /// A route that is missing for a shorter time is taken for a passing fault of the gateway.
     grace: Duration,
-    /// Since when every read found no route, each with a token of its own, and how many did.
+    /// The time since which every read found no route, each with a token of its own, and their
+    /// number.
     missing: Option<(Instant, u8)>,
 }
 
 impl ReadRoute {
-    /// Goes on as it was settled before.
+    /// Continues with the route that an earlier agent or pass has settled on. Another is settled on
+    /// only after the vault's was missing for `grace`.
     pub fn new(settled: Settled, grace: Duration) -> Self {
         Self { settled, grace, missing: None }
     }
 
-    /// How it is settled.
+    /// Gives the route that reads have settled on.
     pub fn settled(&self) -> Settled {
         self.settled
     }
 
-    /// From now on the application is read.
+    /// Settles on the application's list for every later read.
     pub fn settle(&mut self) {
         self.settled = Settled::Application;
     }
 
-    /// The one list that brings all that is read, if there is one.
+    /// Gives the one list that holds every wanted secret, if reads use one.
     pub fn list(&self, wanted: &Wanted) -> Option<List> {
         match (wanted.source, wanted.refresh) {
             (FetchMode::Application, _) | (FetchMode::Provision, Refresh::Application) => {
@@ -60,12 +62,13 @@ impl ReadRoute {
         }
     }
 
-    /// Tells whether a list brings what was provisioned; it may leave out what was made for this pod.
+    /// Tells whether provisioned secrets are read from a list, which may leave out the accounts of
+    /// a pod.
     pub fn lists_provisioned(&self, wanted: &Wanted) -> bool {
         wanted.source == FetchMode::Provision && self.list(wanted).is_some()
     }
 
-    /// Reads what was provisioned for `name`.
+    /// Reads the secret that was provisioned for `name`.
     pub async fn read(
         &mut self,
         source: &mut impl Source,
@@ -93,14 +96,14 @@ impl ReadRoute {
         if times == 0 || since.elapsed() < self.grace {
             return Err(error);
         }
-        // Twice, with fresh tokens: if the list answers and names every identity, the gateway is
-        // well and it is the route that isn't there.
+        // The route was missing twice, each time with a fresh token. If the list answers and names
+        // every identity, the gateway works and the vault does not have the route.
         let Ok(list) = application(source, &wanted.identities).await else {
             return Err(error);
         };
-        let opens = |name| list.secrets.get(name).is_some_and(opens_something);
-        if !opens(name) {
-            // The list may leave out what is made for single pods: then it can't renew that.
+        let is_provisioned = |name| list.secrets.get(name).is_some_and(has_credential);
+        if !is_provisioned(name) {
+            // The list may leave out the accounts of single pods: then it can't renew them.
             let cause = if list.holds(name) {
                 Cause::Fault(Fault::Empty { identity: name.clone() })
             } else {
@@ -108,7 +111,7 @@ impl ReadRoute {
             };
             return Err(FetchError { attempt: Attempt::ReadApplication, cause });
         }
-        if wanted.identities.iter().all(opens) {
+        if wanted.identities.iter().all(is_provisioned) {
             tracing::info!(
                 "the vault has no GET provision; renewal reads the application from now on"
             );
@@ -117,15 +120,15 @@ impl ReadRoute {
         named(list, name)
     }
 
-    /// What a POST of unknown fate has brought, if anything.
-    pub(super) async fn something_new(
+    /// Reads the account that a POST of unknown fate has created, if it has.
+    pub(super) async fn read_account(
         &mut self,
         source: &mut impl Source,
         name: &SecretName,
         wanted: &Wanted,
     ) -> Result<Option<SecretSet>, FetchError> {
         match self.read(source, name, wanted).await {
-            Ok(set) => Ok(opens_something(&set).then_some(set)),
+            Ok(set) => Ok(has_credential(&set).then_some(set)),
             Err(error) if error.is_absence() => Ok(None),
             Err(error) => Err(error),
         }

@@ -34,7 +34,7 @@ const BASE: &[(&str, &str)] = &[("hostname", "h"), ("username", "u"), ("password
 
 type Items = &'static [(&'static str, &'static str)];
 
-/// What the scripted vault answers to one request.
+/// The scripted vault's answer to one request.
 enum Reply {
     Set(Items),
     Fails(Cause),
@@ -112,7 +112,7 @@ fn wanted(source: FetchMode, identities: &[&str]) -> Wanted {
     Wanted { source, refresh: Refresh::Auto, identities }
 }
 
-/// Tries until it succeeds or the script ends in `tries` failures; says what was asked.
+/// Tries until it succeeds or has failed `tries` times; gives the requests as well.
 async fn run(
     mut script: Script,
     pending: &[&str],
@@ -141,7 +141,7 @@ async fn a_plain_start_posts_once_for_each_identity() {
 }
 
 #[tokio::test]
-async fn what_one_identity_got_is_kept_while_another_is_tried_again() {
+async fn a_provisioned_identity_is_kept_while_another_is_retried() {
     let posts = [Reply::Set(LOGIN), limited(), limited(), Reply::Set(LOGIN)].into();
     let (bundle, log, _) = run(Script { posts, ..Script::default() }, &[], &["a", "b"], 3).await;
     assert_eq!(bundle.unwrap().secrets.len(), 2);
@@ -157,7 +157,7 @@ async fn a_post_of_unknown_fate_is_followed_by_a_read_that_may_find_it() {
 }
 
 #[tokio::test]
-async fn a_post_is_repeated_only_where_nothing_new_is_there_and_three_times_at_most() {
+async fn a_post_is_repeated_only_if_no_account_is_found_and_three_times_at_most() {
     let posts = [hung(), hung(), hung()].into();
     let absent = || Reply::Fails(Cause::Absent(name("a")));
     let empty = || Reply::Fails(Cause::Fault(Fault::Empty { identity: name("a") }));
@@ -168,7 +168,7 @@ async fn a_post_is_repeated_only_where_nothing_new_is_there_and_three_times_at_m
 }
 
 #[tokio::test]
-async fn a_post_that_was_turned_away_is_forgotten() {
+async fn a_refused_post_is_forgotten() {
     let posts = [limited(), Reply::Set(LOGIN)].into();
     let script = Script { posts, ..Script::default() };
     let (bundle, log, _) = run(script, &[], &["a"], 2).await;
@@ -180,7 +180,7 @@ async fn a_post_that_was_turned_away_is_forgotten() {
 }
 
 #[tokio::test]
-async fn a_post_turned_away_after_one_of_unknown_fate_does_not_settle_that_one() {
+async fn a_refused_post_does_not_settle_the_fate_of_an_earlier_one() {
     let posts = [hung(), limited(), Reply::Set(LOGIN)].into();
     let reads = [Reply::Set(BASE), Reply::Set(BASE)].into();
     let (bundle, log, first_fetch) =
@@ -191,7 +191,7 @@ async fn a_post_turned_away_after_one_of_unknown_fate_does_not_settle_that_one()
 }
 
 #[tokio::test]
-async fn what_a_predecessor_may_have_posted_is_looked_for_first() {
+async fn a_post_of_an_earlier_agent_is_followed_by_a_read_first() {
     let reads = [Reply::Set(LOGIN)].into();
     let (bundle, log, _) = run(Script { reads, ..Script::default() }, &["a"], &["a"], 1).await;
     assert!(bundle.is_some());
@@ -199,7 +199,7 @@ async fn what_a_predecessor_may_have_posted_is_looked_for_first() {
 }
 
 #[tokio::test]
-async fn without_a_get_route_the_list_is_read_if_it_holds_what_the_pod_was_given() {
+async fn without_a_get_route_the_list_is_read_if_it_holds_the_account_of_the_pod() {
     let (posts, reads) = ([hung()].into(), [no_route(), no_route()].into());
     let lists = [vec![("a", LOGIN)]].into();
     let script = Script { posts, reads, lists, ..Script::default() };
@@ -210,7 +210,7 @@ async fn without_a_get_route_the_list_is_read_if_it_holds_what_the_pod_was_given
 }
 
 #[tokio::test]
-async fn a_list_that_leaves_out_what_is_made_for_pods_settles_nothing() {
+async fn a_list_without_the_accounts_of_pods_settles_no_route() {
     let (posts, reads) = ([hung(), Reply::Set(LOGIN)].into(), [no_route(), no_route()].into());
     let lists = [vec![("a", BASE)]].into();
     let script = Script { posts, reads, lists, ..Script::default() };
@@ -221,7 +221,7 @@ async fn a_list_that_leaves_out_what_is_made_for_pods_settles_nothing() {
 }
 
 #[tokio::test]
-async fn one_bad_minute_or_a_list_that_lacks_an_identity_settles_nothing() {
+async fn a_passing_fault_or_a_list_without_an_identity_settles_no_route() {
     let wanted = wanted(FetchMode::Provision, &["a"]);
     let mut route = ReadRoute::default();
     let reads = [no_route(), Reply::Set(LOGIN), no_route(), no_route(), no_route()].into();
@@ -235,7 +235,7 @@ async fn one_bad_minute_or_a_list_that_lacks_an_identity_settles_nothing() {
 }
 
 #[tokio::test]
-async fn everything_that_was_posted_is_noted_before_each_post() {
+async fn every_posted_identity_is_recorded_before_each_post() {
     let wanted = wanted(FetchMode::Provision, &["a", "b"]);
     let posts = [Reply::Set(LOGIN), Reply::Set(LOGIN)].into();
     let mut script = Script { posts, ..Script::default() };
@@ -274,7 +274,7 @@ fn names(identities: &[&str]) -> Vec<SecretName> {
 }
 
 #[tokio::test]
-async fn asked_again_each_identity_fares_by_itself() {
+async fn a_later_fetch_fails_or_succeeds_by_identity() {
     let (missing, broken) = (Cause::Absent(name("b")), Cause::Broken);
     let reads = [Reply::Set(LOGIN), Reply::Fails(missing), Reply::Fails(broken)].into();
     let mut script = Script { reads, ..Script::default() };
@@ -299,7 +299,7 @@ async fn a_failure_that_any_identity_would_meet_ends_the_pass() {
 }
 
 #[tokio::test]
-async fn a_list_tells_what_is_new_what_is_gone_and_that_it_is_empty() {
+async fn a_list_shows_new_and_missing_secrets_and_that_it_is_empty() {
     let everything = wanted(FetchMode::Application, &[]);
     let one = wanted(FetchMode::Application, &["a"]);
     for (wanted, known, fresh, failed, cut) in [
@@ -321,7 +321,7 @@ async fn a_list_tells_what_is_new_what_is_gone_and_that_it_is_empty() {
 }
 
 #[tokio::test]
-async fn whether_a_secret_is_gone_or_its_route_is_for_the_list_to_say() {
+async fn the_list_tells_a_missing_secret_from_a_missing_route() {
     for (listed, missing) in [(vec![("a", LOGIN)], true), (vec![("b", LOGIN)], false)] {
         let (reads, lists) = ([no_route()].into(), [listed].into());
         let mut script = Script { reads, lists, ..Script::default() };
@@ -334,7 +334,7 @@ async fn whether_a_secret_is_gone_or_its_route_is_for_the_list_to_say() {
 }
 
 #[test]
-fn what_lives_is_what_has_a_ttl_beside_something_that_opens() {
+fn a_lifetime_is_the_ttl_of_an_entry_that_holds_a_credential() {
     for (items, seconds) in [
         (&[("username", "u"), ("password", "p"), ("TTL", "60")][..], Some(60)),
         (&[("username", "u"), ("TTL", "60")], None),

@@ -1,39 +1,42 @@
-//! Which secrets of a set can be rendered beside each other, and which have to wait.
+//! Admission: tells the fetched secrets that can be rendered together from those that are held
+//! back.
 
 use std::collections::BTreeMap;
 
 use crate::model::{Bundle, SecretName, SecretSet};
 use crate::render::{Layout, RenderError, render};
 
-/// How often a set is rendered to find out; a pass must not hold up all else.
-const MOST: usize = 100;
+/// The most renderings of one admission, so that a pass can't block the agent.
+const MOST_RENDERINGS: usize = 100;
 
-/// Takes into `good` those of `fresh` with which it can be rendered; says why the others can't.
+/// Adds to `good` those of `fresh` with which it can still be rendered; gives the errors of the
+/// others.
 ///
-/// Groups are halved until it is clear who is at fault. Who was held back for another's sake, as
-/// where two have to change together, is tried once more beside all that came in meanwhile.
+/// A group that fails is halved until single secrets are at fault. Two secrets may have to change
+/// together, so those held back are tried once more whenever others have been admitted.
 pub fn admit(
     good: &mut Bundle,
     fresh: BTreeMap<SecretName, SecretSet>,
     layout: &Layout,
 ) -> BTreeMap<SecretName, RenderError> {
-    let mut admission = Admission { good, layout, left: MOST, held: BTreeMap::new() };
+    let mut admission =
+        Admission { good, layout, left: MOST_RENDERINGS, held_back: BTreeMap::new() };
     let mut group: Vec<_> = fresh.into_iter().collect();
     loop {
         let tried = group.len();
-        admission.take(group);
-        let held = admission.held.len();
-        if held < 2 || held == tried || admission.left == 0 {
+        admission.admit(group);
+        let held_back = admission.held_back.len();
+        if held_back < 2 || held_back == tried || admission.left == 0 {
             break;
         }
-        let again = std::mem::take(&mut admission.held);
-        group = again.into_iter().map(|(name, (set, _))| (name, set)).collect();
+        let retried = std::mem::take(&mut admission.held_back);
+        group = retried.into_iter().map(|(name, (set, _))| (name, set)).collect();
     }
-    admission.held.into_iter().map(|(name, (_, error))| (name, error)).collect()
+    admission.held_back.into_iter().map(|(name, (_, error))| (name, error)).collect()
 }
 
-/// The templates that `good` can't do with, as it is: by file.
-pub fn lacking(good: &Bundle, layout: &Layout) -> Vec<String> {
+/// Lists the templates, by file, that can't be rendered with `good`.
+pub fn failing_templates(good: &Bundle, layout: &Layout) -> Vec<String> {
     let mut files = Vec::new();
     let mut layout = layout.clone();
     while let Err(RenderError::Template { flaw }) = render(good, &layout) {
@@ -46,13 +49,13 @@ pub fn lacking(good: &Bundle, layout: &Layout) -> Vec<String> {
 struct Admission<'a> {
     good: &'a mut Bundle,
     layout: &'a Layout,
-    /// How often it may still be rendered.
+    /// The number of renderings that are left.
     left: usize,
-    held: BTreeMap<SecretName, (SecretSet, RenderError)>,
+    held_back: BTreeMap<SecretName, (SecretSet, RenderError)>,
 }
 
 impl Admission<'_> {
-    fn take(&mut self, group: Vec<(SecretName, SecretSet)>) {
+    fn admit(&mut self, group: Vec<(SecretName, SecretSet)>) {
         let mut before = Vec::new();
         let mut names = Vec::new();
         for (name, set) in group {
@@ -72,12 +75,13 @@ impl Admission<'_> {
             group.extend(new.map(|new| (name, new)));
         }
         if group.len() < 2 || self.left == 0 {
-            self.held.extend(group.into_iter().map(|(name, new)| (name, (new, error.clone()))));
+            self.held_back
+                .extend(group.into_iter().map(|(name, new)| (name, (new, error.clone()))));
             return;
         }
         let second = group.split_off(group.len() / 2);
-        self.take(group);
-        self.take(second);
+        self.admit(group);
+        self.admit(second);
     }
 }
 
@@ -93,7 +97,7 @@ mod tests {
         Layout { variables, ..layout("files,env") }
     }
 
-    fn held(good: &mut Bundle, new: Bundle, layout: &Layout) -> Vec<String> {
+    fn held_back(good: &mut Bundle, new: Bundle, layout: &Layout) -> Vec<String> {
         admit(good, new.secrets, layout).keys().map(ToString::to_string).collect()
     }
 
@@ -103,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_cannot_be_rendered_keep_their_last_good_version() {
+    fn secrets_that_cannot_be_rendered_keep_their_last_good_version() {
         let mut good = bundle(&[
             ("a", &[&[("k", "old")]]),
             ("b", &[&[("k", "old")]]),
@@ -116,7 +120,7 @@ mod tests {
             ("d", &[&[("k", "nu\0l")]]),
             ("e", &[&[("k", "new")]]),
         ]);
-        assert_eq!(held(&mut good, new, &env()), ["b", "d"]);
+        assert_eq!(held_back(&mut good, new, &env()), ["b", "d"]);
         for (name, expected) in [
             ("a", Some("new")),
             ("b", Some("old")),
@@ -129,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn two_that_have_to_change_together_are_held_back_for_no_third() {
+    fn two_secrets_that_have_to_change_together_are_not_held_back_because_of_a_third() {
         let text = "{% if secrets.b.k != secrets.c.k %}{{ nobody }}{% endif %}";
         let text = text.replace("nobody", "secrets.b.nothing");
         let templates = Templates::new([("x.j2".to_owned(), text)]).unwrap();
@@ -145,12 +149,12 @@ mod tests {
         let mut good = all("old");
         let mut new = all("new");
         new.secrets.extend(bundle(&[("a", &[&[("k", "nu\0l")]])]).secrets);
-        assert_eq!(held(&mut good, new, &layout), ["a"]);
+        assert_eq!(held_back(&mut good, new, &layout), ["a"]);
         assert!(["b", "c", "d"].iter().all(|name| value(&good, name).as_deref() == Some("new")));
     }
 
     #[test]
-    fn where_nothing_can_be_rendered_it_is_soon_given_up() {
+    fn an_admission_without_a_sound_secret_is_soon_given_up() {
         let new: BTreeMap<_, _> = (0..1_000)
             .flat_map(|n| bundle(&[(&format!("s{n}"), &[&[("k", "nu\0l")]])]).secrets)
             .collect();
@@ -160,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn templates_that_a_set_cannot_do_with_are_known() {
+    fn templates_that_a_set_cannot_be_rendered_with_are_listed() {
         let source = |file: &str, text: &str| (file.to_owned(), text.to_owned());
         let templates = Templates::new([
             source("a.j2", "{{ secrets.gone.k }}"),
@@ -169,6 +173,6 @@ mod tests {
         ]);
         let layout = Layout { templates: templates.unwrap(), ..env() };
         let good = bundle(&[("a", &[&[("k", "v")]])]);
-        assert_eq!(lacking(&good, &layout), ["a.j2", "c.j2"]);
+        assert_eq!(failing_templates(&good, &layout), ["a.j2", "c.j2"]);
     }
 }

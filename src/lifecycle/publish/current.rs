@@ -1,4 +1,4 @@
-//! The current set: its state, its store, and the way in which a newer one takes its place.
+//! The current set: its state, its store, and its replacement by a newer one.
 //!
 //! Each identity keeps its last good version until a newer one is sound, and a set is replaced as a
 //! whole or not at all.
@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::difference::{Difference, difference, same_words};
-use super::{Failed, HeldBack, PublishError, Publisher, Remarked, Stamp, admit, lacking};
+use super::difference::{Difference, difference, same_metadata};
+use super::{Failed, HeldBack, PublishError, Publisher, Remarked, Stamp, admit, failing_templates};
 use crate::exit::{FailureClass, chain};
 use crate::model::{Bundle, Generation, Outcome, SecretName, SecretSet};
 use crate::os::clock::{self, Clock};
@@ -21,8 +21,8 @@ pub struct Current<'a> {
     layout: &'a Layout,
     state: State,
     remarked: Remarked,
-    /// The state could not be written, which has been said.
-    behind: bool,
+    /// The state could not be written, and this was logged.
+    save_failed: bool,
     clock: &'a dyn Clock,
 }
 
@@ -30,13 +30,13 @@ pub struct Current<'a> {
 pub struct Candidate {
     /// Its secrets.
     pub bundle: Bundle,
-    /// Those of it that are new or confirmed.
+    /// The secrets that were fetched and are new or confirmed.
     pub sound: BTreeSet<SecretName>,
-    /// Why others keep their last good version.
+    /// The other secrets, which keep their last good version, and their failures.
     pub held_back: HeldBack,
 }
 
-/// A candidate with its state, as it was published or has to be tried again.
+/// A candidate with its state, after an attempt to publish it.
 pub struct Prepared {
     /// The set.
     pub set: Candidate,
@@ -48,7 +48,7 @@ pub struct Prepared {
 pub struct Fetched {
     /// The time of the pass, by the boot clock.
     pub at: Duration,
-    /// The way in which renewal asks from now on.
+    /// The route of later reads.
     pub refresh: Settled,
     /// The class of the failure that ended it early.
     pub cut: Option<FailureClass>,
@@ -56,12 +56,12 @@ pub struct Fetched {
     pub stamp: Stamp,
 }
 
-/// A generation that was published, and why.
+/// A generation that was published, and its cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Publication {
     /// Other bytes, of which the main process is notified.
     Changed(Generation),
-    /// No other bytes than those of `TTL`, which notify nobody.
+    /// A change of `TTL` values alone, of which no process is notified.
     Lifetimes(Generation),
     /// Unchanged values: the main process is notified of files that something else had changed.
     Restored(Generation),
@@ -72,12 +72,12 @@ pub enum Publication {
 pub struct Replaced {
     /// Its difference from the set before.
     pub publication: Publication,
-    /// It has fewer secrets, so what it replaced is removed already.
+    /// It has fewer secrets, so that the replaced set was removed at once.
     pub swept: bool,
 }
 
 impl<'a> Current<'a> {
-    /// Goes on from the set that is published in `store`, which `state` describes.
+    /// Continues with the set that is published in `store`, which `state` describes.
     pub fn new(
         store: &'a mut Store,
         layout: &'a Layout,
@@ -85,7 +85,7 @@ impl<'a> Current<'a> {
         remarked: Remarked,
         clock: &'a dyn Clock,
     ) -> Self {
-        Self { store, layout, state, remarked, behind: false, clock }
+        Self { store, layout, state, remarked, save_failed: false, clock }
     }
 
     /// Gives the state of the set.
@@ -98,19 +98,19 @@ impl<'a> Current<'a> {
         self.store
     }
 
-    /// Ends with what is remembered of the set, and what has been said of it.
+    /// Gives the state of the set, and the remarks on it that have been logged.
     pub fn end(self) -> (State, Remarked) {
         (self.state, self.remarked)
     }
 
-    /// Reads the set back from its store; none if it is not whole.
+    /// Reads the set from its store; none if it is incomplete.
     pub fn bundle(&self) -> Option<Bundle> {
         let current = self.store.current_set()?;
         Some(self.state.bundle(current.entries))
     }
 
-    /// Merges the fetched secrets with the last good version of the others that are not `gone`. Fails
-    /// if that can't be read back.
+    /// Merges the fetched secrets with the last good version of the others, except those that are
+    /// `gone`. Fails if the last good version can't be read.
     pub fn merge(&self, fetched: Bundle, gone: &BTreeSet<SecretName>) -> Result<Bundle, Failed> {
         let mut bundle = fetched;
         let stays = |name: &SecretName| !bundle.secrets.contains_key(name) && !gone.contains(name);
@@ -124,7 +124,7 @@ impl<'a> Current<'a> {
         Ok(bundle)
     }
 
-    /// Publishes a merged set; secrets of it that can't be rendered are held back.
+    /// Publishes a merged set, and holds back those of its secrets that can't be rendered.
     pub fn publish_sound(
         &mut self,
         mut set: Candidate,
@@ -142,16 +142,16 @@ impl<'a> Current<'a> {
         (Prepared { set, state }, published)
     }
 
-    /// Leaves out of `set` what can't be rendered, in favour of what is `good`. Gives the templates
-    /// that are left out as well: the current set does without them already, or what they name is
-    /// gone.
+    /// Replaces secrets of `set` that can't be rendered by their last `good` version. Gives the
+    /// templates that are left out: those that are left out of the current set already, and those
+    /// that name a secret which is gone.
     fn hold_back(&self, set: &mut Candidate, mut good: Bundle) -> Vec<String> {
         let current = good.secrets.len();
         good.secrets.retain(|name, _| set.bundle.secrets.contains_key(name));
         let is_gone = good.secrets.len() < current;
         let mut layout = self.layout.clone();
-        let mut left_out = lacking(&good, &layout);
-        // One that lacks something for another reason is a fault of the settings.
+        let mut left_out = failing_templates(&good, &layout);
+        // A template that fails for another reason is a fault of the settings.
         left_out.retain(|file| is_gone || self.state.left_out.contains(file));
         for file in &left_out {
             layout = layout.without_template(file);
@@ -196,29 +196,29 @@ impl<'a> Current<'a> {
         state
     }
 
-    /// Publishes `bundle` in place of the current set, beside `state`, which is completed. On an
-    /// error the current set stays. None if nothing differs.
+    /// Replaces the current set by `bundle` and `state`, and completes the state. Gives none if the
+    /// sets are equal. On an error the current set stays.
     pub fn publish(
         &mut self,
         bundle: &Bundle,
         state: &mut State,
     ) -> Result<Option<Replaced>, PublishError> {
-        // An empty set has no files at all, rather than empty ones.
+        // An empty set has no files; the outputs would make empty ones of it.
         let nothing = bundle.secrets.is_empty().then(|| self.layout.without_outputs());
         let layout = nothing.as_ref().unwrap_or(self.layout);
         let (store, remarked, clock) = (&mut *self.store, &mut self.remarked, self.clock);
         let outcome = Publisher { store, layout, remarked, clock }.publish(bundle, state)?;
         let swept = state.secrets.len() < self.state.secrets.len();
-        let alike = self.layout.templates.is_empty() || same_words(&self.state, state);
+        let same_templates = self.layout.templates.is_empty() || same_metadata(&self.state, state);
         self.state = state.clone();
         let Outcome::Published(generation) = outcome else {
             return Ok(None);
         };
         let difference = self.store.replaced().map(|old| difference(&old, bundle));
-        // A template shows more than values.
-        let difference = difference.filter(|_| alike);
+        // A template may show metadata as well as values.
+        let difference = difference.filter(|_| same_templates);
         if swept {
-            // What is gone from the vault must be gone from here.
+            // A secret that is gone from the vault must not stay readable in a replaced generation.
             self.store.sweep();
         }
         let publication = match difference {
@@ -229,17 +229,17 @@ impl<'a> Current<'a> {
         Ok(Some(Replaced { publication: publication(generation), swept }))
     }
 
-    /// Remembers where its secrets come from, as the files of the settings are now.
+    /// Sets the origin of its secrets, as the files of the settings are now.
     pub fn set_origin(&mut self, origin: Origin) {
         self.state.origin = origin;
     }
 
-    /// Remembers how renewal asks from now on.
+    /// Sets the route of later reads.
     pub fn set_refresh(&mut self, refresh: Settled) {
         self.state.refresh = refresh;
     }
 
-    /// Remembers a pass that brought nothing, and the class of its failure.
+    /// Records a pass that fetched nothing, and the class of its failure.
     pub fn failed(&mut self, held_back: &HeldBack, class: Option<FailureClass>) {
         for (name, failed) in held_back {
             self.state.hold_back(name, failed.class);
@@ -248,18 +248,18 @@ impl<'a> Current<'a> {
         self.state.last_error = class.map(|class| class.label().to_owned());
     }
 
-    /// Writes the state, with `stamp`. That it can't be written is said once.
+    /// Writes the state, with `stamp`. Failures are logged once, until it can be written again.
     pub fn save(&mut self, stamp: &Stamp) {
         stamp.apply(&mut self.state);
         match self.store.save(&self.state) {
-            Ok(()) => self.behind = false,
-            Err(error) if !self.behind => {
+            Ok(()) => self.save_failed = false,
+            Err(error) if !self.save_failed => {
                 tracing::warn!(
                     error = chain(&error),
                     hint = error.hint(),
                     "the state file could not be written and is behind the published set"
                 );
-                self.behind = true;
+                self.save_failed = true;
             }
             Err(_) => {}
         }
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_that_is_left_out_already_holds_nothing_else_back() {
+    fn a_template_that_is_left_out_already_holds_back_no_other_secret() {
         let (old, layout) = (with(&TEMPLATES[..1]), with(&TEMPLATES));
         let mut store = Store::hold(&Destination::Memory, "init").unwrap();
         let mut current = Current::new(&mut store, &old, state(), Remarked::default(), &Machine);
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_that_never_had_what_it_names_is_not_left_out() {
+    fn a_template_that_names_a_secret_which_was_never_there_is_not_left_out() {
         let (old, layout) = (with(&TEMPLATES[..1]), with(&TEMPLATES));
         let mut store = Store::hold(&Destination::Memory, "init").unwrap();
         let mut current = Current::new(&mut store, &old, state(), Remarked::default(), &Machine);
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_that_names_what_is_gone_is_left_out() {
+    fn a_template_that_names_a_secret_which_is_gone_is_left_out() {
         let layout = with(&[("names_b.j2", "{{ secrets.b.k }}")]);
         let mut store = Store::hold(&Destination::Memory, "init").unwrap();
         let mut current = Current::new(&mut store, &layout, state(), Remarked::default(), &Machine);
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_fetched_keeps_its_last_good_version() {
+    fn a_secret_that_was_not_fetched_keeps_its_last_good_version() {
         let layout = with(&[]);
         let mut store = Store::hold(&Destination::Memory, "init").unwrap();
         let mut current = Current::new(&mut store, &layout, state(), Remarked::default(), &Machine);

@@ -4,24 +4,24 @@ use crate::model::{Bundle, Entry, Item, TTL};
 use crate::render::bundle::Entries;
 use crate::store::state::{SecretState, State};
 
-/// Tells whether two states say the same of their secrets, values left aside.
-pub fn same_words(old: &State, new: &State) -> bool {
-    fn words(secret: &SecretState) -> [&str; 6] {
+/// Tells whether two states hold the same metadata of their secrets.
+pub fn same_metadata(old: &State, new: &State) -> bool {
+    fn metadata(secret: &SecretState) -> [&str; 6] {
         let SecretState { identity, secret_id, name, version, engine, expiration_date, .. } =
             secret;
         [identity.as_str(), secret_id, name, version, engine, expiration_date]
     }
-    old.secrets.iter().map(words).eq(new.secrets.iter().map(words))
+    old.secrets.iter().map(metadata).eq(new.secrets.iter().map(metadata))
 }
 
 /// The difference between two sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Difference {
-    /// Not at all.
+    /// The sets are equal.
     None,
-    /// By values of `TTL`, and nothing else.
+    /// Only values of `TTL` differ.
     Lifetimes,
-    /// By more than that.
+    /// More than values of `TTL` differs.
     Values,
 }
 
@@ -56,7 +56,7 @@ mod tests {
     use crate::render::tests::bundle;
 
     #[test]
-    fn a_change_of_lifetimes_alone_is_told_from_any_other() {
+    fn a_change_of_lifetimes_alone_differs_from_any_other() {
         use Difference::{Lifetimes, None as Same, Values};
         let entries = |bundle: Bundle| -> Entries {
             bundle.secrets.into_iter().map(|(name, set)| (name, set.entries)).collect()

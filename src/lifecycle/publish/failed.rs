@@ -1,4 +1,4 @@
-//! Failures in the words of the log, and the identities that they hold back.
+//! Failures, ready for the log, and the identities that they hold back.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub struct Failed {
     pub retry: Retry,
 }
 
-/// The identities whose last good version stays, and why.
+/// The identities whose last good version stays, and their failures.
 pub type HeldBack = BTreeMap<SecretName, Failed>;
 
 impl Failed {
@@ -31,12 +31,12 @@ impl Failed {
         Self { class, text: text.into(), hint: None, retry: Retry::Backoff }
     }
 
-    /// Tells whether a later try may do better.
+    /// Tells whether a later try may succeed.
     pub fn may_pass(&self) -> bool {
         self.retry != Retry::Never
     }
 
-    /// The wait that the vault asked for.
+    /// Gives the wait that the vault asked for.
     pub fn retry_after(&self) -> Option<Duration> {
         match self.retry {
             Retry::After(wait) => Some(wait),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{GRACE, LATE, Why};
+use super::{GRACE, LATE, Trigger};
 use crate::config::settings::RenewInterval;
 use crate::lifecycle::publish::{Failed, Heartbeat, HeldBack, Stamp, due};
 use crate::lifecycle::schedule::{Alarm, Schedule, Seen, Wait};
@@ -14,39 +14,39 @@ use crate::store::state::State;
 /// The secrets that a pass fetches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// All of them.
+    /// All secrets.
     All,
-    /// Those that failed before.
+    /// The secrets that failed before.
     Failed,
 }
 
-/// The next fetch of everything, seen at one time.
+/// The next fetch of all secrets, seen at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FetchOfAll {
-    /// Its time has come.
+    /// It is due.
     Due,
-    /// Its time will come.
+    /// It is planned for later.
     Later,
-    /// It has no time.
+    /// It has no planned time.
     Unplanned,
 }
 
-/// The plan: everything that is due, and its times.
+/// The plan: the times of fetches and sweeps, by the boot clock.
 pub(super) struct Due {
     renew: RenewInterval,
     schedule: Schedule,
-    /// The time at which everything is asked for again.
+    /// The time of the next fetch of all secrets.
     all: Alarm,
-    /// The time at which failed secrets are tried again.
+    /// The time of the next fetch of failed secrets.
     retry: Option<Duration>,
     /// The time at which replaced generations are removed.
     sweep: Option<Duration>,
-    /// The time at which a generation was last published.
+    /// The time at which a generation was last replaced.
     published: Duration,
 }
 
 impl Due {
-    /// Plans the first pass and the first sweep of an agent that goes on from `state`.
+    /// Plans the first pass and the first sweep of an agent that continues with `state`.
     pub(super) fn new(
         state: &State,
         renew: RenewInterval,
@@ -63,27 +63,27 @@ impl Due {
         }
     }
 
-    /// Gives the time of the next pass, whatever it is for.
+    /// Gives the time of the next fetch, of all secrets or of failed ones.
     fn next(&self) -> Alarm {
         self.retry.map_or(self.all, |retry| self.all.min(Alarm::At(retry)))
     }
 
     /// Gives the time to wake, and the reason.
-    pub(super) fn alarm(&self) -> (Alarm, Why) {
+    pub(super) fn alarm(&self) -> (Alarm, Trigger) {
         let next = self.next();
         match self.sweep.map(Alarm::At) {
-            Some(sweep) if sweep < next => (sweep, Why::Sweep),
-            Some(_) | None => (next, Why::Due),
+            Some(sweep) if sweep < next => (sweep, Trigger::Sweep),
+            Some(_) | None => (next, Trigger::Due),
         }
     }
 
-    /// Computes how late a pass is that is made `at`, if that is worth a warning.
+    /// Computes the delay of a pass that is made `at`, if it is to be logged.
     pub(super) fn lateness(&self, at: Duration) -> Option<Duration> {
         let late = self.next().time().map(|next| at.saturating_sub(next));
         late.filter(|late| *late > LATE)
     }
 
-    /// Tells whether everything is to be asked for again `at` this time.
+    /// Tells whether all secrets are to be fetched `at` this time.
     pub(super) fn fetch_of_all(&self, at: Duration) -> FetchOfAll {
         match self.all {
             Alarm::At(all) if all <= at => FetchOfAll::Due,
@@ -92,7 +92,7 @@ impl Due {
         }
     }
 
-    /// Plans the next pass by what the one of `now` has brought.
+    /// Plans the next pass by the result of the one of `now`.
     pub(super) fn plan(
         &mut self,
         now: Moment,
@@ -113,7 +113,7 @@ impl Due {
             Some(retry_after) => Retry::After(retry_after),
             None => failed.retry,
         });
-        // A vault that asked for a wait is asked for nothing else meanwhile.
+        // No other request is sent to a vault that asked for a wait.
         self.all = self.all.map(|all| all.max(at + retry_after.unwrap_or_default()));
         match worst {
             Some(retry) => self.failed(at, retry),
@@ -124,7 +124,7 @@ impl Due {
         }
     }
 
-    /// Computes the time of the next fetch of everything, after one of `now` that was answered.
+    /// Computes the time of the next fetch of all secrets, after one of `now` that was answered.
     fn after_answer(&mut self, now: Moment, fresh: &Bundle) -> Alarm {
         let Wait::For(due) = due(fresh, self.renew, now.wall) else {
             return Alarm::Never;
@@ -137,43 +137,43 @@ impl Due {
         Alarm::At(now.boot + self.schedule.after_success(now.boot, seen, due))
     }
 
-    /// Plans to try again what failed `at`.
+    /// Plans to retry a fetch that failed `at`.
     pub(super) fn failed(&mut self, at: Duration, retry: Retry) {
         self.retry = Some(at + self.schedule.after_failure(retry));
     }
 
-    /// Tries now what was to be tried again.
-    pub(super) fn retries(&mut self) {
+    /// Notes that the planned retry is made now.
+    pub(super) fn begin_retry(&mut self) {
         self.retry = None;
     }
 
-    /// Resets the backoff, since nothing fails any more.
+    /// Resets the backoff after a success.
     pub(super) fn recovered(&mut self) {
         self.schedule.recovered();
     }
 
-    /// Asks for everything `by` then, whatever was planned.
+    /// Plans a fetch of all secrets `by` then at the latest, planned before or not.
     pub(super) fn fetch_by(&mut self, by: Duration) {
         self.all = self.all.min(Alarm::At(by));
     }
 
-    /// Asks for everything `by` then, if that is planned at all.
+    /// Brings a planned fetch of all secrets forward to `by`; plans none if there was none.
     pub(super) fn bring_forward(&mut self, by: Duration) {
         self.all = self.all.map(|all| all.min(by));
     }
 
-    /// Plans to remove what was replaced `at` by a new generation.
+    /// Plans to remove the generation that was replaced `at` this time.
     pub(super) fn replaced(&mut self, at: Duration) {
         self.published = at;
         self.sweep = self.sweep.or(Some(at + LINGER));
     }
 
-    /// Tells whether readers of what was replaced last have had their time; if not, plans another
-    /// sweep.
+    /// Tells whether the generation that was replaced last may be removed as well; if not, plans
+    /// another sweep for it.
     pub(super) fn sweeps_all(&mut self, at: Duration) -> bool {
-        let rested = self.published + LINGER;
-        let all = at >= rested;
-        self.sweep = (!all).then_some(rested);
+        let lingers_until = self.published + LINGER;
+        let all = at >= lingers_until;
+        self.sweep = (!all).then_some(lingers_until);
         all
     }
 
@@ -188,7 +188,7 @@ impl Due {
     }
 }
 
-/// Computes when a published set is due, by the settings as they are now and the plan before.
+/// Computes the time at which a published set is due, by the present settings and the earlier plan.
 fn due_of(state: &State, renew: RenewInterval, now: Moment) -> Alarm {
     let Moment { boot, wall } = now;
     let planned = if state.is_due(boot) {
@@ -222,18 +222,18 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_comes_first_and_waits_for_readers_of_what_was_replaced_last() {
+    fn a_sweep_comes_first_and_waits_for_readers_of_the_generation_replaced_last() {
         let mut due = due(Some(1_060_000), Duration::from_secs(300));
-        assert_eq!(due.alarm(), (Alarm::At(NOW + LINGER), Why::Sweep));
+        assert_eq!(due.alarm(), (Alarm::At(NOW + LINGER), Trigger::Sweep));
         due.replaced(NOW + LINGER / 2);
         assert!(!due.sweeps_all(NOW + LINGER));
-        assert_eq!(due.alarm(), (Alarm::At(NOW + LINGER * 3 / 2), Why::Sweep));
+        assert_eq!(due.alarm(), (Alarm::At(NOW + LINGER * 3 / 2), Trigger::Sweep));
         assert!(due.sweeps_all(NOW + LINGER * 3 / 2));
-        assert_eq!(due.alarm(), (Alarm::At(Duration::from_secs(1_060)), Why::Due));
+        assert_eq!(due.alarm(), (Alarm::At(Duration::from_secs(1_060)), Trigger::Due));
     }
 
     #[test]
-    fn what_was_planned_holds_unless_the_settings_want_it_sooner() {
+    fn an_earlier_plan_holds_unless_the_settings_want_it_sooner() {
         for (planned, every, expected) in
             [(1_060_000, 300, 1_060), (1_600_000, 300, 1_300), (990_000, 300, 1_000)]
         {
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_the_vault_asked_for_holds_for_everything() {
+    fn a_wait_that_the_vault_asked_for_holds_for_all_fetches() {
         let mut due = due(Some(1_000_000), Duration::from_secs(30));
         assert_eq!(due.fetch_of_all(NOW), FetchOfAll::Due);
         let wait = Duration::from_secs(120);
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_pass_that_is_much_too_late_is_worth_a_warning() {
+    fn only_a_pass_that_is_much_too_late_is_logged() {
         let due = due(Some(1_060_000), Duration::from_secs(300));
         let at = Duration::from_secs(1_060);
         assert_eq!(due.lateness(NOW), None);
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(
             due.fetch_of_all(NOW),
             FetchOfAll::Unplanned,
-            "what is not planned is not brought forward"
+            "an unplanned fetch is not brought forward"
         );
         due.fetch_by(NOW);
         assert_eq!(due.fetch_of_all(NOW), FetchOfAll::Due);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{PASS, Renewer, Why};
+use super::{PASS, Renewer, Trigger};
 use crate::config::settings::{FetchMode, OnAbsent, Refresh};
 use crate::exit::chain;
 use crate::lifecycle::deprovision;
@@ -19,14 +19,14 @@ use crate::vault::{Connect, Source};
 /// The requests of a pass, and their result.
 pub(super) struct PassFetch {
     pub(super) renewed: Renewed,
-    /// Those that were read by the route which may provision, and not POSTed for.
+    /// The secrets that were read by GET provision, the route that may provision, and not by POST.
     pub(super) by_get: BTreeSet<SecretName>,
-    /// Whose secrets these are, by the files of the settings as they stand now.
+    /// The origin of these secrets, by the files of the settings as they are now.
     pub(super) origin: Option<Origin>,
 }
 
 impl<V: Connect> Renewer<'_, V> {
-    /// Fetches `names`, with every file of the settings as it stands now.
+    /// Fetches `names`, with every file of the settings as it is now.
     pub(super) async fn fetch(&mut self, names: &[SecretName], at: Duration) -> PassFetch {
         let config = self.config;
         let prepared = origin(config).and_then(|origin| {
@@ -65,7 +65,7 @@ impl<V: Connect> Renewer<'_, V> {
         PassFetch { renewed, by_get, origin: Some(origin) }
     }
 
-    /// POSTs for each of `names`; where the fate of the POST before is unknown, reads first.
+    /// Sends a POST for each of `names`; if the fate of an earlier one is unknown, reads first.
     async fn post(
         &mut self,
         client: &mut V::Source,
@@ -83,7 +83,7 @@ impl<V: Connect> Renewer<'_, V> {
             );
         }
         for name in names {
-            if self.known.of(name).unsure {
+            if self.known.of(name).fate_unknown {
                 let read = self.known.route.read(client, name, &self.config.wanted).await;
                 let answered =
                     read.as_ref().is_ok_and(|set| !self.known.of(name).is_version(&set.version));
@@ -97,13 +97,13 @@ impl<V: Connect> Renewer<'_, V> {
                 }
             }
             let memory = self.known.of(name);
-            let unsure = memory.unsure;
+            let fate_unknown = memory.fate_unknown;
             memory.post(at);
             self.report.count(|counters| counters.provisions += 1);
             let answer = client.provision(name).await;
             if answer.as_ref().is_err_and(|error| error.fate() == Fate::NotDone) {
-                // One that was turned away says nothing of the one before it.
-                self.known.of(name).unsure = unsure;
+                // A refused POST does not settle the fate of an earlier one.
+                self.known.of(name).fate_unknown = fate_unknown;
             }
             renewed.take(name, answer);
             if renewed.cut.is_some() {
@@ -113,14 +113,15 @@ impl<V: Connect> Renewer<'_, V> {
         renewed
     }
 
-    /// POSTs for what has lived most of its life and did not change by itself; says for what.
+    /// Sends a POST for each secret that is past most of its lifetime and did not change by itself;
+    /// lists these secrets.
     async fn provision_again(
         &mut self,
         client: &mut V::Source,
         renewed: &mut Renewed,
         at: Duration,
     ) -> Vec<SecretName> {
-        let old = self.known.wanting_a_post(&renewed.fresh, at);
+        let old = self.known.due_for_a_post(&renewed.fresh, at);
         for name in &old {
             self.known.of(name).post(at);
             self.report.count(|counters| counters.provisions += 1);
@@ -148,8 +149,8 @@ impl<V: Connect> Renewer<'_, V> {
         old
     }
 
-    /// Deprovisions the set, best effort, and unpublishes it: a set that may have been deprovisioned must
-    /// not be served, and the next start provisions again.
+    /// Deprovisions the set, best effort, and unpublishes it: a set that may have been
+    /// deprovisioned must not be served, and the next start provisions again.
     pub async fn deprovision(&mut self) {
         let token = self.token.take();
         if deprovision::published(&self.vault, token, &self.current.state().secrets).await {
@@ -157,21 +158,22 @@ impl<V: Connect> Renewer<'_, V> {
         }
     }
 
-    /// What is gone from the vault, on the evidence that it takes.
+    /// Lists published secrets that are gone from the vault, on sufficient evidence (see
+    /// [`Known::gone`]).
     pub(super) fn gone(
         &mut self,
         at: Duration,
-        why: Why,
+        trigger: Trigger,
         renewed: &Renewed,
     ) -> BTreeSet<SecretName> {
         let cut = renewed.cut.as_ref();
         let inactive = cut.is_some_and(|error| matches!(error.cause, Cause::Inactive(_)));
         let absent = |error: &FetchError| error.is_missing() || error.may_be_no_route();
         if inactive || renewed.failed.values().any(absent) {
-            // The next pass logs in anew, so that no token of old speaks for the vault.
+            // The next pass logs in again, so that the fault of an old token counts as no evidence.
             self.token = None;
         }
-        if why != Why::Due {
+        if trigger != Trigger::Due {
             return BTreeSet::new();
         }
         let mut gone = self.known.gone(at, renewed, self.current.state());

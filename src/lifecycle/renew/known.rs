@@ -1,4 +1,4 @@
-//! Knowledge of each secret between passes, and the way in which reading asks. No value.
+//! Knowledge of each secret between passes, and the route of reads. It holds no value.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,37 +16,38 @@ use crate::vault::error::Cause;
 /// Knowledge of the secrets.
 pub(super) struct Known {
     secrets: BTreeMap<SecretName, KnownSecret>,
-    /// Secrets that failed in a way that may pass.
+    /// The secrets that failed in a way that may pass.
     failing: BTreeSet<SecretName>,
     /// The evidence that the authorization is inactive.
     inactive: Absence,
-    /// The way in which they are read.
+    /// The route by which they are read.
     pub(super) route: ReadRoute,
 }
 
-/// Result of the first two reads: whether reading provisions at this vault.
+/// Result of the first two reads at this vault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadEffect {
-    /// Nothing speaks for it.
+    /// No sign that reads provision.
     Harmless,
-    /// One read may have done so.
+    /// One read may have provisioned.
     Suspicious,
-    /// Each of the first reads did.
+    /// Each of the first reads has provisioned.
     Provisions,
 }
 
 impl Known {
-    /// Goes on from a published set, and from secrets that may have been `provisioned` since.
+    /// Begins with a published set, and with secrets that may have been `provisioned` since.
     pub(super) fn new(state: &State, provisioned: Vec<SecretName>, now: Duration) -> Self {
         let remember = |secret: &SecretState| {
             let since = Duration::from_millis(secret.seen);
-            // What was seen at another boot has lived for as long as this one, at least.
+            // A time of an earlier boot is unknown by this clock: the secret is as old as the boot
+            // at least.
             let since = if since > now { Duration::ZERO } else { since };
             (secret.identity.clone(), KnownSecret::new(&secret.version, since))
         };
         let mut secrets: BTreeMap<_, _> = state.secrets.iter().map(remember).collect();
         for name in provisioned {
-            secrets.entry(name).or_default().unsure = true;
+            secrets.entry(name).or_default().fate_unknown = true;
         }
         Self {
             secrets,
@@ -56,22 +57,22 @@ impl Known {
         }
     }
 
-    /// Gives the memory of `name`.
+    /// Gives the knowledge of `name`.
     pub(super) fn of(&mut self, name: &SecretName) -> &mut KnownSecret {
         self.secrets.entry(name.clone()).or_default()
     }
 
     /// Tells whether the fate of any POST is unknown.
-    pub(super) fn is_unsure(&self) -> bool {
-        self.secrets.values().any(|memory| memory.unsure)
+    pub(super) fn has_unknown_fate(&self) -> bool {
+        self.secrets.values().any(|memory| memory.fate_unknown)
     }
 
-    /// Tells whether one request brings all there is.
+    /// Tells whether one request lists every secret.
     pub(super) fn lists(&self, wanted: &Wanted) -> bool {
         self.route.list(wanted).is_some()
     }
 
-    /// Lists the identities to ask for: all, or the failed ones. Those that failed before come last.
+    /// Lists the identities to fetch: all, or the failed ones. Those that failed before come last.
     pub(super) fn names(&self, state: &State, wanted: &Wanted, scope: Scope) -> Vec<SecretName> {
         let mut names = state.names();
         for name in &wanted.identities {
@@ -86,7 +87,7 @@ impl Known {
         names
     }
 
-    /// Takes in which of `names` failed in a way that may pass.
+    /// Notes those of `names` that failed in a way that may pass.
     pub(super) fn note_failing(
         &mut self,
         names: &[SecretName],
@@ -95,14 +96,14 @@ impl Known {
         cut: Option<&Failed>,
     ) {
         let fails = |name: &&SecretName| match cut {
-            // Some were not even asked for.
+            // The fetch ended before some were requested.
             Some(_) => !fresh.secrets.contains_key(*name),
             None => held_back.get(*name).is_some_and(Failed::may_pass),
         };
         self.failing = names.iter().filter(fails).cloned().collect();
     }
 
-    /// Takes in versions; says which are new.
+    /// Notes the fetched versions, and lists the secrets whose version is new.
     pub(super) fn learn(&mut self, fresh: &Bundle, at: Duration) -> BTreeSet<SecretName> {
         let mut renewed = BTreeSet::new();
         for (name, set) in &fresh.secrets {
@@ -113,26 +114,26 @@ impl Known {
         renewed
     }
 
-    /// Lists secrets of a read for which a POST may bring a newer version in time.
-    pub(super) fn wanting_a_post(&self, read: &Bundle, at: Duration) -> Vec<SecretName> {
-        let wants = |name: &SecretName, set| {
-            self.secrets.get(name).is_some_and(|memory| memory.wants_a_post(set, at))
+    /// Lists secrets of a read that a POST may renew before their lifetime ends.
+    pub(super) fn due_for_a_post(&self, read: &Bundle, at: Duration) -> Vec<SecretName> {
+        let is_due = |name: &SecretName, set| {
+            self.secrets.get(name).is_some_and(|memory| memory.is_due_for_a_post(set, at))
         };
-        let old = read.secrets.iter().filter(|(name, set)| wants(name, set));
+        let old = read.secrets.iter().filter(|(name, set)| is_due(name, set));
         old.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Counts what was `read` by the route that should not provision, and says what the first two
-    /// reads have shown. Those of `minted` brought a new version of other values.
+    /// Counts secrets that were `read` by GET provision, which should not provision, and gives the
+    /// result of the first two reads. Those of `changed` brought a new version of other values.
     pub(super) fn count_reads(
         &mut self,
         read: &BTreeSet<SecretName>,
-        minted: &BTreeSet<SecretName>,
+        changed: &BTreeSet<SecretName>,
     ) -> ReadEffect {
         let (mut suspicious, mut proven) = (false, false);
         for (name, memory) in self.secrets.iter_mut().filter(|(name, _)| read.contains(name)) {
-            if minted.contains(name) {
-                suspicious |= memory.count_minting_read();
+            if changed.contains(name) {
+                suspicious |= memory.count_changing_read();
             } else {
                 memory.count_read();
             }
@@ -145,8 +146,9 @@ impl Known {
         }
     }
 
-    /// Lists published secrets that are gone from the vault, on the evidence that it takes, after a
-    /// due pass has brought `renewed`.
+    /// Lists published secrets that are gone from the vault, after a due pass with the result
+    /// `renewed`. A secret counts as gone only on the evidence of several passes
+    /// ([`Absence::confirmed`]).
     pub(super) fn gone(
         &mut self,
         at: Duration,
@@ -195,25 +197,25 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_is_asked_for_alone_until_everything_is_and_comes_last_then() {
+    fn failed_secrets_are_fetched_alone_and_last_in_a_fetch_of_all() {
         let (mut known, state) = known(&["a", "b"]);
         let identities = vec![name("a"), name("c")];
         let wanted = Wanted { source: FetchMode::Provision, refresh: Refresh::Get, identities };
-        let asked = |known: &Known, scope| {
+        let names_of = |known: &Known, scope| {
             let names = known.names(&state, &wanted, scope).into_iter();
             names.map(|name| name.to_string()).collect::<Vec<_>>()
         };
-        assert_eq!(asked(&known, Scope::Failed), ["a", "b", "c"]);
+        assert_eq!(names_of(&known, Scope::Failed), ["a", "b", "c"]);
         let names = known.names(&state, &wanted, Scope::All);
         let held_back =
             HeldBack::from([(name("a"), Failed::said(FailureClass::Unreachable, "busy"))]);
         known.note_failing(&names, &Bundle::default(), &held_back, None);
-        assert_eq!(asked(&known, Scope::Failed), ["a"]);
-        assert_eq!(asked(&known, Scope::All), ["b", "c", "a"]);
+        assert_eq!(names_of(&known, Scope::Failed), ["a"]);
+        assert_eq!(names_of(&known, Scope::All), ["b", "c", "a"]);
     }
 
     #[test]
-    fn only_what_two_first_reads_of_one_secret_minted_proves_that_reading_provisions() {
+    fn only_new_versions_in_both_first_reads_of_one_secret_prove_that_reads_provision() {
         let (mut known, _) = known(&["a", "b"]);
         let all = BTreeSet::from([name("a"), name("b")]);
         let only = |identity: &str| BTreeSet::from([name(identity)]);
@@ -226,12 +228,12 @@ mod tests {
     }
 
     #[test]
-    fn a_post_of_unknown_fate_is_known_of_until_an_answer_comes() {
+    fn the_fate_of_a_post_is_unknown_until_an_answer_comes() {
         let (_, state) = known(&["a"]);
         let mut known = Known::new(&state, vec![name("a")], Duration::ZERO);
-        assert!(known.is_unsure());
+        assert!(known.has_unknown_fate());
         let fresh = bundle(&[("a", &[&[("k", "v")]])]);
         assert!(known.learn(&fresh, Duration::ZERO).is_empty());
-        assert!(!known.is_unsure());
+        assert!(!known.has_unknown_fate());
     }
 }

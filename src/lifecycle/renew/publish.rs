@@ -15,16 +15,17 @@ use crate::store::state::State;
 use crate::vault::Connect;
 
 impl<V: Connect> Renewer<'_, V> {
-    /// Fails what a list has less of than is published.
-    pub(super) fn refuse_less(&self, renewed: &mut Renewed) {
+    /// Fails secrets of which a list holds fewer credentials than are published.
+    pub(super) fn refuse_fewer(&self, renewed: &mut Renewed) {
         if self.known.route.lists_provisioned(&self.config.wanted)
             && let Some(published) = self.current.bundle()
         {
-            renewed.refuse_less(&published);
+            renewed.refuse_fewer(&published);
         }
     }
 
-    /// Publishes `bundle`; those of `sound` that can't be rendered are held back.
+    /// Publishes `bundle`, and holds back those of `sound` that can't be rendered; gives the
+    /// generation that it published, if any.
     pub(super) fn publish_sound(
         &mut self,
         at: Duration,
@@ -45,7 +46,8 @@ impl<V: Connect> Renewer<'_, V> {
         self.published(at, set, cut, published)
     }
 
-    /// Publishes a set that was kept in memory; says what came of it, if anything.
+    /// Publishes a set that could not be written before; gives the generation that it published, if
+    /// any.
     pub(super) fn publish(&mut self, at: Duration, mut set: Prepared) -> Option<Publication> {
         let published = self.write(at, &set.set.bundle, &mut set.state);
         self.published(at, set, None, published)
@@ -60,7 +62,7 @@ impl<V: Connect> Renewer<'_, V> {
     ) -> Option<Publication> {
         match published {
             Ok(publication) => {
-                if !self.known.is_unsure() {
+                if !self.known.has_unknown_fate() {
                     self.current.store().clear_pending();
                 }
                 let last_error = self.current.state().last_error.as_deref();
@@ -74,7 +76,7 @@ impl<V: Connect> Renewer<'_, V> {
             Err(error) => {
                 let failed = Failed::from(&error);
                 self.due.failed(at, failed.retry);
-                // What can't be rendered will be no better later.
+                // A later try can't render it either.
                 self.unpublished = matches!(error, PublishError::Write(_)).then_some(set);
                 self.failed(&HeldBack::new(), Some(&failed));
                 None
@@ -82,7 +84,8 @@ impl<V: Connect> Renewer<'_, V> {
         }
     }
 
-    /// Publishes a set as it is; says what came of it, if anything.
+    /// Publishes a set without holding back any secret; gives the generation that it published, if
+    /// any.
     fn write(
         &mut self,
         at: Duration,
@@ -94,7 +97,7 @@ impl<V: Connect> Renewer<'_, V> {
         Ok(self.replaced(at, replaced))
     }
 
-    /// Takes note of a publication, and of what it has replaced, if anything.
+    /// Notes a publication, and plans the removal of the generation that it replaced.
     fn replaced(&mut self, at: Duration, replaced: Option<Replaced>) -> Option<Publication> {
         self.show();
         let Replaced { publication, swept } = replaced?;
@@ -105,8 +108,9 @@ impl<V: Connect> Renewer<'_, V> {
         Some(publication)
     }
 
-    /// Looks at what is published, and puts back what something else has changed.
-    pub(super) fn heal(&mut self) -> Option<Publication> {
+    /// Compares the published files with the current set, and restores those that another process
+    /// has changed; gives the generation that it published, if any.
+    pub(super) fn restore(&mut self) -> Option<Publication> {
         let at = self.clock.boot();
         self.current.store().recheck();
         let Some(bundle) = self.current.bundle() else {
@@ -136,7 +140,7 @@ impl<V: Connect> Renewer<'_, V> {
         }
     }
 
-    /// Publishes a set of nothing, which no start adopts.
+    /// Publishes an empty set, which no start adopts.
     pub(super) fn unpublish(&mut self) {
         let mut state = self.current.state().clone();
         state.secrets.clear();

@@ -1,5 +1,5 @@
-//! Reports of renewal: log lines, the numbers, the last notification. One warning is logged when trouble
-//! starts, one line when it is over.
+//! Reports of renewal: log lines, metrics, the last notification. One warning is logged when a
+//! failure begins, one line when it is over.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -12,9 +12,9 @@ use crate::model::{Generation, SecretName};
 use crate::probes::{Board, Counters};
 use crate::store::state::State;
 
-/// The reports, and what they rest on.
+/// The reports of renewal, and their data.
 pub(super) struct Report {
-    trouble: Trouble,
+    failures: Failures,
     /// The generation of which the main process was notified last; that may happen while a pass is
     /// under way.
     notified: Rc<Cell<Generation>>,
@@ -23,12 +23,12 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Goes on from a set of which the generation `notified` was the last that was notified.
+    /// Begins with `notified`, the generation of which the main process was notified last.
     pub(super) fn new(notified: Generation, board: Rc<RefCell<Board>>) -> Self {
-        Self { trouble: Trouble::default(), notified: Rc::new(Cell::new(notified)), board }
+        Self { failures: Failures::default(), notified: Rc::new(Cell::new(notified)), board }
     }
 
-    /// Gives the note of the generation that was notified last.
+    /// Gives the cell that holds the generation of which the main process was notified last.
     pub(super) fn notified(&self) -> &Rc<Cell<Generation>> {
         &self.notified
     }
@@ -38,7 +38,7 @@ impl Report {
         self.board.borrow_mut().state = Some(state.clone());
     }
 
-    /// Counts what has been done.
+    /// Changes the counters by `count`.
     pub(super) fn count(&self, count: impl FnOnce(&mut Counters)) {
         count(&mut self.board.borrow_mut().counters);
     }
@@ -48,8 +48,8 @@ impl Report {
         Rc::clone(&self.board.borrow().counters.notification_failures)
     }
 
-    /// Reports a pass that published what is `sound`; `last_error` is the class, in the state's word, of a
-    /// failure in it all the same.
+    /// Reports a pass that published the `sound` secrets. `last_error` is the label of the class of
+    /// a failure in it, if there was one.
     pub(super) fn published(
         &mut self,
         at: Duration,
@@ -58,14 +58,14 @@ impl Report {
         sound: &BTreeSet<SecretName>,
         last_error: Option<&str>,
     ) {
-        self.trouble.report(at, held_back, cut, sound);
+        self.failures.report(at, held_back, cut, sound);
         self.count(|counters| match last_error {
             Some(class) => counters.failed(FailureClass::of(class)),
             None => counters.passes_ok += 1,
         });
     }
 
-    /// Reports a pass that published nothing.
+    /// Reports a pass that could not publish a set.
     pub(super) fn failed(
         &mut self,
         at: Duration,
@@ -74,19 +74,22 @@ impl Report {
         class: Option<FailureClass>,
     ) {
         self.count(|counters| counters.failed(class));
-        self.trouble.report(at, held_back, cut, &BTreeSet::new());
+        self.failures.report(at, held_back, cut, &BTreeSet::new());
     }
 }
 
 /// Failures that were reported and are not over yet.
 #[derive(Debug, Default)]
-struct Trouble {
+struct Failures {
+    /// The time of the first failure of whole passes, and their number.
     all: Option<(Duration, u64)>,
+    /// The identities that are held back.
     names: BTreeSet<SecretName>,
 }
 
-impl Trouble {
-    /// Tells what is new among these, and what of the old is over: `sound` are those that came.
+impl Failures {
+    /// Logs failures that are new, and those of earlier passes that are over; `sound` secrets were
+    /// fetched.
     fn report(
         &mut self,
         at: Duration,

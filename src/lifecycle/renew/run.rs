@@ -1,5 +1,5 @@
-//! The loop: waits, passes, notifications. Dropping it ends it at any point but in the middle of a
-//! publish.
+//! The loop: waits, passes, notifications. Dropping its future ends it at any point except in the
+//! middle of a publication.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{Publication, Renewer, Why};
+use super::{Publication, Renewer, Trigger};
 use crate::model::Generation;
 use crate::notify::Notifier;
 use crate::vault::Connect;
@@ -25,50 +25,50 @@ pub async fn renew<V: Connect>(
         notify(renewer, notifier, Publication::Changed(current));
     }
     loop {
-        let why = loop {
+        let trigger = loop {
             tokio::select! {
                 generation = notifier.notified() => {
                     notified.set(generation);
                     renewer.count_notified();
                 }
-                why = renewer.wait() => break why,
+                trigger = renewer.wait() => break trigger,
             }
         };
         let before = notified.get();
-        let passed = pass(renewer, notifier, why, &notified).await;
+        let passed = pass(renewer, notifier, trigger, &notified).await;
         if notified.get() != before {
             renewer.count_notified();
         }
         match passed {
-            Passed::With(Some(publication)) => notify(renewer, notifier, publication),
-            Passed::With(None) => {}
-            Passed::Hung => renewer.abandoned(),
+            PassEnd::Complete(Some(publication)) => notify(renewer, notifier, publication),
+            PassEnd::Complete(None) => {}
+            PassEnd::TimedOut => renewer.abandoned(),
         }
-        if matches!(why, Why::Due | Why::Inputs) {
+        if matches!(trigger, Trigger::Due | Trigger::Inputs) {
             notifier.pass();
         }
     }
 }
 
-/// How a pass came to its end.
-enum Passed {
-    With(Option<Publication>),
-    Hung,
+/// The end of a pass.
+enum PassEnd {
+    Complete(Option<Publication>),
+    TimedOut,
 }
 
-/// Makes a pass, and goes on notifying meanwhile.
+/// Makes a pass, and takes note of notifications that complete meanwhile.
 async fn pass<V: Connect>(
     renewer: &mut Renewer<'_, V>,
     notifier: &mut Notifier<'_>,
-    why: Why,
+    trigger: Trigger,
     notified: &Cell<Generation>,
-) -> Passed {
+) -> PassEnd {
     let limit = renewer.longest_pass();
-    let mut pass = pin!(timeout(limit, renewer.pass(why)));
+    let mut pass = pin!(timeout(limit, renewer.pass(trigger)));
     loop {
         tokio::select! {
             generation = notifier.notified() => notified.set(generation),
-            passed = &mut pass => return passed.map_or(Passed::Hung, Passed::With),
+            passed = &mut pass => return passed.map_or(PassEnd::TimedOut, PassEnd::Complete),
         }
     }
 }

@@ -25,7 +25,7 @@ const OUTAGE: [Duration; 2] = [Duration::from_secs(22_000), Duration::from_secs(
 /// The time of one request.
 const REQUEST: Duration = Duration::from_millis(50);
 
-/// A clock that stands unless somebody waits, and is turned to the end of each wait at once.
+/// A clock that stops unless the agent waits, and jumps to the end of each wait at once.
 #[derive(Debug, Default)]
 struct Turned(Cell<Duration>);
 
@@ -152,7 +152,7 @@ fn config() -> Config {
 #[derive(Debug, PartialEq)]
 struct Day {
     /// The time of each pass, and the version that it published, if any.
-    passes: Vec<(Duration, Why, Option<u64>)>,
+    passes: Vec<(Duration, Trigger, Option<u64>)>,
     reads: u32,
     state: State,
     failed: bool,
@@ -184,14 +184,14 @@ async fn day(seed: u64) -> Day {
     let mut passes = Vec::new();
     let mut failed = false;
     while clock.boot() < BEGIN + DAY {
-        let why = renewer.wait().await;
+        let trigger = renewer.wait().await;
         let at = clock.boot();
-        let version = renewer.pass(why).await.map(|publication| {
+        let version = renewer.pass(trigger).await.map(|publication| {
             assert!(matches!(publication, Publication::Changed(_)), "{publication:?}");
             renewer.state().secrets.first().unwrap().version.parse().unwrap()
         });
         failed |= renewer.state().failures > 0;
-        passes.push((at, why, version));
+        passes.push((at, trigger, version));
     }
     Day { passes, reads: reads.get(), state: renewer.state().clone(), failed }
 }
@@ -206,7 +206,8 @@ async fn a_day_of_passes_publishes_every_rotation_soon_after_it() {
     assert_eq!(versions, (1..=24).collect::<Vec<_>>());
     for (at, version) in &published {
         let rotated = ROTATION * u32::try_from(*version).unwrap();
-        // One wait of plain polling, or what is left of the outage and the longest step between tries.
+        // One wait of plain polling, or what is left of the outage and the longest step between
+        // tries.
         let late = if OUTAGE[0] < rotated && rotated < OUTAGE[1] {
             OUTAGE[1] - rotated + Duration::from_secs(300)
         } else {
@@ -218,7 +219,7 @@ async fn a_day_of_passes_publishes_every_rotation_soon_after_it() {
     assert_eq!((day.state.failures, day.state.last_error), (0, None));
     // Some 720 by plain polling; polls brought forward to a rotation come on top.
     assert!((650..=900).contains(&day.reads), "{}", day.reads);
-    let sweeps = day.passes.iter().filter(|(_, why, _)| *why == Why::Sweep).count();
+    let sweeps = day.passes.iter().filter(|(_, trigger, _)| *trigger == Trigger::Sweep).count();
     assert!((published.len()..=2 * published.len() + 1).contains(&sweeps), "{sweeps}");
     assert!(Machine.boot() - began < Duration::from_secs(10), "no pass waits for real");
 }

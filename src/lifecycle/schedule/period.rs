@@ -1,20 +1,24 @@
-//! The straight line through changes that were each seen to happen between two reads: which of them
-//! lie a whole number of periods apart, and when the next is to be expected.
+//! The trend of changes, each of which happened between two reads: finds those that are whole
+//! numbers of periods apart, as a straight line of times over numbers, and the time of the next
+//! one.
 
-/// Seconds that a change may lie off its line: the vault's own delay, and the time that a read takes.
+/// Seconds by which a change may lie off its line: the vault's own delay, and the duration of a
+/// read.
 const SLACK: f64 = 1.0;
-/// Seconds by which a period may differ from the minutes that the vault states, however short.
+/// Seconds by which a period of any length may differ from the minutes that the vault states.
 const HINT_SLACK: f64 = 0.12;
-/// The part of a period that two clocks which are kept right may differ by.
+/// The part of a period by which two synchronized clocks may differ.
 const CLOCK_SLACK: f64 = 1e-6;
-/// As many of the latest changes decide between lines, so that an old beat can't outvote a new one.
+/// The number of latest changes that decide between lines, so that an old period can't outweigh a
+/// new one.
 const RECENT: usize = 6;
-/// What a beat that should have been seen, and wasn't, takes from a line's score.
+/// The part of a line's score that is lost for a change that it predicts and no read has found.
 const SKIPPED: f64 = 0.5;
 /// Round periods in seconds, roundest first: a day, an hour, then parts of it.
 const ROUND: [f64; 6] = [86_400.0, 3_600.0, 1_800.0, 600.0, 300.0, 60.0];
 
-/// Changes after which a line that was taken for round, and isn't known yet, is not.
+/// The number of changes after which a line that is not sure yet is no longer assumed to have a
+/// round period.
 const TRUSTING: usize = 9;
 
 /// A change that happened after the read at `after` and by the read at `by`, in seconds.
@@ -56,12 +60,12 @@ impl Span {
     }
 }
 
-/// What a period may be, where the vault or roundness names it.
+/// Gives the range of a period that the vault states or that is assumed to be round.
 fn named(period: f64) -> Span {
     Span::around(period, HINT_SLACK + CLOCK_SLACK * period)
 }
 
-/// The only multiple in `range` of the roundest number that has any there.
+/// Gives the one multiple of the roundest number that has any in `range`; none if it has several.
 fn round_in(range: Span) -> Option<f64> {
     let first = |unit: f64| (range.from / unit).ceil() * unit;
     let unit = ROUND.into_iter().find(|unit| first(*unit) <= range.to)?;
@@ -69,12 +73,12 @@ fn round_in(range: Span) -> Option<f64> {
     (one + unit > range.to && one > 0.0).then_some(one)
 }
 
-/// The periods that a line may have.
+/// The periods that a trend may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Periods {
-    /// The roundest that it can have.
+    /// The roundest one that its changes allow.
     Round,
-    /// Any.
+    /// Any period that its changes allow.
     Any,
 }
 
@@ -87,7 +91,7 @@ pub(super) struct Trend {
 }
 
 impl Trend {
-    /// The line that explains the latest changes best, or none if there is too little to go by.
+    /// Finds the trend that explains the latest changes best; none if there are too few.
     ///
     /// `changes` are in order; `hint` is the period that the vault states, in seconds.
     pub(super) fn through(changes: &[Rotated], hint: Option<f64>) -> Option<Self> {
@@ -96,7 +100,7 @@ impl Trend {
             let bases = changes.iter().rev().take(3);
             best(bases.map(|base| Self::from(*base, named(hint), periods)), changes)
         });
-        if hinted.as_ref().is_some_and(|line| changes.len() < 4 || line.score(changes) >= 3.0) {
+        if hinted.as_ref().is_some_and(|trend| changes.len() < 4 || trend.score(changes) >= 3.0) {
             return hinted;
         }
         let recent = changes.len().saturating_sub(RECENT);
@@ -117,7 +121,8 @@ impl Trend {
         Self { members: vec![(0.0, base)], period, periods }
     }
 
-    /// A line of two changes that are one period apart, if that says anything of the period.
+    /// Makes a trend of two changes that are one period apart, if their times limit the period
+    /// enough.
     fn of(first: Rotated, second: Rotated, periods: Periods) -> Option<Self> {
         let period = Span { from: second.after - first.by, to: second.by - first.after };
         (period.from > 0.2 * period.to).then(|| Self {
@@ -127,7 +132,7 @@ impl Trend {
         })
     }
 
-    /// Takes in whatever of `changes` lies on the line.
+    /// Adds those of `changes` that lie on the line.
     fn gather(mut self, changes: &[Rotated]) -> Self {
         let later = |base: f64| changes.iter().filter(move |change| change.middle() > base);
         let base = self.members.first().map_or(0.0, |(_, change)| change.middle());
@@ -168,7 +173,7 @@ impl Trend {
         }
     }
 
-    /// How well the line explains the latest of `changes`.
+    /// Computes how well the trend explains the latest of `changes`; more is better.
     fn score(&self, changes: &[Rotated]) -> f64 {
         let recent = changes.iter().rev().take(RECENT);
         let mut numbers: Vec<f64> = recent
@@ -181,7 +186,7 @@ impl Trend {
         count - SKIPPED * (span + 1.0 - count)
     }
 
-    /// Where number `number` must lie, slack included.
+    /// Computes the range, slack included, in which change `number` must lie.
     fn at(&self, number: f64, period: Span) -> Span {
         let everywhere = Span { from: f64::NEG_INFINITY, to: f64::INFINITY };
         self.members.iter().fold(everywhere, |span, (known, change)| {
@@ -193,12 +198,13 @@ impl Trend {
         })
     }
 
-    /// Whether the line has been seen to go on: by the vault's word, or by a third change.
+    /// Tells whether the trend is confirmed: by the period that the vault states, or by a third
+    /// change.
     pub(super) fn is_sure(&self, hint: Option<f64>) -> bool {
         self.members.len() > 2 || hint.is_some_and(|hint| self.period.shares(named(hint)) >= 0.0)
     }
 
-    /// The period, by its roundest value where only one is left.
+    /// Computes the period; the roundest possible value if that is a single one.
     pub(super) fn period(&self) -> Span {
         let fits = |round: &f64| self.at(0.0, Span::around(*round, 0.0)).width() >= 0.0;
         match round_in(self.period).filter(fits).filter(|_| self.periods == Periods::Round) {
@@ -210,8 +216,8 @@ impl Trend {
         }
     }
 
-    /// Where the first change that is still to be expected after `now` lies, without slack: its ends
-    /// may be the wrong way round by as much as changes are off their line.
+    /// Computes the range of the first change that is still to be expected after `now`, without
+    /// slack: the range may be negative by as much as changes are off their line.
     pub(super) fn next(&self, now: f64) -> Span {
         let period = self.period();
         let last = self.members.iter().map(|(number, _)| *number).fold(0.0, f64::max);
@@ -222,9 +228,9 @@ impl Trend {
     }
 }
 
-/// The line that explains most; of two that explain as much, the first.
-fn best(lines: impl Iterator<Item = Trend>, changes: &[Rotated]) -> Option<Trend> {
-    let gathered = lines.map(|line| line.gather(changes));
+/// Finds the trend with the highest score; of two with the same, the first.
+fn best(trends: impl Iterator<Item = Trend>, changes: &[Rotated]) -> Option<Trend> {
+    let gathered = trends.map(|trend| trend.gather(changes));
     gathered
-        .reduce(|best, line| if line.score(changes) > best.score(changes) { line } else { best })
+        .reduce(|best, trend| if trend.score(changes) > best.score(changes) { trend } else { best })
 }

@@ -34,7 +34,7 @@ fn a_set_is_due_by_its_shortest_hint() {
 }
 
 #[test]
-fn waits_are_drawn_from_the_whole_of_steps_that_double() {
+fn waits_are_random_parts_of_steps_that_double() {
     let step = |n: u32| (Duration::from_millis(500) * 2_u32.pow(n)).min(seconds(30));
     let mut widest = [Duration::ZERO; 9];
     for seed in 0..2_000 {
@@ -51,7 +51,7 @@ fn waits_are_drawn_from_the_whole_of_steps_that_double() {
 }
 
 #[test]
-fn the_vaults_wish_is_a_floor_and_never_stops() {
+fn a_wait_that_the_vault_asked_for_is_the_least_and_never_stops_retries() {
     let mut tries = Tries::new(seconds(30), fastrand::Rng::with_seed(7));
     let Next::In(wait) = tries.after_failure(Retry::After(seconds(45))) else { panic!() };
     assert!(wait >= seconds(45) && wait < seconds(46));
@@ -79,7 +79,7 @@ fn pass<'a>(name: &'a SecretName, version: &'a str, renew: RenewMinutes) -> [See
 }
 
 #[test]
-fn renewals_that_fail_are_retried_for_ever_by_steps_up_to_five_minutes() {
+fn failed_renewals_are_retried_without_end_by_steps_up_to_five_minutes() {
     let mut widest = Duration::ZERO;
     let mut narrowest = Duration::MAX;
     for seed in 0..100 {
@@ -98,7 +98,7 @@ fn renewals_that_fail_are_retried_for_ever_by_steps_up_to_five_minutes() {
 }
 
 #[test]
-fn a_renewal_without_hope_is_retried_and_the_vaults_wish_is_heard() {
+fn a_final_failure_is_retried_too_and_a_wait_that_the_vault_asked_for_is_kept() {
     let name = SecretName::new("db").unwrap();
     let mut schedule = schedule(RenewInterval::Auto, 7);
     let never: Vec<Duration> = (0..1_000).map(|_| schedule.after_failure(Retry::Never)).collect();
@@ -164,14 +164,14 @@ fn first_waits_are_spread_and_keep_the_floor() {
 }
 
 #[test]
-fn a_secret_that_was_not_read_keeps_its_beat_and_others_make_room_only_when_stale() {
+fn a_secret_that_was_not_read_keeps_its_rotation_and_only_a_stale_one_makes_room() {
     let mut schedule = schedule(RenewInterval::Auto, 7);
     let names: Vec<SecretName> =
         (0..70).map(|number| SecretName::new(format!("s{number}")).unwrap()).collect();
     let mut read = |at: u64, names: &[SecretName]| {
         let seen = names.iter().map(|name| Seen { name, version: "1", renew: None });
         schedule.after_success(seconds(at), seen, seconds(120));
-        schedule.beats.keys().cloned().collect::<Vec<_>>()
+        schedule.rotations.keys().cloned().collect::<Vec<_>>()
     };
     let known = read(0, &names);
     assert_eq!(known.len(), WATCHED);
@@ -181,13 +181,13 @@ fn a_secret_that_was_not_read_keeps_its_beat_and_others_make_room_only_when_stal
     assert!(later.contains(&names[69]));
 }
 
-/// Changes by the ends of what is known of them.
+/// Changes by the times of the reads before and after each.
 fn changes(ends: &[(f64, f64)]) -> Vec<Rotated> {
     ends.iter().map(|(after, by)| Rotated { after: *after, by: *by }).collect()
 }
 
 #[test]
-fn lines_are_drawn_through_what_lies_on_a_beat() {
+fn trends_are_found_through_changes_of_one_period() {
     let steady = [(0.0, 30.0), (590.0, 620.0), (1_185.0, 1_215.0), (1_800.0, 1_830.0)];
     let manual = [(0.0, 30.0), (590.0, 620.0), (700.0, 730.0), (1_200.0, 1_230.0)];
     let missed = [(0.0, 30.0), (600.0, 630.0), (1_800.0, 1_830.0), (2_400.0, 2_430.0)];
@@ -214,23 +214,24 @@ fn lines_are_drawn_through_what_lies_on_a_beat() {
 }
 
 #[test]
-fn a_beat_is_held_through_a_skipped_change_and_let_go_after_two() {
+fn a_rotation_is_tracked_through_one_missed_change_and_forgotten_after_two() {
     let mut random = fastrand::Rng::with_seed(7);
-    let mut beat = Beat::new(0.0, 0, Some(600.0));
+    let mut rotation = Rotation::new(0.0, 0, Some(600.0));
     for number in 1..=6_u32 {
         let at = 600.0 * f64::from(number);
-        beat.read(at - 0.5, u64::from(number) - 1, Some(600.0), &mut random);
-        assert!(beat.read(at + 0.5, number.into(), Some(600.0), &mut random));
+        rotation.read(at - 0.5, u64::from(number) - 1, Some(600.0), &mut random);
+        assert!(rotation.read(at + 0.5, number.into(), Some(600.0), &mut random));
     }
-    let wish = |beat: &Beat, now: f64| beat.wish(now, 120.0).map(|wish| wish.at);
-    let next = wish(&beat, 3_700.0).unwrap();
+    let next_read =
+        |rotation: &Rotation, now: f64| rotation.propose(now, 120.0).map(|proposal| proposal.at);
+    let next = next_read(&rotation, 3_700.0).unwrap();
     assert!((4_200.0..4_203.0).contains(&next), "{next}");
-    let overdue = wish(&beat, next + 0.1).unwrap();
+    let overdue = next_read(&rotation, next + 0.1).unwrap();
     assert!(overdue - next < 3.0, "{overdue}");
-    beat.read(4_230.0, 6, Some(600.0), &mut random);
-    assert!((4_800.0..4_803.0).contains(&wish(&beat, 4_230.0).unwrap()));
+    rotation.read(4_230.0, 6, Some(600.0), &mut random);
+    assert!((4_800.0..4_803.0).contains(&next_read(&rotation, 4_230.0).unwrap()));
     for now in [4_830.0, 5_430.0, 6_030.0, 6_630.0, 7_230.0, 7_830.0, 8_430.0] {
-        beat.read(now, 6, Some(600.0), &mut random);
+        rotation.read(now, 6, Some(600.0), &mut random);
     }
-    assert_eq!(wish(&beat, 8_430.0), None);
+    assert_eq!(next_read(&rotation, 8_430.0), None);
 }

@@ -1,4 +1,4 @@
-//! A set that stands already: adopted where it is ours, read once more where it is due.
+//! Adoption of a published set: serves one of the same origin, after one read if it is due.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::store::state::{Origin, Settled, State};
 use crate::store::{CurrentSet, Store};
 use crate::vault::Connect;
 
-/// A set that stands and is ours.
+/// The published set, whose origin is that of the configuration.
 #[derive(Debug)]
 pub struct Adopted {
     bundle: Bundle,
@@ -23,7 +23,7 @@ pub struct Adopted {
     pub state: State,
 }
 
-/// Looks for a set to adopt.
+/// Gives the published set if it can be adopted: it has the given origin and was not deprovisioned.
 pub fn adoptable(store: &Store, origin: &Origin) -> Option<Adopted> {
     let CurrentSet { state, entries } = store.current_set()?;
     if state.given_back {
@@ -39,7 +39,7 @@ pub fn adoptable(store: &Store, origin: &Origin) -> Option<Adopted> {
 }
 
 impl<V: Connect> Start<'_, V> {
-    /// Serves a set that stands, as it stands.
+    /// Publishes the adopted set as it is, so that its files fit the present settings.
     pub(super) fn adopt(&mut self, adopted: &mut Adopted) -> Result<Outcome, PublishError> {
         let Adopted { bundle, state } = adopted;
         let due = state.is_due(self.edges.clock.boot());
@@ -47,20 +47,20 @@ impl<V: Connect> Start<'_, V> {
         state.boot_ms.silent_until = self.heartbeat().silent_until();
         let outcome = self.publisher().publish(bundle, state)?;
         if self.after == After::Nothing {
-            // It is published: whatever a predecessor was about to provision came of it.
+            // The set is published, so that no provisioning of an earlier agent is pending.
             self.store.clear_pending();
         }
         Ok(outcome)
     }
 
-    /// Serves a set that stands; if it is due, one read may bring a newer one.
+    /// Serves the adopted set; if it is due, reads once for a newer one.
     pub(super) async fn adopt_or_renew(
         &mut self,
         mut adopted: Adopted,
     ) -> Result<FirstSet, Failure> {
         let outcome = match self.adopt(&mut adopted) {
             Ok(outcome) => outcome,
-            Err(error) => return self.cure(adopted, error).await,
+            Err(error) => return self.refetch(adopted, error).await,
         };
         let mut state = adopted.state.clone();
         if !state.is_due(self.edges.clock.boot()) || !self.reads() {
@@ -68,8 +68,8 @@ impl<V: Connect> Start<'_, V> {
         }
         match self.read_newer(adopted).await {
             Ok(first_set) => Ok(first_set),
-            Err(Late::Final(failure)) => Err(failure),
-            Err(Late::Passing(failed)) => {
+            Err(RenewError::Final(failure)) => Err(failure),
+            Err(RenewError::Passing(failed)) => {
                 tracing::warn!(
                     error = failed.text,
                     "the published set could not be renewed and stays"
@@ -80,9 +80,9 @@ impl<V: Connect> Start<'_, V> {
         }
     }
 
-    /// Reads a set anew that can't be rendered with the settings of now: what the vault has by now
-    /// may be what they ask for.
-    pub(super) async fn cure(
+    /// Fetches a set that can't be rendered with the present settings: the vault may have a version
+    /// that can.
+    pub(super) async fn refetch(
         &mut self,
         adopted: Adopted,
         error: PublishError,
@@ -96,8 +96,8 @@ impl<V: Connect> Start<'_, V> {
         );
         match self.read_newer(adopted).await {
             Ok(first_set) => Ok(first_set),
-            Err(Late::Final(failure)) => Err(failure),
-            Err(Late::Passing(_)) => Err(error.failure()),
+            Err(RenewError::Final(failure)) => Err(failure),
+            Err(RenewError::Passing(_)) => Err(error.failure()),
         }
     }
 
@@ -107,25 +107,25 @@ impl<V: Connect> Start<'_, V> {
             || self.config.wanted.refresh != Refresh::Post
     }
 
-    async fn read_newer(&mut self, adopted: Adopted) -> Result<FirstSet, Late> {
+    async fn read_newer(&mut self, adopted: Adopted) -> Result<FirstSet, RenewError> {
         let Adopted { bundle, state } = adopted;
         let wanted = &self.config.wanted;
-        let mut client = self.connect().map_err(Late::Final)?;
+        let mut client = self.connect().map_err(RenewError::Final)?;
         let mut route = ReadRoute::new(state.refresh, Duration::ZERO);
         let mut renewed = reread(&mut client, wanted, &state.names(), &mut route).await;
         if route.lists_provisioned(wanted) {
-            renewed.refuse_less(&bundle);
+            renewed.refuse_fewer(&bundle);
         }
         let Renewed { fresh, mut failed, cut } = renewed;
         let nothing = fresh.secrets.is_empty();
         let last = cut.or_else(|| if nothing { failed.pop_first().map(|(_, e)| e) } else { None });
         if let Some(error) = last.iter().chain(failed.values()).find(|error| error.is_final()) {
-            return Err(Late::Final(error.failure()));
+            return Err(RenewError::Final(error.failure()));
         }
         if let Some(error) = last {
-            return Err(Late::Passing(Failed::from(&error)));
+            return Err(RenewError::Passing(Failed::from(&error)));
         }
-        // From here on it is read back from where it is published.
+        // From here on the set is read back from the store.
         drop(bundle);
         let failed = failed.iter().map(|(name, error)| (name.clone(), Failed::from(error)));
         let (renew, heartbeat, now) = (self.config.renew, self.heartbeat(), self.edges.clock.now());
@@ -140,7 +140,7 @@ impl<V: Connect> Start<'_, V> {
         let replaced = replace(&mut current, fresh, failed.collect(), refresh, now.boot, stamp);
         let (state, remarked) = current.end();
         self.remarked = remarked;
-        let outcome = match replaced.map_err(Late::Passing)? {
+        let outcome = match replaced.map_err(RenewError::Passing)? {
             Some(_) => Outcome::Published(state.generation),
             None => Outcome::Unchanged(state.generation),
         };
@@ -182,10 +182,10 @@ fn replace(
     Ok(replaced)
 }
 
-/// Why a set that stands could not be renewed.
-enum Late {
-    /// No later try would do better.
+/// A failure to renew an adopted set.
+enum RenewError {
+    /// No later try can succeed.
     Final(Failure),
-    /// It may pass.
+    /// A later try may succeed.
     Passing(Failed),
 }

@@ -16,7 +16,7 @@ use crate::os::signal::TERM;
 use crate::render::tests::bundle;
 use crate::vault::error::{Attempt, VaultMessage};
 
-/// The answer of the vault to one request for a provisioning.
+/// The vault's answer to one POST.
 enum Answer {
     Secret,
     Refused,
@@ -24,11 +24,11 @@ enum Answer {
     Hangs,
 }
 
-/// A vault whose answers are played in their order.
+/// A vault that gives scripted answers in their order.
 #[derive(Clone)]
 struct Played {
     answers: Rc<RefCell<VecDeque<Answer>>>,
-    /// The requests: `POST db`, `give back 7`.
+    /// The requests: `POST db`, `deprovision 7`.
     requests: Rc<RefCell<Vec<String>>>,
 }
 
@@ -94,13 +94,13 @@ impl Source for Played {
     }
 
     async fn deprovision(&mut self, _: Attempt, id: &str) -> Result<(), FetchError> {
-        self.notes(format!("give back {id}"));
+        self.notes(format!("deprovision {id}"));
         Ok(())
     }
 }
 
-/// Starts once with this vault and `SEGURA_STARTUP_TIMEOUT`; gives the state that was published, and
-/// what the vault was asked for.
+/// Starts once with this vault and `SEGURA_STARTUP_TIMEOUT`; gives the published state, and the
+/// requests.
 async fn start(
     vault: &Played,
     identities: &str,
@@ -132,7 +132,7 @@ async fn start(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_is_repeated_until_the_vault_answers() {
+async fn a_start_retries_until_the_vault_answers() {
     let answers = [Answer::Unreachable, Answer::Secret, Answer::Unreachable, Answer::Secret];
     let (state, requests) = start(&Played::new(answers), "db,mq", "off", pending()).await;
     assert_eq!(state.unwrap().generation, Generation(1));
@@ -140,7 +140,7 @@ async fn a_start_is_repeated_until_the_vault_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_gives_up_once_its_time_is_over_or_at_once_where_no_try_can_help() {
+async fn a_start_gives_up_at_its_timeout_or_at_once_if_no_try_can_succeed() {
     let answers = std::iter::repeat_with(|| Answer::Unreachable).take(100);
     let began = Instant::now();
     let (state, _) = start(&Played::new(answers), "db", "2m", pending()).await;
@@ -153,7 +153,7 @@ async fn a_start_gives_up_once_its_time_is_over_or_at_once_where_no_try_can_help
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_signal_ends_a_start_and_what_it_provisioned_is_given_back() {
+async fn a_signal_ends_a_start_which_deprovisions_its_accounts() {
     let ended = async {
         sleep(Duration::from_secs(3)).await;
         TERM
@@ -161,5 +161,5 @@ async fn a_signal_ends_a_start_and_what_it_provisioned_is_given_back() {
     let vault = Played::new([Answer::Secret, Answer::Hangs]);
     let (state, requests) = start(&vault, "db,mq", "off", ended).await;
     assert_eq!(state.unwrap_err().exit, ended_by(TERM).exit);
-    assert_eq!(requests, ["POST db", "POST mq", "give back 7"]);
+    assert_eq!(requests, ["POST db", "POST mq", "deprovision 7"]);
 }

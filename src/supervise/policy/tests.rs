@@ -1,4 +1,4 @@
-//! Each row is what happens, and what is done about it.
+//! Tables of events and their actions.
 
 use super::*;
 use crate::os::signal::{HUP, KILL, STOP, USR1};
@@ -7,7 +7,7 @@ fn policy(change: Change) -> Policy {
     running(Policy::new(change, TERM, GroupAtEnd::Left))
 }
 
-/// With the first command started.
+/// The policy after the start of the first command.
 #[track_caller]
 fn running(policy: Policy) -> Policy {
     check(policy, &[(Event::GroupGone, Action::Start)])
@@ -24,7 +24,7 @@ fn check(mut policy: Policy, rows: &[(Event, Action)]) -> Policy {
 const CODE: Event = Event::Ended(End::Code(3));
 const TERMINATED: Event = Event::Ended(End::Signal(TERM));
 
-/// Up to the point where the command is asked to stop.
+/// The events up to the stop signal for the command.
 const TO_STOPPING: [(Event, Action); 3] = [
     (Event::Changed, Action::Splay),
     (Event::TimeOver, Action::Prepare),
@@ -42,7 +42,7 @@ fn stopping(change: Change) -> Policy {
 }
 
 #[test]
-fn a_command_that_ends_by_itself_ends_us_as_it_did() {
+fn a_command_that_ends_by_itself_ends_the_agent_with_its_code() {
     let row = |end, code| {
         check(policy(Change::Restart), &[(Event::Ended(end), Action::Exit(code))]);
     };
@@ -56,7 +56,7 @@ fn a_command_that_ends_by_itself_ends_us_as_it_did() {
 }
 
 #[test]
-fn who_is_told_to_end_before_the_first_command_starts_none() {
+fn a_terminating_signal_before_the_first_command_starts_none() {
     for (signal, code) in [(TERM, 143), (INT, 130), (QUIT, 131)] {
         let before = Policy::new(Change::Restart, TERM, GroupAtEnd::Left);
         let rows = [
@@ -70,11 +70,11 @@ fn who_is_told_to_end_before_the_first_command_starts_none() {
 }
 
 #[test]
-fn a_restart_goes_its_way() {
+fn a_restart_stops_the_command_and_starts_it_again() {
     let over = check(
         stopping(Change::Restart),
         &[
-            (TERMINATED, Action::Clear),
+            (TERMINATED, Action::KillRest),
             (Event::GroupGone, Action::Start),
             (Event::Changed, Action::Splay),
         ],
@@ -83,20 +83,20 @@ fn a_restart_goes_its_way() {
 }
 
 #[test]
-fn who_does_not_stop_in_time_is_killed_with_its_group() {
+fn a_command_that_does_not_stop_in_time_is_killed_with_its_group() {
     check(
         stopping(Change::Restart),
         &[
             (Event::TimeOver, Action::Kill),
             (Event::TimeOver, Action::Nothing),
-            (Event::Ended(End::Signal(KILL)), Action::Clear),
+            (Event::Ended(End::Signal(KILL)), Action::KillRest),
             (Event::TimeOver, Action::Start),
         ],
     );
 }
 
 #[test]
-fn changes_during_a_restart_are_one_with_it() {
+fn changes_during_a_restart_cause_no_second_one() {
     for at in 0..TO_STOPPING.len() {
         let (before, after) = TO_STOPPING.split_at(at + 1);
         let mut policy = check(policy(Change::Restart), before);
@@ -106,7 +106,7 @@ fn changes_during_a_restart_are_one_with_it() {
         }
         let policy = check(policy, after);
         let rows = [
-            (TERMINATED, Action::Clear),
+            (TERMINATED, Action::KillRest),
             (Event::Changed, Action::Nothing),
             (Event::GroupGone, Action::Start),
         ];
@@ -115,7 +115,7 @@ fn changes_during_a_restart_are_one_with_it() {
 }
 
 #[test]
-fn what_can_not_be_given_to_the_next_keeps_the_one_that_runs() {
+fn a_set_that_no_command_can_be_started_with_keeps_the_running_one() {
     check(
         policy(Change::Restart),
         &[
@@ -128,7 +128,7 @@ fn what_can_not_be_given_to_the_next_keeps_the_one_that_runs() {
 }
 
 #[test]
-fn a_command_that_ends_before_it_is_stopped_is_not_started_anew() {
+fn a_command_that_ends_before_it_is_stopped_is_not_started_again() {
     for at in 0..TO_STOPPING.len() {
         let before = TO_STOPPING.split_at(at).0;
         check(check(policy(Change::Restart), before), &[(CODE, Action::Exit(3))]);
@@ -136,16 +136,16 @@ fn a_command_that_ends_before_it_is_stopped_is_not_started_anew() {
 }
 
 #[test]
-fn a_change_may_end_us_with_a_code() {
+fn a_change_may_end_the_agent_with_a_code() {
     check(
         stopping(Change::Exit(75)),
-        &[(TERMINATED, Action::Clear), (Event::GroupGone, Action::Exit(75))],
+        &[(TERMINATED, Action::KillRest), (Event::GroupGone, Action::Exit(75))],
     );
     check(
         stopping(Change::Exit(75)),
         &[
             (Event::TimeOver, Action::Kill),
-            (Event::Ended(End::Signal(KILL)), Action::Clear),
+            (Event::Ended(End::Signal(KILL)), Action::KillRest),
             (Event::TimeOver, Action::Exit(75)),
         ],
     );
@@ -162,7 +162,7 @@ fn every_signal_is_forwarded_every_time() {
 }
 
 #[test]
-fn a_terminating_signal_ends_every_plan_and_escalates_nothing() {
+fn a_terminating_signal_cancels_every_plan_and_never_escalates() {
     for signal in [TERM, INT] {
         let forward = (Event::Signal(signal), Action::Forward(signal));
         for at in 0..=TO_STOPPING.len() {
@@ -185,7 +185,7 @@ fn a_terminating_signal_ends_every_plan_and_escalates_nothing() {
         }
         let code = 128 + u8::try_from(signal.number()).unwrap();
         let rows = [
-            (TERMINATED, Action::Clear),
+            (TERMINATED, Action::KillRest),
             (Event::Signal(USR1), Action::Nothing),
             (Event::Signal(signal), Action::Nothing),
             (Event::Signal(HUP), Action::Nothing),
@@ -193,7 +193,7 @@ fn a_terminating_signal_ends_every_plan_and_escalates_nothing() {
         ];
         check(stopping(Change::Restart), &rows);
         let exit = [
-            (TERMINATED, Action::Clear),
+            (TERMINATED, Action::KillRest),
             (Event::Signal(signal), Action::Nothing),
             (Event::GroupGone, Action::Exit(75)),
         ];
@@ -213,19 +213,19 @@ fn the_stop_signal_terminates_too_and_others_do_not() {
 }
 
 #[test]
-fn what_is_given_back_waits_for_the_group() {
+fn deprovisioning_at_the_end_waits_for_the_group() {
     let policy = running(Policy::new(Change::Restart, TERM, GroupAtEnd::Killed));
     let rows = [
-        (CODE, Action::Clear),
+        (CODE, Action::KillRest),
         (Event::Signal(TERM), Action::Nothing),
         (Event::GroupGone, Action::Exit(3)),
     ];
     check(policy.clone(), &rows);
-    check(policy, &[(CODE, Action::Clear), (Event::TimeOver, Action::Exit(3))]);
+    check(policy, &[(CODE, Action::KillRest), (Event::TimeOver, Action::Exit(3))]);
 }
 
 #[test]
-fn what_asks_some_for_a_report_ends_what_is_under_way_and_no_later_plan() {
+fn sigquit_cancels_the_restart_under_way_and_no_later_one() {
     let forward = (Event::Signal(QUIT), Action::Forward(QUIT));
     for at in 0..=TO_STOPPING.len() {
         let before = TO_STOPPING.split_at(at).0;
@@ -235,7 +235,7 @@ fn what_asks_some_for_a_report_ends_what_is_under_way_and_no_later_plan() {
         check(policy, &TO_STOPPING);
     }
     let rows = [
-        (TERMINATED, Action::Clear),
+        (TERMINATED, Action::KillRest),
         (Event::Signal(QUIT), Action::Nothing),
         (Event::GroupGone, Action::Exit(131)),
     ];
@@ -243,21 +243,21 @@ fn what_asks_some_for_a_report_ends_what_is_under_way_and_no_later_plan() {
 }
 
 #[test]
-fn a_stop_of_the_terminal_is_ours_where_someone_can_bring_us_back() {
-    use Action::{Continue, Give, Nothing, StopOurselves};
+fn a_stop_by_the_terminal_stops_the_agent_too_if_a_process_can_continue_it() {
+    use Action::{Continue, GiveTerminal, Nothing, StopOurselves};
     use Holder::{Command, Nobody, Other, Ourselves};
     for (by, holder, own_group, expected) in [
         (TSTP, Command, OwnGroup::Controlled, StopOurselves),
         (TSTP, Command, OwnGroup::Orphaned, Continue),
         (TSTP, Nobody, OwnGroup::Controlled, Nothing),
         (TSTP, Other, OwnGroup::Controlled, StopOurselves),
-        (TTIN, Command, OwnGroup::Controlled, Give),
-        (TTIN, Command, OwnGroup::Orphaned, Give),
-        (TTIN, Ourselves, OwnGroup::Controlled, Give),
-        (TTIN, Ourselves, OwnGroup::Orphaned, Give),
+        (TTIN, Command, OwnGroup::Controlled, GiveTerminal),
+        (TTIN, Command, OwnGroup::Orphaned, GiveTerminal),
+        (TTIN, Ourselves, OwnGroup::Controlled, GiveTerminal),
+        (TTIN, Ourselves, OwnGroup::Orphaned, GiveTerminal),
         (TTIN, Other, OwnGroup::Controlled, StopOurselves),
         (TTIN, Other, OwnGroup::Orphaned, Nothing),
-        (TTOU, Command, OwnGroup::Orphaned, Give),
+        (TTOU, Command, OwnGroup::Orphaned, GiveTerminal),
         (STOP, Command, OwnGroup::Controlled, StopOurselves),
         (STOP, Command, OwnGroup::Orphaned, Nothing),
         (STOP, Other, OwnGroup::Controlled, Nothing),
@@ -267,7 +267,7 @@ fn a_stop_of_the_terminal_is_ours_where_someone_can_bring_us_back() {
         let stopped = Event::Stopped { by, holder, own_group };
         assert_eq!(policy.on(stopped), expected, "{by} {holder:?} {own_group:?}");
         let first = policy.on(Event::Signal(CONT));
-        let alone = [Continue, Give].contains(&expected) || holder == Nobody;
+        let alone = [Continue, GiveTerminal].contains(&expected) || holder == Nobody;
         assert_eq!(first, if alone { Action::Forward(CONT) } else { Continue }, "{by} {holder:?}");
         assert_eq!(policy.on(Event::Signal(CONT)), Action::Forward(CONT));
     }
