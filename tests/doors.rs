@@ -13,7 +13,7 @@ fn assert_refused(scene: &mut Scene) {
     let run = scene.set("SEGURA_STARTUP_TIMEOUT", "1s").init();
     run.ended(77);
     let hint = run.hint().expect("a hint");
-    for door in ["resources", "IPs", "SEGURA_REFERER", "SEGURA_CLIENT_CERT_FILE", "HTTPS_PROXY"] {
+    for door in ["SEGURA_URL", "IPs", "SEGURA_REFERER", "SEGURA_CLIENT_CERT_FILE", "HTTPS_PROXY"] {
         assert!(hint.contains(door), "{door} in {hint}");
     }
     assert!(scene.published().is_empty());
