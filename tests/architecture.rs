@@ -1,14 +1,12 @@
 //! What `ARCHITECTURE.md` promises of the sources: who may import whom, and what is never so.
 
-#![expect(clippy::panic, reason = "a helper that can't go on fails the test that called it")]
-
 mod circles;
 mod names;
 mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::{Path, PathBuf};
+
+use crate::harness::tree::{self, Source, agent};
 
 /// No file of the agent grows beyond this.
 const LONGEST: usize = 500;
@@ -17,45 +15,32 @@ const LONGEST_MAIN: usize = 120;
 /// One page.
 const LONGEST_PAGE: usize = 100;
 
-/// A source file, by its path below the package.
-struct Source {
-    path: String,
-    text: String,
+/// The wing that a source belongs to: the file of `src`, or the folder beside it.
+fn wing(source: &Source) -> &str {
+    let below = source.path.strip_prefix("src/").unwrap_or(&source.path);
+    below.split('/').next().unwrap_or(below).trim_end_matches(".rs")
 }
 
-impl Source {
-    /// The wing that this belongs to: the file of `src`, or the folder beside it.
-    fn wing(&self) -> &str {
-        let below = self.path.strip_prefix("src/").unwrap_or(&self.path);
-        below.split('/').next().unwrap_or(below).trim_end_matches(".rs")
-    }
+/// What the agent is made of: without tests and comments.
+fn code(source: &Source) -> String {
+    let lines = source.without_tests().lines();
+    lines.filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
 
-    fn is_test(&self) -> bool {
-        self.path.ends_with("/tests.rs") || self.path.contains("/tests/")
-    }
-
-    /// What the agent is made of: without tests and comments.
-    fn code(&self) -> String {
-        let code = self.text.split("\n#[cfg(test)]\n").next().unwrap_or_default();
-        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
-        lines.collect::<Vec<_>>().join("\n")
-    }
-
-    /// The wings that the code names from the root of the crate.
-    fn imports(&self) -> BTreeSet<String> {
-        let code = self.code();
-        let mut imports = BTreeSet::new();
-        for root in ["crate::", "segura_agent::"] {
-            for (at, _) in code.match_indices(root) {
-                // `$crate`, or the end of a longer name.
-                if code[..at].ends_with(|c: char| c.is_alphanumeric() || "_$:".contains(c)) {
-                    continue;
-                }
-                imports.extend(first_names(&code[at + root.len()..]));
+/// The wings that the code names from the root of the crate.
+fn imports(source: &Source) -> BTreeSet<String> {
+    let code = code(source);
+    let mut imports = BTreeSet::new();
+    for root in ["crate::", "segura_agent::"] {
+        for (at, _) in code.match_indices(root) {
+            // `$crate`, or the end of a longer name.
+            if code[..at].ends_with(|c: char| c.is_alphanumeric() || "_$:".contains(c)) {
+                continue;
             }
+            imports.extend(first_names(&code[at + root.len()..]));
         }
-        imports
     }
+    imports
 }
 
 /// The names that follow `crate::`, one or several in braces.
@@ -84,41 +69,9 @@ fn first_names(rest: &str) -> Vec<String> {
     names
 }
 
-fn package() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Every Rust file below a folder of the package.
-fn rust_files(folder: &str) -> Vec<Source> {
-    let mut found = Vec::new();
-    let mut folders = vec![package().join(folder)];
-    while let Some(folder) = folders.pop() {
-        let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
-        for entry in entries {
-            let path: PathBuf = entry.expect("an entry").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let below = path.strip_prefix(package()).expect("it is below");
-                let text = fs::read_to_string(&path).expect("sources are text");
-                found.push(Source { path: below.display().to_string(), text });
-            }
-        }
-    }
-    found.sort_by(|a, b| a.path.cmp(&b.path));
-    assert!(found.len() > 5, "{folder} holds sources");
-    found
-}
-
-/// The agent's own files; those that hold nothing but tests are no part of it.
-fn agent() -> Vec<Source> {
-    let sources = rust_files("src").into_iter();
-    sources.filter(|source| !source.is_test()).collect()
-}
-
 /// Floors by wing, as the table of `ARCHITECTURE.md` has them.
 fn floors() -> BTreeMap<String, u32> {
-    let text = fs::read_to_string(package().join("ARCHITECTURE.md")).expect("it is there");
+    let text = tree::text("ARCHITECTURE.md");
     let mut floors = BTreeMap::new();
     for row in text.lines() {
         let mut cells = row.split('|').map(str::trim).skip(1);
@@ -135,7 +88,7 @@ fn floors() -> BTreeMap<String, u32> {
 
 #[test]
 fn every_file_has_its_place_in_the_table() {
-    let wings: BTreeSet<String> = agent().iter().map(|source| source.wing().to_owned()).collect();
+    let wings: BTreeSet<String> = agent().iter().map(|source| wing(source).to_owned()).collect();
     let placed: BTreeSet<String> = floors().into_keys().collect();
     let lib = BTreeSet::from(["lib".to_owned()]);
     assert_eq!(wings.difference(&lib).cloned().collect::<BTreeSet<_>>(), placed);
@@ -145,8 +98,8 @@ fn every_file_has_its_place_in_the_table() {
 fn imports_point_down_only() {
     let floors = floors();
     let mut arrows = circles::between_wings(&agent());
-    let main = agent().into_iter().find(|source| source.wing() == "main").expect("it is there");
-    arrows.insert("main".to_owned(), main.imports());
+    let main = agent().into_iter().find(|source| wing(source) == "main").expect("it is there");
+    arrows.insert("main".to_owned(), imports(&main));
     let mut wrong = Vec::new();
     for (wing, heads) in &arrows {
         for head in heads {
@@ -166,9 +119,9 @@ fn imports_are_found_however_they_are_written() {
                 fn f() { crate::four::g(); segura_agent::five::h(); other_crate::six(); }\n\
                 #[cfg(test)]\nmod tests { use crate::seven; }\n";
     let source = Source { path: "src/a/b.rs".to_owned(), text: text.to_owned() };
-    let found: Vec<String> = source.imports().into_iter().collect();
+    let found: Vec<String> = imports(&source).into_iter().collect();
     assert_eq!(found, ["five", "four", "one", "three", "two"]);
-    assert_eq!(source.wing(), "a");
+    assert_eq!(wing(&source), "a");
 }
 
 /// Asserts that only some files of the agent hold any of `words`, and that those still do.
@@ -177,7 +130,7 @@ fn assert_only(words: &[&str], may: impl Fn(&Source) -> bool) {
     let sources = agent();
     for word in words {
         let (known, others): (Vec<_>, Vec<_>) =
-            sources.iter().filter(|source| source.code().contains(word)).partition(|s| may(s));
+            sources.iter().filter(|source| code(source).contains(word)).partition(|s| may(s));
         let others: Vec<&str> = others.into_iter().map(|source| source.path.as_str()).collect();
         assert_eq!(others, Vec::<&str>::new(), "{word}");
         assert!(!known.is_empty(), "{word} is nowhere: the test looks for what is gone");
@@ -190,7 +143,7 @@ fn assert_none(words: &[&str], whose: impl Fn(&Source) -> bool) {
     let sources: Vec<Source> = agent().into_iter().filter(whose).collect();
     assert!(!sources.is_empty());
     for source in &sources {
-        let code = source.code();
+        let code = code(source);
         let held: Vec<&&str> = words.iter().filter(|word| code.contains(**word)).collect();
         assert!(held.is_empty(), "{}: {held:?}", source.path);
     }
@@ -198,10 +151,10 @@ fn assert_none(words: &[&str], whose: impl Fn(&Source) -> bool) {
 
 #[test]
 fn only_main_reads_the_environment() {
-    assert_only(&["std::env::vars_os", "std::env::args_os"], |source| source.wing() == "main");
-    assert_none(&["std::env", "option_env!"], |source| source.wing() != "main");
-    for source in agent().iter().filter(|source| source.wing() != "main") {
-        let code = source.code();
+    assert_only(&["std::env::vars_os", "std::env::args_os"], |source| wing(source) == "main");
+    assert_none(&["std::env", "option_env!"], |source| wing(source) != "main");
+    for source in agent().iter().filter(|source| wing(source) != "main") {
+        let code = code(source);
         let mut grouped = code.lines().filter(|line| line.starts_with("use std::{"));
         assert!(grouped.all(|line| !line.contains("env")), "{}", source.path);
     }
@@ -274,10 +227,10 @@ fn each_edge_has_one_file() {
     assert_only(&["SystemTime::now", "ClockId::Boottime"], |source| {
         source.path == "src/os/clock.rs"
     });
-    assert_only(&["reqwest::"], |source| source.wing() == "vault");
+    assert_only(&["reqwest::"], |source| wing(source) == "vault");
     assert_only(&["hickory_resolver"], |source| source.path == "src/vault/resolve.rs");
     assert_only(&["envy::"], |source| source.path == "src/config/raw.rs");
-    assert_only(&["flock(", "renameat(", "symlinkat("], |source| source.wing() == "store");
+    assert_only(&["flock(", "renameat(", "symlinkat("], |source| wing(source) == "store");
     assert_none(&["eprintln!", "println!", "dbg!"], |_| true);
     assert_none(&["thread::spawn", "spawn_blocking", "tokio::spawn"], |_| true);
 }
@@ -303,27 +256,27 @@ fn paths_below_the_directory_are_opened_by_descriptor_alone() {
         "File::create",
         "OpenOptions",
     ];
-    assert_none(&by_path, |source| source.wing() == "store");
+    assert_none(&by_path, |source| wing(source) == "store");
     assert_only(&["openat("], |source| source.path == "src/store/dir.rs");
 }
 
 #[test]
 fn every_file_says_what_it_is_and_none_is_too_long() {
-    for source in rust_files("src").iter().chain(&rust_files("tests")) {
+    for source in tree::sources("src").iter().chain(&tree::sources("tests")) {
         let only_tests = source.path.ends_with("/tests.rs");
         let opens = source.text.starts_with("//! ");
         assert!(opens || only_tests, "{} opens with what it owns", source.path);
     }
     for source in agent() {
         let lines = source.text.lines().count();
-        let longest = if source.wing() == "main" { LONGEST_MAIN } else { LONGEST };
+        let longest = if wing(&source) == "main" { LONGEST_MAIN } else { LONGEST };
         assert!(lines <= longest, "{} has {lines} lines", source.path);
     }
 }
 
 #[test]
 fn the_map_is_one_page() {
-    let map = fs::read_to_string(package().join("ARCHITECTURE.md")).expect("it is there");
+    let map = tree::text("ARCHITECTURE.md");
     assert!(map.lines().count() <= LONGEST_PAGE, "{} lines", map.lines().count());
 }
 
@@ -331,7 +284,7 @@ fn the_map_is_one_page() {
 fn nothing_is_put_off() {
     // Spelled so that this file holds none of them.
     let words = [["TO", "DO"], ["FIX", "ME"], ["XX", "X:"], ["to", "do!("]];
-    for source in rust_files("src").iter().chain(&rust_files("tests")) {
+    for source in tree::sources("src").iter().chain(&tree::sources("tests")) {
         for word in words.map(|halves| halves.concat()) {
             assert!(!source.text.contains(&word), "{}: {word}", source.path);
         }
@@ -350,7 +303,7 @@ fn nothing_is_put_off() {
 #[test]
 fn no_secret_can_be_shown_compared_or_copied() {
     let secret = agent().into_iter().find(|source| source.path == "src/secret.rs").unwrap();
-    let code = secret.code();
+    let code = code(&secret);
     for ability in ["Display for", "Clone", "PartialEq", "Serialize for", "Deref", "AsRef"] {
         assert!(!code.contains(ability), "{ability}");
     }

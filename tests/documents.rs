@@ -13,8 +13,7 @@ mod operations;
 mod shown;
 mod sources;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use crate::harness::tree;
 
 /// A page by its path below the package.
 pub struct Page {
@@ -30,9 +29,7 @@ pub struct Fence<'a> {
 
 impl Page {
     pub fn read(path: &str) -> Self {
-        let full = root().join(path);
-        let text = fs::read_to_string(&full).unwrap_or_else(|error| panic!("{path}: {error}"));
-        Self { path: path.to_owned(), text }
+        Self { path: path.to_owned(), text: tree::text(path) }
     }
 
     /// The lines outside of fenced blocks.
@@ -110,42 +107,7 @@ pub fn spans(text: &str) -> Vec<&str> {
 
 /// Every page that people read.
 pub fn pages() -> Vec<Page> {
-    let mut found = Vec::new();
-    for path in files(&root()) {
-        let top = !path.contains('/');
-        if path.ends_with(".md")
-            && (top || path.starts_with("docs/") || path.starts_with("deploy/"))
-        {
-            found.push(Page::read(&path));
-        }
-    }
-    assert!(found.len() >= 5, "the pages are found");
-    found
-}
-
-/// Every file of `docs` and `deploy`, and those at the top, by their paths.
-pub fn files(root: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{error}"));
-        for entry in entries.map_while(Result::ok) {
-            let below = entry.path();
-            let path = below.strip_prefix(root).expect("it is below").display().to_string();
-            let wanted = ["docs", "deploy"].iter().any(|top| path.split('/').next() == Some(top));
-            if below.is_dir() && wanted {
-                folders.push(below);
-            } else if below.is_file() {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    found
-}
-
-pub fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+    tree::pages().iter().map(|path| Page::read(path)).collect()
 }
 
 fn is_fence(line: &str) -> bool {

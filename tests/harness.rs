@@ -9,6 +9,7 @@ pub mod kubernetes;
 pub mod lines;
 pub mod podman;
 pub mod sidecar;
+pub mod tree;
 pub mod wait;
 
 use std::collections::BTreeMap;

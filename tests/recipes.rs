@@ -16,8 +16,8 @@ mod postgresql;
 mod syntax;
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
+
+use crate::harness::tree;
 
 /// What no reader takes here, since its libraries or its cluster are not at hand. The page of the
 /// recipes lists the same.
@@ -85,8 +85,5 @@ fn every_test_that_a_page_names_is_there() {
 
 /// The text of all tests of recipes but this file.
 fn sources() -> String {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recipes");
-    let files = fs::read_dir(dir).expect("it is there").map(|file| file.expect("a file").path());
-    let texts = files.filter(|file| file.is_file());
-    texts.map(|file| fs::read_to_string(file).expect("a text")).collect()
+    tree::sources("tests/recipes").into_iter().map(|source| source.text).collect()
 }

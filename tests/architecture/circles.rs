@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Source, agent};
+use super::{Source, agent, code};
 
 /// The place of a file: `src/store/look.rs` is `store`, `look`.
 type Module = Vec<String>;
@@ -110,7 +110,7 @@ impl Files {
             let module = below.split('/').map(str::to_owned).collect();
             (!["main", "lib"].contains(&below)).then_some(module)
         };
-        Self(sources.iter().filter_map(|s| Some((module(s)?, s.code()))).collect())
+        Self(sources.iter().filter_map(|s| Some((module(s)?, code(s)))).collect())
     }
 
     /// A path from the root of the crate, as code in `from` means it.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Source, agent};
+use super::{Source, agent, code};
 
 /// The names of the types that code defines, in order; associated types are none.
 fn defined(code: &str) -> Vec<&str> {
@@ -22,7 +22,7 @@ fn defined(code: &str) -> Vec<&str> {
 fn shared(sources: &[Source]) -> Vec<(String, usize)> {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for source in sources {
-        for name in defined(&source.code()) {
+        for name in defined(&code(source)) {
             *counts.entry(name.to_owned()).or_default() += 1;
         }
     }
@@ -32,7 +32,7 @@ fn shared(sources: &[Source]) -> Vec<(String, usize)> {
 #[test]
 fn no_name_is_given_to_two_types() {
     let sources = agent();
-    let all = sources.iter().map(|source| defined(&source.code()).len()).sum::<usize>();
+    let all = sources.iter().map(|source| defined(&code(source)).len()).sum::<usize>();
     assert!(all > 250, "types are found: {all}");
     assert_eq!(shared(&sources), [], "name them otherwise");
 }

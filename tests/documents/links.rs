@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
-use super::{Page, files, pages, root};
+use super::{Page, pages};
+use crate::harness::tree;
 
 /// Where a page's links lead, as they are written.
 fn targets(page: &Page) -> Vec<String> {
@@ -57,7 +58,7 @@ fn every_link_leads_to_a_file_and_every_anchor_to_a_heading() {
             followed += 1;
             let (to, anchor) = target.split_once('#').unwrap_or((&target, ""));
             let path = if to.is_empty() { page.path.clone() } else { resolved(&page, to) };
-            let full = root().join(&path);
+            let full = tree::package().join(&path);
             let there = full.exists()
                 && (anchor.is_empty()
                     || (path.ends_with(".md") && anchors(&Page::read(&path)).contains(anchor)));
@@ -90,7 +91,7 @@ fn what_manifests_and_pages_name_of_the_repository_is_there() {
     let mut gone = Vec::new();
     let mut named = 0;
     for path in
-        files(&root()).iter().filter(|path| path.ends_with(".md") || path.ends_with(".yaml"))
+        tree::published().iter().filter(|path| path.ends_with(".md") || path.ends_with(".yaml"))
     {
         let text = Page::read(path).text;
         let of_path = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
@@ -102,7 +103,7 @@ fn what_manifests_and_pages_name_of_the_repository_is_there() {
                 continue;
             }
             named += 1;
-            if !root().join(word).exists() {
+            if !tree::package().join(word).exists() {
                 gone.push(format!("{path}: {word}"));
             }
         }

@@ -1,9 +1,6 @@
 //! The string literals of the agent's sources, with `…` where a format string has a placeholder.
 
-use std::fs;
-use std::path::Path;
-
-use super::root;
+use crate::harness::tree;
 
 /// What one file of the agent says: its code as it is, and where its literals stand.
 pub struct Source {
@@ -51,32 +48,11 @@ impl Source {
 
 /// Every source of the agent, without its tests.
 pub fn sources() -> Vec<Source> {
-    let mut sources = Vec::new();
-    let mut folders = vec![root().join("src")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a folder").map_while(Result::ok) {
-            let path = entry.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                sources.extend(read(&path));
-            }
-        }
-    }
-    assert!(sources.len() > 60, "the sources are found");
-    sources
-}
-
-fn read(path: &Path) -> Option<Source> {
-    let shown = path.strip_prefix(root()).expect("it is below").display().to_string();
-    let is_test = shown.ends_with("/tests.rs") || shown.contains("/tests/");
-    if is_test || !shown.ends_with(".rs") {
-        return None;
-    }
-    let text = fs::read_to_string(path).expect("a source");
-    let text = text.split("\n#[cfg(test)]\n").next().unwrap_or_default();
-    let (code, literals) = scan(text);
-    Some(Source { path: shown, literals, code })
+    let of = |source: tree::Source| {
+        let (code, literals) = scan(source.without_tests());
+        Source { path: source.path, literals, code }
+    };
+    tree::agent().into_iter().map(of).collect()
 }
 
 /// Parts code from its literals; comments are dropped.

@@ -9,6 +9,7 @@ use segura_agent::config::variables::VARIABLES;
 
 use super::all;
 use crate::harness::host::skip;
+use crate::harness::tree;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -27,8 +28,7 @@ fn what_is_committed_is_what_the_code_makes() {
     }
     let made: BTreeSet<&str> = pages.iter().map(|page| page.path.as_str()).collect();
     for folder in ["man", "completions"] {
-        for file in fs::read_dir(root().join(folder)).unwrap() {
-            let path = format!("{folder}/{}", file.unwrap().file_name().to_str().unwrap());
+        for path in tree::files(folder) {
             assert!(made.contains(path.as_str()), "{path} is made by nothing");
         }
     }

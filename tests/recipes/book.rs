@@ -6,10 +6,9 @@
     reason = "a block that is not as it should be fails the test"
 )]
 
-use std::fs;
-use std::path::PathBuf;
-
 use saphyr::{LoadableYamlNode, Yaml};
+
+use crate::harness::tree;
 
 /// A code block of a page.
 pub struct Block {
@@ -27,14 +26,10 @@ pub const MOUNT: &str = "/run/secrets/segura";
 /// The page on migration, which is no recipe but has blocks of the same kind.
 const BESIDE: &str = "migration";
 
-fn dir() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/recipes")
-}
-
 /// The names of all pages.
 pub fn pages() -> Vec<String> {
-    let files = fs::read_dir(dir()).expect("the recipes are there");
-    let names = files.map(|file| file.expect("a file").file_name().to_string_lossy().into_owned());
+    let files = tree::files("docs/recipes");
+    let names = files.iter().filter_map(|path| path.strip_prefix("docs/recipes/"));
     let mut names: Vec<String> =
         names.filter_map(|name| name.strip_suffix(".md").map(str::to_owned)).collect();
     names.push(BESIDE.to_owned());
@@ -44,8 +39,8 @@ pub fn pages() -> Vec<String> {
 
 /// The text of a page.
 pub fn page(name: &str) -> String {
-    let dir = if name == BESIDE { dir().join("..") } else { dir() };
-    fs::read_to_string(dir.join(name).with_extension("md")).expect("the page is there")
+    let folder = if name == BESIDE { "docs" } else { "docs/recipes" };
+    tree::text(&format!("{folder}/{name}.md"))
 }
 
 /// Every code block of every page.

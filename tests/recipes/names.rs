@@ -1,10 +1,10 @@
 //! No page names a setting that there is not.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
 
 use segura_agent::config::variables::{ALIASES, VARIABLES};
+
+use crate::harness::tree;
 
 /// What looks like a setting and is none: a Service of that name puts these into a pod.
 const SERVICE_LINKS: [&str; 3] = ["SEGURA_PORT", "SEGURA_SERVICE_HOST", "SEGURA_PORT_443_TCP_ADDR"];
@@ -12,17 +12,6 @@ const SERVICE_LINKS: [&str; 3] = ["SEGURA_PORT", "SEGURA_SERVICE_HOST", "SEGURA_
 const TYPO: &str = "SEGURA_URLL";
 /// A variable of the tests, which the README may tell of.
 const TESTS: [&str; 1] = ["SEGURA_STATIC_BINARY"];
-
-fn pages(dir: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).expect("it can be read").flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            pages(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "md") {
-            found.push(path);
-        }
-    }
-}
 
 /// The names in a text that start so.
 fn names<'t>(text: &'t str, start: &str) -> BTreeSet<&'t str> {
@@ -33,14 +22,11 @@ fn names<'t>(text: &'t str, start: &str) -> BTreeSet<&'t str> {
 
 #[test]
 fn every_setting_that_a_page_names_exists() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files = vec![root.join("README.md"), root.join("ARCHITECTURE.md")];
-    pages(&root.join("docs"), &mut files);
-    assert!(files.len() > 10, "the pages are found");
     let known: BTreeSet<&str> = VARIABLES.iter().map(|variable| variable.name).collect();
-    for file in files {
-        let text = fs::read_to_string(&file).expect("a text");
-        let shown = file.strip_prefix(root).unwrap_or(&file).display();
+    let pages = tree::pages();
+    // What has changed may name what is gone.
+    for shown in pages.iter().filter(|page| *page != "CHANGELOG.md") {
+        let text = tree::text(shown);
         for name in names(&text, "SEGURA_") {
             let other = SERVICE_LINKS.contains(&name) || TESTS.contains(&name) || name == TYPO;
             let is = known.contains(name) || other;
