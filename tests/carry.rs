@@ -12,17 +12,18 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::documents::{Fence, Page, pages, root, spans};
+use crate::documents::{Fence, Page, pages, spans};
 use crate::harness::kubernetes::documents;
+use crate::harness::tree::package;
 use crate::harness::{Scene, host::skip, until};
 
 /// The steps of `.ci/run` in its order, and its text; nothing in a package, which is built without it.
 fn ci(test: &str) -> Option<(Vec<String>, String)> {
-    if !root().join(".ci/run").exists() {
+    if !package().join(".ci/run").exists() {
         skip(test, "a package has no .ci/run");
         return None;
     }
-    let output = Command::new("bash").arg(root().join(".ci/run")).arg("--list").output();
+    let output = Command::new("bash").arg(package().join(".ci/run")).arg("--list").output();
     let output = output.expect("there is bash");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let list = String::from_utf8(output.stdout).expect("steps are named in text");
@@ -131,7 +132,7 @@ fn questions(form: &Value) -> BTreeMap<&str, bool> {
 
 #[test]
 fn forms_ask_for_what_an_answer_needs_and_warn_of_secrets() {
-    let folder = root().join(".github/ISSUE_TEMPLATE");
+    let folder = package().join(".github/ISSUE_TEMPLATE");
     if !folder.exists() {
         return skip(
             "forms_ask_for_what_an_answer_needs_and_warn_of_secrets",

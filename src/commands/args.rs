@@ -24,20 +24,20 @@ pub struct Args {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Obtain the secrets once, publish them, exit 0 when everything is readable on disk.
+    /// Fetch the secrets once, publish them, exit 0 when everything is readable on disk.
     Init {
-        /// Show each file that would be written, and what is new, changed or gone; write nothing.
+        /// Show each file of the set, and whether it is new, changed, gone or the same; write nothing.
         ///
-        /// Nothing is provisioned: a set of ours that stands is read as a renewal would, else what the
-        /// authorization lists. One line a file: what becomes of it, mode, owner, bytes, path.
+        /// Provisions nothing: if a set of this pod is published, its secrets are read as a renewal reads
+        /// them, else as the authorization lists them. One line a file: change, mode, owner, bytes, path.
         #[arg(long)]
         dry_run: bool,
     },
-    /// Obtain the secrets, publish them, and keep them fresh until SIGTERM or SIGINT, telling the main
-    /// process of changes.
+    /// Fetch the secrets, publish them, and renew them until SIGTERM or SIGINT; notify the main process
+    /// of each change.
     Sidecar,
-    /// Obtain the secrets, then run a command as the container's main process, keep them fresh
-    /// beside it, and exit as it exits.
+    /// Fetch the secrets, run a command as the container's main process, renew the secrets beside it,
+    /// and exit as it exits.
     Exec {
         /// The command and its arguments.
         #[arg(
@@ -65,45 +65,45 @@ pub enum Command {
         #[command(subcommand)]
         command: CredentialCommand,
     },
-    /// Walk the whole path, from the settings to who would be signalled: one line a step, with the
-    /// remedy for what fails. Provisions and writes nothing.
+    /// Examine the whole path, from the settings to the processes that would be notified: one line a
+    /// step, with a remedy for each failure. Provisions and writes nothing.
     Doctor,
-    /// Give back what this pod was provisioned.
+    /// Deprovision the secrets of this pod.
     Deprovision {
-        /// The vault's id of one secret; without it, the whole set that stands in the output
-        /// directory is given back and taken away.
+        /// The vault's id of one secret; without it, the whole set in the output directory is
+        /// deprovisioned and removed.
         #[arg(value_parser = secret_id())]
         secret_id: Option<String>,
     },
-    /// What manifests of the vendor's historic sidecar say.
+    /// The command line of the vendor's historic sidecar.
     #[command(hide = true)]
     Kubernetes {
-        /// More words.
+        /// Accepted without effect.
         #[arg(short, long, global = true, action = ArgAction::Count)]
         verbose: u8,
         /// A file of settings.
         #[arg(short, long, global = true)]
         config: Option<PathBuf>,
-        /// What was said.
+        /// The historic command.
         #[command(subcommand)]
         command: Historic,
     },
-    /// For exec probes: say whether the set is there and kept fresh, exit 0 or 1.
+    /// Answer an exec probe on the published set and its agent: one line, exit 0 or 1.
     Check {
-        /// What is asked.
+        /// The question.
         #[arg(default_value = "ready", value_parser = question())]
         question: Question,
     },
 }
 
-/// What is done with secrets.
+/// The commands on secrets.
 #[derive(Debug, Subcommand)]
 pub enum SecretCommand {
     /// Create or update secrets, from documents in JSON or YAML.
     Put(Documents),
     /// List the secrets of the authorization and the names of their keys.
     List {
-        /// How.
+        /// The form of the output.
         #[command(flatten)]
         shown: Shown,
     },
@@ -111,7 +111,7 @@ pub enum SecretCommand {
     Get {
         /// Its identity.
         identity: String,
-        /// How.
+        /// The form of the output.
         #[command(flatten)]
         shown: Shown,
     },
@@ -124,16 +124,16 @@ pub enum Historic {
     Sidecar(Registered),
     /// `init`, for the one type that fetches with the configured pair.
     InitContainer {
-        /// What it did: `inject-template` fetched, the others registered an application.
+        /// The historic type: `inject-template` fetched, the others registered an application.
         #[arg(short = 't', long = "type", default_value = "iso", value_parser = ["iso", "inject", "inject-template"])]
         kind: String,
-        /// The rest.
+        /// The other options.
         #[command(flatten)]
         registered: Registered,
     },
 }
 
-/// What the historic sidecar registered an application by. Nothing of it has an effect.
+/// The names by which the historic sidecar registered an application. They have no effect.
 #[derive(Debug, clap::Args)]
 pub struct Registered {
     /// The application.
@@ -147,36 +147,36 @@ pub struct Registered {
     pub environment: Option<String>,
 }
 
-/// What is done with credentials.
+/// The commands on credentials.
 #[derive(Debug, Subcommand)]
 pub enum CredentialCommand {
     /// Create or update credentials, from documents in JSON or YAML.
     Put(Documents),
 }
 
-/// Documents, and whether they are sent.
+/// Documents, to be sent or only checked.
 #[derive(Debug, clap::Args)]
 pub struct Documents {
     /// The file, in the shape that the vault documents; `-` is stdin. Several documents are a JSON
-    /// array or YAML's own. {"from_env": NAME} and {"from_file": PATH} stand for a text.
+    /// array or YAML's own. {"from_env": NAME} and {"from_file": PATH} stand for a string.
     pub file: PathBuf,
-    /// Find every mistake that can be seen before sending, and send nothing.
+    /// Report every mistake that the documents themselves show, and send nothing.
     #[arg(long)]
     pub dry_run: bool,
 }
 
-/// How secrets are shown.
+/// The form in which a command shows secrets.
 #[derive(Debug, clap::Args)]
 pub struct Shown {
-    /// For people or for scripts.
+    /// A table for people, or JSON for scripts.
     #[arg(long, default_value = "table", value_parser = list_format())]
     pub output: ListFormat,
-    /// With the values.
+    /// Show the values, too.
     #[arg(long)]
     pub show_values: bool,
 }
 
-/// The form in which secrets are shown.
+/// The format of shown secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListFormat {
     /// A table, for people.
@@ -186,14 +186,14 @@ pub enum ListFormat {
 }
 
 impl ListFormat {
-    /// The words of the option, and the form that each stands for.
+    /// The words of the option, and the format that each selects.
     const WORDS: [(&str, Self); 2] = [("table", Self::Table), ("json", Self::Json)];
 }
 
 fn list_format() -> impl TypedValueParser<Value = ListFormat> {
     PossibleValuesParser::new(ListFormat::WORDS.map(|(word, _)| word)).try_map(|word| {
         let found = ListFormat::WORDS.into_iter().find(|(known, _)| *known == word);
-        found.map(|(_, format)| format).ok_or("not a form")
+        found.map(|(_, format)| format).ok_or("not a format")
     })
 }
 
@@ -208,7 +208,7 @@ fn question() -> impl TypedValueParser<Value = Question> {
         .try_map(|word| Question::parse(&word).ok_or("not a question"))
 }
 
-/// What reading the command line came to.
+/// The result of reading the command line.
 #[derive(Debug)]
 pub enum Typed {
     /// A command to run.
@@ -220,11 +220,11 @@ pub enum Typed {
 /// Reads the command line, the program's name first.
 pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Typed, Failure> {
     let args: Vec<OsString> = args.into_iter().collect();
-    // The list of variables is long, and only those who ask for it wait for it.
-    // Of a command's own words, none asks us.
-    let ours = args.iter().take_while(|arg| arg.to_str() != Some("--"));
-    let asks = ours.into_iter().any(|arg| matches!(arg.to_str(), Some("-h" | "--help")));
-    let command = if asks { with_variables() } else { commands() };
+    // The list of variables is long: it is made only for `--help`. A `--help` after `--` belongs to
+    // the command of `exec`.
+    let mut own = args.iter().take_while(|arg| arg.to_str() != Some("--"));
+    let asks_for_help = own.any(|arg| matches!(arg.to_str(), Some("-h" | "--help")));
+    let command = if asks_for_help { with_variables() } else { commands() };
     let parsed = command.try_get_matches_from(args);
     match parsed.and_then(|matches| Args::from_arg_matches(&matches)) {
         Ok(args) => Ok(Typed::Run(args)),
@@ -233,7 +233,7 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Typed, Failure> 
     }
 }
 
-/// The commands, their arguments and what they mean.
+/// The commands, their arguments and their help.
 pub fn commands() -> clap::Command {
     let named = |command: clap::Command| command.display_name("segura-agent");
     Args::command().mut_subcommands(|family| named(family).mut_subcommands(named))
@@ -263,19 +263,19 @@ fn with_variables() -> clap::Command {
     command
 }
 
-/// clap explains on several lines; those before the first empty one say what is wrong.
+/// Makes a failure of clap's text, whose lines before the first empty one name the mistake.
 fn misused(error: &clap::Error) -> Failure {
     let rendered = error.render().to_string();
-    let said: Vec<&str> =
+    let lines: Vec<&str> =
         rendered.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
-    let said = said.join(" ");
-    let said = if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+    let mistake = lines.join(" ");
+    let mistake = if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         "a command is missing"
     } else {
-        said.strip_prefix("error: ").unwrap_or(&said)
+        mistake.strip_prefix("error: ").unwrap_or(&mistake)
     };
-    Failure::said(Exit::Usage, format!("cannot understand the command line: {said}"))
-        .hint(Some("`segura-agent --help` shows what there is"))
+    Failure::said(Exit::Usage, format!("cannot understand the command line: {mistake}"))
+        .hint(Some("`segura-agent --help` lists the commands"))
 }
 
 /// The settings of `check`, which reads no others.
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_use_is_one_line_and_64() {
+    fn a_wrong_command_line_is_one_line_and_64() {
         for args in [
             &["frobnicate"][..],
             &[],

@@ -33,8 +33,7 @@ async fn one(vault: &Vault, pod: PodIdentity, id: &str) -> Result<String, Failur
 async fn whole_set(config: &Config) -> Result<(), Failure> {
     let held = Store::hold(&config.output, "deprovision");
     let mut store = held.map_err(|error| {
-        let hint =
-            "end that agent first, or say the SECRET_ID: then the vault is told and nothing else";
+        let hint = "end that agent first, or name a SECRET_ID: that leaves the directory as it is";
         let failure = error.failure();
         if error.is_held() { failure.hint(Some(hint)) } else { failure }
     })?;

@@ -109,11 +109,11 @@ async fn examine(
     match &config.output {
         Destination::Memory => step(Step::good("output", "SEGURA_OUTPUT=none: nothing is written")),
         Destination::Directory(output) => {
-            place(config, output, bundle.as_ref(), &mut step);
-            standing(config, output, &mut step);
+            directory(config, output, bundle.as_ref(), &mut step);
+            published(config, output, &mut step);
         }
     }
-    told(notify, &mut step);
+    receivers(notify, &mut step);
     exit
 }
 
@@ -127,8 +127,8 @@ fn settings(config: &Config, warnings: &[String]) -> Vec<Step> {
         vec![Step::good("settings", format!("{identities}, by SEGURA_SOURCE={source}"))];
     let pod = &config.pod;
     let namespace = pod.namespace.as_deref().unwrap_or("no namespace");
-    let told = format!("pod {} of {}, {namespace}", pod.name, pod.deploy);
-    steps.push(Step::good("identity", told));
+    let text = format!("pod {} of {}, {namespace}", pod.name, pod.deploy);
+    steps.push(Step::good("identity", text));
     steps.extend(warnings.iter().map(|warning| Step::doubt("settings", warning.clone(), None)));
     steps
 }
@@ -146,19 +146,19 @@ async fn vault(config: &Config, step: &mut impl FnMut(Step)) -> Option<Bundle> {
         }
     };
     if let Err(error) = client.reach().await {
-        let reached = stage(&error);
-        way(config, &host, before(&error), step);
-        step(Step::bad(reached, error.failure()));
+        let failed = stage(&error);
+        connection(config, &host, succeeded(&error), step);
+        step(Step::bad(failed, error.failure()));
         return None;
     }
-    way(config, &host, 2, step);
+    connection(config, &host, 2, step);
     let trust = match (&config.vault.ca_file, config.vault.url.scheme()) {
         (_, "http") => "plain http, which is not encrypted".to_owned(),
         (Some(file), _) => format!("trusted by {}", file.display()),
         (None, _) => "trusted by the built-in roots".to_owned(),
     };
     step(Step::good("tls", trust));
-    step(Step::good("login", "the vault takes the client id and secret"));
+    step(Step::good("login", "the vault accepts the client id and secret"));
     match readable(config, &origin, &mut client).await {
         Ok(bundle) => {
             for (name, set) in &bundle.secrets {
@@ -179,14 +179,14 @@ async fn vault(config: &Config, step: &mut impl FnMut(Step)) -> Option<Bundle> {
 }
 
 /// Reports the first `count` steps of the connection to the vault, which have succeeded.
-fn way(config: &Config, host: &str, count: usize, step: &mut impl FnMut(Step)) {
+fn connection(config: &Config, host: &str, count: usize, step: &mut impl FnMut(Step)) {
     let steps = if config.vault.proxy.is_some() {
         [
-            ("name", "the proxy of HTTPS_PROXY is known".to_owned()),
+            ("name", "the proxy of HTTPS_PROXY has an address".to_owned()),
             ("connection", format!("{host} answers through HTTPS_PROXY, or NO_PROXY names it")),
         ]
     } else {
-        [("name", format!("{host} is known")), ("connection", format!("{host} answers"))]
+        [("name", format!("{host} has an address")), ("connection", format!("{host} answers"))]
     };
     for (name, text) in steps.into_iter().take(count) {
         step(Step::good(name, text));
@@ -195,7 +195,7 @@ fn way(config: &Config, host: &str, count: usize, step: &mut impl FnMut(Step)) {
 
 /// Counts the steps of the connection that succeeded before a failure. A timeout proves none of
 /// them.
-fn before(error: &FetchError) -> usize {
+fn succeeded(error: &FetchError) -> usize {
     match (&error.attempt, &error.cause) {
         (Attempt::Prepare, _) => 0,
         (
@@ -219,7 +219,12 @@ fn stage(error: &FetchError) -> &'static str {
 }
 
 /// Examines the directory, and the files that would be written there.
-fn place(config: &Config, output: &Output, bundle: Option<&Bundle>, step: &mut impl FnMut(Step)) {
+fn directory(
+    config: &Config,
+    output: &Output,
+    bundle: Option<&Bundle>,
+    step: &mut impl FnMut(Step),
+) {
     let dir = output.dir.display();
     let rendering = bundle.map(|bundle| render(bundle, &config.layout)).transpose();
     let rendering = rendering.unwrap_or_else(|error| {
@@ -233,8 +238,8 @@ fn place(config: &Config, output: &Output, bundle: Option<&Bundle>, step: &mut i
     let files = rendering.map(|rendering| rendering.files).unwrap_or_default();
     match plan(output, &files) {
         Ok(plan) => {
-            let free = if is_rendered { ", and nothing is in the way" } else { "" };
-            step(Step::good("directory", format!("{dir} is there{free}")));
+            let free = if is_rendered { ", and no other file is in the way" } else { "" };
+            step(Step::good("directory", format!("{dir} exists{free}")));
             step(Step::good("readers", format!("files will be readable by {}", plan.readers)));
             for remark in plan.idle_rules.iter().filter(|_| is_rendered) {
                 step(Step::doubt("readers", remark.clone(), None));
@@ -248,16 +253,16 @@ fn place(config: &Config, output: &Output, bundle: Option<&Bundle>, step: &mut i
 }
 
 /// Examines the holder of the directory, and the published set.
-fn standing(config: &Config, output: &Output, step: &mut impl FnMut(Step)) {
-    let reader = "exec reads there what another agent publishes; init and sidecar can't start";
+fn published(config: &Config, output: &Output, step: &mut impl FnMut(Step)) {
+    let reader = "exec reads the set of another agent there; init and sidecar can't start";
     match Place::of(&output.dir) {
         Place::ReadOnly => step(Step::doubt(
             "directory",
-            "it can't be written to from here",
+            "this container can't write to it",
             Some(reader.to_owned()),
         )),
         Place::Hidden => {
-            step(Step::doubt("directory", "an agent of another user has been there", None))
+            step(Step::doubt("directory", "it holds files of another user's agent", None))
         }
         Place::Held => step(Step::good("directory", "a living agent holds it")),
         Place::Left | Place::Free => step(Step::good("directory", "no living agent holds it")),
@@ -275,36 +280,36 @@ fn standing(config: &Config, output: &Output, step: &mut impl FnMut(Step)) {
         ..
     }) = state
     else {
-        step(Step::good("set", "none stands"));
+        step(Step::good("set", "no set is published"));
         return;
     };
     let count = secrets.len();
     step(Step::good(
         "set",
-        format!("generation {generation} stands: {count} secrets, confirmed at {fetched_at}"),
+        format!("generation {generation} is published: {count} secrets, confirmed at {fetched_at}"),
     ));
     if let Some(differs) = differs {
-        let text = format!("it is of another {differs}, so a start fetches anew");
+        let text = format!("it belongs to another {differs}: a start fetches a new set");
         step(Step::doubt("set", text, None));
     }
     if let Some(class) = last_error {
-        let text = format!("{failures} passes since have failed, the last one by {class}");
-        step(Step::doubt("set", text, Some("the agent's log says more".to_owned())));
+        let text = format!("{failures} passes have failed since, the last one with {class}");
+        step(Step::doubt("set", text, Some("see the agent's log".to_owned())));
     }
     for secret in secrets {
         if let Some(class) = secret.error {
-            let text = format!("a newer version of {} is held back by {class}", secret.identity);
-            step(Step::doubt("set", text, Some("the agent's log says more".to_owned())));
+            let text = format!("a newer version of {} is held back with {class}", secret.identity);
+            step(Step::doubt("set", text, Some("see the agent's log".to_owned())));
         }
     }
 }
 
 /// Examines the receivers of a notification.
-fn told(notify: Notify, step: &mut impl FnMut(Step)) {
+fn receivers(notify: Notify, step: &mut impl FnMut(Step)) {
     let processes = PidNamespace::new(Reaper::listening());
     let mut notifier = Notifier::new(notify, &processes, &Machine);
     if !notifier.has_targets() {
-        let text = "sidecar tells nobody of a change; exec tells its own command";
+        let text = "sidecar notifies no process of a change; exec notifies its own command";
         step(Step::good("tell", text));
     }
     for outlook in notifier.outlook() {

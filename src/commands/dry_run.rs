@@ -62,7 +62,7 @@ pub(super) async fn readable(
 ) -> Result<Bundle, Failure> {
     read(config, origin, source).await.map_err(|error| {
         let provisions = config.wanted.source == FetchMode::Provision && error.is_missing();
-        let hint = "what was never provisioned may not be listed: start the pod once, or check SEGURA_IDENTITY";
+        let hint = "the vault may list a secret only after it is provisioned: start the pod once, or check SEGURA_IDENTITY";
         let failure = error.failure();
         if provisions { failure.hint(Some(hint)) } else { failure }
     })
@@ -77,8 +77,8 @@ async fn read(
         .output
         .dir()
         .and_then(|dir| inspect::look(dir).ok().filter(|seen| seen.whole)?.state);
-    let ours = state.filter(|state| !state.given_back && state.origin.difference(origin).is_none());
-    let Some(state) = ours else {
+    let own = state.filter(|state| !state.given_back && state.origin.difference(origin).is_none());
+    let Some(state) = own else {
         return unprovisioned(source, &config.wanted).await;
     };
     let mut route = ReadRoute::new(state.refresh, Duration::ZERO);

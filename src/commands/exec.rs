@@ -33,7 +33,7 @@ const WATCHES_AFTER: Duration = Duration::from_secs(1);
 
 /// Runs a command with a set of its own, or with the set that another agent publishes.
 pub fn run(raw: Raw, words: Vec<OsString>) -> Result<Exit, Failure> {
-    // First of all: a signal that comes before this would have its default action.
+    // Before all else: an earlier signal would have its default action.
     let blocked = Blocked::block().map_err(|error| bug("block signals", &error))?;
     let mask = blocked.mask();
     let program = Program::new(words)
@@ -74,12 +74,12 @@ fn role(raw: Raw) -> Result<Role, Failure> {
         place.and_then(Place::reason_to_read_without_vault)
     };
     if let Some(why) = reason {
-        tracing::info!(why, "reading what another agent publishes in the output directory");
+        tracing::info!(why, "reading the set that another agent publishes in the output directory");
         return read();
     }
     let mounts = mounts(&raw);
     let proven = Config::for_exec(raw, mounts).map_err(|problems| {
-        let hint = "to read what another agent publishes, mount its directory readOnly: then exec waits for a set, and needs no vault";
+        let hint = "to read the set of another agent, mount its directory readOnly: exec then waits for the set, and needs no vault";
         invalid(&problems).hint((!has_vault).then_some(hint))
     })?;
     match Store::hold(&proven.settings.0.output, "exec") {
@@ -199,7 +199,7 @@ async fn read(reading: &Reading, command: MainCommand<'_>) -> Result<Ended, Fail
         StartupTimeout::Never => Deadline::Never,
     };
     tokio::select! {
-        stands = follower.first(deadline) => stands?,
+        published = follower.first(deadline) => published?,
         signal = ended_before(&mut signals, &reaper, running.stop_signal) => {
             return Err(ended_by(signal));
         }

@@ -18,24 +18,24 @@ pub fn run(raw: Raw, command: &Historic, config: Option<&Path>) -> Result<Exit, 
         }
         Historic::InitContainer { kind, .. } => {
             let message = format!(
-                "cannot do what `kubernetes init-container --type {kind}` did: register an application and hand out its credentials"
+                "cannot run `kubernetes init-container --type {kind}`: the agent registers no application and hands out no credentials"
             );
-            let hint = "say `init`, with SEGURA_CLIENT_ID and SEGURA_CLIENT_SECRET of the application's authorization";
+            let hint = "use `init`, with SEGURA_CLIENT_ID and SEGURA_CLIENT_SECRET of the application's authorization";
             return Err(Failure::said(Exit::Usage, message).hint(Some(hint)));
         }
     };
-    let given = registered.app_name.is_some()
+    let has_options = registered.app_name.is_some()
         || registered.system.is_some()
         || registered.environment.is_some();
     begin(&raw);
     if config.is_some() {
         tracing::warn!(
-            "the file of --config is not read: put its SENHASEGURA_ settings into the environment"
+            "the file of --config is not read: set its SENHASEGURA_ variables in the environment"
         );
     }
-    if given {
+    if has_options {
         tracing::warn!(
-            "the options of the historic sidecar have no effect: which application it is, the authorization says; say `{name}` alone"
+            "the options of the historic sidecar have no effect: the authorization determines the application; use `{name}` alone"
         );
     }
     if name == "init" { init::run(raw) } else { sidecar::run(raw) }

@@ -70,7 +70,8 @@ pub(super) fn reach(raw: Raw) -> Result<Vault, Failure> {
 pub(super) fn run<T>(mode: impl AsyncFnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     let mut outcome = None;
     drive(pin!(async { outcome = Some(mode().await) }))?;
-    outcome.unwrap_or_else(|| Err(Failure::said(Exit::Bug, "cannot end: nothing came of it")))
+    outcome
+        .unwrap_or_else(|| Err(Failure::said(Exit::Bug, "cannot end: the command has no result")))
 }
 
 /// Blocks on a future that is not generic: the code of one runtime serves all commands.
@@ -100,7 +101,7 @@ pub(super) fn bug(what: &str, error: &std::io::Error) -> Failure {
     Failure::said(Exit::Bug, format!("cannot {what}: {error}"))
 }
 
-/// Writes text to stdout; the exit code tells a failure.
+/// Writes text to stdout; the exit code reports a failure.
 pub fn print(text: &str) -> Exit {
     match std::io::stdout().write_all(text.as_bytes()) {
         Ok(()) => Exit::Done,

@@ -21,7 +21,7 @@ pub(super) async fn serving<T>(
     };
     let listener = server::bind(address).await.map_err(|error| {
         Failure::said(Exit::Settings, format!("cannot listen on {address}: {error}"))
-            .hint(Some("SEGURA_LISTEN must be an address of the pod and a port that nobody has"))
+            .hint(Some("SEGURA_LISTEN must be an address of the pod and a free port"))
     })?;
     let place = output.dir().map(|dir| dir.display().to_string());
     let place = place.unwrap_or_else(|| "memory".to_owned());

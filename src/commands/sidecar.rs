@@ -56,9 +56,9 @@ async fn run_unserved(
     let mut notifier = Notifier::new(renewing.notify.clone(), &processes, &Machine);
     notifier.look();
     let watch = Watch::new(config.vault.files(), config.output.dir());
-    let standing = Handover { state, token, remarked: start.remarked() };
+    let set = Handover { state, token, remarked: start.remarked() };
     let edges = Edges { clock: &Machine, random, watch: Box::new(watch), vault };
-    let mut renewer = Renewer::new(config, renewing.on_absent, &mut store, standing, edges, board);
+    let mut renewer = Renewer::new(config, renewing.on_absent, &mut store, set, edges, board);
     let signal = tokio::select! {
         never = renew(&mut renewer, &mut notifier) => match never {},
         signal = terminations.recv() => signal,

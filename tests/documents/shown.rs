@@ -140,12 +140,12 @@ fn what_a_running_agent_warns_of_is_in_the_log_as_the_page_has_it() {
         assert!(rows.contains(&format!("`{text}`")), "{text}");
     };
     scene.vault.fault(Fault::answer("identity=app", 200, "<html>"));
-    warns("held back: its last good version stays");
+    warns("held back: its last good version stays published");
     scene.vault.go_down();
-    warns("renewal fails; what is published stays, and it is tried on");
+    warns("renewal fails; the published set stays, and the agent keeps trying");
     scene.vault.come_back();
     scene.vault.clear_faults();
-    for over in ["renewal works again", "is fresh again"] {
+    for over in ["renewal works again", "no longer held back"] {
         sidecar.says(over);
         assert!(page.text.contains(&format!("`{over}`")), "{over}");
     }

@@ -11,7 +11,7 @@ use super::basics::{Held, SUPERVISED_AND_NOT, only, told};
 use crate::dev_vault::requests::path;
 use crate::{
     dev_vault::{Effect, Fault},
-    harness::{Run, Scene, side_by_side, sidecar::Sidecar, until},
+    harness::{Run, Scene, lines, side_by_side, sidecar::Sidecar, until},
 };
 
 /// Signals whose default action ends nobody: CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH.
@@ -292,7 +292,7 @@ fn a_set_that_is_due_while_the_vault_is_down_serves_the_command() {
         scene.set("SEGURA_RENEW_INTERVAL", interval);
         let run = scene.exec_to_end(&["/bin/sh", "-c", "echo \"$my_key_name\"; exit 7"]);
         assert_eq!((run.code, run.stdout.as_str()), (Some(7), "my_key_value\n"), "{}", run.stderr);
-        let told = told(&run, "could not be renewed and serves on");
+        let told = told(&run, lines::SERVES_ON);
         assert!(matches!(told[..], [("WARN", _)]), "{}", run.stderr);
     }
 }

@@ -125,5 +125,5 @@ fn a_volume_that_is_read_only_makes_a_reader() {
     scene.init().ended(0);
     let agent = scene.agent_as(crate::harness::host::NOBODY, &["doctor"]);
     let run = Run::of({ agent }.output().expect("the agent runs"));
-    assert!(run.stdout.contains("exec reads there what another agent publishes"), "{}", run.stdout);
+    assert!(run.stdout.contains("exec reads the set of another agent there"), "{}", run.stdout);
 }

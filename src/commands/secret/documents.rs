@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_document_refers_to_is_read_beside_it_and_to_the_byte() {
+    fn a_reference_is_read_beside_the_document_and_to_the_byte() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("key.pem"), "line\n").unwrap();
         fs::write(dir.path().join("latin"), b"\xff").unwrap();
@@ -93,17 +93,17 @@ mod tests {
         fs::write(&path, "identity: a\ndata:\n  k: {from_file: key.pem}\n  e: {from_env: E}\n")
             .unwrap();
         let lookup = |name: &str| (name == "E").then(|| OsString::from("env"));
-        let given = DocumentFile::read(&path).unwrap();
-        let request = given.requests(About::Secrets, &lookup).unwrap().remove(0).unwrap();
+        let documents = DocumentFile::read(&path).unwrap();
+        let request = documents.requests(About::Secrets, &lookup).unwrap().remove(0).unwrap();
         let values: Vec<&str> = request.redacted.iter().map(|s| s.expose().as_str()).collect();
         assert_eq!(values[..2], ["line\n", "env"]);
         fs::write(&path, "identity: a\ndata:\n  k: {from_file: latin}\n  e: {from_env: F}\n")
             .unwrap();
-        let given = DocumentFile::read(&path).unwrap();
-        let flawed = given.requests(About::Secrets, &lookup).unwrap().remove(0).unwrap_err();
-        let told: Vec<String> = flawed.problems.iter().map(ToString::to_string).collect();
+        let documents = DocumentFile::read(&path).unwrap();
+        let flawed = documents.requests(About::Secrets, &lookup).unwrap().remove(0).unwrap_err();
+        let problems: Vec<String> = flawed.problems.iter().map(ToString::to_string).collect();
         assert_eq!(
-            told,
+            problems,
             [
                 "data.k: the file latin can't be read: it is not UTF-8",
                 "data.e: the variable F is not set"
@@ -112,7 +112,7 @@ mod tests {
         assert!(DocumentFile::read(&dir.path().join("missing")).is_err());
         fs::write(dir.path().join("long"), vec![b'x'; LONGEST + 1]).unwrap();
         fs::write(&path, "identity: a\ndata: {k: {from_file: long}}\n").unwrap();
-        let given = DocumentFile::read(&path).unwrap();
-        assert!(given.requests(About::Secrets, &lookup).unwrap().remove(0).is_err());
+        let documents = DocumentFile::read(&path).unwrap();
+        assert!(documents.requests(About::Secrets, &lookup).unwrap().remove(0).is_err());
     }
 }

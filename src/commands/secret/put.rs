@@ -36,7 +36,7 @@ pub fn run(
     let requests = found.requests(about, variable)?;
     let mut broken = false;
     let show = |line| match line {
-        PutLine::Told(line) => broken |= print(&format!("{line}\n")) != Exit::Done,
+        PutLine::Result(line) => broken |= print(&format!("{line}\n")) != Exit::Done,
         // A write that blocks delays nothing else.
         PutLine::Failed(failure) => {
             std::io::stderr().write_all(format!("{failure}\n").as_bytes()).ok();
@@ -53,7 +53,7 @@ pub fn run(
 #[derive(Debug)]
 enum PutLine {
     /// The line of a document, for stdout: result, name, and facts from the vault.
-    Told(String),
+    Result(String),
     /// The failure of a document, for stderr.
     Failed(Failure),
 }
@@ -67,8 +67,8 @@ async fn put(
     mut show: impl FnMut(PutLine),
 ) -> Exit {
     let mut worst = Exit::Done;
-    // A failure that every request would meet is not provoked again.
-    let mut barred: Option<Failure> = None;
+    // The failure that every further request would meet: none is sent.
+    let mut fatal: Option<Failure> = None;
     for (number, document) in (1..).zip(documents) {
         let (name, done) = match document {
             Err(flawed) => {
@@ -77,7 +77,7 @@ async fn put(
                 (name, Err(failure))
             }
             Ok(request) => {
-                let done = match (&mut client, &barred) {
+                let done = match (&mut client, &fatal) {
                     (None, _) => Ok(line("valid", &request.name, &Written::default(), &request)),
                     (Some(_), Some(failure)) => Err(failure.clone()),
                     (Some(client), None) => client
@@ -85,7 +85,7 @@ async fn put(
                         .await
                         .map(|written| line("written", &request.name, &written, &request))
                         .map_err(|error| {
-                            barred = error.is_everyones().then(|| error.failure());
+                            fatal = error.is_everyones().then(|| error.failure());
                             error.failure()
                         }),
                 };
@@ -93,13 +93,13 @@ async fn put(
             }
         };
         match done {
-            Ok(line) => show(PutLine::Told(line)),
+            Ok(line) => show(PutLine::Result(line)),
             Err(failure) => {
                 if failure.exit.code() > worst.code() {
                     worst = failure.exit;
                 }
                 show(PutLine::Failed(failure));
-                show(PutLine::Told(format!("failed   {}", plain(&name))));
+                show(PutLine::Result(format!("failed   {}", plain(&name))));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Formats secrets for people and scripts, without values unless they are asked for. Pure.
+//! Formats secrets for people and scripts, without values unless the user asks for them. Pure.
 
 use std::collections::BTreeMap;
 
@@ -115,8 +115,8 @@ pub fn one(name: &SecretName, set: &SecretSet, style: Style) -> String {
         for item in entry {
             let key = if several { format!("{number}/{}", item.key) } else { item.key.clone() };
             // The value may hold line breaks.
-            let told = if style.values { format!("{key} {:?}", item.value.expose()) } else { key };
-            rows.push(["key".to_owned(), told]);
+            let text = if style.values { format!("{key} {:?}", item.value.expose()) } else { key };
+            rows.push(["key".to_owned(), text]);
         }
     }
     table(&rows)
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_shown_where_they_are_asked_for_each_on_its_line() {
+    fn values_are_shown_on_demand_each_on_its_line() {
         let bundle = bundle(&[("a", &[&[("k", "x\n\"y\"")], &[("k", "")]])]);
         let (name, set) = bundle.secrets.first_key_value().unwrap();
         let text = one(name, set, Style { format: ListFormat::Table, values: true });

@@ -155,7 +155,7 @@ fn that_a_set_does_not_fit_is_said_once_however_often_it_is_asked_for() {
     let asked = scene.asked().len();
     until("it is asked for some times more", || scene.asked().len() >= asked + 6);
     wrapper.assert_said(lines::RUNS_ON, 1, "one warning for one set");
-    wrapper.assert_said(lines::CHANGED, 1, "it has changed once");
+    wrapper.assert_said(lines::SPLAYING, 1, "it has changed once");
     assert_eq!(wrapper.release().code, Some(0));
 }
 

@@ -83,8 +83,9 @@ fn a_reader_gives_up_in_its_time_with_one_line_and_a_hint() {
     let run = reads(&scene, SHOWS, &[("SEGURA_STARTUP_TIMEOUT", "1s")]).ends();
     run.ended(69);
     let place = scene.dir.path().display();
-    let line =
-        format!("segura-agent: cannot read a set in {place}: none stands there; gave up after 1s");
+    let line = format!(
+        "segura-agent: cannot read a set in {place}: no set is published there; gave up after 1s"
+    );
     assert_eq!(run.error(), line);
     assert!(run.hint().is_some_and(|hint| hint.contains("SEGURA_URL")), "{}", run.stderr);
     assert_eq!(run.stderr.matches("segura-agent: ").count(), 1, "{}", run.stderr);
