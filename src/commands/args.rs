@@ -16,7 +16,7 @@ use crate::probes::Question;
 #[derive(Debug, Parser)]
 #[command(name = "segura-agent", version, propagate_version = true, disable_help_subcommand = true)]
 pub struct Args {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -55,13 +55,13 @@ pub enum Command {
     },
     /// Write, list and read secrets of DevOps Secret Manager.
     Secret {
-        /// What to do.
+        /// The command.
         #[command(subcommand)]
         command: SecretCommand,
     },
     /// Write credentials of PAM Core.
     Credential {
-        /// What to do.
+        /// The command.
         #[command(subcommand)]
         command: CredentialCommand,
     },

@@ -74,7 +74,7 @@ fn role(raw: Raw) -> Result<Role, Failure> {
         place.and_then(Place::reason_to_read_without_vault)
     };
     if let Some(why) = reason {
-        tracing::info!(why, "reading the set that another agent publishes in the output directory");
+        tracing::info!(why, "acting as a reader of the output directory");
         return read();
     }
     let mounts = mounts(&raw);

@@ -273,7 +273,7 @@ pub enum OnChange {
     Restart,
     /// It is ended, and the agent with this code.
     Exit(u8),
-    /// Nothing.
+    /// No action.
     Nothing,
 }
 
