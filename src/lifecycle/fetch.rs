@@ -1,8 +1,9 @@
 //! Requests for secrets: a start fetches them from the configured source, later fetches read.
 //!
-//! Provisioning must not be repeated blindly, since each POST may create an account. A POST of
-//! unknown fate is followed by a read, and sent again only if the read finds no account; a start
-//! sends at most three such POSTs for one identity.
+//! Provisioning must not be repeated blindly, since each POST may create an account: DSM's samples
+//! show user names with a generated suffix, and its pages name no key by which a repeated request
+//! could be recognized. A POST of unknown fate is followed by a read, and sent again only if the
+//! read finds no account; a start sends at most three such POSTs for one identity.
 
 mod reread;
 mod route;

@@ -271,6 +271,7 @@ pub fn due(bundle: &Bundle, interval: RenewInterval, wall: SystemTime) -> Wait {
 
 /// Computes the time until a secret's expiry date, read as UTC; none if the date can't be read.
 fn to_expiry(set: &SecretSet, now: SystemTime) -> Option<Duration> {
+    // DSM's pages show several formats, and name no time zone.
     let text = set.expiration.trim();
     if text.len() < 10 {
         return None;

@@ -45,7 +45,8 @@ const LATE: Duration = Duration::from_secs(30);
 const ROUTE_GRACE: Duration = Duration::from_secs(90);
 /// The time, beyond the longest pass, after which a heartbeat counts as overdue.
 const GRACE: Duration = Duration::from_secs(60);
-/// The longest wait before the second read, which shows if reads provision at this vault.
+/// The longest wait before the second read, which shows if reads provision at this vault: DSM's
+/// page "GET | Provision" says that it creates a secret.
 const SECOND_READ: Duration = Duration::from_secs(10);
 
 /// The cause of a pass.

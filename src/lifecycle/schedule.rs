@@ -18,7 +18,8 @@ use rotation::Rotation;
 
 /// The shortest wait before a renewal under `auto`, whatever the vault says.
 const SOONEST: Duration = Duration::from_secs(10);
-/// Plain polling: the longest wait before a renewal under `auto`.
+/// Plain polling: the longest wait before a renewal under `auto`, as the vendor's historic sidecar
+/// has it.
 const POLL: Duration = Duration::from_secs(120);
 /// The shortest wait that an expiry date leads to: it is a hint in an unknown time zone.
 const EXPIRY_FLOOR: Duration = Duration::from_secs(60);
@@ -124,7 +125,8 @@ pub fn due_in(
     }
 }
 
-/// Gives the smallest `TTL` above ten seconds.
+/// Gives the smallest `TTL` above ten seconds: the vendor's historic sidecar means to ignore
+/// shorter ones as well.
 fn shortest_ttl(set: &SecretSet) -> Option<Duration> {
     set.items().filter_map(Item::lifetime).filter(|ttl| *ttl > SOONEST).min()
 }

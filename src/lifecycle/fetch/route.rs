@@ -24,7 +24,9 @@ pub enum List {
 #[derive(Debug, Default)]
 pub struct ReadRoute {
     settled: Settled,
-    /// A route that is missing for a shorter time is taken for a passing fault of the gateway.
+    /// A route that is missing for a shorter time is taken for a passing fault of the gateway. Its
+    /// answer, "no Route matched with those values", does not tell a missing route from a token
+    /// that is not accepted (DSM, table of errors).
     grace: Duration,
     /// The time since which every read found no route, each with a token of its own, and their
     /// number.
@@ -96,8 +98,9 @@ impl ReadRoute {
         if times == 0 || since.elapsed() < self.grace {
             return Err(error);
         }
-        // The route was missing twice, each time with a fresh token. If the list answers and names
-        // every identity, the gateway works and the vault does not have the route.
+        // Only one of DSM's pages names GET provision, the others POST alone, and vaults may lack
+        // it. The route was missing twice, each time with a fresh token. If the list answers and
+        // names every identity, the gateway works and the vault does not have the route.
         let Ok(list) = application(source, &wanted.identities).await else {
             return Err(error);
         };

@@ -10,7 +10,8 @@ const BETWEEN_POSTS: Duration = Duration::from_secs(300);
 /// The most POSTs for one version of a secret: more would not bring a new one either.
 const MOST_POSTS: u8 = 2;
 /// The evidence that a secret is gone: it is missing in as many due passes, each with a login of
-/// its own, and for this time.
+/// its own, and for this time. One answer is no evidence: the gateway says the same of a token that
+/// is not accepted as of a route that does not exist (DSM, table of errors).
 const ABSENT_PASSES: u8 = 3;
 const ABSENT_FOR: Duration = Duration::from_secs(600);
 /// The number of reads that show if reads provision at this vault.
