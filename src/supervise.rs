@@ -52,11 +52,17 @@ fn ends_start(
 ) -> Option<Signal> {
     let Received { signal, .. } = received;
     if signal == CHLD {
-        // A process may have sent it, but the kernel may have merged its own with that one.
+        // A process may have sent it, but a pending standard signal absorbs another of its kind,
+        // the kernel's own among them (`signal(7)`, "Queueing and delivery semantics").
         reaper.reap();
     } else if signals.ignores(signal) {
+        // `execve(2)` keeps a signal ignored: `nohup` relies on that for HUP, and a shell ignores
+        // INT and QUIT for the commands that it runs in the background (POSIX, Shell, "Signals and
+        // Error Handling").
         tracing::debug!(%signal, "the signal is ignored, as it was when the agent was started");
     } else if signal == TSTP {
+        // In an orphaned process group the default action of TSTP stops no process (POSIX, "Signal
+        // Actions"); the agent must not stop either, since no shell would continue it.
         if has_shell() {
             stop_ourselves();
         }
@@ -202,10 +208,12 @@ impl<'a> Supervisor<'a> {
     /// Gives the events of a received signal.
     fn events_of(&mut self, received: Received) -> [Option<Event>; 2] {
         let Received { signal, by_kernel } = received;
-        // The kernel sends these to a whole group because of another process in it.
+        // The kernel sends these to the agent's whole group if one process of it uses the terminal
+        // from the background (POSIX, "Terminal Access Control"), and CHLD to a parent: none is for
+        // the command.
         let for_others = by_kernel && [CHLD, TTIN, TTOU].contains(&signal);
         let forwarded = (!for_others).then_some(Event::Signal(signal));
-        // The kernel may have merged its own with one from outside.
+        // The kernel may have merged its own CHLD with one from outside (`signal(7)`).
         let of_child = if signal == CHLD { self.of_child() } else { None };
         [forwarded, of_child]
     }
@@ -297,12 +305,12 @@ impl<'a> Supervisor<'a> {
                     "the command did not stop in time and is killed (SEGURA_STOP_TIMEOUT)"
                 );
                 self.send_to_group(KILL);
-                // It may have left its group.
+                // It may have left its group (`setpgid(2)`, `setsid(2)`), and still be the child.
                 self.send(KILL);
             }
             Action::KillRest => {
-                // The command was reaped just now, so that its number is still its group's or
-                // unused.
+                // The command was reaped just now. No new process gets the number of a group that
+                // exists (`fork(2)`), so that the number is its group's or unused.
                 self.send_to_group(KILL);
                 if let Some(terminal) = &mut self.terminal {
                     // An interrupt that is typed now is meant for the agent.

@@ -147,7 +147,7 @@ impl Launch {
     /// the running command had ended.
     fn prove_room(&self, environment: &Environment) -> Result<(), Failure> {
         let texts = environment.as_slice().iter().chain(self.program.words());
-        // The kernel counts a pointer for each string as well.
+        // Linux counts the pointers to the strings as well (`fs/exec.c`, `bprm_stack_limits`).
         let needed: usize =
             texts.map(|text| text.as_bytes_with_nul().len() + size_of::<usize>()).sum();
         if needed <= room() { Ok(()) } else { Err(too_long()) }

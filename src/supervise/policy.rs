@@ -185,6 +185,8 @@ impl Policy {
 
     /// Tells whether a signal terminates: no restart is planned after it.
     fn terminates(&self, signal: Signal) -> bool {
+        // A container's runtime sends TERM, or the image's `StopSignal` (OCI image specification);
+        // a terminal sends INT.
         [TERM, INT, self.stop].contains(&signal)
     }
 
