@@ -72,7 +72,9 @@ impl Scene {
         let own = self.modified("state.json").is_some_and(|at| Some(at) >= holder);
         let now = clock_gettime(ClockId::Boottime).tv_sec.unsigned_abs() * 1_000;
         let promised = |state: &serde_json::Value| state["boot_ms"]["silent_until"].as_u64();
-        own && promised(&self.state()).is_some_and(|until| until > now + 100_000)
+        // The first state is written before the link that users read it by.
+        let shown = self.path(".segura.json").exists();
+        own && shown && promised(&self.state()).is_some_and(|until| until > now + 100_000)
     }
 
     /// What `check` answers: yes or no, and its one line.
