@@ -165,10 +165,14 @@ impl Pod<'_> {
         }
     }
 
-    /// Starts a container that has ended, as the kubelet does.
+    /// Starts a container that has ended, as the kubelet does: again, as long as podman still cleans
+    /// up after the end.
     #[track_caller]
     pub fn run(&self, container: &str) {
-        self.podman(&["start"], &[container]);
+        let full = self.full(container);
+        let start = || self.node.podman.command("start").arg(&full).output();
+        let started = || start().is_ok_and(|output| output.status.success());
+        until(&format!("{container} starts"), started);
     }
 
     /// Waits until a container's startup probe succeeds, asking more often than the kubelet would.
