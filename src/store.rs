@@ -14,14 +14,17 @@ mod access;
 mod dir;
 mod directory;
 mod generation;
+mod held;
 mod holder;
 pub mod inspect;
 mod links;
+mod lock;
 mod memory;
 mod mount;
 mod owner;
 mod plan;
 mod published;
+mod seal;
 mod set;
 pub mod state;
 
@@ -50,9 +53,6 @@ pub use set::Set;
 pub const LINGER: Duration = Duration::from_secs(2);
 /// The link to the current generation, which one rename replaces.
 const DATA: &str = "..data";
-/// The next `..data`, until the rename: symlink(2) can't replace a link, rename(2) does so
-/// atomically.
-const DATA_NEXT: &str = "..data_tmp";
 /// The agent's own folder.
 const OWN: &str = "..segura";
 const STATE: &str = "state.json";
@@ -87,6 +87,10 @@ enum WriteCause {
     Held(String),
     #[error("something that the agent did not make is in the way")]
     InTheWay,
+    #[error("it belongs to an agent of uid {owner}, and this agent runs as uid {own}")]
+    Foreign { owner: u32, own: u32 },
+    #[error("another process has changed it since it was published")]
+    Changed,
     #[error("as SEGURA_FILE_RULES has it for {glob}: {cause}")]
     Ruled { glob: String, cause: Errno },
 }
@@ -149,7 +153,10 @@ impl WriteError {
                     "each rule must leave the agent itself able to read; a uid but the agent's own takes CAP_CHOWN and CAP_FOWNER, and CAP_DAC_READ_SEARCH where the mode shuts the agent out; a gid must be one of the agent's",
                 )
             }
-            WriteCause::System(_) | WriteCause::OnDisk => None,
+            WriteCause::Foreign { .. } => Some(
+                "give all agents of the volume one runAsUser, or each an output directory of its own",
+            ),
+            WriteCause::System(_) | WriteCause::OnDisk | WriteCause::Changed => None,
         })
     }
 }
@@ -194,6 +201,16 @@ pub trait Backend: fmt::Debug {
     /// The state of the current set, complete or not, which may be of an agent before this one.
     fn remembered(&self) -> Option<State> {
         None
+    }
+
+    /// The state that was saved last, whether or not its set can still be found.
+    fn saved(&self) -> Option<State> {
+        None
+    }
+
+    /// Tells whether the current set is this agent's own beyond doubt.
+    fn is_proven(&self) -> bool {
+        true
     }
 
     /// The values of the set before the current one, until a sweep removes it.
@@ -249,10 +266,10 @@ pub trait Backend: fmt::Debug {
     /// Identities that an agent before this one has provisioned for the same origin, or was about
     /// to when it died: they are read before they are provisioned.
     fn to_read_first(&self, origin: &Origin) -> Vec<SecretName> {
-        let published =
-            self.remembered().filter(|state| state.origin == *origin && !state.given_back);
-        let mut identities = published.map(|state| state.names()).unwrap_or_default();
-        for identity in self.pending(origin) {
+        let states = [self.remembered(), self.saved()].into_iter().flatten();
+        let published = states.filter(|state| state.origin == *origin && !state.given_back);
+        let mut identities = Vec::new();
+        for identity in published.flat_map(|state| state.names()).chain(self.pending(origin)) {
             if !identities.contains(&identity) {
                 identities.push(identity);
             }
@@ -280,7 +297,7 @@ impl Store {
             }
         };
         let directory = Directory::hold(output, mode)?;
-        let published = Published::of_agent(directory.path());
+        let published = directory.published();
         Ok(Self { backend: Box::new(directory), published })
     }
 

@@ -223,7 +223,11 @@ fn assert_tidy(dir: &Path, n: usize) {
     let hidden = all.iter().filter(|name| name.starts_with('.') && !name.starts_with("..2"));
     assert_eq!(hidden.collect::<Vec<_>>(), ["..data", "..segura", ".segura.json"], "killed at {n}");
     let own = names(&dir.join("..segura"));
-    assert_eq!(own, ["holder", "state.json"].map(str::to_owned).into(), "killed at {n}");
+    assert_eq!(
+        own,
+        ["holder", "lock", "seal", "state.json"].map(str::to_owned).into(),
+        "killed at {n}"
+    );
 }
 
 /// A vault, and how an agent is started for one of the kills.

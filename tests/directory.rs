@@ -200,11 +200,15 @@ fn owners_that_the_agent_may_give_are_given() {
     let run = scene.init();
     run.ended(0);
     assert!(run.stderr.contains("uid 1001 and gid 2001"), "{}", run.stderr);
-    for path in
-        ["secret-postman", "secret-postman/1/username", ".segura.json", "..data", "..segura"]
-    {
+    for path in ["secret-postman", "secret-postman/1/username", "..data"] {
         assert_eq!(owner(scene.path(path)), Some((1001, 2001)), "{path}");
     }
+    // The agent's own files stay its own, and the owner of the set may read them.
+    for path in [".segura.json", "..segura"] {
+        assert_eq!(owner(scene.path(path)), Some((0, 2001)), "{path}");
+    }
+    let app = User { uid: 1001, gid: 1001, groups: &[] };
+    assert!(app.reads(&scene.path(".segura.json")).is_some());
     // A group of its own needs no capability.
     let mut scene = Scene::new();
     chown(scene.dir.path(), Some(1000), Some(1000)).unwrap();
@@ -333,7 +337,7 @@ fn what_someone_else_put_in_the_way_is_told_before_anything_is_provisioned() {
 }
 
 #[test]
-fn what_has_a_name_of_the_agents_own_is_told_before_anything_is_provisioned() {
+fn files_under_the_agents_own_names_are_moved_aside_and_lose_nothing() {
     let cases: [(&str, Squat); 6] = [
         ("..data", |path| fs::create_dir(path).unwrap()),
         ("..data", |path| fs::write(path, "mine").unwrap()),
@@ -342,7 +346,20 @@ fn what_has_a_name_of_the_agents_own_is_told_before_anything_is_provisioned() {
         (".segura.json", |path| fs::create_dir(path).unwrap()),
         (".segura.json", |path| symlink("/etc/hosts", path).unwrap()),
     ];
-    side_by_side(cases, assert_in_the_way);
+    side_by_side(cases, |(name, squat)| {
+        let scene = Scene::new();
+        squat(&scene.path(name));
+        let before = fs::symlink_metadata(scene.path(name)).unwrap().ino();
+        let run = scene.init();
+        run.ended(0);
+        assert!(scene.check("started").0, "{name}: {}", run.stderr);
+        let inode = |entry: &String| fs::symlink_metadata(scene.path(entry)).unwrap().ino();
+        let now = scene.entries().into_iter().find(|entry| inode(entry) == before);
+        let now = now.unwrap_or_else(|| panic!("{name} is gone: {}", run.stderr));
+        // A name that is random now is in no one's way.
+        assert_eq!(now == name, name == "..data_tmp", "{name} is {now}");
+        assert_eq!(run.stderr.contains(&now), name != "..data_tmp", "{name}: {}", run.stderr);
+    });
 }
 
 #[test]

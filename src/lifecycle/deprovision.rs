@@ -4,11 +4,13 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::exit::{Exit, Failure, chain};
+use crate::lifecycle::fetch::{ReadRoute, reread};
 use crate::lifecycle::publish::{Current, PublishError, Remarked, Replaced, origin};
 use crate::model::{Bundle, SecretName};
 use crate::os::clock::{Clock, Deadline};
@@ -173,11 +175,15 @@ pub async fn by_hand(
         return Err(failure.hint(Some(hint)));
     }
     let mut client = vault.connect(&mut None).map_err(|error| error.failure())?;
+    let accounts = if store.is_proven() {
+        state.secrets.iter().map(Account::from).collect()
+    } else {
+        read_accounts(&mut client, config, &state).await?
+    };
     let mut failed: Option<Failure> = None;
     let mut gone = state.given_back;
     let mut deprovisioned = BTreeSet::new();
     let attempt = |_: &SecretName, id: &str| Attempt::GiveBackById(id.to_owned());
-    let accounts = state.secrets.iter().map(Account::from);
     deprovision_each(&mut client, accounts, attempt, |Account { identity, id }, result| {
         let mut next = ControlFlow::Continue(());
         match result {
@@ -214,6 +220,27 @@ pub async fn by_hand(
         unpublish(&mut current, left).ok();
     }
     failed.map_or(Ok(()), Err)
+}
+
+/// Reads the ids of a set in the vault: what stands in the directory may be another process's, and
+/// name the accounts of other pods.
+async fn read_accounts(
+    source: &mut impl Source,
+    config: &Config,
+    state: &State,
+) -> Result<Vec<Account>, Failure> {
+    let mut route = ReadRoute::new(state.refresh, Duration::ZERO);
+    let names = state.names();
+    let read = reread(source, &config.wanted, &names, &mut route).await;
+    if let Some(error) = read.cut.iter().chain(read.failed.values()).next() {
+        return Err(error.failure());
+    }
+    let id = |identity: &SecretName| {
+        let id = read.fresh.secrets.get(identity).map(|set| set.id.clone());
+        id.filter(|id| !id.is_empty())
+    };
+    let account = |identity: SecretName| Account { id: id(&identity), identity };
+    Ok(names.into_iter().map(account).collect())
 }
 
 /// Deprovisions the secret of this id alone; the published set stays as it is.

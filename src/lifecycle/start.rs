@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::config::Config;
 use crate::config::settings::{RenewInterval, StartupTimeout};
-use crate::exit::Failure;
+use crate::exit::{Failure, chain};
 use crate::lifecycle::deprovision;
 use crate::lifecycle::fetch::FirstFetch;
 use crate::lifecycle::publish::{
@@ -256,8 +256,12 @@ impl<'a, V: Connect> Start<'a, V> {
             let stamp = stamp(bundle, renew, notified, heartbeat, now, &mut self.edges.random);
             let refresh = self.first_fetch.settled();
             let mut state = first(bundle, self.origin, refresh, &stamp, now);
+            let before = self.store.remembered().filter(|state| state.origin == *self.origin);
             let error = match self.publisher().publish(bundle, &mut state) {
-                Ok(outcome) => return Ok((outcome, state)),
+                Ok(outcome) => {
+                    self.keep_notified(outcome, before, &mut state);
+                    return Ok((outcome, state));
+                }
                 Err(error) => error,
             };
             let retry = match error {
@@ -265,6 +269,31 @@ impl<'a, V: Connect> Start<'a, V> {
                 PublishError::Write(_) => Retry::Backoff,
             };
             self.pause(retry, deadline, error.failure(), &mut logged).await?;
+        }
+    }
+
+    /// Continues the state `before` of a set that could not be adopted, and that the vault has now
+    /// confirmed byte for byte: nobody is notified of it again.
+    fn keep_notified(&self, outcome: Outcome, before: Option<State>, state: &mut State) {
+        let (Outcome::Unchanged(generation), Some(before)) = (outcome, before) else {
+            return;
+        };
+        if before.generation != generation {
+            return;
+        }
+        state.notified = before.notified;
+        state.changed_at = before.changed_at;
+        state.boot_ms.changed = before.boot_ms.changed;
+        self.save(state);
+    }
+
+    /// Writes the state; logs a failure.
+    fn save(&self, state: &State) {
+        if let Err(error) = self.store.save(state) {
+            tracing::warn!(
+                error = chain(&error),
+                "the state file could not be written and is behind the published set"
+            );
         }
     }
 

@@ -6,15 +6,23 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, Mode, OFlags, RawMode};
+use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::access::Owner;
-use super::{UNFINISHED, WriteError};
+use super::{UNFINISHED, WriteCause, WriteError};
 use crate::secret::{Secret, SecretBuf};
 
 /// The mode of a folder until it is complete: no other user may enter.
-const PRIVATE_DIR: RawMode = 0o700;
+const PRIVATE_DIR: Mode = Mode::RWXU;
+/// The mode of a file until it is complete, and of the agent's private files.
+const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
+/// The rights of a folder's owner, and those of group and others.
+const OWNER: u32 = 0o700;
+const OTHERS: u32 = 0o077;
+/// The access control lists that a new folder inherits from a directory with a default one
+/// (`acl(5)`): they would let others in, and pass on to the files in it.
+const ACLS: [&str; 2] = ["system.posix_acl_default", "system.posix_acl_access"];
 
 /// An open directory, and its path for errors.
 #[derive(Debug)]
@@ -57,9 +65,42 @@ impl Dir {
 
     /// Makes a folder that no other user may enter yet.
     pub(super) fn make(&self, name: &str) -> Result<Self, WriteError> {
-        fs::mkdirat(&self.descriptor, name, Mode::from_raw_mode(PRIVATE_DIR))
-            .and_then(|()| self.open(name))
-            .map_err(|error| WriteError::new("make", self.path.join(name), error))
+        let failed = |error| WriteError::new("make", self.path.join(name), error);
+        fs::mkdirat(&self.descriptor, name, PRIVATE_DIR).map_err(failed)?;
+        let made = self.open(name).map_err(failed)?;
+        for list in ACLS {
+            // Where there is none, or the file system has none, there is nothing to remove.
+            fs::fremovexattr(&made.descriptor, list).ok();
+        }
+        // Another process may have put another folder under the name since it was made.
+        let stat = fs::fstat(&made.descriptor).map_err(failed)?;
+        let own = stat.st_uid == rustix::process::geteuid().as_raw();
+        if !own || stat.st_mode & OTHERS != 0 || !made.names().is_empty() {
+            return Err(WriteError::new("make", self.path.join(name), WriteCause::InTheWay));
+        }
+        // The umask may have cleared bits (mkdir(2)).
+        if stat.st_mode & OWNER != OWNER {
+            fs::fchmod(&made.descriptor, PRIVATE_DIR).map_err(failed)?;
+        }
+        Ok(made)
+    }
+
+    /// Makes the symbolic link `name` to `target` in place of what stands there, in one step.
+    /// Another process sees the old one or the new.
+    pub(super) fn replace_link(&self, target: &str, name: &str) -> Result<(), Errno> {
+        // A random name: another process can't be prepared for it.
+        let next = format!("{name}_tmp-{:016x}", fastrand::u64(..));
+        self.link(target, &next)?;
+        let made = self.stat(&next)?;
+        self.rename(&next, name).inspect_err(|_| {
+            self.remove_file(&next).ok();
+        })?;
+        let there = self.stat(name)?;
+        if (made.st_dev, made.st_ino) == (there.st_dev, there.st_ino) {
+            Ok(())
+        } else {
+            Err(Errno::EXIST)
+        }
     }
 
     /// Opens a folder, which is made if it is missing, and sets its owner and mode.
@@ -80,6 +121,15 @@ impl Dir {
         })
     }
 
+    /// Makes the folder this user's, and closes it to all others.
+    pub(super) fn close_to_others(&self) -> Result<(), Errno> {
+        let uid = rustix::process::geteuid();
+        if fs::fstat(&self.descriptor)?.st_uid != uid.as_raw() {
+            fs::fchown(&self.descriptor, Some(uid), None)?;
+        }
+        fs::fchmod(&self.descriptor, PRIVATE_DIR)
+    }
+
     /// The time of the last change of the entries, the mode or the owner.
     pub(super) fn changed(&self) -> Option<Changed> {
         let stat = fs::fstat(&self.descriptor).ok()?;
@@ -98,55 +148,69 @@ impl Dir {
         fs::fstat(&self.descriptor).is_ok_and(|stat| owner.has(&stat, owner.dir_mode))
     }
 
-    /// Writes a new file; one of that name is removed first.
+    /// Writes a new file, which only this user may read until it is complete; one of that name is
+    /// removed first.
     pub(super) fn write(
         &self,
         name: &str,
         bytes: &[u8],
         owner: &Owner,
     ) -> Result<File, WriteError> {
+        let file = self.write_private(name, bytes)?;
+        self.claim_file(&file, name, owner)?;
+        Ok(file)
+    }
+
+    /// Writes a new file that only this user may read; one of that name is removed first.
+    pub(super) fn write_private(&self, name: &str, bytes: &[u8]) -> Result<File, WriteError> {
         let failed = |what| move |error: Errno| WriteError::new(what, self.path.join(name), error);
-        let file = match self.make_file(name, owner) {
+        let file = match self.make_file(name) {
             Err(Errno::EXIST) => self
                 .remove_file(name)
                 .map_err(failed("replace"))
-                .and_then(|()| self.make_file(name, owner).map_err(failed("make"))),
+                .and_then(|()| self.make_file(name).map_err(failed("make"))),
             made => made.map_err(failed("make")),
         };
-        self.fill(file?, name, bytes, owner)
+        self.fill(file?, name, bytes)
     }
 
-    /// Writes a new file; one of that name is an error.
+    /// Writes a new file, which only this user may read until it is complete; one of that name is
+    /// an error.
     pub(super) fn create(&self, name: &str, bytes: &[u8], owner: &Owner) -> Result<(), WriteError> {
         let file = self
-            .make_file(name, owner)
+            .make_file(name)
             .map_err(|error| WriteError::new("make", self.path.join(name), error))?;
-        self.fill(file, name, bytes, owner).map(drop)
+        let file = self.fill(file, name, bytes)?;
+        self.claim_file(&file, name, owner)
     }
 
-    fn make_file(&self, name: &str, owner: &Owner) -> Result<File, Errno> {
+    fn make_file(&self, name: &str) -> Result<File, Errno> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(owner.file_mode);
-        fs::openat(&self.descriptor, name, flags, mode).map(File::from)
+        let file = fs::openat(&self.descriptor, name, flags, PRIVATE_FILE)?;
+        Ok(file.into())
     }
 
-    fn fill(
-        &self,
-        mut file: File,
-        name: &str,
-        bytes: &[u8],
-        owner: &Owner,
-    ) -> Result<File, WriteError> {
-        let failed = |what| move |error: Errno| WriteError::new(what, self.path.join(name), error);
+    /// Opens a file to lock it, which is made if it is missing; only this user may open a new one.
+    pub(super) fn open_or_make_file(&self, name: &str) -> Result<File, Errno> {
+        let access = OFlags::RDWR | OFlags::CREATE;
+        let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        fs::openat(&self.descriptor, name, flags, PRIVATE_FILE).map(File::from)
+    }
+
+    fn fill(&self, mut file: File, name: &str, bytes: &[u8]) -> Result<File, WriteError> {
         file.write_all(bytes).map_err(|error| {
             let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
-            failed("write")(errno)
+            WriteError::new("write", self.path.join(name), errno)
         })?;
-        owner
-            .claim(&file, owner.file_mode)
-            .map_err(|error| not_allowed(failed("set the owner and mode of")(error)))?;
         Ok(file)
+    }
+
+    fn claim_file(&self, file: &File, name: &str, owner: &Owner) -> Result<(), WriteError> {
+        owner.claim(file, owner.file_mode).map_err(|error| {
+            let what = "set the owner and mode of";
+            not_allowed(WriteError::new(what, self.path.join(name), error))
+        })
     }
 
     /// Writes a file under an unfinished name, then renames it over `name` in one step (rename(2)).
@@ -158,7 +222,21 @@ impl Dir {
     ) -> Result<(), WriteError> {
         let next = format!("{name}{UNFINISHED}");
         self.write(&next, bytes, owner)?;
-        self.rename(&next, name)
+        self.finish(&next, name)
+    }
+
+    /// Writes a file that only this user may read, and renames it over `name` in one step.
+    pub(super) fn replace_private(&self, name: &str, bytes: &[u8]) -> Result<(), WriteError> {
+        let next = format!("{name}{UNFINISHED}");
+        let file = self.write_private(&next, bytes)?;
+        // The umask may have cleared bits (open(2)).
+        fs::fchmod(&file, PRIVATE_FILE)
+            .map_err(|error| WriteError::new("set the mode of", self.path.join(name), error))?;
+        self.finish(&next, name)
+    }
+
+    fn finish(&self, next: &str, name: &str) -> Result<(), WriteError> {
+        self.rename(next, name)
             .map_err(|error| WriteError::new("replace", self.path.join(name), error))
     }
 
@@ -227,6 +305,12 @@ impl Dir {
 
     pub(super) fn rename(&self, from: &str, to: &str) -> Result<(), Errno> {
         fs::renameat(&self.descriptor, from, &self.descriptor, to)
+    }
+
+    /// Gives each of two entries the name of the other, in one step (renameat2(2)).
+    pub(super) fn exchange(&self, one: &str, other: &str) -> Result<(), Errno> {
+        let flags = RenameFlags::EXCHANGE;
+        fs::renameat_with(&self.descriptor, one, &self.descriptor, other, flags)
     }
 
     pub(super) fn remove_file(&self, name: &str) -> Result<(), Errno> {

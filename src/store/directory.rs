@@ -1,20 +1,24 @@
 //! The directory on tmpfs: a new generation beside the old one, and one rename that makes it
 //! current.
 
-use std::fs::File;
+mod restore;
+
 use std::path::Path;
+use std::rc::Rc;
 use std::time::SystemTime;
 
-use rustix::fs::{self, Access as Right, AtFlags, FlockOperation};
-use rustix::io::Errno;
+use rustix::fs::{self, Access as Right, AtFlags};
 
 use super::access::Owner;
-use super::dir::{Changed, Dir};
+use super::dir::{Changed, Dir, EntryKind};
+use super::held::{HeldGeneration, Proof, SharedHeld};
+use super::lock::{self, Own};
 use super::mount::{self, Mount};
 use super::owner::Owners;
+use super::seal::{self, Seal, Sealed};
 use super::{
-    Backend, CurrentSet, DATA, DATA_NEXT, HOLDER, OWN, PENDING, PROBE, Pending, STATE,
-    STATE_TARGET, UNFINISHED, WriteCause, WriteError, generation, inspect, links,
+    Backend, CurrentSet, DATA, PENDING, PROBE, Pending, STATE, STATE_TARGET, UNFINISHED,
+    WriteCause, WriteError, generation, inspect, links,
 };
 use crate::config::settings::Output;
 use crate::exit::chain;
@@ -22,28 +26,31 @@ use crate::model::{Generation, Outcome, STATE_LINK};
 use crate::os::clock;
 use crate::render::FileSet;
 use crate::render::bundle::{self, Entries};
+use crate::store::Published;
 use crate::store::state::State;
+
+/// The seal's file in the agent's own folder.
+const SEAL: &str = "seal";
+/// The beginning of the names of links that are made for a rename.
+const LINKS_NEXT: [&str; 2] = ["..data_tmp", ".segura.json_tmp"];
 
 /// The output directory, locked against other agents as long as this value lives.
 #[derive(Debug)]
 pub struct Directory {
     dir: Dir,
-    own: Dir,
+    own: Own,
     owners: Owners,
-    /// The folder of the current generation.
-    current: Option<String>,
-    /// The folder of `current`, open.
-    root: Option<Dir>,
-    /// The folder's change time at its last listing.
+    seal: Seal,
+    /// The current generation.
+    held: SharedHeld,
+    /// The change time of its folder at the last listing.
     listed: Option<Changed>,
     /// No visible link belongs to an older set.
     no_stale_links: bool,
-    /// The folder of the generation before it, until a sweep.
-    replaced: Option<String>,
+    /// The generation before it, until a sweep.
+    replaced: Option<HeldGeneration>,
+    /// The number of the current generation; without one, the highest number so far.
     generation: Generation,
-    /// The file with the holder's name, under a lock that `check` tests without taking it
-    /// (`F_GETLK`, `fcntl_locking(2)`); a test of the flock(2) would have to take that.
-    _alive: File,
 }
 
 impl Directory {
@@ -60,8 +67,9 @@ impl Directory {
         Ok(store)
     }
 
-    /// Opens and locks the directory, and removes the remains of a crash. `holder` names this agent
-    /// in the error of another one that wants the directory meanwhile.
+    /// Opens and locks the directory, finds the current generation, and removes the remains of a
+    /// crash. `holder` names this agent in the error of another one that wants the directory
+    /// meanwhile.
     pub fn open(output: &Output, holder: &str) -> Result<Self, WriteError> {
         let dir = match mount::find(output)? {
             Mount::There(dir) => dir,
@@ -70,43 +78,53 @@ impl Directory {
                 parent.open_or_make(&name, owners.all())?
             }
         };
-        lock(&dir)?;
         let owners = Owners::of(&dir, &output.access)?;
-        let own = dir.open_or_make(OWN, owners.all())?;
-        let alive = own.write(HOLDER, holder.as_bytes(), owners.all())?;
-        // Without this lock only `check` and a reader fail to see the agent: flock(2) guards the
-        // directory.
-        fs::fcntl_lock(&alive, FlockOperation::NonBlockingLockExclusive).ok();
-        let current = generation::current(&dir);
-        let generation = current
-            .as_deref()
-            .and_then(|name| generation::snapshot(&dir, name))
-            .map_or_else(Generation::default, |state| state.generation);
-        let store = Self {
+        let own = Own::lock(&dir, &owners.shown(), owners.all().uid, holder)?;
+        let seal = own.dir.read(SEAL).ok();
+        let seal = seal.and_then(|bytes| serde_json::from_slice(bytes.expose()).ok());
+        let mut store = Self {
             dir,
             own,
             owners,
-            current,
-            root: None,
+            seal: seal.unwrap_or_default(),
+            held: SharedHeld::default(),
             listed: None,
             no_stale_links: false,
             replaced: None,
-            generation,
-            _alive: alive,
+            generation: Generation::default(),
         };
+        store.find_current()?;
         store.clear();
         Ok(store)
     }
 
-    /// Makes a file with this owner and mode, reads it back, and removes it.
+    /// A reader of the current set, valid as long as this store lives.
+    pub(super) fn published(&self) -> Published {
+        Published::of_agent(Rc::clone(&self.held))
+    }
+
+    fn write_seal(&mut self, seal: Seal) -> Result<(), WriteError> {
+        let json = serde_json::to_vec(&seal).unwrap_or_default();
+        self.own.dir.replace_private(SEAL, &json)?;
+        self.seal = seal;
+        Ok(())
+    }
+
+    /// Makes a folder and a file with this owner and these modes, reads the file back, and removes
+    /// both.
     fn probe(&self, owner: &Owner) -> Result<(), WriteError> {
-        self.own.write(PROBE, &[0; 64], owner).map(drop)?;
-        let readable = self.own.read(PROBE).map_err(|error| {
-            WriteError::new("read back what it writes to", self.path(), error)
-                .hinting("SEGURA_FILE_MODE, SEGURA_FILE_UID and SEGURA_FILE_GID must let the agent itself read")
+        let own = &self.own.dir;
+        let probed = own.make(PROBE).and_then(|folder| {
+            folder.write(PROBE, &[0; 64], owner)?;
+            folder.claim(owner)?;
+            own.open(PROBE).and_then(|folder| folder.read(PROBE)).map_err(|error| {
+                WriteError::new("read back what it writes to", self.path(), error).hinting(
+                    "SEGURA_FILE_MODE, SEGURA_DIR_MODE, SEGURA_FILE_UID and SEGURA_FILE_GID must let the agent itself read",
+                )
+            })
         });
-        self.own.remove_file(PROBE).ok();
-        readable.map(|_| ())
+        own.remove_tree(PROBE).ok();
+        probed.map(drop)
     }
 
     /// The directory.
@@ -114,71 +132,60 @@ impl Directory {
         self.dir.path()
     }
 
-    fn entries(&self, generation: &str) -> Option<Entries> {
-        let bytes = self.dir.open(generation).ok()?.read(bundle::FILE).ok()?;
-        bundle::read(bytes.expose())
+    fn current_folder(&self) -> Option<String> {
+        self.held.borrow().as_ref().map(|held| held.folder.clone())
     }
 
-    /// Reports if the current generation is this set. Its folder is kept open: an open would wake a
+    /// Reports if the current generation is this set. Its folder is held open: an open would wake a
     /// watcher of IN_OPEN in the directory (inotify(7)).
     fn is_current(&mut self, files: &FileSet<'_>) -> bool {
-        let Some(name) = self.current.as_deref() else {
+        let held = self.held.borrow();
+        let Some(held) = held.as_ref() else {
             return false;
         };
-        let held = self.root.take().filter(|root| root.is_at(&self.dir, name));
-        if held.is_none() {
-            self.listed = None;
+        if !held.root.is_at(&self.dir, &held.folder) && self.restore_folder(held).is_err() {
+            return false;
         }
-        self.root = held.or_else(|| self.dir.open(name).ok());
-        let Self { root, owners, listed, .. } = self;
-        root.as_ref().is_some_and(|root| generation::equals(root, files, owners, listed))
-    }
-
-    /// Restores the missing links to the current set, and removes the links of older sets.
-    fn restore_links(&mut self, files: &FileSet<'_>) -> Result<(), WriteError> {
-        let mut missing = links::make(&self.dir, files)?;
-        if let Some(name) = &self.current
-            && self.dir.link_target(DATA).as_deref() != Some(name)
-        {
-            self.switch_to(name)?;
-            missing.push(DATA.to_owned());
-        }
-        if !missing.is_empty() {
-            let names = missing.join(", ");
-            tracing::warn!(names, "restored links that another process had removed");
-        }
-        // A listing opens the directory, which wakes a watcher of IN_OPEN (inotify(7)).
-        if !self.no_stale_links {
-            links::drop_stale(&self.dir, files)?;
-            self.no_stale_links = true;
-        }
-        Ok(())
-    }
-
-    fn build(&self, name: &str, files: &FileSet<'_>, state: &State) -> Result<(), WriteError> {
-        generation::write(&self.dir, name, files, state, &self.owners)
+        generation::equals(&held.root, files, &self.owners, &mut self.listed)
     }
 
     /// Makes a generation current by one rename: the commit point.
     fn switch_to(&self, name: &str) -> Result<(), WriteError> {
         self.dir
-            .remove_file(DATA_NEXT)
-            .or_else(missing_is_fine)
-            .and_then(|()| {
-                self.dir.link(name, DATA_NEXT)?;
-                self.dir.rename(DATA_NEXT, DATA)
+            .replace_link(name, DATA)
+            .or_else(|error| {
+                // rename(2) replaces a link, and no folder.
+                if self.dir.look(DATA) != Ok(EntryKind::Folder) {
+                    return Err(error);
+                }
+                lock::move_aside(&self.dir, DATA).map_err(|_| error)?;
+                self.dir.replace_link(name, DATA)
             })
-            .map_err(|error| {
-                self.dir.remove_file(DATA_NEXT).ok();
-                WriteError::new("publish", self.path(), error)
-            })
+            .map_err(|error| WriteError::new("publish", self.path(), error))
     }
 
     fn sweep_among(&self, names: &[String], kept: Option<&str>) {
-        let others = generation::others(names, self.current.as_deref()).into_iter();
-        for name in others.filter(|name| Some(*name) != kept) {
+        let current = self.current_folder();
+        let others = generation::others(names, current.as_deref()).into_iter();
+        for name in others.filter(|name| Some(*name) != kept && self.is_swept(name)) {
+            // A crash in the middle leaves a folder that the next sweep knows as this user's.
+            if let Ok(folder) = self.dir.open(name) {
+                folder.close_to_others().ok();
+            }
             self.dir.remove_tree(name).ok();
         }
+    }
+
+    /// Tells whether a folder with the name of a generation is one that this agent has made:
+    /// another process can give that name to any folder.
+    fn is_swept(&self, name: &str) -> bool {
+        let replaced = self.replaced.as_ref();
+        let is_replaced =
+            replaced.is_some_and(|held| held.folder == name && held.root.is_at(&self.dir, name));
+        let Ok(folder) = self.dir.open(name) else {
+            return false;
+        };
+        is_replaced || self.seal.names(name) || generation::is_of_user(&folder, lock::own_uid())
     }
 
     /// Removes the remains of a crash: incomplete generations, an unfinished commit, dangling
@@ -186,12 +193,63 @@ impl Directory {
     fn clear(&self) {
         let names = self.dir.names();
         self.sweep_among(&names, None);
-        self.dir.remove_file(DATA_NEXT).ok();
-        let unfinished = |name: &String| name == PROBE || name.ends_with(UNFINISHED);
-        for name in self.own.names().into_iter().filter(unfinished) {
-            self.own.remove_file(&name).ok();
+        let unfinished = |name: &&String| LINKS_NEXT.iter().any(|next| name.starts_with(next));
+        for name in names.iter().filter(unfinished) {
+            if self.dir.look(name) == Ok(EntryKind::Link) {
+                self.dir.remove_file(name).ok();
+            }
         }
-        links::drop_dangling(&self.dir, self.current.as_deref(), &names);
+        let unfinished = |name: &String| name == PROBE || name.ends_with(UNFINISHED);
+        for name in self.own.dir.names().into_iter().filter(unfinished) {
+            self.own.dir.remove_tree(&name).ok();
+        }
+        links::drop_dangling(&self.dir, self.current_folder().as_deref(), &names);
+    }
+
+    /// Writes a generation, and makes it current.
+    fn replace(
+        &mut self,
+        name: &str,
+        files: &FileSet<'_>,
+        state: &State,
+    ) -> Result<(), WriteError> {
+        let (root, snapshot) = generation::write(&self.dir, name, files, state, &self.owners)?;
+        let bytes = files.iter().find(|(name, _)| name.as_str() == bundle::FILE);
+        let bytes = bytes.map(|(_, content)| content.expose()).unwrap_or_default();
+        let sealed = Sealed {
+            folder: name.to_owned(),
+            number: state.generation,
+            bundle: seal::digest_of(bytes),
+            snapshot: seal::digest_of(&snapshot),
+        };
+        let made = {
+            let held = self.held.borrow();
+            links::make(&self.dir, files, held.as_ref().map(|held| &held.root))?
+        };
+        let before = self.seal.clone();
+        // The seal names the generation before it may change hands and before it is current: after
+        // a crash it is found by its digests.
+        let switched = self.write_seal(before.with(sealed.clone())).and_then(|()| {
+            root.claim(self.owners.all())?;
+            if !root.is_at(&self.dir, name) {
+                return Err(WriteError::new("publish", root.path(), WriteCause::InTheWay));
+            }
+            self.switch_to(name)
+        });
+        if let Err(error) = switched {
+            links::undo(&self.dir, &made);
+            self.write_seal(before).ok();
+            return Err(error);
+        }
+        let held =
+            HeldGeneration { root, folder: name.to_owned(), proof: Proof::Sealed(sealed.clone()) };
+        self.replaced = self.held.borrow_mut().replace(held);
+        self.listed = None;
+        self.generation = state.generation;
+        // The replaced generation serves its readers for a while, and is adopted no more. If the
+        // seal can't be written, it names both, the newest first.
+        self.write_seal(self.seal.of(Some(&sealed))).ok();
+        Ok(())
     }
 }
 
@@ -200,12 +258,15 @@ impl Backend for Directory {
         let right = Right::WRITE_OK | Right::EXEC_OK;
         fs::accessat(self.dir.descriptor(), ".", right, AtFlags::EACCESS)
             .map_err(|error| WriteError::new("write to", self.path(), error))?;
+        let held = self.held.borrow();
         for name in names {
-            links::free_or_ours(&self.dir, name)?;
+            links::clear_way(&self.dir, name, held.as_ref().map(|held| &held.root))?;
         }
-        links::free_or(&self.dir, DATA, |_| true)?;
-        links::free_or(&self.dir, DATA_NEXT, |_| true)?;
-        links::free_or(&self.dir, STATE_LINK, |target| target == STATE_TARGET)?;
+        if self.dir.look(DATA).is_ok_and(|kind| kind != EntryKind::Link) {
+            lock::move_aside(&self.dir, DATA)?;
+        }
+        links::free_or(&self.dir, STATE_LINK, |target| target == STATE_TARGET)
+            .or_else(|_| lock::move_aside(&self.dir, STATE_LINK).map(drop))?;
         self.probe(self.owners.all())?;
         for (glob, owner) in self.owners.rules() {
             self.probe(owner).map_err(|error| error.for_rule(glob))?;
@@ -219,18 +280,27 @@ impl Backend for Directory {
 
     fn current_set(&self) -> Option<CurrentSet> {
         let state = self.remembered()?;
-        let entries = self.entries(self.current.as_deref()?)?;
+        let entries = self.held.borrow().as_ref()?.entries()?;
         let whole = entries.len() == state.secrets.len()
             && entries.keys().all(|identity| state.secret(identity).is_some());
         whole.then_some(CurrentSet { state, entries })
     }
 
     fn remembered(&self) -> Option<State> {
-        inspect::remembered(&self.dir, &self.own, self.current.as_deref()?)
+        let snapshot = self.held.borrow().as_ref()?.snapshot()?;
+        Some(inspect::latest(&self.own.dir, snapshot))
+    }
+
+    fn saved(&self) -> Option<State> {
+        inspect::saved_state(&self.own.dir)
+    }
+
+    fn is_proven(&self) -> bool {
+        self.held.borrow().as_ref().is_some_and(|held| held.sealed().is_some())
     }
 
     fn replaced(&self) -> Option<Entries> {
-        self.entries(self.replaced.as_deref()?)
+        self.replaced.as_ref()?.entries()
     }
 
     fn publish(
@@ -240,26 +310,18 @@ impl Backend for Directory {
         now: SystemTime,
     ) -> Result<Outcome, WriteError> {
         if self.is_current(files) {
+            self.seal_current();
             state.generation = self.generation;
             self.restore_links(files)?;
             return Ok(Outcome::Unchanged(self.generation));
         }
-        state.generation = self.generation.next();
+        self.restore_own();
+        state.generation = self.generation.max(self.seal.highest).next();
         state.changed_at = clock::stamp(now);
         let name = generation::new_name(&self.dir, now);
-        self.build(&name, files, state).inspect_err(|_| {
+        self.replace(&name, files, state).inspect_err(|_| {
             self.dir.remove_tree(&name).ok();
         })?;
-        let made = links::make(&self.dir, files).inspect_err(|_| {
-            self.dir.remove_tree(&name).ok();
-        })?;
-        if let Err(error) = self.switch_to(&name) {
-            links::undo(&self.dir, &made);
-            self.dir.remove_tree(&name).ok();
-            return Err(error);
-        }
-        self.replaced = self.current.replace(name);
-        self.generation = state.generation;
         // The new set is current, so a stale link that stays is no failure of the publish.
         self.no_stale_links = true;
         if self.replaced.is_some()
@@ -282,26 +344,29 @@ impl Backend for Directory {
     fn save(&self, state: &State) -> Result<(), WriteError> {
         let mut json = serde_json::to_vec(state).unwrap_or_default();
         json.push(b'\n');
-        self.own.replace(STATE, &json, self.owners.all())?;
+        self.own.dir.replace(STATE, &json, &self.owners.shown())?;
         if self.dir.link_target(STATE_LINK).as_deref() == Some(STATE_TARGET) {
             return Ok(());
         }
+        if self.dir.look(STATE_LINK).is_ok_and(|kind| kind == EntryKind::Folder) {
+            lock::move_aside(&self.dir, STATE_LINK)?;
+        }
         self.dir
-            .link(STATE_TARGET, STATE_LINK)
+            .replace_link(STATE_TARGET, STATE_LINK)
             .map_err(|error| WriteError::new("make", self.path().join(STATE_LINK), error))
     }
 
     fn record_pending(&self, pending: &Pending) -> Result<(), WriteError> {
         let json = serde_json::to_vec(pending).unwrap_or_default();
-        self.own.replace(PENDING, &json, self.owners.all())
+        self.own.dir.replace_private(PENDING, &json)
     }
 
     fn pending_record(&self) -> Option<Pending> {
-        serde_json::from_slice(self.own.read(PENDING).ok()?.expose()).ok()
+        serde_json::from_slice(self.own.dir.read(PENDING).ok()?.expose()).ok()
     }
 
     fn clear_pending(&self) {
-        self.own.remove_file(PENDING).ok();
+        self.own.dir.remove_file(PENDING).ok();
     }
 
     fn sweep(&self) {
@@ -309,31 +374,17 @@ impl Backend for Directory {
     }
 
     fn sweep_but_the_last(&self) {
-        self.sweep_among(&self.dir.names(), self.replaced.as_deref());
+        let replaced = self.replaced.as_ref().map(|held| held.folder.as_str());
+        self.sweep_among(&self.dir.names(), replaced);
     }
 
     /// Removes the current set, which needs no space: it works on a full volume too.
     fn remove(&mut self) {
         self.dir.remove_file(DATA).ok();
-        (self.current, self.root) = (None, None);
+        self.replaced = self.held.borrow_mut().take();
+        // No start may adopt it. Where even that can't be written, its files are gone below.
+        self.write_seal(self.seal.of(None)).ok();
         self.clear();
-    }
-}
-
-fn missing_is_fine(error: Errno) -> Result<(), Errno> {
-    if error == Errno::NOENT { Ok(()) } else { Err(error) }
-}
-
-fn lock(dir: &Dir) -> Result<(), WriteError> {
-    match fs::flock(dir.descriptor(), FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(()),
-        Err(Errno::WOULDBLOCK) => {
-            let holder = dir.open(OWN).and_then(|own| own.read(HOLDER)).ok();
-            let holder = holder.and_then(|bytes| String::from_utf8(bytes.expose().clone()).ok());
-            let holder = holder.unwrap_or_else(|| "it has left no name".to_owned());
-            Err(WriteError::new("use", dir.path(), WriteCause::Held(holder)))
-        }
-        Err(error) => Err(WriteError::new("lock", dir.path(), error)),
     }
 }
 

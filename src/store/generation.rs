@@ -2,6 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
+use rustix::fs;
+use serde::{Deserialize, Serialize};
+
 use super::dir::{Changed, Dir};
 use super::owner::Owners;
 use super::{DATA, WriteError};
@@ -9,7 +12,7 @@ use crate::render::{FileName, FileSet};
 use crate::store::state::State;
 
 /// The state of the set at its publish. It holds times, so it is not compared.
-const SNAPSHOT: &str = "..generation.json";
+pub(super) const SNAPSHOT: &str = "..generation.json";
 
 /// Makes the name of a generation's folder in the form of the kubelet's, hidden, by the time in UTC
 /// (`newTimestampDir` in `pkg/volume/util/atomic_writer.go`), with nanoseconds for its random
@@ -29,9 +32,20 @@ pub(super) fn new_name(dir: &Dir, mut now: SystemTime) -> String {
     name(now)
 }
 
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     name.strip_prefix("..2")
         .is_some_and(|rest| rest.bytes().all(|c| c.is_ascii_digit() || matches!(c, b'_' | b'.')))
+}
+
+/// Tells whether a folder with the name of a generation is one of this user's: a generation, or an
+/// unfinished one that no other user may enter.
+pub(super) fn is_of_user(folder: &Dir, uid: u32) -> bool {
+    let Ok(stat) = fs::fstat(folder.descriptor()) else {
+        return false;
+    };
+    let is_private = stat.st_mode & 0o077 == 0;
+    let snapshot = || folder.stat(SNAPSHOT).is_ok_and(|stat| stat.st_uid == uid);
+    stat.st_uid == uid && (is_private || snapshot())
 }
 
 /// The folder of the current generation, if `..data` leads to one.
@@ -52,18 +66,44 @@ pub(super) fn others<'a>(names: &'a [String], current: Option<&str>) -> Vec<&'a 
 
 /// Reads the state of a generation at its publish.
 pub(super) fn snapshot(dir: &Dir, name: &str) -> Option<State> {
-    let bytes = dir.open(name).and_then(|dir| dir.read(SNAPSHOT)).ok()?;
-    serde_json::from_slice(bytes.expose()).ok()
+    snapshot_in(&dir.open(name).ok()?)
 }
 
-/// Writes a complete generation. On error the caller removes the remains.
+/// Reads the state of the generation in the folder `root` at its publish.
+pub(super) fn snapshot_in(root: &Dir) -> Option<State> {
+    serde_json::from_slice(root.read(SNAPSHOT).ok()?.expose()).ok()
+}
+
+/// The state of a generation at its publish, and the mark of those that have a seal.
+#[derive(Serialize)]
+struct Snapshot<'a> {
+    #[serde(flatten)]
+    state: &'a State,
+    sealed: bool,
+}
+
+#[derive(Deserialize)]
+struct Mark {
+    #[serde(default)]
+    sealed: bool,
+}
+
+/// Tells whether the generation in `root` was made with a seal, as all are since version 0.2.0.
+pub(super) fn had_seal(root: &Dir) -> bool {
+    let mark = root.read(SNAPSHOT).ok();
+    let mark = mark.and_then(|bytes| serde_json::from_slice::<Mark>(bytes.expose()).ok());
+    mark.is_some_and(|mark| mark.sealed)
+}
+
+/// Writes a complete generation, which no other user may enter until its folder is claimed. Gives
+/// the folder, and the bytes of the snapshot. On error the caller removes the remains.
 pub(super) fn write(
     dir: &Dir,
     name: &str,
     files: &FileSet<'_>,
     state: &State,
     owners: &Owners,
-) -> Result<(), WriteError> {
+) -> Result<(Dir, Vec<u8>), WriteError> {
     let root = dir.make(name)?;
     walk(
         &root,
@@ -73,9 +113,9 @@ pub(super) fn write(
         |folder, _| folder.claim(owners.all()),
         |folder, file, path, bytes| folder.create(file, bytes, owners.file(path)),
     )?;
-    let snapshot = serde_json::to_vec(state).unwrap_or_default();
+    let snapshot = serde_json::to_vec(&Snapshot { state, sealed: true }).unwrap_or_default();
     root.create(SNAPSHOT, &snapshot, owners.all())?;
-    root.claim(owners.all())
+    Ok((root, snapshot))
 }
 
 /// Reports if a generation is exactly this set: every byte, mode and owner, and no other file.

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use super::dir::{Dir, EntryKind};
+use super::lock::has_writer;
 use super::{DATA, HOLDER, OWN, STATE, WriteError, generation, links};
 use crate::render::bundle;
 use crate::store::state::{Agent, BootMillis, State};
@@ -48,18 +48,23 @@ pub fn look(dir: &Path) -> Result<Look, WriteError> {
 }
 
 /// The state of the generation `current`, complete or not.
-pub(super) fn remembered(dir: &Dir, own: &Dir, current: &str) -> Option<State> {
-    let snapshot = generation::snapshot(dir, current)?;
+fn remembered(dir: &Dir, own: &Dir, current: &str) -> Option<State> {
+    Some(latest(own, generation::snapshot(dir, current)?))
+}
+
+/// The latest state of a generation whose `snapshot` this is.
+pub(super) fn latest(own: &Dir, snapshot: State) -> State {
     if let Some(saved) = saved_state(own).filter(|saved| saved.generation == snapshot.generation) {
-        return Some(saved);
+        return saved;
     }
     // A crash between the rename and the state file leaves the state of the generation before. The
     // time of the publish is then unknown, so every process counts as older than the set.
     let boot_ms = BootMillis { changed: u64::MAX, ..snapshot.boot_ms };
-    Some(State { boot_ms, ..snapshot })
+    State { boot_ms, ..snapshot }
 }
 
-fn saved_state(own: &Dir) -> Option<State> {
+/// The state that was saved last.
+pub(super) fn saved_state(own: &Dir) -> Option<State> {
     serde_json::from_slice(own.read(STATE).ok()?.expose()).ok()
 }
 
@@ -95,9 +100,9 @@ fn agent(own: &Dir) -> Result<Agent, WriteError> {
     let Some(holder) = present(own.open_file(HOLDER), "read", own, HOLDER)? else {
         return Ok(Agent::Gone);
     };
-    let Ok(Some(_)) = fcntl_getlk(&holder, &Flock::from(FlockType::WriteLock)) else {
+    if !has_writer(&holder) {
         return Ok(Agent::Gone);
-    };
+    }
     let since = holder.metadata().and_then(|file| file.modified()).ok();
     let state = present(own.open_file(STATE), "read", own, STATE)?;
     let saved = state.and_then(|state| state.metadata().and_then(|file| file.modified()).ok());

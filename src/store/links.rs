@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use rustix::io::Errno;
 
 use super::dir::{Dir, EntryKind};
+use super::lock::move_aside;
 use super::{DATA, WriteCause, WriteError};
 use crate::render::FileSet;
 
@@ -23,6 +24,18 @@ pub(super) fn is_ours(dir: &Dir, name: &str) -> bool {
 /// Requires that a top-level name is free, or is the link that it should be.
 pub(super) fn free_or_ours(dir: &Dir, name: &str) -> Result<(), WriteError> {
     free_or(dir, name, |found| found == target(name))
+}
+
+/// Makes sure that a top-level name is free, or is the link that it should be. Another process has
+/// put what stands in the way if the generation in `current` has the name: it is moved aside.
+pub(super) fn clear_way(dir: &Dir, name: &str, current: Option<&Dir>) -> Result<(), WriteError> {
+    free_or_ours(dir, name).or_else(|error| {
+        if current.is_some_and(|current| current.look(name).is_ok()) {
+            move_aside(dir, name).map(drop)
+        } else {
+            Err(error)
+        }
+    })
 }
 
 /// Requires that a name is free, or is a link to an accepted target.
@@ -45,10 +58,14 @@ pub(super) fn free_or(
 ///
 /// They are made before the rename that makes the set current. Until then they dangle, and open(2)
 /// of a dangling link fails as that of a missing name does, with ENOENT.
-pub(super) fn make(dir: &Dir, files: &FileSet<'_>) -> Result<Vec<String>, WriteError> {
+pub(super) fn make(
+    dir: &Dir,
+    files: &FileSet<'_>,
+    current: Option<&Dir>,
+) -> Result<Vec<String>, WriteError> {
     let mut made = Vec::new();
     for name in visible(files).into_iter().filter(|name| !is_ours(dir, name)) {
-        let linked = free_or_ours(dir, name).and_then(|()| {
+        let linked = clear_way(dir, name, current).and_then(|()| {
             dir.link(&target(name), name)
                 .map_err(|error| WriteError::new("make", dir.path().join(name), error))
         });

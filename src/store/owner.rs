@@ -9,11 +9,15 @@ use crate::config::settings::{Access, FileGid, FileUid};
 use crate::render::{FileName, FileSet};
 
 const SET_GID: RawMode = 0o2000;
+/// The rights of group and others to write.
+const WRITE_OF_OTHERS: RawMode = 0o022;
 
 /// The owner and mode of all files and folders, and of the files that have others.
 #[derive(Debug)]
 pub(super) struct Owners {
     all: Owner,
+    /// The settings name the group.
+    named_group: bool,
     ruled: Vec<Ruled>,
 }
 
@@ -55,12 +59,32 @@ impl Owners {
                 dir_mode: all.dir_mode,
             },
         });
-        Ok(Self { all, ruled: ruled.collect() })
+        let named_group = matches!(access.gid, FileGid::Id(_));
+        Ok(Self { all, named_group, ruled: ruled.collect() })
     }
 
-    /// The owner of folders, of the agent's own files, and of files that match no rule.
+    /// The owner of folders, and of files that match no rule.
     pub(super) fn all(&self) -> &Owner {
         &self.all
+    }
+
+    /// The owner of the agent's own folder and of the files in it that hold no secret: this user,
+    /// so that no other one can change them. All readers of the set may read them.
+    pub(super) fn shown(&self) -> Owner {
+        let uid = rustix::process::geteuid().as_raw();
+        let gid = rustix::process::getegid().as_raw();
+        // The owner of the set is then one of the others.
+        let (search, read) = if self.all.uid != uid || self.all.gid != gid && self.named_group {
+            (0o011, 0o044)
+        } else {
+            (0, 0)
+        };
+        Owner {
+            uid,
+            gid: self.all.gid,
+            file_mode: self.all.file_mode & !WRITE_OF_OTHERS | 0o400 | read,
+            dir_mode: self.all.dir_mode & 0o2755 | 0o700 | search,
+        }
     }
 
     /// The owner of one file.

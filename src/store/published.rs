@@ -8,9 +8,10 @@ use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::dir::Dir;
+use super::held::{HeldGeneration, SharedHeld};
 use super::memory::Memory;
 use super::set::Set;
-use super::{WriteError, generation};
+use super::{WriteCause, WriteError, generation};
 use crate::model::Generation;
 use crate::render::bundle;
 
@@ -23,8 +24,8 @@ pub struct Published(SetPlace);
 
 #[derive(Clone, Debug)]
 enum SetPlace {
-    /// The directory of this process's own agent.
-    Own(PathBuf),
+    /// The generation that this process's own agent holds.
+    Own(SharedHeld),
     Memory(Memory),
     /// The directory of another agent, and the generation that was seen last.
     Other(PathBuf, Rc<RefCell<SeenGeneration>>),
@@ -37,8 +38,8 @@ struct SeenGeneration {
 }
 
 impl Published {
-    pub(super) fn of_agent(dir: &Path) -> Self {
-        Self(SetPlace::Own(dir.to_owned()))
+    pub(super) fn of_agent(held: SharedHeld) -> Self {
+        Self(SetPlace::Own(held))
     }
 
     pub(super) fn in_memory(memory: Memory) -> Self {
@@ -54,7 +55,7 @@ impl Published {
     /// The current set; `None` if there is none, or it was deprovisioned.
     pub fn set(&self) -> Result<Option<Set>, WriteError> {
         match &self.0 {
-            SetPlace::Own(dir) => Ok(read(dir)?.map(|(_, set)| set)),
+            SetPlace::Own(held) => own(&held.borrow()),
             SetPlace::Memory(memory) => Ok(memory.set()),
             SetPlace::Other(dir, seen) => {
                 let Some((folder, set)) = read(dir)? else { return Ok(None) };
@@ -67,6 +68,17 @@ impl Published {
             }
         }
     }
+}
+
+/// Reads the generation that this process's own agent holds.
+fn own(held: &Option<HeldGeneration>) -> Result<Option<Set>, WriteError> {
+    let Some(held) = held else { return Ok(None) };
+    let changed = || WriteError::new("read the set in", held.root.path(), WriteCause::Changed);
+    let state = held.snapshot().ok_or_else(changed)?;
+    if state.given_back {
+        return Ok(None);
+    }
+    Ok(Some(Set::of(&state, held.entries().ok_or_else(changed)?)))
 }
 
 /// Reads the current generation: the name of its folder, and its set.
@@ -139,7 +151,6 @@ mod tests {
         assert_eq!((seen(), seen()), (Some(8), Some(8)), "that agent started again");
         generation(dir.path(), &name(3), 9, "c", true);
         assert_eq!(seen(), None, "it was deprovisioned");
-        assert_eq!(Published::of_agent(dir.path()).set().unwrap().map(|_| ()), None);
         generation(dir.path(), &name(4), 20, "d", false);
         assert_eq!(seen(), Some(20));
         std::fs::write(dir.path().join(name(4)).join(bundle::FILE), "{").unwrap();

@@ -150,12 +150,7 @@ impl<V: Connect> Start<'_, V> {
     fn remember_failure(&self, state: &mut State, class: FailureClass) {
         state.failures = state.failures.saturating_add(1);
         state.last_error = Some(class.label().to_owned());
-        if let Err(error) = self.store.save(state) {
-            tracing::warn!(
-                error = chain(&error),
-                "the state file could not be written and is behind the published set"
-            );
-        }
+        self.save(state);
     }
 }
 

@@ -6,6 +6,7 @@ mod publish;
 
 use std::collections::BTreeSet;
 use std::fs as files;
+use std::fs::File;
 use std::io::Read;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;

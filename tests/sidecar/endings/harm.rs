@@ -163,7 +163,7 @@ fn killed_anywhere_it_leaves_a_whole_set_and_the_next_one_clears_up() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     own.sort();
-    assert_eq!(own, ["holder", "state.json"]);
+    assert_eq!(own, ["holder", "lock", "seal", "state.json"]);
     assert_eq!(scene.read("secret-postman/password"), password(&scene));
 }
 

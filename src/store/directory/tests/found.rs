@@ -22,7 +22,8 @@ fn the_remains_of_a_crash_are_removed_at_open() {
     let at = |name: &str| dir.path().join(name);
     files::create_dir_all(at("..2024_01_02_03_04_05.678901234/x/y")).unwrap();
     files::write(at("..2024_01_02_03_04_05.678901234/x/y/k"), "half").unwrap();
-    symlink("..2024_01_02_03_04_05.678901234", at(DATA_NEXT)).unwrap();
+    chmod(&at("..2024_01_02_03_04_05.678901234"), 0o700);
+    symlink("..2024_01_02_03_04_05.678901234", at("..data_tmp-0")).unwrap();
     symlink("..data/new", at("new")).unwrap();
     files::write(at("..segura/probe"), "").unwrap();
     files::write(at("..segura/state.json.tmp"), "half").unwrap();
@@ -32,9 +33,12 @@ fn the_remains_of_a_crash_are_removed_at_open() {
     files::create_dir(at("..2024-other")).unwrap();
     let store = open(&dir);
     let generation = data(&dir).into_os_string().into_string().unwrap();
-    let expected = [DATA, OWN, STATE_LINK, "db", "theirs", "..2024-other", &generation];
+    let expected = [DATA, "..segura", STATE_LINK, "db", "theirs", "..2024-other", &generation];
     assert_eq!(names(dir.path()), BTreeSet::from(expected.map(str::to_owned)));
-    assert_eq!(names(&at(OWN)), BTreeSet::from([HOLDER, STATE].map(str::to_owned)));
+    assert_eq!(
+        names(&at("..segura")),
+        BTreeSet::from(["holder", "lock", "seal", STATE].map(str::to_owned))
+    );
     assert_eq!(store.current_set().unwrap().state.generation, Generation(1));
 }
 
@@ -201,7 +205,10 @@ fn pending_identities_are_kept_for_their_own_origin() {
     assert_eq!(store.to_read_first(&other), []);
     store.clear_pending();
     assert_eq!(store.to_read_first(&origin()), []);
-    assert_eq!(names(&dir.path().join(OWN)), BTreeSet::from([HOLDER.to_owned()]));
+    assert_eq!(
+        names(&dir.path().join("..segura")),
+        BTreeSet::from(["holder", "lock"].map(str::to_owned))
+    );
 }
 
 #[test]

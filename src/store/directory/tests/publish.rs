@@ -6,14 +6,14 @@ use super::*;
 fn a_set_has_the_shape_of_a_kubernetes_secret_volume() {
     let (dir, store) = published(&[("db", &[&[("user", "ada")]]), ("a/b", &[&[("k", "v")]])]);
     let generation = data(&dir).into_os_string().into_string().unwrap();
-    let expected = [DATA, OWN, STATE_LINK, "a", "db", &generation].map(str::to_owned);
+    let expected = [DATA, "..segura", STATE_LINK, "a", "db", &generation].map(str::to_owned);
     assert_eq!(names(dir.path()), BTreeSet::from(expected));
     assert!(generation.starts_with("..2"));
     assert_eq!(files::read_link(dir.path().join("db")).unwrap(), Path::new("..data/db"));
     assert_eq!(files::read_link(dir.path().join("a")).unwrap(), Path::new("..data/a"));
     assert_eq!(read(&dir, "db/user"), "ada");
     assert_eq!(read(&dir, "a/b/k"), "v");
-    for folder in [DATA, OWN, "db", "a", "a/b"] {
+    for folder in [DATA, "..segura", "db", "a", "a/b"] {
         assert_eq!(mode(&dir, folder), 0o750, "{folder}");
     }
     for file in ["db/user", "a/b/k", STATE_LINK, "..data/..generation.json", "..data/..bundle.json"]
@@ -103,7 +103,10 @@ fn a_current_set_gets_the_modes_of_new_settings() {
     wanted.access.dir_mode = 0o755;
     let mut store = open_as(&wanted, "a test");
     assert_eq!(publish(&mut store, FIRST).unwrap(), Outcome::Published(Generation(2)));
-    assert_eq!((mode(&dir, "db/user"), mode(&dir, "db"), mode(&dir, OWN)), (0o444, 0o755, 0o755));
+    assert_eq!(
+        (mode(&dir, "db/user"), mode(&dir, "db"), mode(&dir, "..segura")),
+        (0o444, 0o755, 0o755)
+    );
     store.sweep();
     assert_eq!(generations(&dir).len(), 1);
 }
@@ -165,8 +168,8 @@ fn a_publish_that_fails_leaves_the_old_set_and_nothing_else() {
     let cases: [(&str, Option<&str>, Secrets<'_>); 3] = [
         ("half of the files", None, &[("db", &[too_long]), ("new", &[&[("k", "v")]])]),
         (
-            "the next link",
-            Some(DATA_NEXT),
+            "the seal",
+            Some("..segura/seal.tmp"),
             &[("db", &[&[("user", "eve")]]), ("new", &[&[("k", "v")]])],
         ),
         ("the state", Some("..segura/state.json.tmp"), SECOND),
@@ -208,7 +211,7 @@ fn files_and_folders_inherit_from_a_set_gid_directory() {
     publish(&mut store, &[("a/b", &[&[("k", "v")]])]).unwrap();
     for (path, wanted) in [
         (DATA, 0o2750),
-        (OWN, 0o2750),
+        ("..segura", 0o2750),
         ("a", 0o2750),
         ("a/b", 0o2750),
         ("a/b/k", 0o440),
