@@ -2,15 +2,15 @@
 
 mod adopt;
 mod basics;
-mod ends;
+mod corner_cases;
 mod environment;
-mod faithful;
+mod exits;
 mod forward;
 mod install;
-mod odd;
+mod load;
 mod orphans;
 mod pod;
 mod reader;
 mod restart;
-mod storm;
 mod terminal;
+mod transparent;

@@ -2,7 +2,7 @@
 //!
 //! Every code block has a name, its parser, and a test that takes it; or it is listed here.
 
-mod book;
+mod blocks;
 mod documents;
 mod java;
 mod languages;
@@ -39,8 +39,8 @@ const SYNTAX_ALONE: [&str; 12] = [
 #[test]
 fn every_block_is_taken_by_a_test_or_listed_with_those_that_none_takes() {
     let tests = sources();
-    let page = book::page("README");
-    for block in book::blocks() {
+    let page = blocks::page("README");
+    for block in blocks::blocks() {
         let listed = SYNTAX_ALONE.contains(&block.id.as_str());
         let taken = tests.contains(&format!("\"{}\"", block.id));
         assert!(listed || taken, "{}: no test takes {}", block.place, block.id);
@@ -52,7 +52,7 @@ fn every_block_is_taken_by_a_test_or_listed_with_those_that_none_takes() {
         let told = page.contains(&format!("`{}`", block.id));
         assert_eq!(told, listed, "docs/recipes/README.md on {}", block.id);
     }
-    let ids: BTreeSet<String> = book::blocks().into_iter().map(|block| block.id).collect();
+    let ids: BTreeSet<String> = blocks::blocks().into_iter().map(|block| block.id).collect();
     for id in SYNTAX_ALONE {
         assert!(ids.contains(id), "{id} is listed, and is no block");
     }
@@ -61,7 +61,7 @@ fn every_block_is_taken_by_a_test_or_listed_with_those_that_none_takes() {
 #[test]
 fn no_two_blocks_of_a_page_have_one_name() {
     let mut seen = BTreeSet::new();
-    for block in book::blocks() {
+    for block in blocks::blocks() {
         assert!(seen.insert(block.id.clone()), "{}: another {}", block.place, block.id);
     }
 }
@@ -69,8 +69,8 @@ fn no_two_blocks_of_a_page_have_one_name() {
 #[test]
 fn every_test_that_a_page_names_is_there() {
     let tests = sources();
-    for page in book::pages() {
-        let text = book::page(&page);
+    for page in blocks::pages() {
+        let text = blocks::page(&page);
         let told =
             text.split("\n\n").filter(|part| part.contains("Test: ") || part.contains("Tests: "));
         let names: Vec<&str> = told.flat_map(|part| part.split('`').skip(1).step_by(2)).collect();

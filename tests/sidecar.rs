@@ -1,12 +1,12 @@
 //! The sidecar: a set that is kept fresh, through whatever the vault, the pod and the node do.
 
-mod endings;
+mod adopt;
 mod failure;
-mod handover;
 mod inputs;
 mod probes;
 mod readers;
 mod renewal;
+mod termination;
 
 use std::fs;
 

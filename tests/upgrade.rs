@@ -4,7 +4,7 @@
 //! directory of the pod that it was recorded in, beside a vault that answers.
 //! `upgrade/README.md` says how the sets of another version are recorded.
 
-mod laid;
+mod fixture;
 mod list;
 mod recording;
 mod sets;
@@ -15,14 +15,14 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 use serde_json::json;
 
-use self::laid::{Laid, first_of_each, pending_of_each, recorded};
+use self::fixture::{Laid, first_of_each, pending_of_each, recorded};
 use self::recording::Age;
 use self::sets::{CLIENT_ID, Fate};
 use crate::dev_vault::requests::{DEPROVISION, PROVISION, READ};
 use crate::{
     dev_vault::{Effect, Fault},
     harness::{Run, SEED, side_by_side, sidecar::Sidecar, until},
-    tell::app::App,
+    notify::app::App,
 };
 
 // Answers to `check started`, `check ready` and `check live`.

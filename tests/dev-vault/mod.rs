@@ -30,15 +30,15 @@
 mod admin;
 mod call;
 mod control;
+mod encrypt;
 mod exchange;
 mod fault;
 mod handle;
-mod keep;
 mod options;
 mod payload;
+mod persist;
 pub mod requests;
 mod routes;
-mod seal;
 mod server;
 mod settings;
 mod socket;

@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 use super::{
     call::{Call, Request},
+    encrypt::Sealer,
     fault::{self, Fault},
-    keep::Keeper,
     options::{Encryption, Options},
-    seal::Sealer,
+    persist::Keeper,
     store::{Store, date},
     tokens::{Tokens, wall_clock},
     wire::Wire,

@@ -1,7 +1,7 @@
 //! The vault's own claims, over real sockets.
 
+mod authorization;
 mod credentials;
-mod doors;
 mod registration;
 mod restart;
 mod settings;
@@ -405,8 +405,8 @@ fn open(key: &RsaPrivateKey, sealed: &[u8]) -> Vec<u8> {
     let number = BigUint::from_bytes_be(sealed).modpow(key.d(), key.n());
     let padded = number.to_bytes_be();
     let (seed, block) = padded.split_at(20);
-    let seed = super::seal::masked(seed, block);
-    let block = super::seal::masked(block, &seed);
+    let seed = super::encrypt::masked(seed, block);
+    let block = super::encrypt::masked(block, &seed);
     let one = block.iter().skip(20).position(|&byte| byte == 1).unwrap();
     block[20 + one + 1..].to_vec()
 }

@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
+    encrypt::Sealer,
     options::Quirks,
-    seal::Sealer,
     store::{
         Application,
         authorization::Authorization,

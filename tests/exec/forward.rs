@@ -11,7 +11,7 @@ use rustix_libc_wrappers::process::SignalExt;
 
 use super::basics::{HOLD, Held, WAIT};
 use crate::harness::{Scene, for_a_while, side_by_side, until};
-use crate::tell::agent::{after_passes, change, generations, scene as changing, until_told};
+use crate::notify::agent::{after_passes, change, generations, scene as changing, until_told};
 
 /// ILL, TRAP, ABRT, BUS, FPE, SEGV, SYS: a process's own faults.
 const FAULTS: [i32; 7] = [4, 5, 6, 7, 8, 11, 31];

@@ -15,7 +15,7 @@ use self::processes::{
 use crate::dev_vault::requests::secret;
 use crate::dev_vault::{Effect, Fault};
 use crate::harness::{Scene, for_a_while, host::skip, lines, until};
-use crate::tell::agent::{change, generations, settle, until_told};
+use crate::notify::agent::{change, generations, settle, until_told};
 
 /// A thousand processes whose parents are gone before them, by four shells at once.
 const BOMB: &str = "for n in 1 2 3 4; do sh -c 'i=0; while [ $i -lt 250 ]; do (: &); i=$((i+1)); done' & done; wait; echo bombed";

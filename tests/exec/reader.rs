@@ -1,9 +1,9 @@
 //! A reader: `exec` on the set of another agent, without a vault, a credential or a right to write.
 
-mod becoming;
 mod beside;
-mod deaf;
 mod following;
+mod role;
+mod unwatched;
 mod waiting;
 
 use std::fs;

@@ -1,18 +1,18 @@
 //! Changes: the command is started anew, or whatever else it is to have for them.
 
-mod given_back;
-mod kept;
-mod otherwise;
+mod deprovision;
+mod no_restart;
+mod on_change;
 mod terminated;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::exec::orphans::processes::{Wrapped, living};
 use crate::harness::{Scene, for_a_while, lines, side_by_side, until};
-pub use crate::sidecar::poke as look_again;
-use crate::tell::agent::{
+use crate::notify::agent::{
     change, change_with_ttl, generations, settle, until_published, until_told,
 };
+pub use crate::sidecar::poke as look_again;
 
 /// A splay of which no random part is over soon.
 const LONG: &str = "1000h";

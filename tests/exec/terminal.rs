@@ -1,18 +1,18 @@
 //! A terminal: the command has it while it runs, as if no agent stood between the two.
 
 mod jobs;
-mod seat;
+mod session;
 
 use std::fs;
 
-use self::seat::{CTRL_C, CTRL_Z, END, Seat};
+use self::session::{CTRL_C, CTRL_Z, END, Seat};
 use super::orphans::can_be_init;
 use super::orphans::processes::{is_gone, living};
 use super::restart::{LINGERS, change_now, end_keepers, looked_at};
 use crate::dev_vault::Fault;
 use crate::dev_vault::requests::secret;
 use crate::harness::{Scene, for_a_while, until};
-use crate::tell::agent::until_told;
+use crate::notify::agent::until_told;
 
 /// Says who it is, and repeats each line that it reads.
 const REPEATS: &str = "echo \"pid $$ $PPID\"; while read -r line || [ -n \"$again\" ]; do again=; echo \"got $line\"; done";

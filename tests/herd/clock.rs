@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::harness::host::skip;
 use crate::harness::{Run, Scene, memory_dir, until};
-use crate::tell::agent::{after_passes, change, passes, scene, until_published};
-use crate::tell::app::App;
+use crate::notify::agent::{after_passes, change, passes, scene, until_published};
+use crate::notify::app::App;
 
 /// Where distributions keep the library that shows a process another time (`faketime(1)`).
 const LIBRARIES: [&str; 5] = [

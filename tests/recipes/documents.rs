@@ -3,7 +3,7 @@
 use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::{Value, json};
 
-use super::book;
+use super::blocks;
 use super::pod::{TEMPLATES, pod, template};
 
 /// The values of a connection string, as `DbConnectionStringBuilder` documents them: what is in
@@ -57,12 +57,12 @@ fn a_file_for_each_key_has_the_name_that_net_wants() {
 
 #[test]
 fn every_recipe_says_that_it_reads_what_stands_in_the_vault() {
-    let settings = book::blocks().into_iter().map(|block| block.id);
+    let settings = blocks::blocks().into_iter().map(|block| block.id);
     let settings: Vec<String> = settings.filter(|id| id.contains("/agent")).collect();
     assert!(settings.len() >= 15, "{settings:?}");
     for id in settings {
         let source = ("SEGURA_SOURCE".to_owned(), "application".to_owned());
-        assert!(book::env(&id).contains(&source), "{id} would provision");
+        assert!(blocks::env(&id).contains(&source), "{id} would provision");
     }
 }
 
@@ -80,18 +80,19 @@ fn what_is_provisioned_wins_over_what_stands_in_the_vault() {
 
 #[test]
 fn templates_are_mounted_where_the_recipes_look_for_them() {
-    let text = book::text("README/templates.yaml");
+    let text = blocks::text("README/templates.yaml");
     let documents = Yaml::load_from_str(&text).expect("it is YAML");
     let mount = &documents[0]["volumeMounts"][0];
     assert_eq!(mount["mountPath"].as_str(), Some(TEMPLATES));
     assert_eq!(mount["name"].as_str(), documents[0]["volumes"][0]["name"].as_str());
-    let shell = book::text("README/templates.sh");
+    let shell = blocks::text("README/templates.sh");
     let files: Vec<&str> = shell.split("--from-file=").skip(1).map(str::trim).collect();
-    let page = book::blocks().into_iter().map(|block| block.id);
+    let page = blocks::blocks().into_iter().map(|block| block.id);
     let templates = page.filter(|id| id.starts_with("postgresql/") && id.ends_with(".j2"));
     assert_eq!(templates.map(|id| id.replace("postgresql/", "")).collect::<Vec<_>>(), files);
-    for block in book::blocks().iter().filter(|block| block.text.contains("SEGURA_TEMPLATE_DIR")) {
+    for block in blocks::blocks().iter().filter(|block| block.text.contains("SEGURA_TEMPLATE_DIR"))
+    {
         let looks = ("SEGURA_TEMPLATE_DIR".to_owned(), TEMPLATES.to_owned());
-        assert!(book::env(&block.id).contains(&looks), "{}", block.place);
+        assert!(blocks::env(&block.id).contains(&looks), "{}", block.place);
     }
 }

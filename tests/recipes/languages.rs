@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::book;
+use super::blocks;
 use super::pod::{at, copy, folder, pod, program};
 use crate::harness::host::{bounded, skip};
 use crate::harness::sidecar::Sidecar;
@@ -66,12 +66,12 @@ fn node_takes_the_env_file() {
     let dir = folder();
     let main = dir.path().join("server.mjs");
     fs::write(&main, "console.log(process.env.DB_USERNAME, process.env.DB_PASSWORD)").unwrap();
-    let words = book::command("node/command.yaml");
+    let words = blocks::command("node/command.yaml");
     let [_, option, file] = words.as_slice() else {
         panic!("{words:?}");
     };
     assert_eq!(file, "/app/server.mjs");
-    let option = option.replace(book::MOUNT, &scene.dir.path().display().to_string());
+    let option = option.replace(blocks::MOUNT, &scene.dir.path().display().to_string());
     let run = Run::of(bounded(&[&node, &option]).arg(main).output().unwrap());
     if run.stderr.contains("bad option") {
         skip("node_takes_the_env_file", "this node has no --env-file");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use saphyr::{LoadableYamlNode, Yaml};
 
-use super::book;
+use super::blocks;
 
 /// Annotations of Istio and Linkerd, and fields of a pod, of ServiceEntry (`networking.istio.io/v1`)
 /// and of CiliumNetworkPolicy (`cilium.io/v2`); lists left out, labels and annotations as they are.
@@ -54,7 +54,7 @@ fn leaves(node: &Yaml<'_>, path: &str, found: &mut Vec<(String, String)>) {
 }
 
 fn read(id: &str) -> Vec<(String, String)> {
-    let text = book::text(id);
+    let text = blocks::text(id);
     let mut found = Vec::new();
     let documents = Yaml::load_from_str(&text).expect("it is YAML");
     leaves(documents.first().expect("a document"), "", &mut found);

@@ -3,7 +3,7 @@
 use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::json;
 
-use super::book;
+use super::blocks;
 use super::pod::{pod, template};
 use crate::dev_vault::requests::PROVISION;
 use crate::harness::host::mode;
@@ -12,7 +12,7 @@ use crate::harness::host::mode;
 fn what_external_secrets_read_is_published() {
     let data = json!([{ "password": "one" }, { "password": "two", "port": 5432 }]);
     let scene = pod("migration/agent-external-secrets.yaml", &[("shop-db", data)]);
-    let told = book::env("migration/agent-external-secrets.yaml");
+    let told = blocks::env("migration/agent-external-secrets.yaml");
     assert!(told.contains(&("SEGURA_SOURCE".to_owned(), "application".to_owned())));
     scene.init().ended(0);
     assert_eq!(scene.read("shop-db/password"), "two");
@@ -23,7 +23,7 @@ fn what_external_secrets_read_is_published() {
 
 #[test]
 fn a_template_of_vault_agent_is_said_in_jinja() {
-    let before = book::text("migration/shop.conf.tmpl");
+    let before = blocks::text("migration/shop.conf.tmpl");
     assert!(before.contains("toUpper") && before.contains("base64Encode"));
     let secrets = [
         ("shop-db", json!({ "username": "ada", "password": "p@:w" })),

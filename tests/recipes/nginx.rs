@@ -16,7 +16,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::book;
+use super::blocks;
 use super::pod::{APP, Server, at, folder, pod, program, shared_with_the_app, template};
 use crate::harness::host::{bounded_as, can_be_others};
 use crate::harness::sidecar::{Sidecar, free_port};
@@ -73,7 +73,7 @@ impl Shop {
 
     /// nginx's arguments: those of the recipe's command, and where all is.
     fn arguments(&self) -> Vec<String> {
-        let mut words = book::command("nginx/command.yaml").split_off(4);
+        let mut words = blocks::command("nginx/command.yaml").split_off(4);
         let configuration = self.configuration().display().to_string();
         words.extend(["-e".to_owned(), "stderr".to_owned(), "-c".to_owned(), configuration]);
         words
@@ -197,7 +197,7 @@ fn nginx_under_the_wrapper_serves_a_new_certificate() {
     };
     let [first, second] = [Certificate::new(), Certificate::new()];
     let shop = Shop::new("nginx/agent-exec.yaml", &first);
-    let command = book::command("nginx/command.yaml");
+    let command = blocks::command("nginx/command.yaml");
     assert_eq!(command[1..4], ["exec", "--", "nginx"]);
     let mut agent = shop.scene.agent_as(APP, &["exec", "--", &nginx]);
     agent.args(shop.arguments());
@@ -240,9 +240,9 @@ fn a_user_whose_password_has_changed_is_let_in_without_a_reload() {
 
 #[test]
 fn what_nginx_writes_lies_in_the_volume_of_its_own() {
-    let text = book::text("nginx/tmp.yaml");
+    let text = blocks::text("nginx/tmp.yaml");
     assert!(text.contains("mountPath: /tmp") && text.contains("emptyDir"), "{text}");
-    let configuration = book::text("nginx/nginx.conf");
+    let configuration = blocks::text("nginx/nginx.conf");
     let written = configuration.lines().map(str::trim);
     let written: Vec<&str> = written
         .filter(|line| line.starts_with("pid ") || line.contains("_temp_path "))
@@ -253,7 +253,7 @@ fn what_nginx_writes_lies_in_the_volume_of_its_own() {
 
 #[test]
 fn the_images_entrypoint_is_written_out_before_the_same_command() {
-    let mut words = book::command("nginx/command-entrypoint.yaml");
+    let mut words = blocks::command("nginx/command-entrypoint.yaml");
     assert_eq!(words.remove(3), "/docker-entrypoint.sh");
-    assert_eq!(words, book::command("nginx/command.yaml"));
+    assert_eq!(words, blocks::command("nginx/command.yaml"));
 }

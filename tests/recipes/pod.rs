@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::book;
+use super::blocks;
 use crate::harness::host::{User, skip};
 use crate::harness::wait::{LIMIT, within};
 use crate::harness::{Scene, send};
@@ -29,8 +29,8 @@ pub fn pod(recipe: &str, secrets: &[(&str, Value)]) -> Scene {
     let templates = scene.vault.dir().join("recipe-templates");
     fs::create_dir(&templates).expect("the vault's directory is ours");
     let mount = scene.dir.path().display().to_string();
-    for (name, value) in book::env(recipe) {
-        let value = value.replace(book::MOUNT, &mount);
+    for (name, value) in blocks::env(recipe) {
+        let value = value.replace(blocks::MOUNT, &mount);
         scene.set(&name, &value.replace(TEMPLATES, &templates.display().to_string()));
     }
     scene.set("SEGURA_RENEW_INTERVAL", "1s");
@@ -46,7 +46,7 @@ pub fn template(scene: &Scene, recipe: &str) {
 
 /// The text of a block, with this pod's volume where the recipe has its mount.
 pub fn at(scene: &Scene, recipe: &str) -> String {
-    book::text(recipe).replace(book::MOUNT, &scene.dir.path().display().to_string())
+    blocks::text(recipe).replace(blocks::MOUNT, &scene.dir.path().display().to_string())
 }
 
 /// The volume as the kubelet prepares it for the manifests' `fsGroup`.

@@ -9,7 +9,7 @@ use rcgen::CertifiedKey;
 use serde_json::{Value, json};
 
 use self::server::Postgres;
-use super::book;
+use super::blocks;
 use super::pod::{APP, pod, program, shared_with_the_app, template};
 use crate::harness::host::{bounded_as, mode};
 use crate::harness::sidecar::Sidecar;
@@ -52,8 +52,8 @@ fn sidecar(scene: &Scene) -> Sidecar {
 /// psql as the app, with the app's variables.
 fn psql(scene: &Scene, psql: &str, recipe: &str) -> Command {
     let mut command = bounded_as(APP, &[psql]);
-    for (name, value) in book::env(recipe) {
-        let value = value.replace(book::MOUNT, &scene.dir.path().display().to_string());
+    for (name, value) in blocks::env(recipe) {
+        let value = value.replace(blocks::MOUNT, &scene.dir.path().display().to_string());
         command.env(name, value);
     }
     command.args(["--no-psqlrc", "--no-password", "--tuples-only", "--no-align"]);
@@ -101,7 +101,7 @@ fn a_password_file_that_the_group_can_read_is_ignored() {
     let file = scene.path(".pgpass").display().to_string();
     let warning = run.stderr.lines().find(|line| line.starts_with("WARNING"));
     let warning = warning.expect("a warning").replace(&file, "…");
-    assert!(book::page("postgresql").contains(&warning), "{warning}");
+    assert!(blocks::page("postgresql").contains(&warning), "{warning}");
     agent.stop();
 }
 

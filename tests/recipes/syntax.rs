@@ -11,7 +11,7 @@ use std::path::Path;
 
 use saphyr::{LoadableYamlNode, Yaml};
 
-use super::book::{self, Block};
+use super::blocks::{self, Block};
 use super::pod::{folder, found};
 use crate::harness::Run;
 use crate::harness::host::{bounded, skip};
@@ -38,7 +38,7 @@ class Parse {
 fn every_block_is_understood_by_its_languages_parser() {
     let dir = folder();
     fs::write(dir.path().join("Parse.java"), JAVA).unwrap();
-    for block in book::blocks() {
+    for block in blocks::blocks() {
         let name = block.id.replace('/', "-");
         let file = dir.path().join(&name);
         fs::write(&file, &block.text).unwrap();
@@ -67,7 +67,7 @@ fn yaml(block: &Block) {
     assert_eq!(documents.len(), 1, "{}", block.place);
     assert!(documents[0].as_mapping().is_some(), "{}: no mapping", block.place);
     if documents[0].contains_mapping_key("env") {
-        book::env(&block.id);
+        blocks::env(&block.id);
     }
 }
 

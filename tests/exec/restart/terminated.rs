@@ -5,7 +5,7 @@ use rustix::process::Signal;
 use super::{LINGERS, LONG, change_now, end_keepers, looked_at, until_watched};
 use crate::exec::orphans::processes::{Wrapped, is_gone, living};
 use crate::harness::{Run, Scene, for_a_while, lines, pause, side_by_side, until};
-use crate::tell::agent::generations;
+use crate::notify::agent::generations;
 
 /// Signals that terminate, and the code of who dies of them.
 const TERMINATIONS: [(Signal, i32); 3] =

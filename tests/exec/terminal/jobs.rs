@@ -1,7 +1,7 @@
 //! Job control: the agent and its command are one job of the shell above them.
 
 use super::super::orphans::processes::{is_stopped, living, send_to};
-use super::seat::{CTRL_C, CTRL_Z, END, Seat};
+use super::session::{CTRL_C, CTRL_Z, END, Seat};
 use super::{REPEATS, scene};
 use crate::dev_vault::Fault;
 use crate::dev_vault::requests::secret;

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use super::{LONG, change_now, looked_at, members, until_watched};
 use crate::exec::orphans::processes::{Wrapped, living};
 use crate::harness::{Scene, for_a_while, lines, side_by_side, sidecar::free_port, until};
-use crate::tell::agent::{generations, until_told};
+use crate::notify::agent::{generations, until_told};
 
 #[test]
 fn an_exit_for_a_change_stops_the_command_first() {

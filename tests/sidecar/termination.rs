@@ -1,6 +1,6 @@
 //! How it ends, and how it goes on after what would end others.
 
-mod harm;
+mod faults;
 
 use std::{net::TcpListener, time::Duration};
 

@@ -1,8 +1,8 @@
 //! What people do from the command line: documents to the vault, secrets shown, secrets given back,
 //! and a walk along the whole path.
 
+mod deprovision;
 mod doctor;
-mod given_back;
 
 use std::fs;
 use std::io::Write;

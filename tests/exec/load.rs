@@ -14,7 +14,7 @@ use crate::dev_vault::Options;
 use crate::harness::host::{User, is_root};
 use crate::harness::sidecar::Sidecar;
 use crate::harness::{Scene, for_a_while, lines, pause, side_by_side, until};
-use crate::tell::agent::{settle, until_published, until_told};
+use crate::notify::agent::{settle, until_published, until_told};
 
 /// How many rotations come within a second.
 const ROTATIONS: usize = 50;

@@ -96,7 +96,11 @@ fn the_test_that_is_shown_is_one_of_these() {
     let shown: Vec<&Fence<'_>> = fences.iter().filter(|fence| fence.kind == "rust").collect();
     assert_eq!(shown.len(), 1);
     for fence in shown {
-        assert!(include_str!("carry.rs").contains(&fence.lines.join("\n")), "{:#?}", fence.lines);
+        assert!(
+            include_str!("contributing.rs").contains(&fence.lines.join("\n")),
+            "{:#?}",
+            fence.lines
+        );
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{change_now, look_again, looked_at, until_watched};
 use crate::exec::orphans::processes::{LISTENS, Wrapped, living};
 use crate::harness::{Scene, for_a_while, lines, side_by_side, until};
-use crate::tell::agent::{after_passes, change, generations, until_published, until_told};
+use crate::notify::agent::{after_passes, change, generations, until_published, until_told};
 
 #[test]
 fn an_outage_of_the_vault_touches_no_command() {
