@@ -11,7 +11,7 @@ use crate::{
 #[track_caller]
 fn assert_refused(scene: &mut Scene) {
     let run = scene.set("SEGURA_STARTUP_TIMEOUT", "1s").init();
-    run.ended(77);
+    run.exits(77);
     let hint = run.hint().expect("a hint");
     for door in ["SEGURA_URL", "IPs", "SEGURA_REFERER", "SEGURA_CLIENT_CERT_FILE", "HTTPS_PROXY"] {
         assert!(hint.contains(door), "{door} in {hint}");
@@ -27,7 +27,7 @@ fn a_certificate_that_the_authorization_is_bound_to_is_shown() {
     scene.unset("SEGURA_CLIENT_CERT_FILE").unset("SEGURA_CLIENT_KEY_FILE");
     assert_refused(&mut scene);
     scene.set("SEGURA_CLIENT_CERT_FILE", &certificate).set("SEGURA_CLIENT_KEY_FILE", &key);
-    scene.init().ended(0);
+    scene.init().exits(0);
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn a_referer_that_the_authorization_wants_is_sent() {
     let mut scene = Scene::with(Options { referer, ..Options::default() });
     scene.unset("SEGURA_REFERER");
     assert_refused(&mut scene);
-    scene.set("SEGURA_REFERER", "https://shop.example.com").init().ended(0);
+    scene.set("SEGURA_REFERER", "https://shop.example.com").init().exits(0);
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn an_address_or_a_resource_that_is_not_allowed_is_told() {
     let allowed_ips = vec!["192.168.1.*".to_owned()];
     assert_refused(&mut Scene::with(Options { allowed_ips, ..Options::default() }));
     let allowed_ips = vec!["127.0.*".to_owned()];
-    Scene::with(Options { allowed_ips, ..Options::default() }).init().ended(0);
+    Scene::with(Options { allowed_ips, ..Options::default() }).init().exits(0);
     let resources = vec![Resource::Pipeline];
     assert_refused(&mut Scene::with(Options { resources, ..Options::default() }));
 }
@@ -54,10 +54,10 @@ fn an_authorization_whose_time_is_over_is_told_as_that() {
     let expiration_date = Some("2020-01-01 00:00:00".to_owned());
     let scene = Scene::with(Options { expiration_date, ..Options::default() });
     let run = scene.init();
-    run.ended(77);
+    run.exits(77);
     let hint = run.hint().expect("a hint");
     assert!(!hint.contains("SEGURA_"), "no door is closed: {hint}");
-    assert_eq!(scene.count(PROVISION), 1, "{:?}", scene.asked());
+    assert_eq!(scene.count(PROVISION), 1, "{:?}", scene.request_lines());
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::{
     dev_vault::{Effect, Fault},
     harness::{
         Run, Scene,
-        host::{NOBODY, User, can_be_others, skip},
+        host::{NOBODY, User, can_switch_user, skip},
         send, until,
     },
 };
@@ -86,7 +86,7 @@ fn rewrite(scene: &Scene, change: impl FnOnce(&mut Value)) {
 fn what_init_has_left_is_started_and_no_more() {
     let scene = Scene::new();
     assert_no(&scene, "started");
-    scene.init().ended(0);
+    scene.init().exits(0);
     scene.vault.clear_requests();
     assert_first(&scene, "started");
     assert_no(&scene, "ready");
@@ -101,7 +101,7 @@ fn what_init_has_left_is_started_and_no_more() {
 
 #[test]
 fn an_agent_is_alive_as_long_as_it_is() {
-    let scene = Scene::due();
+    let scene = Scene::with_due_set();
     let agent = waiting(&scene);
     assert_first(&scene, "ready");
     assert_no(&scene, "live");
@@ -113,13 +113,13 @@ fn an_agent_is_alive_as_long_as_it_is() {
 
 #[test]
 fn looking_takes_nothing_from_the_agent() {
-    let scene = Scene::due();
+    let scene = Scene::with_due_set();
     let agent = waiting(&scene);
     for _ in 0..20 {
         assert_yes(&scene, "ready");
     }
     let second = scene.init();
-    second.ended(73);
+    second.exits(73);
     assert!(second.error().contains(&agent.id().to_string()), "{}", second.stderr);
     assert_yes(&scene, "ready");
     killed(agent);
@@ -138,7 +138,7 @@ fn an_agent_without_a_set_is_live_alone() {
 
 #[test]
 fn the_loop_is_judged_by_what_its_own_agent_has_promised() {
-    let scene = Scene::due();
+    let scene = Scene::with_due_set();
     let agent = waiting(&scene);
     let fetched = scene.state()["boot_ms"]["fetched"].as_u64().unwrap();
     rewrite(&scene, |state| state["boot_ms"]["silent_until"] = json!(fetched + 3_600_000));
@@ -158,7 +158,7 @@ fn the_loop_is_judged_by_what_its_own_agent_has_promised() {
 
 #[test]
 fn a_set_over_max_stale_is_not_ready() {
-    let mut scene = Scene::due();
+    let mut scene = Scene::with_due_set();
     let agent = waiting(&scene);
     scene.set("SEGURA_MAX_STALE", "1h");
     assert_yes(&scene, "ready");
@@ -171,9 +171,9 @@ fn a_set_over_max_stale_is_not_ready() {
 
 #[test]
 fn failures_are_told() {
-    let scene = Scene::due();
+    let scene = Scene::with_due_set();
     scene.vault.go_down();
-    scene.init().ended(0);
+    scene.init().exits(0);
     let line = assert_yes(&scene, "started");
     assert!(line.contains("unreachable"), "{line}");
 }
@@ -192,7 +192,7 @@ fn a_directory_that_is_missing_is_told() {
 #[test]
 fn a_set_that_was_given_back_is_none() {
     let scene = Scene::new();
-    scene.init().ended(0);
+    scene.init().exits(0);
     rewrite(&scene, |state| state["given_back"] = json!(true));
     assert_no(&scene, "started");
     assert_no(&scene, "ready");
@@ -201,7 +201,7 @@ fn a_set_that_was_given_back_is_none() {
 #[test]
 fn a_state_that_is_torn_takes_nothing_from_the_set() {
     let scene = Scene::new();
-    scene.init().ended(0);
+    scene.init().exits(0);
     fs::remove_file(scene.path(STATE)).unwrap();
     assert_first(&scene, "started");
     fs::write(scene.path(STATE), "{\"generation\":").unwrap();
@@ -213,17 +213,17 @@ fn a_state_that_is_torn_takes_nothing_from_the_set() {
 #[test]
 fn a_set_that_lost_a_name_is_not_whole() {
     let scene = Scene::new();
-    scene.init().ended(0);
+    scene.init().exits(0);
     fs::remove_file(scene.path("secret-postman")).unwrap();
     assert_no(&scene, "started");
 }
 
 #[test]
 fn those_who_may_read_may_check_and_others_are_told_why_not() {
-    if !can_be_others("those_who_may_read_may_check") {
+    if !can_switch_user("those_who_may_read_may_check") {
         return;
     }
-    let scene = Scene::due();
+    let scene = Scene::with_due_set();
     let agent = waiting(&scene);
     // The group is all that a container of another user shares by `fsGroup`.
     let reader = User { uid: 1001, gid: 1001, groups: &[0] };
@@ -246,7 +246,7 @@ fn an_agent_is_seen_from_another_process_namespace() {
         command.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.output().ok().map(Run::of)
     };
-    let scene = Scene::due();
+    let scene = Scene::with_due_set();
     if unshare(&scene, &["--version"]).is_none_or(|run| run.code != Some(0)) {
         return skip("an_agent_is_seen_from_another_process_namespace", "unshare(1) needs root");
     }
@@ -269,7 +269,7 @@ fn where_nothing_is_written_there_is_nothing_to_check() {
 #[test]
 fn a_check_reads_its_own_settings_alone() {
     let mut scene = Scene::new();
-    scene.init().ended(0);
+    scene.init().exits(0);
     for name in ["SEGURA_URL", "SEGURA_CLIENT_ID", "SEGURA_CLIENT_SECRET", "SEGURA_IDENTITY"] {
         scene.unset(name);
     }
@@ -290,6 +290,6 @@ fn a_check_reads_its_own_settings_alone() {
 fn wrong_use_is_64() {
     let scene = Scene::new();
     for args in [&["check", "alive"][..], &["check", "ready", "live"], &["check", "--ready"]] {
-        Run::of(scene.agent(args).output().unwrap()).ended(64);
+        Run::of(scene.agent(args).output().unwrap()).exits(64);
     }
 }

@@ -75,7 +75,7 @@ fn a_dry_run_needs_no_vault() {
     scene.set("DB_PASSWORD", CANARY);
     let run = run(&scene, &["secret", "put", &path, "--dry-run"]);
     assert_eq!((run.code, &*run.stdout), (Some(0), "valid    a  keys=k\n"), "{}", run.stderr);
-    assert!(scene.asked().is_empty());
+    assert!(scene.request_lines().is_empty());
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn what_the_vault_repeats_packed_or_in_part_is_not_shown() {
 #[test]
 fn a_page_that_is_not_the_vaults_is_no_success() {
     let scene = Scene::new();
-    scene.init().ended(0);
+    scene.init().exits(0);
     let path = file(&scene, "a.yaml", "identity: a\ndata: {k: v}\n");
     for (route, args) in
         [(path::SECRETS, &["secret", "put", &path][..]), ("deprovision", &["deprovision"])]
@@ -202,13 +202,13 @@ fn what_can_not_be_read_is_told_by_place() {
     for text in ["identity: [a\nb: c", "{\"identity\": \"a", "", "a: &x 1\nb: *x"] {
         let path = file(&scene, "broken", text);
         let run = run(&scene, &["secret", "put", &path]);
-        run.ended(78);
+        run.exits(78);
         assert!(run.error().contains(&path), "{}", run.stderr);
     }
     let run = run(&scene, &["secret", "put", "/nowhere/at/all"]);
-    run.ended(78);
+    run.exits(78);
     assert!(run.error().contains("/nowhere/at/all: No such file"), "{}", run.stderr);
-    assert!(scene.asked().is_empty());
+    assert!(scene.request_lines().is_empty());
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn a_secret_that_is_not_there_is_told_and_wrong_use_is_64() {
         &["secret", "get", "../x"],
         &["secret", "list", "--output", "xml"],
     ] {
-        run(&scene, args).ended(64);
+        run(&scene, args).exits(64);
     }
     let help = run(&scene, &["secret", "put", "--help"]);
     assert!(help.stdout.contains("SEGURA_URL") && !help.stdout.contains("SEGURA_OUTPUT_DIR"));

@@ -21,7 +21,7 @@ ENTRYPOINT [\"/segura-agent\"]
 
 /// Runs `init` as the pod of a scene.
 fn init(podman: &Podman, scene: &Scene, termination_log: &Path) -> Output {
-    let mut run = podman.runs(&[
+    let mut run = podman.restricted_run(&[
         (scene.dir.path(), "/run/secrets/segura"),
         (scene.vault.dir(), "/vault:ro"),
         (termination_log, "/dev/termination-log"),
@@ -36,7 +36,7 @@ fn the_seeds_secret_lands_from_an_empty_image_without_any_right() {
         return;
     };
     let podman = Podman::new();
-    podman.builds(IMAGE, RECIPE, &[(&binary, "segura-agent")]);
+    podman.build(IMAGE, RECIPE, &[(&binary, "segura-agent")]);
     let mut scene = Scene::new();
     scene.settle_in_pod();
     // As the kubelet prepares its termination log, for anyone.
@@ -48,7 +48,7 @@ fn the_seeds_secret_lands_from_an_empty_image_without_any_right() {
     let run = init(&podman, &scene, &log);
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     assert!(run.stdout.is_empty());
-    assert_eq!(scene.asked(), [LOGIN, PROVISION]);
+    assert_eq!(scene.request_lines(), [LOGIN, PROVISION]);
     let provisioned = scene.vault.provisioned(SEED);
     assert_eq!(provisioned.len(), 1);
     for (path, bytes) in [

@@ -81,12 +81,12 @@ fn each_step_and_each_package_has_its_row() {
 fn a_password_that_changes_is_published_as_the_next_generation() {
     let mut scene = Scene::new();
     scene.set("SEGURA_RENEW_INTERVAL", "1s");
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let before = scene.read("secret-postman/password");
     scene.vault.rotate();
     until("the next generation stands", || scene.state()["generation"] == 2);
     assert_ne!(scene.read("secret-postman/password"), before);
-    sidecar.stop().ended(0);
+    sidecar.stop().exits(0);
 }
 
 #[test]

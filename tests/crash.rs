@@ -248,7 +248,7 @@ impl Stage {
 
     /// Has a first set published.
     fn publish_first(&mut self) {
-        self.scene.init().ended(0);
+        self.scene.init().exits(0);
         let copy = memory_dir();
         copy_into(self.scene.dir.path(), copy.path());
         let files = visible(copy.path());
@@ -325,7 +325,7 @@ impl Stage {
             until("the set is replaced", || generation(dir) > old);
             send(&agent, rustix::process::Signal::TERM);
         }
-        Run::ends(agent).ended(0);
+        Run::wait(agent).exits(0);
     }
 
     /// Kills an agent at each of its calls.

@@ -13,7 +13,7 @@ use crate::{
     dev_vault::{Effect, Fault, Options},
     harness::{
         Run, SEED, Scene,
-        host::{Memory, NOBODY, User, can_be_others, is_root, mode, owner, with_own_mounts},
+        host::{Memory, NOBODY, User, can_switch_user, is_root, mode, owner, with_own_mounts},
         memory_dir, side_by_side, until,
     },
 };
@@ -23,7 +23,7 @@ const FULL: &str = "No space left on device";
 /// Asserts that the directory was refused before anything was asked of the vault.
 #[track_caller]
 fn assert_refused(scene: &Scene, run: &Run, reason: &str) {
-    run.ended(73);
+    run.exits(73);
     assert!(run.error().contains(reason), "{}", run.stderr);
     assert_eq!(scene.vault.requests().len(), 0, "nothing is asked: {}", run.stderr);
     assert!(run.hint().is_some(), "{}", run.stderr);
@@ -52,7 +52,7 @@ fn a_directory_that_is_a_file_is_told() {
     fs::write(&file, "mine").unwrap();
     scene.set("SEGURA_OUTPUT_DIR", &file.display().to_string());
     let run = scene.init();
-    run.ended(73);
+    run.exits(73);
     assert!(run.error().contains("Not a directory"), "{}", run.error());
     assert_eq!(scene.vault.requests().len(), 0);
     assert_eq!(fs::read(&file).unwrap(), b"mine");
@@ -70,7 +70,7 @@ fn a_disk_is_refused_unless_it_is_allowed() {
     assert_refused(&scene, &run, "tmpfs");
     assert!(run.hint().is_some_and(|hint| hint.contains("SEGURA_ALLOW_DISK=true")));
     assert_eq!(fs::read_dir(disk.path()).unwrap().count(), 0);
-    scene.set("SEGURA_ALLOW_DISK", "true").init().ended(0);
+    scene.set("SEGURA_ALLOW_DISK", "true").init().exits(0);
     assert_eq!(fs::read(disk.path().join("secret-postman/ip")).unwrap(), b"10.66.32.13");
 }
 
@@ -105,7 +105,7 @@ fn a_set_that_never_fits_is_provisioned_once_and_given_back() {
         let _memory = Memory::mount(scene.dir.path(), 5, MsFlags::empty());
         scene.set("SEGURA_STARTUP_TIMEOUT", "1s");
         let run = scene.init();
-        assert!(run.ended(73).error().contains(FULL), "{}", run.error());
+        assert!(run.exits(73).error().contains(FULL), "{}", run.error());
         assert!(run.hint().is_some_and(|hint| hint.contains("sizeLimit")), "{}", run.stderr);
         assert_eq!(scene.count(PROVISION), 1, "a publish is retried from memory");
         assert_eq!((scene.count(DEPROVISION), scene.vault.provisioned(SEED).len()), (1, 0));
@@ -130,7 +130,7 @@ fn a_set_is_published_from_memory_once_there_is_room() {
         assert!(told().contains(FULL) && told().contains("sizeLimit"), "{}", told());
         assert_eq!(scene.entries(), ["..segura", "ballast"]);
         fs::remove_file(&ballast).unwrap();
-        Run::ends(agent).ended(0);
+        Run::wait(agent).exits(0);
         assert_eq!((scene.count(PROVISION), scene.count(DEPROVISION)), (1, 0));
         let provisioned = scene.vault.provisioned(SEED);
         assert_eq!(provisioned.len(), 1);
@@ -141,7 +141,7 @@ fn a_set_is_published_from_memory_once_there_is_room() {
 
 #[test]
 fn a_directory_that_may_not_be_written_is_told_before_anything_is_provisioned() {
-    if !can_be_others("a_directory_that_may_not_be_written") {
+    if !can_switch_user("a_directory_that_may_not_be_written") {
         return;
     }
     // Not even readable, readable, and writable for a group that the agent is not in.
@@ -158,7 +158,7 @@ fn a_directory_that_may_not_be_written_is_told_before_anything_is_provisioned() 
 
 #[test]
 fn owners_that_the_agent_may_not_give_are_told_before_anything_is_provisioned() {
-    if !can_be_others("owners_that_the_agent_may_not_give") {
+    if !can_switch_user("owners_that_the_agent_may_not_give") {
         return;
     }
     for (variable, id) in [("SEGURA_FILE_UID", "1001"), ("SEGURA_FILE_GID", "2000")] {
@@ -173,7 +173,7 @@ fn owners_that_the_agent_may_not_give_are_told_before_anything_is_provisioned() 
 
 #[test]
 fn modes_that_keep_the_agent_itself_out_are_told_before_anything_is_provisioned() {
-    if !can_be_others("modes_that_keep_the_agent_itself_out") {
+    if !can_switch_user("modes_that_keep_the_agent_itself_out") {
         return;
     }
     for (variable, mode) in [
@@ -192,13 +192,13 @@ fn modes_that_keep_the_agent_itself_out_are_told_before_anything_is_provisioned(
 
 #[test]
 fn owners_that_the_agent_may_give_are_given() {
-    if !can_be_others("owners_that_the_agent_may_give") {
+    if !can_switch_user("owners_that_the_agent_may_give") {
         return;
     }
     let mut scene = Scene::new();
     scene.set("SEGURA_FILE_UID", "1001").set("SEGURA_FILE_GID", "2001");
     let run = scene.init();
-    run.ended(0);
+    run.exits(0);
     assert!(run.stderr.contains("uid 1001 and gid 2001"), "{}", run.stderr);
     for path in ["secret-postman", "secret-postman/1/username", "..data"] {
         assert_eq!(owner(scene.path(path)), Some((1001, 2001)), "{path}");
@@ -214,7 +214,7 @@ fn owners_that_the_agent_may_give_are_given() {
     chown(scene.dir.path(), Some(1000), Some(1000)).unwrap();
     scene.set("SEGURA_FILE_GID", "2000");
     let member = User { groups: &[2000], ..NOBODY };
-    Run::of(scene.agent_as(member, &["init"]).output().unwrap()).ended(0);
+    Run::of(scene.agent_as(member, &["init"]).output().unwrap()).exits(0);
     assert_eq!(owner(scene.path("secret-postman/ip")), Some((1000, 2000)));
 }
 
@@ -226,7 +226,7 @@ fn modes_are_as_they_are_set_whatever_the_umask() {
             let mut scene = Scene::new();
             scene.set("SEGURA_OUTPUT", "files,env,json");
             scene.set("SEGURA_FILE_MODE", file).set("SEGURA_DIR_MODE", folder);
-            with_umask(&scene, umask).ended(0);
+            with_umask(&scene, umask).exits(0);
             let file = if file.is_empty() { 0o440 } else { octal(file) };
             let folder = if folder.is_empty() { 0o750 } else { octal(folder) };
             for path in ["secret-postman", "secret-postman/1", "..data", "..segura"] {
@@ -251,7 +251,7 @@ fn with_umask(scene: &Scene, umask: &str) -> Run {
 
 #[test]
 fn an_app_of_another_uid_reads_through_the_group_of_the_volume() {
-    if !can_be_others("an_app_of_another_uid_reads") {
+    if !can_switch_user("an_app_of_another_uid_reads") {
         return;
     }
     // As the kubelet prepares a volume for fsGroup: root's, set-gid, writable for the group.
@@ -260,7 +260,7 @@ fn an_app_of_another_uid_reads_through_the_group_of_the_volume() {
     set_mode(scene.dir.path(), 0o2775);
     let agent = User { groups: &[2000], ..NOBODY };
     let run = Run::of(scene.agent_as(agent, &["init"]).output().unwrap());
-    run.ended(0);
+    run.exits(0);
     assert!(run.stderr.contains("uid 1000 and gid 2000"), "{}", run.stderr);
     for (path, wanted) in [
         ("secret-postman", 0o2750),
@@ -281,7 +281,7 @@ fn an_app_of_another_uid_reads_through_the_group_of_the_volume() {
     assert_eq!(stranger.reads(&ip), None);
     assert_eq!(stranger.reads(&scene.path(".segura.json")), None);
     // And once more: what stands is as it should be.
-    Run::of(scene.agent_as(agent, &["init"]).output().unwrap()).ended(0);
+    Run::of(scene.agent_as(agent, &["init"]).output().unwrap()).exits(0);
     assert_eq!(scene.generations().len(), 1);
     assert_eq!(scene.state()["generation"], 1);
 }
@@ -294,15 +294,15 @@ fn a_second_agent_is_told_of_the_first_and_leaves_it_alone() {
     let first = scene.spawn_init();
     until("the first asks", || !scene.vault.requests().is_empty());
     let second = scene.init();
-    second.ended(73);
+    second.exits(73);
     assert!(second.error().contains(&first.id().to_string()), "{}", second.error());
     assert!(second.hint().is_some(), "{}", second.stderr);
     scene.vault.clear_faults();
-    Run::ends(first).ended(0);
+    Run::wait(first).exits(0);
     assert_eq!((scene.count(PROVISION), scene.generations().len()), (1, 1));
     assert_eq!(scene.read("secret-postman/ip"), "10.66.32.13");
     // Whoever comes after it finds the way free.
-    scene.init().ended(0);
+    scene.init().exits(0);
 }
 
 type Squat = fn(&Path);
@@ -318,7 +318,7 @@ fn assert_in_the_way((name, squat): (&str, Squat)) {
     squat(&scene.path(name));
     let before = look();
     let run = scene.init();
-    run.ended(73);
+    run.exits(73);
     assert!(run.error().contains(name), "{name}: {}", run.error());
     assert_eq!(scene.count(PROVISION), 0, "{name}");
     assert_eq!(look(), before, "{name}");
@@ -369,7 +369,7 @@ fn a_path_to_the_directory_may_lead_through_links() {
     let link = elsewhere.path().join("run");
     symlink(scene.dir.path(), &link).unwrap();
     scene.set("SEGURA_OUTPUT_DIR", &link.display().to_string());
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(scene.read("secret-postman/ip"), "10.66.32.13");
 }
 
@@ -387,7 +387,7 @@ fn the_historic_layout_is_made_with_its_own_modes() {
     scene.set("SENHASEGURA_URL", &url).set("SENHASEGURA_CLIENT_ID", &format!(" {id}\n"));
     scene.set("SENHASEGURA_CLIENT_SECRET", &format!("{secret}\n"));
     scene.set("SENHASEGURA_SECRETS_FOLDER", &folder);
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(scene.read("senhasegura/secret-postman/ip"), "10.66.32.13");
     assert_eq!(mode(scene.path("senhasegura")), 0o755);
     assert_eq!(mode(scene.path("senhasegura/secret-postman")), 0o755);

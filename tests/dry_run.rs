@@ -67,7 +67,7 @@ fn before_the_first_set_every_file_is_new_and_nothing_is_touched() {
     assert!(run.stderr.contains("4 new") || run.stderr.contains("5 new"), "{}", run.stderr);
     assert!(scene.entries().is_empty(), "{:?}", scene.entries());
     // It is as it was told.
-    scene.init().ended(0);
+    scene.init().exits(0);
     let sizes: Vec<usize> = scene.published().values().map(Vec::len).collect();
     assert_eq!(sizes, [10, 0, 8, 10, document.len() + 1]);
 }
@@ -75,7 +75,7 @@ fn before_the_first_set_every_file_is_new_and_nothing_is_touched() {
 #[test]
 fn against_a_set_that_stands_each_file_is_new_changed_gone_or_the_same() {
     let mut scene = scene();
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert!(lines(&plan(&scene)).iter().all(|line| line.starts_with("same ")));
     assert!(plan(&scene).stderr.contains("4 files stand as they would be written"));
 
@@ -100,7 +100,7 @@ fn against_a_set_that_stands_each_file_is_new_changed_gone_or_the_same() {
 fn a_plan_can_be_made_beside_a_living_agent() {
     let mut scene = Scene::new();
     scene.set("SEGURA_DEPROVISION", "true");
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let files = scene.published().len();
     let run = plan(&scene);
     assert_eq!(lines(&run).len(), files);
@@ -117,7 +117,7 @@ fn nothing_is_provisioned_for_a_plan() {
     assert!(lines(&run).iter().all(|line| line.starts_with("new ")), "{}", run.stdout);
     assert_eq!(scene.count(PROVISION), 0);
     // Where a set of ours stands it is read as a renewal would.
-    scene.init().ended(0);
+    scene.init().exits(0);
     scene.vault.clear_requests();
     let run = plan(&scene);
     assert!(lines(&run).iter().all(|line| line.starts_with("same ")), "{}", run.stdout);

@@ -26,7 +26,7 @@ fn encrypted() -> Scene {
 fn values_are_opened_with_the_key_and_plain_ones_pass() {
     let mut scene = encrypted();
     let key = scene.vault.private_key_file().display().to_string();
-    scene.set("SEGURA_PRIVATE_KEY_FILE", &key).init().ended(0);
+    scene.set("SEGURA_PRIVATE_KEY_FILE", &key).init().exits(0);
     assert_eq!(scene.read(&format!("{SEED}/password")), "it's \u{1f511}");
     assert_eq!(scene.read(&format!("{SEED}/username")), "ada");
     assert_eq!(scene.read(&format!("{SEED}/n")), "1");
@@ -36,7 +36,7 @@ fn values_are_opened_with_the_key_and_plain_ones_pass() {
 fn without_the_key_they_are_published_as_they_are_and_told() {
     let mut scene = encrypted();
     let run = scene.unset("SEGURA_PRIVATE_KEY_FILE").init();
-    run.ended(0);
+    run.exits(0);
     assert_ne!(scene.read(&format!("{SEED}/password")), "it's \u{1f511}");
     assert!(run.stderr.contains("SEGURA_PRIVATE_KEY_FILE"), "{}", run.stderr);
 }
@@ -46,14 +46,14 @@ fn an_encrypted_value_is_remarked_once_and_not_at_every_pass() {
     for source in ["provision", "application", "secret"] {
         let mut scene = encrypted();
         scene.set("SEGURA_SOURCE", source).set("SEGURA_RENEW_INTERVAL", "1s");
-        let sidecar = scene.unset("SEGURA_PRIVATE_KEY_FILE").kept();
+        let sidecar = scene.unset("SEGURA_PRIVATE_KEY_FILE").renewing_sidecar();
         scene.vault.clear_requests();
         until("it reads again and again", || scene.vault.requests().len() >= 3);
-        sidecar.assert_said(&format!("{SEED} looks encrypted"), 1, source);
+        sidecar.assert_logged(&format!("{SEED} looks encrypted"), 1, source);
         scene.vault.set_data(SEED, json!({ "username": "ada", "password": "next" }));
         scene.vault.rotate();
         until("a change is published", || scene.state()["generation"].as_u64() > Some(1));
-        sidecar.assert_said(&format!("{SEED} looks encrypted"), 1, source);
+        sidecar.assert_logged(&format!("{SEED} looks encrypted"), 1, source);
     }
 }
 
@@ -63,7 +63,7 @@ fn a_value_that_was_too_long_for_the_vault_is_an_error_by_key() {
     let key = scene.vault.private_key_file().display().to_string();
     scene.vault.set_data(SEED, json!({ "username": "ada", "password": "x".repeat(300) }));
     let run = scene.set("SEGURA_PRIVATE_KEY_FILE", &key).init();
-    run.ended(76);
+    run.exits(76);
     assert!(run.error().contains("password"), "{}", run.stderr);
     assert!(run.hint().is_some(), "{}", run.stderr);
     assert!(scene.published().is_empty());
@@ -76,7 +76,7 @@ fn a_key_of_another_authorization_is_told() {
     let path = scene.vault.dir().join("other.pem");
     fs::write(&path, other.unwrap()).unwrap();
     let run = scene.set("SEGURA_PRIVATE_KEY_FILE", &path.display().to_string()).init();
-    run.ended(76);
+    run.exits(76);
     assert!(
         run.hint().is_some_and(|hint| hint.contains("SEGURA_PRIVATE_KEY_FILE")),
         "{}",

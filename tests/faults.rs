@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A pod that gives up soon.
-fn brief() -> Scene {
+fn with_short_timeout() -> Scene {
     let mut scene = Scene::new();
     scene.set("SEGURA_STARTUP_TIMEOUT", "6s");
     scene.set("SEGURA_TIMEOUT", "2s").set("SEGURA_PROVISION_TIMEOUT", "2s");
@@ -30,8 +30,8 @@ fn a_wrong_client_secret_is_refused_at_once() {
     let mut scene = Scene::new();
     scene.set("SEGURA_CLIENT_SECRET", "canary-that-is-wrong");
     let run = scene.init();
-    assert_eq!(scene.asked(), [LOGIN]);
-    assert!(run.ended(77).hint().is_some_and(|hint| hint.contains("SEGURA_CLIENT_SECRET")));
+    assert_eq!(scene.request_lines(), [LOGIN]);
+    assert!(run.exits(77).hint().is_some_and(|hint| hint.contains("SEGURA_CLIENT_SECRET")));
     assert!(!run.stderr.contains("canary"), "{}", run.stderr);
     assert_nothing_published(&scene, "");
 }
@@ -41,8 +41,8 @@ fn an_inactive_authorization_is_refused_at_once() {
     let scene = Scene::new();
     scene.vault.set_enabled(false);
     let run = scene.init();
-    assert!(run.ended(77).hint().is_some(), "{}", run.stderr);
-    assert_eq!(scene.asked(), [LOGIN, PROVISION]);
+    assert!(run.exits(77).hint().is_some(), "{}", run.stderr);
+    assert_eq!(scene.request_lines(), [LOGIN, PROVISION]);
     assert_nothing_published(&scene, "");
 }
 
@@ -58,14 +58,14 @@ fn what_may_be_a_gateways_bad_minute_is_retried_and_then_a_refusal_with_its_caus
         ("not authorized", Fault::answer(path::PROVISION, 500, denied)),
     ];
     side_by_side(cases, |(name, fault)| {
-        let scene = brief();
+        let scene = with_short_timeout();
         scene.vault.fault(fault);
         let run = scene.init();
-        let hint = run.ended(77).hint().unwrap();
+        let hint = run.exits(77).hint().unwrap();
         for cause in ["SEGURA_URL", "SEGURA_REFERER", "SEGURA_CLIENT_CERT_FILE", "IPs"] {
             assert!(hint.contains(cause), "{name}: {hint}");
         }
-        assert!(scene.count(LOGIN) >= 2, "{name}: {:?}", scene.asked());
+        assert!(scene.count(LOGIN) >= 2, "{name}: {:?}", scene.request_lines());
         assert_eq!(scene.vault.provision_count(), 0, "{name}");
         assert_nothing_published(&scene, name);
     });
@@ -76,7 +76,7 @@ fn a_referer_that_the_authorization_wants_is_sent() {
     let mut scene = Scene::new();
     scene.vault.configure(|options| options.referer = Some("https://shop.example".to_owned()));
     scene.set("SEGURA_REFERER", "https://shop.example");
-    scene.init().ended(0);
+    scene.init().exits(0);
     let requests = scene.vault.requests();
     assert!(requests.iter().all(|r| r.header("referer") == Some("https://shop.example")));
 }
@@ -88,7 +88,7 @@ fn a_last_try_that_is_cut_short_does_not_hide_why_the_vault_refuses() {
     scene.vault.fault(Fault::no_route(path::LOGIN).once());
     scene.vault.fault(Fault::new(path::LOGIN, Effect::Hang));
     let run = scene.init();
-    assert!(run.ended(77).hint().is_some(), "{}", run.stderr);
+    assert!(run.exits(77).hint().is_some(), "{}", run.stderr);
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn five_failures_and_then_a_success_is_a_success() {
     scene.set("SEGURA_STARTUP_TIMEOUT", "1m");
     scene.vault.fault(Fault::bad_gateway("").times(5));
     let run = scene.init();
-    run.ended(0);
+    run.exits(0);
     assert_eq!(scene.count(LOGIN), 6);
     assert_eq!(scene.vault.provision_count(), 1);
     let told = run.stderr.matches(lines::RETRIES).count();
@@ -118,7 +118,7 @@ fn the_vaults_wish_for_peace_is_honoured() {
         let scene = Scene::new();
         let part = fault.path.clone();
         scene.vault.fault(fault.once());
-        scene.init().ended(0);
+        scene.init().exits(0);
         let requests = scene.vault.requests();
         let at: Vec<Duration> =
             requests.iter().filter(|request| request.is("POST", &part)).map(|r| r.at).collect();
@@ -131,11 +131,11 @@ fn the_vaults_wish_for_peace_is_honoured() {
 
 #[test]
 fn a_wish_for_more_peace_than_is_left_ends_the_start_without_another_request() {
-    let scene = brief();
+    let scene = with_short_timeout();
     scene.vault.fault(Fault::rate_limit(path::LOGIN, "3600"));
     let run = scene.init();
-    assert!(run.ended(69).error().contains("429"), "{}", run.error());
-    assert_eq!(scene.asked(), [LOGIN]);
+    assert!(run.exits(69).error().contains("429"), "{}", run.error());
+    assert_eq!(scene.request_lines(), [LOGIN]);
     assert!(run.hint().is_some());
 }
 
@@ -162,12 +162,12 @@ fn a_vault_that_makes_no_sense_is_76_and_one_that_fails_is_69() {
         ("a failed 200", Fault::body("", bad), 69, "Falha interna"),
     ];
     side_by_side(cases, |(name, fault, code, words)| {
-        let scene = brief();
+        let scene = with_short_timeout();
         scene.vault.fault(fault);
         let run = scene.init();
-        assert!(run.ended(code).error().contains(words), "{name}: {}", run.error());
+        assert!(run.exits(code).error().contains(words), "{name}: {}", run.error());
         assert!(run.hint().is_some(), "{name}");
-        assert!(scene.count(LOGIN) >= 2, "{name} is retried: {:?}", scene.asked());
+        assert!(scene.count(LOGIN) >= 2, "{name} is retried: {:?}", scene.request_lines());
         assert_nothing_published(&scene, name);
     });
     let followed = elsewhere.accept().map(|_| ()).map_err(|error| error.kind());
@@ -184,7 +184,7 @@ fn a_secret_with_a_name_that_leaves_the_directory_is_nonsense() {
         let scene = Scene::new();
         scene.vault.set_data(SEED, data);
         let run = scene.init();
-        assert!(run.ended(76).error().contains(key), "{}", run.error());
+        assert!(run.exits(76).error().contains(key), "{}", run.error());
         assert!(!run.stderr.contains("canary"), "{}", run.stderr);
         assert_nothing_published(&scene, key);
     }
@@ -192,7 +192,7 @@ fn a_secret_with_a_name_that_leaves_the_directory_is_nonsense() {
 
 #[test]
 fn a_flood_is_neither_read_nor_kept() {
-    let mut scene = brief();
+    let mut scene = with_short_timeout();
     scene.set("SEGURA_STARTUP_TIMEOUT", "4s").set("SEGURA_TIMEOUT", "4s");
     scene.vault.fault(Fault::new(path::LOGIN, Effect::Flood { mib: 4_096 }));
     let child = scene.spawn_init();
@@ -201,17 +201,17 @@ fn a_flood_is_neither_read_nor_kept() {
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(peak < 100 * 1024, "{peak} KiB");
-    let run = Run::ends(child);
-    assert!(run.ended(76).error().contains("8 MiB"), "{}", run.error());
+    let run = Run::wait(child);
+    assert!(run.exits(76).error().contains("8 MiB"), "{}", run.error());
     assert!(scene.vault.elapsed() < Duration::from_secs(20));
 }
 
 #[test]
 fn a_vault_that_can_not_be_reached_is_69_once_the_time_is_over() {
-    let scene = brief();
+    let scene = with_short_timeout();
     scene.vault.go_down();
     let run = scene.init();
-    assert!(run.ended(69).error().contains("os error 111"), "{}", run.error());
+    assert!(run.exits(69).error().contains("os error 111"), "{}", run.error());
     assert!(run.hint().is_some_and(|hint| hint.contains("SEGURA_URL")));
     assert_nothing_published(&scene, "");
 }
@@ -224,7 +224,7 @@ fn a_vault_that_comes_back_is_found() {
     let child = scene.spawn_init();
     until("the agent has begun", || scene.path("..segura").exists());
     scene.vault.come_back();
-    Run::ends(child).ended(0);
+    Run::wait(child).exits(0);
     assert_eq!(scene.vault.provision_count(), 1);
 }
 
@@ -232,7 +232,7 @@ fn a_vault_that_comes_back_is_found() {
 fn a_connection_that_was_closed_between_two_requests_is_made_again() {
     let scene = Scene::new();
     scene.vault.fault(Fault::new(path::LOGIN, Effect::Close));
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(scene.vault.provision_count(), 1);
 }
 
@@ -252,7 +252,7 @@ fn a_termination_while_it_waits_ends_it_within_moments() {
         until("it has asked", || scene.count(LOGIN) == 1);
         let sent = scene.vault.elapsed();
         send(&child, signal);
-        Run::ends(child).ended(code);
+        Run::wait(child).exits(code);
         let took = scene.vault.elapsed() - sent;
         assert!(took < Duration::from_secs(4), "{name}: {took:?}");
         assert_eq!(scene.count(PROVISION), 0, "{name}");
@@ -268,6 +268,6 @@ fn a_termination_while_nobody_listens_ends_it_too() {
     let child = scene.spawn_init();
     until("the agent has begun", || scene.path("..segura/holder").exists());
     send(&child, Signal::TERM);
-    Run::ends(child).ended(143);
+    Run::wait(child).exits(143);
     assert_nothing_published(&scene, "");
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::harness::{
     Run, Scene,
-    host::{NOBODY, User, can_be_others, mode, owner},
+    host::{NOBODY, User, can_switch_user, mode, owner},
     until,
 };
 
@@ -24,7 +24,7 @@ fn scene(rules: &str) -> Scene {
 #[test]
 fn one_file_has_what_its_rule_says_and_the_rest_what_all_have() {
     let scene = scene(PGPASS);
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(mode(scene.path("db/.pgpass")), 0o600);
     for path in ["db/user", "db/pin", "secrets.env", "secrets.json", ".segura.json"] {
         assert_eq!(mode(scene.path(path)), 0o440, "{path}");
@@ -38,7 +38,7 @@ fn the_first_rule_that_matches_counts() {
         r#"[{"glob": "db/user", "mode": "0400"}, {"glob": "db/**", "mode": "0444"},
             {"glob": "*.env"}, {"glob": "*", "mode": "0600"}]"#,
     );
-    scene.init().ended(0);
+    scene.init().exits(0);
     for (path, expected) in [
         ("db/user", 0o400),
         ("db/pin", 0o444),
@@ -56,7 +56,7 @@ fn the_first_rule_that_matches_counts() {
 
 #[test]
 fn owners_by_rule_are_given_and_told() {
-    if !can_be_others("owners_by_rule_are_given") {
+    if !can_switch_user("owners_by_rule_are_given") {
         return;
     }
     let mut scene = scene(
@@ -64,7 +64,7 @@ fn owners_by_rule_are_given_and_told() {
     );
     scene.set("SEGURA_FILE_UID", "1002").set("SEGURA_FILE_GID", "1002");
     let run = scene.init();
-    run.ended(0);
+    run.exits(0);
     assert_eq!(owner(scene.path("db/pin")), Some((1001, 1002)));
     assert_eq!(owner(scene.path("db/user")), Some((1002, 70)));
     for path in ["db/.pgpass", "db", "secrets.json"] {
@@ -83,7 +83,7 @@ fn owners_by_rule_are_given_and_told() {
 
 #[test]
 fn what_the_agent_may_not_do_is_told_by_rule_before_anything_is_provisioned() {
-    if !can_be_others("what_the_agent_may_not_do_by_rule") {
+    if !can_switch_user("what_the_agent_may_not_do_by_rule") {
         return;
     }
     for (wish, reason) in [
@@ -98,7 +98,7 @@ fn what_the_agent_may_not_do_is_told_by_rule_before_anything_is_provisioned() {
             &format!(r#"[{{"glob": "x/*"}}, {{"glob": "db/*", {wish}}}]"#),
         );
         let run = Run::of(scene.agent_as(NOBODY, &["init"]).output().unwrap());
-        run.ended(73);
+        run.exits(73);
         for part in ["SEGURA_FILE_RULES", "db/*: ", reason] {
             assert!(run.error().contains(part), "{part}: {}", run.stderr);
         }
@@ -112,7 +112,7 @@ fn what_is_wrong_with_rules_is_told_with_all_other_problems() {
     let mut scene = scene(r#"[{"glob": "x", "mode": "rw"}, {"path": "canary"}]"#);
     scene.set("SEGURA_FILE_MODE", "rw");
     let run = scene.init();
-    run.ended(78);
+    run.exits(78);
     run.refuses("SEGURA_FILE_MODE");
     for rule in ["rule 1: mode ", "rule 2: "] {
         let told =
@@ -129,7 +129,7 @@ fn a_rule_that_is_about_no_file_is_told_once() {
     scene.set("SEGURA_RENEW_INTERVAL", "1s");
     let sidecar = scene.sidecar();
     let told = "bd/* of SEGURA_FILE_RULES";
-    sidecar.says(told);
+    sidecar.until_logged(told);
     scene.vault.set_data("db", json!({ "user": "bob" }));
     until("the change is published", || {
         scene.path("db/user").exists() && scene.read("db/user") == "bob"
@@ -143,11 +143,11 @@ fn a_rule_that_is_about_no_file_is_told_once() {
 #[test]
 fn a_set_that_stands_gets_what_new_rules_say() {
     let mut scene = scene(PGPASS);
-    scene.init().ended(0);
+    scene.init().exits(0);
     let before = scene.generations();
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(scene.generations(), before, "the same rules change nothing");
-    scene.set("SEGURA_FILE_RULES", &PGPASS.replace("0600", "0400")).init().ended(0);
+    scene.set("SEGURA_FILE_RULES", &PGPASS.replace("0600", "0400")).init().exits(0);
     assert_eq!(mode(scene.path("db/.pgpass")), 0o400);
     assert_ne!(scene.generations(), before);
 }

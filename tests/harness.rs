@@ -1,4 +1,4 @@
-//! What every test stands on: a vault, a directory in memory, and the agent as a child process.
+//! The base of every test: a vault, a directory in memory, and the agent as a child process.
 
 #![expect(clippy::panic, reason = "a helper that can't go on fails the test that called it")]
 
@@ -41,7 +41,7 @@ pub struct Scene {
     env: BTreeMap<String, String>,
 }
 
-/// How a child ended, and what it said.
+/// How a child ended, and what it printed.
 #[derive(Debug)]
 pub struct Run {
     pub code: Option<i32>,
@@ -72,18 +72,18 @@ impl Scene {
         Self { vault, dir, env }
     }
 
-    /// A set that stands, that an agent before has left, and that is due.
-    pub fn due() -> Self {
+    /// A scene with a published set that an earlier agent has left and that is due.
+    pub fn with_due_set() -> Self {
         let mut scene = Self::new();
         scene.set("SEGURA_RENEW_INTERVAL", "1s");
-        scene.init().ended(0);
+        scene.init().exits(0);
         scene.wait_until_due();
         scene.vault.clear_requests();
         scene
     }
 
     /// Another pod of the same workload, with a directory of its own and the same vault.
-    pub fn beside(&self, pod: &str) -> Self {
+    pub fn another_pod(&self, pod: &str) -> Self {
         let dir = memory_dir();
         let mut env = self.env.clone();
         env.insert("SEGURA_POD_NAME".to_owned(), pod.to_owned());
@@ -117,7 +117,7 @@ impl Scene {
         Run::of(self.agent(&["init"]).output().expect("the agent runs"))
     }
 
-    /// Starts `init` and goes on.
+    /// Starts `init` and does not wait for its end.
     pub fn spawn_init(&self) -> Child {
         self.agent(&["init"]).spawn().expect("the agent starts")
     }
@@ -140,12 +140,12 @@ impl Scene {
         files
     }
 
-    /// Everything that stands in the directory itself: what a reader never sees, too.
+    /// Every name in the directory itself, also those that readers never see.
     pub fn entries(&self) -> Vec<String> {
         names(self.dir.path())
     }
 
-    /// The generations that lie in the directory, standing or not.
+    /// The generations in the directory, current or not.
     pub fn generations(&self) -> Vec<String> {
         self.entries().into_iter().filter(|name| name.starts_with("..2")).collect()
     }
@@ -155,9 +155,9 @@ impl Scene {
         serde_json::from_str(&self.read(".segura.json")).expect("the state is JSON")
     }
 
-    /// How many requests the vault has seen that [`asked`](Self::asked) shows like this.
+    /// How many of [`request_lines`](Self::request_lines) are this one.
     pub fn count(&self, request: &str) -> usize {
-        self.asked().into_iter().filter(|asked| asked == request).count()
+        self.request_lines().into_iter().filter(|asked| asked == request).count()
     }
 
     /// Waits until a set that was fetched before now is due by an interval of one second.
@@ -166,8 +166,8 @@ impl Scene {
         until("the set is due", || self.vault.elapsed() > due);
     }
 
-    /// Requests that the vault has seen, as `METHOD path`, queries left out.
-    pub fn asked(&self) -> Vec<String> {
+    /// The requests that the vault has seen, as `METHOD path`, queries left out.
+    pub fn request_lines(&self) -> Vec<String> {
         let line = |request: crate::dev_vault::Request| {
             let path = request.target.split('?').next().unwrap_or_default().to_owned();
             format!("{} {path}", request.method)
@@ -185,16 +185,16 @@ impl Run {
         }
     }
 
-    /// What became of a child, once it has ended by itself.
+    /// Waits until a child has ended by itself, and returns how.
     #[track_caller]
-    pub fn ends(mut child: Child) -> Self {
+    pub fn wait(mut child: Child) -> Self {
         until("the agent ends", || !matches!(child.try_wait(), Ok(None)));
         Self::of(child.wait_with_output().expect("it has ended"))
     }
 
     /// Asserts the exit code, and shows everything if it is another.
     #[track_caller]
-    pub fn ended(&self, code: i32) -> &Self {
+    pub fn exits(&self, code: i32) -> &Self {
         assert_eq!(self.code, Some(code), "{}", self.stderr);
         assert_eq!(self.stdout, "", "stdout is the command's");
         self
@@ -216,7 +216,7 @@ impl Run {
     /// Asserts that the settings are refused for this variable, among others.
     #[track_caller]
     pub fn refuses(&self, variable: &str) -> &Self {
-        self.ended(78);
+        self.exits(78);
         let names = self.problems().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
         assert!(names.contains(&variable), "{variable}: {}", self.stderr);
         self
@@ -262,7 +262,7 @@ pub fn full_pipe() -> (PipeReader, PipeWriter, usize) {
     while writer.write(b".").is_ok() {
         filled += 1;
     }
-    // Whoever writes now would block, as with a pipe of the container runtime.
+    // A write would block now, as on a full pipe of the container runtime.
     fcntl_setfl(&writer, OFlags::empty()).expect("a pipe has flags");
     (reader, writer, filled)
 }

@@ -61,7 +61,7 @@ fn the_layout_is_that_of_the_historic_sidecar() {
     let scene = scene();
     scene.vault.set_data("cart/db", json!([{ "k": "first" }, { "k": "last" }]));
     let run = scene.init();
-    run.ended(0);
+    run.exits(0);
     for (path, value) in
         [("db/user", "ada"), ("db/password", "one"), ("db/TTL", ""), ("cart/db/k", "last")]
     {
@@ -78,12 +78,12 @@ fn a_vendors_manifest_works_with_its_arguments() {
     let words = [&["kubernetes", "sidecar"], &flags[..]].concat();
     let sidecar = Sidecar::spawn(scene.agent(&words));
     until("it is published", || scene.path("senhasegura/db/password").exists());
-    sidecar.says("`sidecar`");
-    sidecar.stop().ended(0);
+    sidecar.until_logged("`sidecar`");
+    sidecar.stop().exits(0);
     let words =
         [&["kubernetes", "init-container", "--type", "inject-template"], &flags[..]].concat();
     let run = Run::of(scene.agent(&words).output().unwrap());
-    run.ended(0);
+    run.exits(0);
     assert!(run.stderr.contains("`init`"), "{}", run.stderr);
     let words = [
         "kubernetes",
@@ -96,12 +96,12 @@ fn a_vendors_manifest_works_with_its_arguments() {
         "inject-template",
     ];
     let run = Run::of(scene.agent(&words).output().unwrap());
-    run.ended(0);
+    run.exits(0);
     assert!(run.stderr.contains("--config"), "{}", run.stderr);
     for kind in ["iso", "inject"] {
         let words = [&["kubernetes", "init-container", "--type", kind], &flags[..]].concat();
         let run = Run::of(scene.agent(&words).output().unwrap());
-        run.ended(64);
+        run.exits(64);
         assert!(run.hint().is_some_and(|hint| hint.contains("`init`")), "{}", run.stderr);
     }
 }
@@ -152,7 +152,7 @@ fn bugs_2_and_7_no_error_deletes_a_secret_or_ends_the_process() {
     scene.vault.clear_faults();
     scene.vault.set_data("db", json!({ "password": "two" }));
     until("it goes on", || read(&scene, "db/password") == "two");
-    sidecar.stop().ended(0);
+    sidecar.stop().exits(0);
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn bugs_3_and_4_readers_see_no_gap_and_what_is_not_ours_stays() {
     }
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["one", "three", "two"]);
     assert_eq!(fs::read_to_string(iso.join("SENHASEGURA_URL")).unwrap(), "x");
-    sidecar.stop().ended(0);
+    sidecar.stop().exits(0);
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn bugs_5_6_and_11_names_that_can_not_be_are_refused_by_name_and_nothing_is_writ
         let scene = scene();
         scene.vault.fault(Fault::body(path::APPLICATION, &answer(&secrets)));
         let run = scene.init();
-        run.ended(76);
+        run.exits(76);
         assert!(run.error().contains(told), "{told}: {}", run.stderr);
         let visible = |name: &String| !name.starts_with('.');
         let entries = fs::read_dir(scene.path("senhasegura")).unwrap();
@@ -205,17 +205,17 @@ fn bug_8_a_vault_that_is_not_trusted_is_not_talked_to() {
     let mut scene = of(Options::default());
     scene.set("SEGURA_STARTUP_TIMEOUT", "1s");
     let run = scene.init();
-    run.ended(69);
+    run.exits(69);
     assert!(run.hint().is_some_and(|hint| hint.contains("SEGURA_CA_FILE")), "{}", run.stderr);
-    assert!(scene.asked().is_empty());
+    assert!(scene.request_lines().is_empty());
     let ca = scene.vault.ca_file().display().to_string();
-    scene.set("SEGURA_CA_FILE", &ca).init().ended(0);
+    scene.set("SEGURA_CA_FILE", &ca).init().exits(0);
 }
 
 #[test]
 fn bug_9_files_can_be_run_by_nobody() {
     let scene = scene();
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(mode(scene.path("senhasegura/db/password")) & 0o333, 0, "read, and nothing else");
 }
 
@@ -227,7 +227,7 @@ fn bug_10_a_token_serves_as_long_as_it_may_and_a_signal_ends_it_well() {
     until("it has read three times", || scene.count(APPLICATION) >= 3);
     assert_eq!(scene.count(LOGIN), 1);
     sidecar.send(Signal::TERM);
-    sidecar.ends().ended(0);
+    sidecar.wait().exits(0);
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn bug_12_one_value_that_is_no_text_spoils_no_other() {
     let body = answer(&json!([{ "secret_id": 7, "identity": "db", "version": 2,
         "data": [{ "port": 5432, "tls": true, "user": "ada", "more": { "a": [1] } }] }]));
     scene.vault.fault(Fault::body(path::APPLICATION, &body));
-    scene.init().ended(0);
+    scene.init().exits(0);
     for (path, value) in
         [("db/port", "5432"), ("db/tls", "true"), ("db/user", "ada"), ("db/more", "{\"a\":[1]}")]
     {
@@ -249,6 +249,6 @@ fn a_vault_that_hangs_is_not_waited_for_without_end() {
     let mut scene = scene();
     scene.set("SEGURA_TIMEOUT", "1s").set("SEGURA_STARTUP_TIMEOUT", "3s");
     scene.vault.fault(Fault::new(path::APPLICATION, Effect::Hang));
-    scene.init().ended(69);
+    scene.init().exits(69);
     for_a_while("nothing is published", || !scene.path("senhasegura/db").exists());
 }

@@ -43,8 +43,8 @@ fn tamper(scene: &Scene, path: &str, bytes: &[u8]) {
 #[test]
 fn the_seeds_secret_lands_with_one_connection_and_two_requests() {
     let scene = Scene::new();
-    scene.init().ended(0);
-    assert_eq!(scene.asked(), [LOGIN, PROVISION]);
+    scene.init().exits(0);
+    assert_eq!(scene.request_lines(), [LOGIN, PROVISION]);
     assert_eq!(scene.vault.connections(), 1);
     let provisioned = scene.vault.provisioned(SEED);
     assert_eq!(provisioned.len(), 1);
@@ -61,7 +61,7 @@ fn the_seeds_secret_lands_with_one_connection_and_two_requests() {
 #[test]
 fn every_value_lands_as_it_is_and_nothing_besides() {
     let scene = Scene::new();
-    scene.init().ended(0);
+    scene.init().exits(0);
     let own = account(&scene);
     let host = "TEAM-PRODUTOS-Windows-Server-2016-001";
     let files = expected(&[
@@ -84,7 +84,7 @@ fn every_value_lands_as_it_is_and_nothing_besides() {
 #[test]
 fn the_post_says_which_pod_it_is_for() {
     let scene = Scene::new();
-    scene.init().ended(0);
+    scene.init().exits(0);
     let requests = scene.vault.requests();
     let post = requests.iter().find(|request| request.is("POST", "/provision")).unwrap();
     let body: serde_json::Value = serde_json::from_str(&post.body).unwrap();
@@ -98,8 +98,8 @@ fn the_post_says_which_pod_it_is_for() {
 fn without_an_identity_every_secret_of_the_authorization_lands() {
     let mut scene = Scene::new();
     scene.unset("SEGURA_IDENTITY").set("SEGURA_OUTPUT", "files,env");
-    scene.init().ended(0);
-    assert_eq!(scene.asked(), [LOGIN, APPLICATION]);
+    scene.init().exits(0);
+    assert_eq!(scene.request_lines(), [LOGIN, APPLICATION]);
     assert_eq!(scene.vault.provision_count(), 0);
     assert_eq!(scene.read("application5/1/username"), "ADMIN_V_USR");
     assert_eq!(scene.read("application5/2/TTL"), "");
@@ -116,8 +116,8 @@ fn with_identities_the_application_gives_those_alone() {
     let mut scene = Scene::new();
     scene.set("SEGURA_SOURCE", "application");
     scene.set("SEGURA_IDENTITY", "application5, payments/database");
-    scene.init().ended(0);
-    assert_eq!(scene.asked(), [LOGIN, APPLICATION]);
+    scene.init().exits(0);
+    assert_eq!(scene.request_lines(), [LOGIN, APPLICATION]);
     assert_eq!(scene.read("payments/database/ip"), "10.66.32.20");
     assert_eq!(scene.read("application5/access_key_id"), "AKEXAMPLE");
     let visible = scene.published();
@@ -128,8 +128,8 @@ fn with_identities_the_application_gives_those_alone() {
 fn a_secret_is_read_by_its_identity() {
     let mut scene = Scene::new();
     scene.set("SEGURA_SOURCE", "secret").set("SEGURA_IDENTITY", "application5");
-    scene.init().ended(0);
-    assert_eq!(scene.asked(), [LOGIN, &secret("application5")]);
+    scene.init().exits(0);
+    assert_eq!(scene.request_lines(), [LOGIN, &secret("application5")]);
     assert_eq!(scene.read("application5/ip"), "app.application.com");
     assert_eq!(scene.state()["secrets"][0]["secret_id"], "106");
 }
@@ -140,7 +140,7 @@ fn an_identity_with_a_slash_is_read_however_the_vault_takes_it() {
         let options = Options { slashes, ..Options::default() };
         let mut scene = Scene::with(options);
         scene.set("SEGURA_SOURCE", "secret").set("SEGURA_IDENTITY", "payments/database");
-        scene.init().ended(0);
+        scene.init().exits(0);
         assert_eq!(scene.read("payments/database/username"), "payments", "{slashes:?}");
         assert_eq!(scene.state()["secrets"].as_array().unwrap().len(), 1);
     });
@@ -150,8 +150,8 @@ fn an_identity_with_a_slash_is_read_however_the_vault_takes_it() {
 fn without_an_identity_the_list_of_secrets_lands() {
     let mut scene = Scene::new();
     scene.set("SEGURA_SOURCE", "secret").unset("SEGURA_IDENTITY");
-    scene.init().ended(0);
-    assert_eq!(scene.asked(), [LOGIN, SECRETS]);
+    scene.init().exits(0);
+    assert_eq!(scene.request_lines(), [LOGIN, SECRETS]);
     assert_eq!(scene.state()["secrets"].as_array().unwrap().len(), 3);
     assert_eq!(scene.read("payments/database/hostname"), "payments-db");
 }
@@ -161,7 +161,7 @@ fn the_env_file_alone_is_one_file_with_every_key() {
     let mut scene = Scene::new();
     scene.set("SEGURA_OUTPUT", "env").set("SEGURA_ENV_FILE", "app.env");
     scene.set("SEGURA_ENV_CASE", "upper");
-    scene.init().ended(0);
+    scene.init().exits(0);
     let own = account(&scene);
     let env = format!(
         "ADDITIONAL_INFORMATION=''\nHOSTNAME='TEAM-PRODUTOS-Windows-Server-2016-001'\n\
@@ -175,7 +175,7 @@ fn the_env_file_alone_is_one_file_with_every_key() {
 fn the_json_file_alone_is_an_object_by_identity() {
     let mut scene = Scene::new();
     scene.set("SEGURA_OUTPUT", "json");
-    scene.init().ended(0);
+    scene.init().exits(0);
     let own = account(&scene);
     let json: serde_json::Value = serde_json::from_str(&scene.read("secrets.json")).unwrap();
     let document = serde_json::json!({SEED: {
@@ -190,7 +190,7 @@ fn the_json_file_alone_is_an_object_by_identity() {
 fn all_outputs_stand_side_by_side_and_agree() {
     let mut scene = Scene::new();
     scene.set("SEGURA_OUTPUT", "files,env,json");
-    scene.init().ended(0);
+    scene.init().exits(0);
     let own = account(&scene);
     let json: serde_json::Value = serde_json::from_str(&scene.read("secrets.json")).unwrap();
     assert_eq!(json[SEED]["password"], own.password.as_str());
@@ -203,8 +203,8 @@ fn all_outputs_stand_side_by_side_and_agree() {
 fn several_identities_are_one_set() {
     let mut scene = Scene::new();
     scene.set("SEGURA_IDENTITY", "secret-postman,payments/database,application5");
-    scene.init().ended(0);
-    assert_eq!(scene.asked(), [LOGIN, PROVISION, PROVISION, PROVISION]);
+    scene.init().exits(0);
+    assert_eq!(scene.request_lines(), [LOGIN, PROVISION, PROVISION, PROVISION]);
     assert_eq!(scene.vault.connections(), 1);
     assert_eq!(scene.vault.provision_count(), 3);
     for identity in [SEED, "payments/database", "application5"] {
@@ -219,16 +219,16 @@ fn a_second_identity_that_is_refused_leaves_nothing_and_the_first_is_given_back(
     let mut scene = Scene::new();
     scene.set("SEGURA_IDENTITY", "secret-postman,not-there");
     let run = scene.init();
-    assert!(run.ended(78).error().contains("not-there"), "{}", run.error());
-    assert_eq!(scene.asked(), [LOGIN, PROVISION, PROVISION, DEPROVISION]);
+    assert!(run.exits(78).error().contains("not-there"), "{}", run.error());
+    assert_eq!(scene.request_lines(), [LOGIN, PROVISION, PROVISION, DEPROVISION]);
     assert!(scene.vault.provisioned(SEED).is_empty());
     assert!(scene.published().is_empty() && scene.generations().is_empty());
 
     // What was given back is not looked for: the next start asks at once.
     scene.vault.put_secret(r#"{"identity": "not-there", "data": {"k": "v"}}"#);
     scene.vault.clear_requests();
-    scene.init().ended(0);
-    assert_eq!(scene.asked(), [LOGIN, PROVISION, PROVISION]);
+    scene.init().exits(0);
+    assert_eq!(scene.request_lines(), [LOGIN, PROVISION, PROVISION]);
     assert_eq!(scene.read("not-there/k"), "v");
 }
 
@@ -243,7 +243,7 @@ fn answers_of_every_release_and_mood_land() {
     ];
     for (name, quirks) in quirks {
         let scene = Scene::with(Options { quirks, ..Options::default() });
-        scene.init().ended(0);
+        scene.init().exits(0);
         let own = account(&scene);
         assert_eq!(scene.read("secret-postman/username"), own.username, "{name}");
         assert_eq!(scene.read("secret-postman/password"), own.password, "{name}");
@@ -262,7 +262,7 @@ fn values_that_are_no_strings_are_published_as_they_stand() {
         SEED,
         r#"{"number": 1e3, "flag": true, "nothing": null, "list": [ 1, "a b" ], "text": "é\n"}"#,
     );
-    scene.init().ended(0);
+    scene.init().exits(0);
     for (key, value) in [
         ("number", "1e3"),
         ("flag", "true"),
@@ -280,9 +280,9 @@ fn a_path_in_front_of_the_vault_is_kept() {
     let mut scene = Scene::with(options);
     let with_slash = format!("{}/", scene.vault.url());
     scene.set("SEGURA_URL", &with_slash);
-    scene.init().ended(0);
+    scene.init().exits(0);
     let asked = ["POST /dsm/prod/iso/oauth2/token", "POST /dsm/prod/iso/coe/dapp/provision"];
-    assert_eq!(scene.asked(), asked);
+    assert_eq!(scene.request_lines(), asked);
 }
 
 #[test]
@@ -297,7 +297,7 @@ fn credentials_come_from_files_less_one_final_newline() {
     let secret = file("secret", scene.vault.client_secret());
     scene.unset("SEGURA_CLIENT_ID").set("SEGURA_CLIENT_ID_FILE", &id);
     scene.unset("SEGURA_CLIENT_SECRET").set("SEGURA_CLIENT_SECRET_FILE", &secret);
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(scene.vault.provision_count(), 1);
 }
 
@@ -313,7 +313,7 @@ fn a_client_secret_in_a_file_is_read_again_at_every_login() {
     until("the first login has failed", || scene.count(LOGIN) >= 1);
     fs::write(&path, scene.vault.client_secret()).unwrap();
     scene.vault.clear_faults();
-    Run::ends(child).ended(0);
+    Run::wait(child).exits(0);
 }
 
 #[test]
@@ -327,7 +327,7 @@ fn an_identity_that_the_vault_does_not_have_is_named_and_nothing_is_published() 
         let mut scene = Scene::new();
         scene.set("SEGURA_SOURCE", source).set("SEGURA_IDENTITY", identity);
         let run = scene.init();
-        assert!(run.ended(code).error().contains(identity), "{source}: {}", run.error());
+        assert!(run.exits(code).error().contains(identity), "{source}: {}", run.error());
         assert!(run.hint().is_some_and(|hint| hint.contains("SEGURA_IDENTITY")), "{source}");
         assert!(scene.published().is_empty() && scene.generations().is_empty(), "{source}");
         assert!(!scene.path(".segura.json").exists(), "{source}");
@@ -341,7 +341,7 @@ fn an_answer_about_another_secret_is_no_answer() {
         "secret": {"identity": "other", "data": {"password": "x"}}}"#;
     scene.vault.fault(Fault::body(path::PROVISION, other));
     let run = scene.init();
-    assert!(run.ended(77).error().contains(SEED), "{}", run.error());
+    assert!(run.exits(77).error().contains(SEED), "{}", run.error());
     assert!(scene.published().is_empty());
 }
 
@@ -352,7 +352,7 @@ fn an_authorization_without_secrets_is_refused() {
     scene.unset("SEGURA_IDENTITY");
     for source in ["application", "secret"] {
         scene.set("SEGURA_SOURCE", source);
-        assert!(scene.init().ended(77).hint().is_some(), "{source}");
+        assert!(scene.init().exits(77).hint().is_some(), "{source}");
         assert!(scene.published().is_empty(), "{source}");
     }
 }
@@ -360,11 +360,11 @@ fn an_authorization_without_secrets_is_refused() {
 #[test]
 fn a_second_start_adopts_what_stands_and_asks_nothing() {
     let scene = Scene::new();
-    scene.init().ended(0);
+    scene.init().exits(0);
     let (files, state) = (scene.published(), scene.state());
     scene.vault.clear_requests();
-    scene.init().ended(0);
-    assert!(scene.asked().is_empty(), "{:?}", scene.asked());
+    scene.init().exits(0);
+    assert!(scene.request_lines().is_empty(), "{:?}", scene.request_lines());
     assert_eq!(scene.vault.connections(), 1);
     assert_eq!(scene.published(), files);
     assert_eq!(scene.state(), state);
@@ -373,16 +373,16 @@ fn a_second_start_adopts_what_stands_and_asks_nothing() {
 #[test]
 fn a_set_is_adopted_while_the_vault_is_away() {
     let scene = Scene::new();
-    scene.init().ended(0);
+    scene.init().exits(0);
     scene.vault.go_down();
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(scene.state()["failures"], 0);
 }
 
 #[test]
 fn a_set_is_adopted_by_what_its_generation_remembers_where_the_state_is_lost() {
     let scene = Scene::new();
-    scene.init().ended(0);
+    scene.init().exits(0);
     let state = scene.path("..segura/state.json");
     for damage in [Some("not JSON"), Some(""), None] {
         scene.vault.clear_requests();
@@ -390,18 +390,18 @@ fn a_set_is_adopted_by_what_its_generation_remembers_where_the_state_is_lost() {
         if let Some(text) = damage {
             fs::write(&state, text).unwrap();
         }
-        scene.init().ended(0);
-        assert!(scene.asked().is_empty(), "{damage:?}: {:?}", scene.asked());
+        scene.init().exits(0);
+        assert!(scene.request_lines().is_empty(), "{damage:?}: {:?}", scene.request_lines());
         assert_eq!(scene.state()["generation"], 1, "{damage:?}");
     }
 }
 
 #[test]
 fn a_due_set_is_read_and_never_provisioned_again() {
-    let scene = Scene::due();
+    let scene = Scene::with_due_set();
     let before = scene.state();
-    scene.init().ended(0);
-    assert_eq!(scene.asked(), [LOGIN, READ]);
+    scene.init().exits(0);
+    assert_eq!(scene.request_lines(), [LOGIN, READ]);
     assert_eq!(scene.vault.provision_count(), 1);
     let after = scene.state();
     assert_eq!(after["generation"], 1, "equal bytes are no new generation");
@@ -424,11 +424,11 @@ fn a_due_set_is_read_the_way_that_renewal_is_set_to_ask() {
         ("post", None),
     ];
     side_by_side(cases, |(refresh, read)| {
-        let mut scene = Scene::due();
+        let mut scene = Scene::with_due_set();
         scene.set("SEGURA_REFRESH", refresh);
-        scene.init().ended(0);
+        scene.init().exits(0);
         let expected: Vec<&str> = read.into_iter().flat_map(|read| [LOGIN, read]).collect();
-        assert_eq!(scene.asked(), expected, "{refresh}");
+        assert_eq!(scene.request_lines(), expected, "{refresh}");
         assert_eq!(scene.vault.provision_count(), 1, "{refresh}");
     });
 }
@@ -437,26 +437,26 @@ fn a_due_set_is_read_the_way_that_renewal_is_set_to_ask() {
 fn a_set_is_never_due_where_renewal_is_off() {
     let mut scene = Scene::new();
     scene.set("SEGURA_RENEW_INTERVAL", "off");
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert!(scene.state()["next_due"].is_null());
     scene.vault.go_down();
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(scene.state()["failures"], 0);
 }
 
 #[test]
 fn a_changed_secret_is_the_next_generation_and_the_old_one_is_swept() {
-    let scene = Scene::due();
+    let scene = Scene::with_due_set();
     let old = account(&scene).password;
     scene.vault.rotate();
-    scene.init().ended(0);
+    scene.init().exits(0);
     let own = account(&scene);
     assert_ne!(own.password, old);
     assert_eq!(scene.read("secret-postman/password"), own.password);
     assert_eq!(scene.state()["generation"], 2);
     assert_eq!(scene.state()["secrets"][0]["version"], "8");
     assert_eq!(scene.generations().len(), 1, "{:?}", scene.entries());
-    assert_eq!(scene.asked(), [LOGIN, READ]);
+    assert_eq!(scene.request_lines(), [LOGIN, READ]);
 }
 
 #[test]
@@ -475,12 +475,12 @@ fn what_may_pass_does_not_stop_a_start_where_a_set_stands() {
     ];
     side_by_side(cases, |(fault, class)| {
         let told = format!("{fault:?}");
-        let mut scene = Scene::due();
+        let mut scene = Scene::with_due_set();
         let files = scene.published();
         scene.set("SEGURA_TIMEOUT", "2s");
         scene.vault.fault(fault);
         let run = scene.init();
-        run.ended(0);
+        run.exits(0);
         assert_eq!(scene.failures(), 1, "{told}: {}", run.stderr);
         assert_eq!(scene.published(), files, "{told}");
         assert_eq!(scene.state()["failures"], 1, "{told}");
@@ -491,17 +491,17 @@ fn what_may_pass_does_not_stop_a_start_where_a_set_stands() {
 
 #[test]
 fn failures_are_counted_until_the_vault_is_back() {
-    let scene = Scene::due();
+    let scene = Scene::with_due_set();
     let files = scene.published();
     scene.vault.go_down();
     for failures in 1..=3 {
-        scene.init().ended(0);
+        scene.init().exits(0);
         assert_eq!(scene.state()["failures"], failures);
     }
     assert_eq!(scene.state()["last_error"], "unreachable");
     assert_eq!(scene.published(), files);
     scene.vault.come_back();
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(scene.state()["failures"], 0);
     assert!(scene.state()["last_error"].is_null());
     assert_eq!(scene.vault.provision_count(), 1);
@@ -514,10 +514,10 @@ fn a_due_set_does_not_hide_that_the_client_is_refused() {
         ("inactive", |scene| scene.vault.set_enabled(false)),
     ];
     side_by_side(refusals, |(name, refuse)| {
-        let scene = Scene::due();
+        let scene = Scene::with_due_set();
         let files = scene.published();
         refuse(&scene);
-        assert!(scene.init().ended(77).hint().is_some(), "{name}");
+        assert!(scene.init().exits(77).hint().is_some(), "{name}");
         assert_eq!(scene.published(), files, "{name}");
         assert_eq!(scene.vault.provision_count(), 1, "{name}");
     });
@@ -525,10 +525,10 @@ fn a_due_set_does_not_hide_that_the_client_is_refused() {
 
 #[test]
 fn a_secret_that_vanished_from_the_vault_stays_published() {
-    let scene = Scene::due();
+    let scene = Scene::with_due_set();
     let files = scene.published();
     scene.vault.remove_secret(SEED);
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(scene.published(), files);
     assert_eq!(scene.state()["failures"], 1);
 }
@@ -543,11 +543,11 @@ fn the_set_of_another_pod_or_wish_is_not_adopted() {
     ];
     side_by_side(changes, |(variable, value, identity)| {
         let mut scene = Scene::new();
-        scene.init().ended(0);
+        scene.init().exits(0);
         scene.vault.clear_requests();
         scene.set(variable, value);
-        scene.init().ended(0);
-        assert_eq!(scene.asked(), [LOGIN, PROVISION], "{variable}");
+        scene.init().exits(0);
+        assert_eq!(scene.request_lines(), [LOGIN, PROVISION], "{variable}");
         let own = scene.vault.provisioned(identity).pop().unwrap();
         assert_eq!(scene.read(&format!("{identity}/password")), own.password, "{variable}");
         let files = scene.published();
@@ -559,11 +559,11 @@ fn the_set_of_another_pod_or_wish_is_not_adopted() {
 #[test]
 fn another_source_is_asked_anew() {
     let mut scene = Scene::new();
-    scene.init().ended(0);
+    scene.init().exits(0);
     scene.vault.clear_requests();
     scene.set("SEGURA_SOURCE", "application");
-    scene.init().ended(0);
-    assert_eq!(scene.asked(), [LOGIN, APPLICATION]);
+    scene.init().exits(0);
+    assert_eq!(scene.request_lines(), [LOGIN, APPLICATION]);
     assert!(!scene.path("secret-postman/password").exists());
 }
 
@@ -578,14 +578,14 @@ fn a_published_file_that_was_harmed_is_put_back_without_the_vault() {
     ];
     side_by_side(harms, |(name, harm)| {
         let scene = Scene::new();
-        scene.init().ended(0);
+        scene.init().exits(0);
         let files = scene.published();
         scene.vault.clear_requests();
         harm(&scene);
         assert_ne!(scene.published(), files, "{name}");
-        scene.init().ended(0);
+        scene.init().exits(0);
         assert_eq!(scene.published(), files, "{name}");
-        assert!(scene.asked().is_empty(), "{name}: {:?}", scene.asked());
+        assert!(scene.request_lines().is_empty(), "{name}: {:?}", scene.request_lines());
         assert_eq!(scene.generations().len(), 1, "{name}");
     });
 }
@@ -593,11 +593,11 @@ fn a_published_file_that_was_harmed_is_put_back_without_the_vault() {
 #[test]
 fn another_output_is_rendered_from_what_stands_without_the_vault() {
     let mut scene = Scene::new();
-    scene.init().ended(0);
+    scene.init().exits(0);
     let own = account(&scene);
     scene.vault.go_down();
     scene.set("SEGURA_OUTPUT", "json,env");
-    scene.init().ended(0);
+    scene.init().exits(0);
     let json: serde_json::Value = serde_json::from_str(&scene.read("secrets.json")).unwrap();
     assert_eq!(json[SEED]["password"], own.password.as_str());
     assert!(scene.read("secrets.env").contains(&own.username));
@@ -625,7 +625,7 @@ fn a_pod_that_crash_loops_provisions_once() {
     for n in 0..27_u64 {
         let mut child = scene.spawn_init();
         if n % 3 == 2 {
-            Run::ends(child).ended(0);
+            Run::wait(child).exits(0);
         } else {
             pause(n * 11 % 61);
             child.kill().unwrap();
@@ -648,7 +648,7 @@ fn killed_anywhere_in_its_first_start_a_pod_is_provisioned_once() {
         send(&child, Signal::KILL);
         child.wait().unwrap();
     }
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(scene.vault.provision_count(), 1);
     assert_eq!(scene.read("secret-postman/username"), account(&scene).username);
 }

@@ -81,7 +81,7 @@ fn known_token(scene: &Scene) {
 fn what_is_looked_for_is_really_there() {
     let scene = scene();
     let seen = watched(scene.spawn_init());
-    seen.0.ended(0);
+    seen.0.exits(0);
     assert_silent(&scene, "a start without a fault", &seen);
     assert!(seen.1.ends_with(b"init\0"), "its arguments were seen");
     assert!(seen.0.stderr.contains("TRACE"), "the log says all it can: {}", seen.0.stderr);
@@ -103,7 +103,7 @@ fn a_start_over_tls_shows_nothing() {
     for (certificate, code) in [(Certificate::Good, 0), (Certificate::WrongName, 69)] {
         let scene = with(Options { certificate, ..Options::default() });
         let seen = watched(scene.spawn_init());
-        seen.0.ended(code);
+        seen.0.exits(code);
         assert_silent(&scene, "over TLS", &seen);
     }
 }
@@ -350,7 +350,7 @@ fn settings_that_are_all_wrong_are_never_quoted() {
         }
     }
     let seen = watched(scene.spawn_init());
-    seen.0.ended(78);
+    seen.0.exits(78);
     assert!(seen.0.stderr.lines().count() > 30, "{}", seen.0.stderr);
     assert_silent(&scene, "settings", &seen);
 }
@@ -367,7 +367,7 @@ fn values_that_arrive_encrypted_show_nothing_when_the_key_is_another() {
     fs::write(&other, key()).unwrap();
     scene.set("SEGURA_PRIVATE_KEY_FILE", &other.display().to_string());
     let seen = watched(scene.spawn_init());
-    seen.0.ended(76);
+    seen.0.exits(76);
     assert_silent(&scene, "another key", &seen);
 }
 
@@ -379,7 +379,7 @@ fn a_termination_shows_nothing() {
     until("it has provisioned", || scene.vault.provision_count() == 1);
     send(&agent, Signal::TERM);
     let seen = watched(agent);
-    seen.0.ended(143);
+    seen.0.exits(143);
     assert_silent(&scene, "a termination", &seen);
 }
 
@@ -400,12 +400,12 @@ fn a_set_that_can_not_be_renewed_shows_nothing() {
     ];
     side_by_side(faults, |(what, fault)| {
         let scene = scene();
-        scene.init().ended(0);
+        scene.init().exits(0);
         known_token(&scene);
         scene.vault.fault(fault());
         scene.wait_until_due();
         let seen = watched(scene.spawn_init());
-        seen.0.ended(0);
+        seen.0.exits(0);
         assert!(seen.0.stderr.contains(lines::SERVES_ON), "{what}: {}", seen.0.stderr);
         assert_silent(&scene, what, &seen);
         assert_eq!(scene.state()["failures"], 1, "{what}");

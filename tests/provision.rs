@@ -21,7 +21,7 @@ use crate::{
 type Prepare = fn(&mut Scene);
 
 /// A pod that waits for two seconds for the answer to a POST.
-fn impatient() -> Scene {
+fn with_short_timeout() -> Scene {
     let mut scene = Scene::new();
     scene.set("SEGURA_PROVISION_TIMEOUT", "2s").set("SEGURA_STARTUP_TIMEOUT", "30s");
     scene
@@ -64,20 +64,20 @@ fn read_until(log: &mut impl BufRead, words: &str) {
 
 #[test]
 fn a_hanging_post_that_was_not_acted_on_is_sent_again_after_a_read() {
-    let scene = impatient();
+    let scene = with_short_timeout();
     scene.vault.fault(on_post(Effect::Hang).once());
-    scene.init().ended(0);
-    assert_eq!(scene.asked(), [LOGIN, PROVISION, READ, PROVISION]);
+    scene.init().exits(0);
+    assert_eq!(scene.request_lines(), [LOGIN, PROVISION, READ, PROVISION]);
     assert_eq!(scene.vault.provision_count(), 1);
     assert_published(&scene, "");
 }
 
 #[test]
 fn a_hanging_post_that_was_acted_on_is_found_and_not_repeated() {
-    let scene = impatient();
+    let scene = with_short_timeout();
     scene.vault.fault(on_post(Effect::Hang).once().after());
-    scene.init().ended(0);
-    assert_eq!(scene.asked(), [LOGIN, PROVISION, READ]);
+    scene.init().exits(0);
+    assert_eq!(scene.request_lines(), [LOGIN, PROVISION, READ]);
     assert_eq!(scene.vault.provision_count(), 1);
     assert_published(&scene, "");
 }
@@ -85,10 +85,10 @@ fn a_hanging_post_that_was_acted_on_is_found_and_not_repeated() {
 #[test]
 fn an_answer_that_comes_too_slowly_is_found_and_not_asked_for_again() {
     for effect in [Effect::Drip { ms: 50 }, Effect::Delay { ms: 60_000 }] {
-        let scene = impatient();
+        let scene = with_short_timeout();
         scene.vault.fault(on_post(effect).once().after());
-        scene.init().ended(0);
-        assert_eq!(scene.asked(), [LOGIN, PROVISION, READ]);
+        scene.init().exits(0);
+        assert_eq!(scene.request_lines(), [LOGIN, PROVISION, READ]);
         assert_eq!(scene.vault.provision_count(), 1);
         assert_published(&scene, "");
     }
@@ -100,8 +100,8 @@ fn a_token_is_used_for_four_fifths_of_its_life_and_no_longer() {
     let mut scene = Scene::with(options);
     scene.set("SEGURA_PROVISION_TIMEOUT", "4500ms").set("SEGURA_STARTUP_TIMEOUT", "30s");
     scene.vault.fault(on_post(Effect::Hang).once().after());
-    scene.init().ended(0);
-    assert_eq!(scene.asked(), [LOGIN, PROVISION, LOGIN, READ]);
+    scene.init().exits(0);
+    assert_eq!(scene.request_lines(), [LOGIN, PROVISION, LOGIN, READ]);
 }
 
 #[test]
@@ -126,14 +126,14 @@ fn a_post_of_unknown_fate_is_read_before_it_is_repeated() {
         .into_iter()
         .flat_map(|(name, effect)| [(name, effect.clone(), false), (name, effect, true)]);
     side_by_side(cases, |(name, effect, acted)| {
-        let scene = impatient();
+        let scene = with_short_timeout();
         let fault = on_post(effect).once();
         scene.vault.fault(if acted { fault.after() } else { fault });
-        scene.init().ended(0);
+        scene.init().exits(0);
         let told = format!("{name}, acted on: {acted}");
         let posts = if acted { 1 } else { 2 };
-        assert_eq!(scene.count(PROVISION), posts, "{told}: {:?}", scene.asked());
-        assert_eq!(scene.count(READ), 1, "{told}: {:?}", scene.asked());
+        assert_eq!(scene.count(PROVISION), posts, "{told}: {:?}", scene.request_lines());
+        assert_eq!(scene.count(READ), 1, "{told}: {:?}", scene.request_lines());
         assert_eq!(scene.vault.provision_count(), 1, "{told}");
         assert_published(&scene, &told);
     });
@@ -150,12 +150,12 @@ fn a_login_that_failed_is_no_post() {
         ("html", Fault::body(path::LOGIN, "<html>log in</html>")),
     ];
     side_by_side(cases, |(name, fault)| {
-        let mut scene = impatient();
+        let mut scene = with_short_timeout();
         // It has a password of its own, so a read would be taken for what a POST has brought.
         scene.set("SEGURA_IDENTITY", "payments/database").set("SEGURA_TIMEOUT", "2s");
         scene.vault.fault(fault.once());
-        scene.init().ended(0);
-        assert_eq!(scene.asked(), [LOGIN, LOGIN, PROVISION], "{name}");
+        scene.init().exits(0);
+        assert_eq!(scene.request_lines(), [LOGIN, LOGIN, PROVISION], "{name}");
         let own = scene.vault.provisioned("payments/database").remove(0);
         assert_eq!(scene.read("payments/database/password"), own.password, "{name}");
     });
@@ -171,10 +171,10 @@ fn a_post_that_was_turned_away_is_repeated_without_a_read() {
         ("redirect", on_post(Effect::Redirect { location: "/elsewhere".to_owned() }).once()),
     ];
     side_by_side(cases, |(name, fault)| {
-        let scene = impatient();
+        let scene = with_short_timeout();
         scene.vault.fault(fault.method("POST"));
-        scene.init().ended(0);
-        assert_eq!(scene.count(READ), 0, "{name}: {:?}", scene.asked());
+        scene.init().exits(0);
+        assert_eq!(scene.count(READ), 0, "{name}: {:?}", scene.request_lines());
         assert_eq!(scene.vault.provision_count(), 1, "{name}");
         assert_published(&scene, name);
     });
@@ -186,9 +186,9 @@ fn at_most_three_posts_of_unknown_fate_are_sent_in_a_start() {
     scene.set("SEGURA_STARTUP_TIMEOUT", "8s");
     scene.vault.fault(on_post(answer(502, "")));
     let run = scene.init();
-    assert!(run.ended(69).error().contains(SEED), "{}", run.error());
-    assert_eq!(scene.count(PROVISION), 3, "{:?}", scene.asked());
-    assert!(scene.count(READ) >= 2, "{:?}", scene.asked());
+    assert!(run.exits(69).error().contains(SEED), "{}", run.error());
+    assert_eq!(scene.count(PROVISION), 3, "{:?}", scene.request_lines());
+    assert!(scene.count(READ) >= 2, "{:?}", scene.request_lines());
     assert!(scene.published().is_empty());
 }
 
@@ -202,16 +202,16 @@ fn a_termination_ends_a_hanging_post_at_once_and_the_next_start_looks_before_it_
         let child = spawn_until_posted(&scene);
         let sent = scene.vault.elapsed();
         send(&child, signal);
-        let run = Run::ends(child);
-        run.ended(code);
+        let run = Run::wait(child);
+        run.exits(code);
         let took = scene.vault.elapsed() - sent;
         assert!(took.as_secs() < 4, "it waited for {took:?}");
         assert!(scene.published().is_empty());
 
         scene.vault.clear_requests();
-        scene.init().ended(0);
+        scene.init().exits(0);
         let asked: &[&str] = if acted { &[LOGIN, READ] } else { &[LOGIN, READ, PROVISION] };
-        assert_eq!(scene.asked(), asked);
+        assert_eq!(scene.request_lines(), asked);
         assert_eq!(scene.vault.provision_count(), 1);
         assert_published(&scene, "");
     });
@@ -222,13 +222,13 @@ fn a_post_that_outlasts_the_start_is_found_by_the_next_one() {
     let mut scene = Scene::new();
     scene.set("SEGURA_STARTUP_TIMEOUT", "2s").set("SEGURA_PROVISION_TIMEOUT", "3s");
     scene.vault.fault(on_post(Effect::Hang).once().after());
-    scene.init().ended(69);
-    assert_eq!(scene.asked(), [LOGIN, PROVISION], "nothing is asked once the time is over");
+    scene.init().exits(69);
+    assert_eq!(scene.request_lines(), [LOGIN, PROVISION], "nothing is asked once the time is over");
 
     scene.vault.clear_requests();
     scene.set("SEGURA_STARTUP_TIMEOUT", "30s");
-    scene.init().ended(0);
-    assert_eq!(scene.asked(), [LOGIN, READ]);
+    scene.init().exits(0);
+    assert_eq!(scene.request_lines(), [LOGIN, READ]);
     assert_eq!(scene.vault.provision_count(), 1);
     assert_published(&scene, "");
 }
@@ -242,8 +242,8 @@ fn what_another_pod_left_unanswered_is_not_looked_for() {
     child.wait().unwrap();
     scene.vault.clear_requests();
     scene.set("SEGURA_POD_NAME", "web-7d4b9c6f5-bcdfg");
-    scene.init().ended(0);
-    assert_eq!(scene.asked(), [LOGIN, PROVISION]);
+    scene.init().exits(0);
+    assert_eq!(scene.request_lines(), [LOGIN, PROVISION]);
     assert_published(&scene, "");
 }
 
@@ -251,21 +251,21 @@ fn what_another_pod_left_unanswered_is_not_looked_for() {
 fn an_expired_token_costs_one_login_and_the_post_is_made_once() {
     let scene = Scene::new();
     scene.vault.fault(Fault::expired(path::PROVISION).once());
-    scene.init().ended(0);
-    assert_eq!(scene.asked(), [LOGIN, PROVISION, LOGIN, PROVISION]);
+    scene.init().exits(0);
+    assert_eq!(scene.request_lines(), [LOGIN, PROVISION, LOGIN, PROVISION]);
     assert_eq!(scene.vault.connections(), 1);
     assert_eq!(scene.vault.provision_count(), 1);
 }
 
 #[test]
 fn the_first_identity_is_kept_while_the_second_is_tried_again() {
-    let mut scene = impatient();
+    let mut scene = with_short_timeout();
     scene.set("SEGURA_IDENTITY", "secret-postman,payments/database");
     scene.vault.fault(on_post(answer(502, "")).skip(1).once());
     // What is read of a secret that has a password already can't tell whether it is a new one.
     scene.vault.set_data("payments/database", r#"{"hostname": "h", "username": "u"}"#);
-    scene.init().ended(0);
-    assert_eq!(scene.asked(), [LOGIN, PROVISION, PROVISION, READ, PROVISION]);
+    scene.init().exits(0);
+    assert_eq!(scene.request_lines(), [LOGIN, PROVISION, PROVISION, READ, PROVISION]);
     assert_eq!(scene.vault.provisioned(SEED).len(), 1);
     assert_eq!(scene.vault.provisioned("payments/database").len(), 1);
 }
@@ -279,7 +279,7 @@ fn a_termination_gives_back_what_would_never_be_published() {
     until("the second POST hangs", || scene.count(PROVISION) == 2);
     assert_eq!(scene.vault.provisioned(SEED).len(), 1);
     send(&child, Signal::TERM);
-    Run::ends(child).ended(143);
+    Run::wait(child).exits(143);
     assert_eq!(scene.count(DEPROVISION), 1);
     assert!(scene.vault.provisioned(SEED).is_empty());
 }
@@ -289,13 +289,13 @@ fn what_could_not_be_given_back_is_found_by_the_next_start() {
     let mut scene = Scene::new();
     scene.set("SEGURA_IDENTITY", "secret-postman,not-there");
     scene.vault.fault(Fault::bad_gateway(path::DEPROVISION));
-    scene.init().ended(78);
+    scene.init().exits(78);
     assert_eq!(scene.vault.provisioned(SEED).len(), 1);
 
     scene.vault.put_secret(r#"{"identity": "not-there", "data": {"hostname": "h"}}"#);
     scene.vault.clear_requests();
-    scene.init().ended(0);
-    assert_eq!(scene.count(PROVISION), 1, "{:?}", scene.asked());
+    scene.init().exits(0);
+    assert_eq!(scene.count(PROVISION), 1, "{:?}", scene.request_lines());
     assert_eq!(scene.vault.provisioned("not-there").len(), 1);
     assert_published(&scene, "");
 }
@@ -311,15 +311,20 @@ fn what_the_vault_refused_for_certain_is_asked_for_by_the_next_start() {
     read_until(&mut log, lines::RETRIES);
     child.kill().unwrap();
     child.wait().unwrap();
-    scene.init().ended(0);
-    assert_eq!(scene.vault.provisioned("payments/database").len(), 1, "{:?}", scene.asked());
+    scene.init().exits(0);
+    assert_eq!(
+        scene.vault.provisioned("payments/database").len(),
+        1,
+        "{:?}",
+        scene.request_lines()
+    );
 }
 
 #[test]
 fn what_was_given_back_is_named_by_secret_and_pod() {
     let mut scene = Scene::new();
     scene.set("SEGURA_IDENTITY", "secret-postman,not-there");
-    scene.init().ended(78);
+    scene.init().exits(78);
     let requests = scene.vault.requests();
     let given = requests.iter().find(|request| request.is("POST", "/deprovision")).unwrap();
     assert_eq!(given.status, Some(200));
@@ -358,10 +363,10 @@ fn a_set_that_can_not_be_rendered_is_given_back() {
         let mut scene = Scene::new();
         prepare(&mut scene);
         let run = scene.init();
-        assert!(run.ended(code).hint().is_some(), "{name}: {}", run.stderr);
+        assert!(run.exits(code).hint().is_some(), "{name}: {}", run.stderr);
         assert!(!run.stderr.contains("canary"), "{name}");
         assert_eq!(
-            scene.asked(),
+            scene.request_lines(),
             [LOGIN, PROVISION, PROVISION, DEPROVISION, DEPROVISION],
             "{name}"
         );
@@ -382,8 +387,8 @@ fn a_set_that_can_not_be_written_is_kept_in_memory_and_published_when_it_can() {
     let mut log = BufReader::new(child.stderr.take().unwrap());
     read_until(&mut log, lines::RETRIES);
     fs::remove_file(scene.path(SEED)).unwrap();
-    Run::ends(child).ended(0);
-    assert_eq!(scene.asked(), [LOGIN, PROVISION]);
+    Run::wait(child).exits(0);
+    assert_eq!(scene.request_lines(), [LOGIN, PROVISION]);
     assert_published(&scene, "");
 }
 
@@ -394,9 +399,9 @@ fn a_set_that_can_never_be_written_is_given_back() {
     scene.vault.fault(on_post(Effect::Delay { ms: 300 }));
     let child = spawn_until_posted(&scene);
     fs::write(scene.path(SEED), "in the way").unwrap();
-    let run = Run::ends(child);
-    assert!(run.ended(73).error().contains(SEED), "{}", run.error());
-    assert_eq!(scene.asked(), [LOGIN, PROVISION, DEPROVISION]);
+    let run = Run::wait(child);
+    assert!(run.exits(73).error().contains(SEED), "{}", run.error());
+    assert_eq!(scene.request_lines(), [LOGIN, PROVISION, DEPROVISION]);
     assert!(scene.vault.provisioned(SEED).is_empty());
     assert_eq!(scene.read(SEED), "in the way", "it is not ours to remove");
     assert!(scene.generations().is_empty(), "{:?}", scene.entries());
@@ -418,7 +423,7 @@ fn all_that_is_local_is_proven_before_anything_is_asked() {
     for (name, prepare) in cases {
         let mut scene = Scene::new();
         prepare(&mut scene);
-        scene.init().ended(73);
+        scene.init().exits(73);
         assert_eq!(scene.vault.connections(), 0, "{name}");
     }
 }
@@ -429,9 +434,9 @@ fn without_a_route_to_read_by_the_list_is_read_before_the_post_is_repeated() {
     let mut scene = Scene::with(options);
     scene.set("SEGURA_STARTUP_TIMEOUT", "30s");
     scene.vault.fault(on_post(Effect::Reset).once());
-    scene.init().ended(0);
+    scene.init().exits(0);
     // Two reads, each again with a fresh token: a gateway's bad minute is told from no route.
-    let asked = scene.asked();
+    let asked = scene.request_lines();
     assert_eq!(scene.count(READ), 4, "{asked:?}");
     assert_eq!(asked.last().map(String::as_str), Some(PROVISION));
     assert_eq!(scene.count(APPLICATION), 1, "{asked:?}");
@@ -446,10 +451,10 @@ fn a_renewal_by_the_list_does_not_take_the_account_away() {
     let mut scene = Scene::with(options);
     scene.set("SEGURA_STARTUP_TIMEOUT", "30s").set("SEGURA_RENEW_INTERVAL", "1s");
     scene.vault.fault(on_post(Effect::Reset).once());
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_published(&scene, "");
     scene.wait_until_due();
     // The list names the identity, but holds nothing that was made for single pods.
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_published(&scene, "");
 }

@@ -90,7 +90,7 @@ fn a_name_in_the_hosts_file_asks_no_dns() {
     let Some(run) = init("127.0.0.1 localhost vault.test\n", &resolv_conf) else {
         return host::skip("host names", "no mount namespaces for us");
     };
-    run.ended(0);
+    run.exits(0);
     assert_eq!(server.asked.load(Ordering::SeqCst), 0);
 }
 
@@ -103,7 +103,7 @@ fn other_names_are_asked_of_the_servers_that_resolv_conf_names() {
     let Some(run) = init("127.0.0.1 localhost\n", &resolv_conf) else {
         return host::skip("host names", "no mount namespaces for us");
     };
-    run.ended(0);
+    run.exits(0);
     assert!(server.asked.load(Ordering::SeqCst) > 0);
 }
 
@@ -112,7 +112,7 @@ fn without_a_name_server_the_name_is_not_found_and_no_public_one_is_asked() {
     let Some(run) = init("127.0.0.1 localhost\n", "# nothing\n") else {
         return host::skip("host names", "no mount namespaces for us");
     };
-    run.ended(69);
+    run.exits(69);
     assert!(run.error().contains("/etc/resolv.conf"), "{}", run.stderr);
     assert!(run.hint().unwrap().contains("SEGURA_URL"), "{}", run.stderr);
 }

@@ -26,7 +26,7 @@ fn sent(scene: &Scene, method: &str, path: &str) -> Value {
 #[test]
 fn post_provision() {
     let scene = Scene::new();
-    scene.init().ended(0);
+    scene.init().exits(0);
     let expected = json!({ "identity": "secret-postman", "pod_name": POD, "deploy": "web", "namespace": "shop" });
     assert_eq!(sent(&scene, "POST", "/iso/coe/dapp/provision"), expected);
     // The page's answer: a description, then the account that was made.
@@ -39,8 +39,8 @@ fn post_provision() {
 
 #[test]
 fn get_provision() {
-    let scene = Scene::due();
-    scene.init().ended(0);
+    let scene = Scene::with_due_set();
+    scene.init().exits(0);
     let requests = scene.vault.requests();
     let read =
         requests.iter().find(|request| request.target.starts_with("/iso/coe/dapp/provision"));
@@ -258,6 +258,6 @@ fn the_errors_of_create_credential_are_told_with_their_remedies() {
         let run = put(&scene, "credential", &document);
         assert_eq!(run.code, Some(78), "{}", run.stderr);
         assert!(run.stderr.contains(&format!("{field}: is missing")) && run.stderr.contains(code));
-        assert!(scene.asked().is_empty());
+        assert!(scene.request_lines().is_empty());
     }
 }

@@ -92,7 +92,7 @@ fn what_is_missing_is_told_at_once() {
         scene.unset(name);
     }
     let run = scene.init();
-    let problems = problems(run.ended(78));
+    let problems = problems(run.exits(78));
     assert!(
         problems.keys().map(String::as_str).eq(BTreeMap::from(names.map(|n| (n, ()))).into_keys())
     );
@@ -113,7 +113,7 @@ fn service_links_of_a_service_named_segura_are_no_typos() {
     ] {
         scene.set(name, value);
     }
-    scene.init().ended(0);
+    scene.init().exits(0);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn an_empty_value_is_none() {
     for variable in VARIABLES.iter().filter(|variable| !set.contains(&variable.name)) {
         scene.set(variable.name, "");
     }
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(scene.vault.provision_count(), 1);
 }
 
@@ -136,7 +136,7 @@ fn a_variable_that_is_no_text_is_refused_by_name() {
     let value = OsString::from_vec(b"canary\xff".to_vec());
     let output = scene.agent(&["init"]).env("SEGURA_DEPLOY", value).output().unwrap();
     let run = Run::of(output);
-    assert_eq!(problems(run.ended(78))["SEGURA_DEPLOY"], "must be UTF-8");
+    assert_eq!(problems(run.exits(78))["SEGURA_DEPLOY"], "must be UTF-8");
     assert!(!run.stderr.contains("canary"));
 }
 
@@ -186,7 +186,7 @@ fn a_file_without_a_usable_credential_is_named_before_anything_is_asked() {
             let variable = format!("{name}_FILE");
             scene.unset(name).set(&variable, &path.display().to_string());
             let run = scene.init();
-            let error = run.ended(78).error();
+            let error = run.exits(78).error();
             assert!(error.contains(&variable), "{content:?}: {error}");
             assert!(error.contains(&path.display().to_string()), "{content:?}: {error}");
             assert!(!run.stderr.contains("canary"), "{}", run.stderr);
@@ -203,7 +203,7 @@ fn a_file_that_is_not_there_is_named_before_anything_is_asked() {
         let file = format!("{variable}_FILE");
         scene.unset(variable).set(&file, "/nowhere/at/all");
         let run = scene.init();
-        assert!(run.ended(78).error().contains(&file), "{}", run.error());
+        assert!(run.exits(78).error().contains(&file), "{}", run.error());
         assert!(run.error().contains("/nowhere/at/all"), "{}", run.error());
         assert_eq!(scene.vault.connections(), 0);
     }
@@ -215,7 +215,7 @@ fn init_refuses_to_give_back() {
     scene.set("SEGURA_DEPROVISION", "true");
     assert_refused(&scene, "SEGURA_DEPROVISION");
     scene.set("SEGURA_DEPROVISION", "false");
-    scene.init().ended(0);
+    scene.init().exits(0);
 }
 
 #[test]
@@ -239,9 +239,9 @@ fn with_the_vendors_variables_alone_it_stands_in_for_the_historic_sidecar() {
     command.env("SENHASEGURA_SECRETS_FOLDER", folder.path());
     command.env("SEGURA_CA_FILE", scene.vault.ca_file());
     command.env("HOSTNAME", "web-0");
-    Run::of(command.output().unwrap()).ended(0);
+    Run::of(command.output().unwrap()).exits(0);
 
-    assert_eq!(scene.asked(), [LOGIN, APPLICATION]);
+    assert_eq!(scene.request_lines(), [LOGIN, APPLICATION]);
     let published = folder.path().join("senhasegura");
     for (path, value) in [
         ("application5/ip", "app.application.com"),
@@ -269,7 +269,7 @@ fn an_unknown_authority_is_no_longer_trusted_by_the_stand_in() {
     command.env("SENHASEGURA_SECRETS_FOLDER", folder.path());
     command.env("HOSTNAME", "web-0").env("SEGURA_STARTUP_TIMEOUT", "5s");
     let run = Run::of(command.output().unwrap());
-    assert!(run.ended(69).hint().is_some_and(|hint| hint.contains("SEGURA_CA_FILE")));
+    assert!(run.exits(69).hint().is_some_and(|hint| hint.contains("SEGURA_CA_FILE")));
     assert!(scene.vault.requests().is_empty());
 }
 
@@ -279,7 +279,7 @@ fn our_own_names_win_over_the_vendors() {
     scene.set("SENHASEGURA_URL", "https://vault.invalid");
     scene.set("SENHASEGURA_CLIENT_ID", "old").set("SENHASEGURA_CLIENT_SECRET", "old");
     scene.set("SENHASEGURA_SECRETS_FOLDER", "/nowhere");
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(mode(&scene.path("secret-postman/ip")), 0o440);
     assert_eq!(mode(&scene.path("secret-postman/1")), 0o750);
 }
@@ -289,7 +289,7 @@ fn the_pods_name_is_found_where_the_spec_gives_none() {
     let mut scene = Scene::new();
     scene.unset("SEGURA_POD_NAME").unset("SEGURA_NAMESPACE");
     scene.set("POD_NAME", "kafka-2").set("POD_NAMESPACE", "queues").set("HOSTNAME", "other-9");
-    scene.init().ended(0);
+    scene.init().exits(0);
     let own = scene.vault.provisioned(SEED).remove(0);
     assert_eq!((own.pod_name.as_str(), own.deploy.as_str()), ("kafka-2", "kafka"));
     assert_eq!(own.namespace, "queues");
@@ -297,7 +297,7 @@ fn the_pods_name_is_found_where_the_spec_gives_none() {
     let mut scene = Scene::new();
     scene.unset("SEGURA_POD_NAME").set("HOSTNAME", "other-9");
     let run = scene.init();
-    assert!(run.ended(0).stderr.contains("HOSTNAME"), "{}", run.stderr);
+    assert!(run.exits(0).stderr.contains("HOSTNAME"), "{}", run.stderr);
     assert_eq!(scene.vault.provisioned(SEED).remove(0).pod_name, "other-9");
 }
 
@@ -306,7 +306,7 @@ fn wrong_use_of_the_command_line_is_64() {
     let scene = Scene::new();
     for args in [&[][..], &["frobnicate"], &["init", "--frobnicate"], &["init", "more"]] {
         let run = Run::of(scene.agent(args).output().unwrap());
-        assert!(!run.ended(64).error().is_empty(), "{args:?}");
+        assert!(!run.exits(64).error().is_empty(), "{args:?}");
         assert!(run.hint().is_some_and(|hint| hint.contains("--help")), "{args:?}");
     }
     assert_eq!(scene.vault.connections(), 0);
@@ -333,7 +333,7 @@ fn a_fatal_error_is_also_the_containers_termination_message_if_there_is_one() {
     let log = scene.vault.dir().join("termination-log");
     scene.set("SEGURA_TERMINATION_LOG", &log.display().to_string());
     scene.set("SEGURA_CLIENT_SECRET", "canary");
-    scene.init().ended(77);
+    scene.init().exits(77);
     assert!(!log.exists(), "a file that nobody mounted is not made");
 
     fs::write(&log, "something longer that was there before\n".repeat(20)).unwrap();
@@ -343,13 +343,13 @@ fn a_fatal_error_is_also_the_containers_termination_message_if_there_is_one() {
     assert!(!message.contains("canary"));
 
     scene.set("SEGURA_TIMEOUT", "soon");
-    scene.init().ended(78);
+    scene.init().exits(78);
     assert!(fs::read_to_string(&log).unwrap().contains("\n  SEGURA_TIMEOUT: "));
 
     let before = fs::read_to_string(&log).unwrap();
     let (id, secret) = ("SEGURA_CLIENT_SECRET", scene.vault.client_secret().to_owned());
     scene.unset("SEGURA_TIMEOUT").set(id, &secret);
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(fs::read_to_string(&log).unwrap(), before, "a success says nothing there");
 }
 
@@ -361,7 +361,7 @@ fn log_lines_are_json_unless_text_is_wanted() {
     for format in ["json", "auto"] {
         scene.set("SEGURA_LOG_FORMAT", format);
         let run = scene.init();
-        assert!(!run.ended(0).stderr.is_empty());
+        assert!(!run.exits(0).stderr.is_empty());
         for line in run.stderr.lines() {
             let event: serde_json::Value = serde_json::from_str(line).expect("a line is JSON");
             for field in ["timestamp", "level", "message"] {
@@ -371,7 +371,7 @@ fn log_lines_are_json_unless_text_is_wanted() {
     }
     scene.set("SEGURA_LOG_FORMAT", "text");
     let run = scene.init();
-    assert!(run.ended(0).stderr.lines().all(|line| !line.starts_with('{')), "{}", run.stderr);
+    assert!(run.exits(0).stderr.lines().all(|line| !line.starts_with('{')), "{}", run.stderr);
     assert!(run.stderr.contains("INFO"), "{}", run.stderr);
 }
 
@@ -380,9 +380,9 @@ fn the_log_is_as_quiet_as_it_is_told_to_be() {
     let mut scene = Scene::new();
     scene.set("SEGURA_LOG", "warn").set("SEGURA_IDENTITY", "payments/database");
     let run = scene.init();
-    assert!(run.ended(0).stderr.lines().all(|line| line.contains("WARN")), "{}", run.stderr);
+    assert!(run.exits(0).stderr.lines().all(|line| line.contains("WARN")), "{}", run.stderr);
     scene.set("SEGURA_LOG", "off");
-    assert_eq!(scene.init().ended(0).stderr, "");
+    assert_eq!(scene.init().exits(0).stderr, "");
 }
 
 #[test]
@@ -399,7 +399,7 @@ fn loopback_is_never_proxied() {
             scene.set("SEGURA_URL", &vault);
         }
         scene.set(name, &url);
-        scene.init().ended(0);
+        scene.init().exits(0);
     }
     let asked = proxy.accept().map(|_| ()).map_err(|error| error.kind());
     assert_eq!(asked, Err(std::io::ErrorKind::WouldBlock), "the proxy was asked");
@@ -421,5 +421,5 @@ fn a_proxy_is_asked_for_the_vault_by_name_elsewhere() {
     scene.set("HTTPS_PROXY", &format!("http://user:canary@{address}"));
     let run = scene.init();
     assert_eq!(heard.join().unwrap(), "CONNECT vault.invalid:8443 HTTP/1.1\r\n");
-    assert!(!run.ended(69).stderr.contains("canary"), "{}", run.stderr);
+    assert!(!run.exits(69).stderr.contains("canary"), "{}", run.stderr);
 }

@@ -28,7 +28,7 @@ fn with(options: Options, change: impl FnOnce(&mut Scene)) -> Scene {
     let mut scene = Scene::with(options);
     scene.set("SEGURA_RENEW_INTERVAL", "1s");
     change(&mut scene);
-    scene.init().ended(0);
+    scene.init().exits(0);
     scene.vault.clear_requests();
     scene
 }

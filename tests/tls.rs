@@ -25,7 +25,7 @@ fn a_certificate_that_can_not_be_trusted_is_retried_and_its_fault_is_told() {
     side_by_side(cases, |(certificate, reason, hint)| {
         let scene = with(certificate);
         let run = scene.init();
-        assert!(run.ended(69).error().contains(reason), "{certificate:?}: {}", run.error());
+        assert!(run.exits(69).error().contains(reason), "{certificate:?}: {}", run.error());
         assert!(run.hint().is_some_and(|told| told.contains(hint)), "{certificate:?}");
         assert!(scene.vault.connections() >= 2, "{certificate:?} is retried");
         assert!(scene.vault.requests().is_empty(), "{certificate:?}");
@@ -38,7 +38,7 @@ fn an_authority_that_is_not_built_in_is_unknown_without_a_ca_file() {
     let mut scene = with(Certificate::Good);
     scene.unset("SEGURA_CA_FILE");
     let run = scene.init();
-    assert!(run.ended(69).hint().is_some_and(|hint| hint.contains("SEGURA_CA_FILE")));
+    assert!(run.exits(69).hint().is_some_and(|hint| hint.contains("SEGURA_CA_FILE")));
     assert!(scene.vault.requests().is_empty());
 }
 
@@ -50,7 +50,7 @@ fn a_ca_file_of_several_certificates_is_trusted_as_a_whole() {
     let pem = format!("# ours\n{}\n{}", other.vault.ca_pem(), scene.vault.ca_pem());
     fs::write(&bundle, pem).unwrap();
     scene.set("SEGURA_CA_FILE", &bundle.display().to_string());
-    scene.init().ended(0);
+    scene.init().exits(0);
 }
 
 #[test]
@@ -58,13 +58,13 @@ fn the_vault_is_reached_by_each_name_that_its_certificate_holds() {
     let mut scene = with(Certificate::Good);
     let by_name = scene.vault.url().replace("127.0.0.1", "localhost");
     scene.set("SEGURA_URL", &by_name);
-    scene.init().ended(0);
+    scene.init().exits(0);
 }
 
 #[test]
 fn a_client_certificate_that_is_wanted_lets_the_pod_in() {
     let scene = Scene::with(Options { client_certificate: true, ..Options::default() });
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(scene.vault.provision_count(), 1);
 }
 
@@ -74,7 +74,7 @@ fn a_client_certificate_that_is_wanted_and_missing_is_told() {
     scene.unset("SEGURA_CLIENT_CERT_FILE").unset("SEGURA_CLIENT_KEY_FILE");
     scene.set("SEGURA_STARTUP_TIMEOUT", "6s");
     let run = scene.init();
-    assert!(run.ended(69).hint().is_some_and(|hint| hint.contains("SEGURA_CLIENT_CERT_FILE")));
+    assert!(run.exits(69).hint().is_some_and(|hint| hint.contains("SEGURA_CLIENT_CERT_FILE")));
     assert!(scene.vault.requests().is_empty());
 }
 
@@ -94,7 +94,7 @@ fn files_of_certificates_that_can_not_be_used_are_named_before_anything_is_asked
             scene.set(variable, &path.display().to_string());
             let run = scene.init();
             let told = format!("{variable} {}: {}", path.display(), run.stderr);
-            assert!(run.ended(78).error().contains(variable), "{told}");
+            assert!(run.exits(78).error().contains(variable), "{told}");
             assert!(!run.stderr.contains("canary"), "{told}");
             assert_eq!(scene.vault.connections(), 0, "{told}");
         }
@@ -107,14 +107,14 @@ fn a_key_of_another_certificate_is_told_before_anything_is_asked() {
     let mut scene = Scene::with(Options { client_certificate: true, ..Options::default() });
     scene.set("SEGURA_CLIENT_KEY_FILE", &other.vault.client_key_file().display().to_string());
     let run = scene.init();
-    assert!(run.ended(78).error().contains("SEGURA_CLIENT_KEY_FILE"), "{}", run.error());
+    assert!(run.exits(78).error().contains("SEGURA_CLIENT_KEY_FILE"), "{}", run.error());
     assert_eq!(scene.vault.connections(), 0);
 }
 
 #[test]
 fn plain_http_is_for_loopback() {
     let scene = Scene::with(Options { tls: false, ..Options::default() });
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(scene.vault.provision_count(), 1);
 }
 

@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 use serde_json::json;
 
-use self::fixture::{Laid, first_of_each, pending_of_each, recorded};
+use self::fixture::{Fixture, first_of_each, pending_of_each, recorded};
 use self::recording::Age;
 use self::sets::{CLIENT_ID, Fate};
 use crate::dev_vault::requests::{DEPROVISION, PROVISION, READ};
@@ -31,13 +31,13 @@ const KEPT: [bool; 3] = [true, true, true];
 const NO_SET: [bool; 3] = [false, false, false];
 
 /// Starts a command of the agent, and goes on.
-type Start = fn(&Laid) -> Sidecar;
+type Start = fn(&Fixture) -> Sidecar;
 
 /// The commands that publish.
 const STARTS: [(&str, Start); 3] = [
-    ("init", |laid| Sidecar::spawn(laid.scene.agent(&["init"]))),
-    ("sidecar", |laid| laid.scene.sidecar()),
-    ("exec", Laid::exec),
+    ("init", |fixture| Sidecar::spawn(fixture.scene.agent(&["init"]))),
+    ("sidecar", |fixture| fixture.scene.sidecar()),
+    ("exec", Fixture::exec),
 ];
 
 /// Settings that make another origin, each by itself, and the POSTs that its set takes.
@@ -50,136 +50,138 @@ const OTHERS: [(&str, &str, usize); 5] = [
 ];
 
 /// Runs a command of the agent to its end.
-fn run(laid: &Laid, args: &[&str]) -> Run {
-    Run::of(laid.scene.agent(args).output().expect("the agent runs"))
+fn run(fixture: &Fixture, args: &[&str]) -> Run {
+    Run::of(fixture.scene.agent(args).output().expect("the agent runs"))
 }
 
 /// Starts the agent on a live set, and asserts what holds for every such set.
-type Way = fn(&mut Laid);
+type Way = fn(&mut Fixture);
 
 /// Goes one way with every live set, in a vault that has the same values.
 fn with_each_live_set(test: &str, way: Way) {
-    side_by_side(recorded(test, Fate::Live), |mut laid| {
-        laid.teach_the_vault();
-        way(&mut laid);
+    side_by_side(recorded(test, Fate::Live), |mut fixture| {
+        fixture.store_in_vault();
+        way(&mut fixture);
     });
 }
 
 #[test]
 fn init_adopts_every_live_set() {
-    with_each_live_set("init_adopts_every_live_set", |laid| {
-        laid.lay_out(Age::Fresh);
-        let before = laid.shown();
-        assert!(!before.files.is_empty(), "{}", laid.name);
-        laid.assert_checks(LEFT);
-        laid.scene.init().ended(0);
-        laid.assert_adopted(&before);
-        laid.assert_checks(LEFT);
+    with_each_live_set("init_adopts_every_live_set", |fixture| {
+        fixture.lay_out(Age::Fresh);
+        let before = fixture.shown();
+        assert!(!before.files.is_empty(), "{}", fixture.name);
+        fixture.assert_checks(LEFT);
+        fixture.scene.init().exits(0);
+        fixture.assert_adopted(&before);
+        fixture.assert_checks(LEFT);
     });
 }
 
 #[test]
 fn init_reads_every_live_set_that_is_due_and_leaves_it_as_it_is() {
-    with_each_live_set("init_reads_every_live_set_that_is_due", |laid| {
-        laid.lay_out(Age::Due);
-        let before = laid.shown();
-        laid.scene.init().ended(0);
-        laid.assert_adopted(&before);
-        assert!(laid.scene.count(READ) >= laid.identities(), "{}", laid.name);
+    with_each_live_set("init_reads_every_live_set_that_is_due", |fixture| {
+        fixture.lay_out(Age::Due);
+        let before = fixture.shown();
+        fixture.scene.init().exits(0);
+        fixture.assert_adopted(&before);
+        assert!(fixture.scene.count(READ) >= fixture.identities(), "{}", fixture.name);
     });
 }
 
 #[test]
 fn sidecar_adopts_every_live_set_and_notifies_nobody_before_it_changes() {
-    with_each_live_set("sidecar_adopts_every_live_set", |laid| {
+    with_each_live_set("sidecar_adopts_every_live_set", |fixture| {
         // The app is older than the publish, so a signal for it would be sent.
-        let app = App::new(&laid.scene);
-        let _running = app.runs();
-        let notified = notified_by_command(laid);
-        laid.scene.set("SEGURA_SIGNAL_PROCESS", app.name()).set("SEGURA_RENEW_INTERVAL", "1s");
-        laid.lay_out(Age::Fresh);
-        let before = laid.shown();
-        let until_notified = |laid: &Laid, generation, times| {
-            laid.until_notified(generation);
+        let app = App::new(&fixture.scene);
+        let _running = app.start();
+        let notified = notified_by_command(fixture);
+        fixture.scene.set("SEGURA_SIGNAL_PROCESS", app.name()).set("SEGURA_RENEW_INTERVAL", "1s");
+        fixture.lay_out(Age::Fresh);
+        let before = fixture.shown();
+        let until_notified = |fixture: &Fixture, generation, times| {
+            fixture.until_notified(generation);
             // A signal that was sent may still be on its way through the app.
-            until(&format!("{}: the app is notified", laid.name), || app.told().len() >= times);
-            assert_eq!((app.told().len(), notified()), (times, times), "{}", laid.name);
+            until(&format!("{}: the app is notified", fixture.name), || {
+                app.notified().len() >= times
+            });
+            assert_eq!((app.notified().len(), notified()), (times, times), "{}", fixture.name);
         };
-        let agent = laid.scene.sidecar();
-        until_notified(laid, 1, laid.owed());
-        laid.until_renewed();
-        laid.assert_adopted(&before);
-        laid.assert_checks(KEPT);
-        change(laid);
-        until_notified(laid, 2, laid.owed() + 1);
-        laid.assert_posts(0);
+        let agent = fixture.scene.sidecar();
+        until_notified(fixture, 1, fixture.pending_notifications());
+        fixture.until_renewed();
+        fixture.assert_adopted(&before);
+        fixture.assert_checks(KEPT);
+        change(fixture);
+        until_notified(fixture, 2, fixture.pending_notifications() + 1);
+        fixture.assert_posts(0);
         assert_ends("sidecar", agent);
     });
 }
 
 #[test]
 fn exec_adopts_every_live_set_and_restarts_nothing_before_it_changes() {
-    with_each_live_set("exec_adopts_every_live_set", |laid| {
-        let notified = notified_by_command(laid);
-        laid.scene.set("SEGURA_RENEW_INTERVAL", "1s");
-        laid.lay_out(Age::Fresh);
-        let (before, password) = (laid.shown(), laid.password());
-        let agent = laid.exec();
-        laid.until_given(&agent, &[&password]);
-        laid.until_notified(1);
-        laid.until_renewed();
-        laid.assert_adopted(&before);
-        laid.assert_checks(KEPT);
-        laid.until_given(&agent, &[&password]);
-        assert_eq!(notified(), laid.owed(), "{}", laid.name);
-        change(laid);
-        laid.until_notified(2);
-        laid.until_given(&agent, &[&password, "changed"]);
-        assert_eq!(notified(), laid.owed() + 1, "{}", laid.name);
-        laid.assert_posts(0);
+    with_each_live_set("exec_adopts_every_live_set", |fixture| {
+        let notified = notified_by_command(fixture);
+        fixture.scene.set("SEGURA_RENEW_INTERVAL", "1s");
+        fixture.lay_out(Age::Fresh);
+        let (before, password) = (fixture.shown(), fixture.password());
+        let agent = fixture.exec();
+        fixture.until_given(&agent, &[&password]);
+        fixture.until_notified(1);
+        fixture.until_renewed();
+        fixture.assert_adopted(&before);
+        fixture.assert_checks(KEPT);
+        fixture.until_given(&agent, &[&password]);
+        assert_eq!(notified(), fixture.pending_notifications(), "{}", fixture.name);
+        change(fixture);
+        fixture.until_notified(2);
+        fixture.until_given(&agent, &[&password, "changed"]);
+        assert_eq!(notified(), fixture.pending_notifications() + 1, "{}", fixture.name);
+        fixture.assert_posts(0);
         assert_ends("exec", agent);
     });
 }
 
 #[test]
 fn exec_that_renews_nothing_hands_every_live_set_to_its_command() {
-    with_each_live_set("exec_that_renews_nothing", |laid| {
-        laid.scene.set("SEGURA_RENEW_INTERVAL", "off");
-        laid.lay_out(Age::Fresh);
-        let before = laid.shown();
-        assert_ends_with_the_password(laid, laid.agent_of_exec());
-        laid.assert_adopted(&before);
+    with_each_live_set("exec_that_renews_nothing", |fixture| {
+        fixture.scene.set("SEGURA_RENEW_INTERVAL", "off");
+        fixture.lay_out(Age::Fresh);
+        let before = fixture.shown();
+        assert_ends_with_the_password(fixture, fixture.agent_of_exec());
+        fixture.assert_adopted(&before);
     });
 }
 
 #[test]
 fn exec_without_a_vault_reads_every_live_set() {
-    with_each_live_set("exec_without_a_vault", |laid| {
-        laid.lay_out(Age::Fresh);
-        let before = laid.shown();
-        let mut reader = laid.agent_of_exec();
-        reader.env_clear().env("SEGURA_OUTPUT_DIR", laid.scene.dir.path());
+    with_each_live_set("exec_without_a_vault", |fixture| {
+        fixture.lay_out(Age::Fresh);
+        let before = fixture.shown();
+        let mut reader = fixture.agent_of_exec();
+        reader.env_clear().env("SEGURA_OUTPUT_DIR", fixture.scene.dir.path());
         reader.env("SEGURA_RENEW_INTERVAL", "off");
-        assert_ends_with_the_password(laid, reader);
-        laid.assert_adopted(&before);
-        assert!(laid.scene.asked().is_empty(), "{}", laid.name);
+        assert_ends_with_the_password(fixture, reader);
+        fixture.assert_adopted(&before);
+        assert!(fixture.scene.request_lines().is_empty(), "{}", fixture.name);
     });
 }
 
 #[test]
 fn every_live_set_is_deprovisioned_by_hand() {
-    with_each_live_set("every_live_set_is_deprovisioned_by_hand", |laid| {
-        laid.lay_out(Age::Fresh);
-        let run = run(laid, &["deprovision"]);
-        assert_eq!(run.code, Some(0), "{}: {}", laid.name, run.stderr);
-        assert_eq!(laid.deprovisioned_ids(), laid.ids(), "{}", laid.name);
-        assert!(laid.shown().files.is_empty(), "{}", laid.name);
-        laid.assert_checks(NO_SET);
+    with_each_live_set("every_live_set_is_deprovisioned_by_hand", |fixture| {
+        fixture.lay_out(Age::Fresh);
+        let run = run(fixture, &["deprovision"]);
+        assert_eq!(run.code, Some(0), "{}: {}", fixture.name, run.stderr);
+        assert_eq!(fixture.deprovisioned_ids(), fixture.ids(), "{}", fixture.name);
+        assert!(fixture.shown().files.is_empty(), "{}", fixture.name);
+        fixture.assert_checks(NO_SET);
 
-        laid.strip_the_vault();
-        laid.scene.init().ended(0);
-        laid.assert_posts(laid.identities());
-        laid.assert_checks(LEFT);
+        fixture.clear_vault_passwords();
+        fixture.scene.init().exits(0);
+        fixture.assert_posts(fixture.identities());
+        fixture.assert_checks(LEFT);
     });
 }
 
@@ -188,20 +190,20 @@ fn a_deprovisioned_set_is_provisioned_again() {
     for (name, start) in STARTS {
         side_by_side(
             recorded("a_deprovisioned_set_is_provisioned_again", Fate::Deprovisioned),
-            |laid| {
-                laid.lay_out(Age::Fresh);
-                assert!(laid.shown().files.is_empty(), "{}", laid.name);
-                laid.assert_checks(NO_SET);
-                let agent = start(&laid);
-                let published = || laid.scene.state()["given_back"] == false;
-                until(&format!("{name} publishes {}", laid.name), published);
-                assert!(laid.checks()[0], "{name}: {}", laid.name);
+            |fixture| {
+                fixture.lay_out(Age::Fresh);
+                assert!(fixture.shown().files.is_empty(), "{}", fixture.name);
+                fixture.assert_checks(NO_SET);
+                let agent = start(&fixture);
+                let published = || fixture.scene.state()["given_back"] == false;
+                until(&format!("{name} publishes {}", fixture.name), published);
+                assert!(fixture.checks()[0], "{name}: {}", fixture.name);
                 if name == "exec" {
-                    let account = laid.scene.vault.provisioned(SEED).pop().expect("an account");
-                    laid.until_given(&agent, &[&account.password]);
+                    let account = fixture.scene.vault.provisioned(SEED).pop().expect("an account");
+                    fixture.until_given(&agent, &[&account.password]);
                 }
-                laid.assert_posts(laid.identities());
-                assert!(!laid.shown().files.is_empty(), "{name}: {}", laid.name);
+                fixture.assert_posts(fixture.identities());
+                assert!(!fixture.shown().files.is_empty(), "{name}: {}", fixture.name);
                 assert_ends(name, agent);
             },
         );
@@ -212,23 +214,23 @@ fn a_deprovisioned_set_is_provisioned_again() {
 fn a_deprovisioned_set_is_not_current_to_a_reader() {
     side_by_side(
         recorded("a_deprovisioned_set_is_not_current", Fate::Deprovisioned),
-        |mut laid| {
-            laid.lay_out(Age::Fresh);
-            let reads = |laid: &Laid| {
-                let mut reader = laid.agent_of_exec();
-                reader.env_clear().env("SEGURA_OUTPUT_DIR", laid.scene.dir.path());
+        |mut fixture| {
+            fixture.lay_out(Age::Fresh);
+            let reads = |fixture: &Fixture| {
+                let mut reader = fixture.agent_of_exec();
+                reader.env_clear().env("SEGURA_OUTPUT_DIR", fixture.scene.dir.path());
                 reader.env("SEGURA_STARTUP_TIMEOUT", "1s");
-                let run = Sidecar::spawn(reader).ends();
+                let run = Sidecar::spawn(reader).wait();
                 (run.code, run.stdout)
             };
             // There is nothing to read, and no vault to fetch from.
-            assert_eq!(reads(&laid), (Some(78), String::new()), "{}", laid.name);
+            assert_eq!(reads(&fixture), (Some(78), String::new()), "{}", fixture.name);
             // A living agent might publish, so it is waited for.
-            laid.scene.set("SEGURA_TIMEOUT", "300ms");
-            laid.scene.vault.fault(Fault::new("", Effect::Hang));
-            let agent = laid.scene.sidecar();
-            until("the agent asks", || !laid.scene.asked().is_empty());
-            assert_eq!(reads(&laid), (Some(69), String::new()), "{}", laid.name);
+            fixture.scene.set("SEGURA_TIMEOUT", "300ms");
+            fixture.scene.vault.fault(Fault::new("", Effect::Hang));
+            let agent = fixture.scene.sidecar();
+            until("the agent asks", || !fixture.scene.request_lines().is_empty());
+            assert_eq!(reads(&fixture), (Some(69), String::new()), "{}", fixture.name);
             agent.kill();
         },
     );
@@ -237,20 +239,20 @@ fn a_deprovisioned_set_is_not_current_to_a_reader() {
 #[test]
 fn a_set_of_another_origin_is_replaced() {
     for (name, start) in STARTS {
-        side_by_side(of_other_origins(), |(what, posts, laid)| {
-            let (before, what) = (laid.shown(), format!("{name}, {what}: {}", laid.name));
-            let agent = start(&laid);
-            until(&format!("{what} is replaced"), || laid.scene.state()["generation"] == 2);
+        side_by_side(of_other_origins(), |(what, posts, fixture)| {
+            let (before, what) = (fixture.shown(), format!("{name}, {what}: {}", fixture.name));
+            let agent = start(&fixture);
+            until(&format!("{what} is replaced"), || fixture.scene.state()["generation"] == 2);
             if name == "exec" {
                 until(&format!("{what}: the command runs"), || !agent.stdout().is_empty());
-                assert!(!agent.stdout().contains(&laid.password()), "{what}");
+                assert!(!agent.stdout().contains(&fixture.password()), "{what}");
             }
-            let after = laid.shown();
+            let after = fixture.shown();
             assert_ne!(after.data, before.data, "{what}");
-            let password = laid.password().into_bytes();
+            let password = fixture.password().into_bytes();
             assert!(after.files.values().all(|(bytes, ..)| *bytes != password), "{what}");
-            laid.assert_posts(posts);
-            assert_eq!(laid.scene.count(DEPROVISION), 0, "{what}");
+            fixture.assert_posts(posts);
+            assert_eq!(fixture.scene.count(DEPROVISION), 0, "{what}");
             assert_ends(name, agent);
         });
     }
@@ -258,12 +260,12 @@ fn a_set_of_another_origin_is_replaced() {
 
 #[test]
 fn a_set_of_another_origin_is_not_deprovisioned() {
-    side_by_side(of_other_origins(), |(what, _, laid)| {
-        let before = laid.shown();
-        run(&laid, &["deprovision"]).ended(78);
-        assert_eq!(laid.shown(), before, "{what}: {}", laid.name);
-        laid.assert_checks(LEFT);
-        assert!(laid.scene.asked().is_empty(), "{what}: {}", laid.name);
+    side_by_side(of_other_origins(), |(what, _, fixture)| {
+        let before = fixture.shown();
+        run(&fixture, &["deprovision"]).exits(78);
+        assert_eq!(fixture.shown(), before, "{what}: {}", fixture.name);
+        fixture.assert_checks(LEFT);
+        assert!(fixture.scene.request_lines().is_empty(), "{what}: {}", fixture.name);
     });
 }
 
@@ -271,24 +273,27 @@ fn a_set_of_another_origin_is_not_deprovisioned() {
 fn a_provisioning_of_unknown_fate_is_read_for_before_it_is_repeated() {
     for (name, start) in STARTS {
         for found in [true, false] {
-            side_by_side(pending_of_each(), |laid| {
+            side_by_side(pending_of_each(), |fixture| {
                 if found {
-                    laid.scene.vault.set_data(SEED, json!({"username": "u", "password": "found"}));
+                    fixture
+                        .scene
+                        .vault
+                        .set_data(SEED, json!({"username": "u", "password": "found"}));
                 }
-                laid.lay_out(Age::Fresh);
-                laid.assert_checks(NO_SET);
-                let agent = start(&laid);
-                until(&format!("{name} publishes {}", laid.name), || laid.checks()[0]);
-                laid.assert_posts(usize::from(!found));
-                let asked = laid.scene.asked();
+                fixture.lay_out(Age::Fresh);
+                fixture.assert_checks(NO_SET);
+                let agent = start(&fixture);
+                until(&format!("{name} publishes {}", fixture.name), || fixture.checks()[0]);
+                fixture.assert_posts(usize::from(!found));
+                let asked = fixture.scene.request_lines();
                 let first = asked.iter().find(|asked| [READ, PROVISION].contains(&asked.as_str()));
                 assert_eq!(first.map(String::as_str), Some(READ), "{name}: {asked:?}");
                 let password = if found {
                     "found".to_owned()
                 } else {
-                    laid.scene.vault.provisioned(SEED).pop().expect("an account").password
+                    fixture.scene.vault.provisioned(SEED).pop().expect("an account").password
                 };
-                assert_eq!(laid.scene.read("secret-postman/password"), password, "{name}");
+                assert_eq!(fixture.scene.read("secret-postman/password"), password, "{name}");
                 assert_ends(name, agent);
             });
         }
@@ -297,22 +302,22 @@ fn a_provisioning_of_unknown_fate_is_read_for_before_it_is_repeated() {
 
 /// The first set of each version, laid out once for each way in which its origin is another: by
 /// what, and with how many POSTs it is replaced.
-fn of_other_origins() -> Vec<(&'static str, usize, Laid)> {
+fn of_other_origins() -> Vec<(&'static str, usize, Fixture)> {
     let mut all = Vec::new();
     for (variable, value, posts) in OTHERS {
-        for mut laid in first_of_each(CLIENT_ID) {
-            laid.scene.set(variable, value);
-            laid.lay_out(Age::Fresh);
-            all.push((variable, posts, laid));
+        for mut fixture in first_of_each(CLIENT_ID) {
+            fixture.scene.set(variable, value);
+            fixture.lay_out(Age::Fresh);
+            all.push((variable, posts, fixture));
         }
     }
-    for laid in first_of_each("another") {
-        laid.lay_out(Age::Fresh);
-        all.push(("the client id", 1, laid));
+    for fixture in first_of_each("another") {
+        fixture.lay_out(Age::Fresh);
+        all.push(("the client id", 1, fixture));
     }
-    for laid in first_of_each(CLIENT_ID) {
-        laid.lay_out_as_recorded();
-        all.push(("SEGURA_URL", 1, laid));
+    for fixture in first_of_each(CLIENT_ID) {
+        fixture.lay_out_as_recorded();
+        all.push(("SEGURA_URL", 1, fixture));
     }
     all
 }
@@ -323,29 +328,29 @@ fn assert_ends(name: &str, agent: Sidecar) {
     if name != "init" {
         agent.send(Signal::TERM);
     }
-    let run = agent.ends();
+    let run = agent.wait();
     let code = if name == "exec" { 143 } else { 0 };
     assert_eq!(run.code, Some(code), "{name}: {}", run.stderr);
 }
 
 /// Has each notification run a command; counts its runs.
-fn notified_by_command(laid: &mut Laid) -> impl Fn() -> usize + use<> {
-    let log = laid.scene.vault.dir().join("notified");
+fn notified_by_command(fixture: &mut Fixture) -> impl Fn() -> usize + use<> {
+    let log = fixture.scene.vault.dir().join("notified");
     let words = json!(["/bin/sh", "-c", "echo notified >>\"$0\"", log]);
-    laid.scene.set("SEGURA_NOTIFY_COMMAND", &words.to_string());
+    fixture.scene.set("SEGURA_NOTIFY_COMMAND", &words.to_string());
     move || fs::read_to_string(&log).unwrap_or_default().lines().count()
 }
 
 /// Gives the secret another password.
-fn change(laid: &Laid) {
-    laid.scene.vault.set_data(SEED, json!({"username": "another", "password": "changed"}));
+fn change(fixture: &Fixture) {
+    fixture.scene.vault.set_data(SEED, json!({"username": "another", "password": "changed"}));
 }
 
 /// Runs a wrapper to the end of its command, which is given the recorded password.
 #[track_caller]
-fn assert_ends_with_the_password(laid: &Laid, mut wrapper: Command) {
+fn assert_ends_with_the_password(fixture: &Fixture, mut wrapper: Command) {
     wrapper.stdin(Stdio::null());
-    let run = Sidecar::spawn(wrapper).ends();
-    assert_eq!(run.code, Some(5), "{}: {}", laid.name, run.stderr);
-    assert_eq!(run.stdout, format!("<{}>\n", laid.password()), "{}", laid.name);
+    let run = Sidecar::spawn(wrapper).wait();
+    assert_eq!(run.code, Some(5), "{}: {}", fixture.name, run.stderr);
+    assert_eq!(run.stdout, format!("<{}>\n", fixture.password()), "{}", fixture.name);
 }

@@ -7,7 +7,7 @@ use crate::harness::{SEED, Scene, sidecar::Sidecar};
 #[test]
 fn what_stands_is_given_back_and_taken_away() {
     let scene = Scene::new();
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(scene.vault.provisioned(SEED).len(), 1);
     let given = run(&scene, &["deprovision"]);
     assert_eq!(
@@ -22,7 +22,7 @@ fn what_stands_is_given_back_and_taken_away() {
     let again = run(&scene, &["deprovision"]);
     assert_eq!((again.code, again.stdout.lines().count()), (Some(0), 1), "{}", again.stdout);
     assert_eq!(scene.count(DEPROVISION), 1);
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(scene.vault.provisioned(SEED).len(), 1);
 }
 
@@ -30,7 +30,7 @@ fn what_stands_is_given_back_and_taken_away() {
 fn what_could_not_be_given_back_is_remembered_for_another_try() {
     let mut scene = Scene::new();
     scene.vault.set_data("two", serde_json::json!({ "user": "x" }));
-    scene.set("SEGURA_IDENTITY", "secret-postman,two").init().ended(0);
+    scene.set("SEGURA_IDENTITY", "secret-postman,two").init().exits(0);
     scene.vault.fault(crate::dev_vault::Fault::answer("deprovision", 500, "{}").skip(1).once());
     let failed = run(&scene, &["deprovision"]);
     assert_eq!(failed.code, Some(69), "{}", failed.stderr);
@@ -45,13 +45,13 @@ fn what_could_not_be_given_back_is_remembered_for_another_try() {
     assert_eq!((again.code, again.stdout.lines().count()), (Some(0), 1), "{}", again.stderr);
     assert!(again.stdout.starts_with("given back  "), "{}", again.stdout);
     assert_eq!(scene.vault.provisioned(SEED).len() + scene.vault.provisioned("two").len(), 0);
-    run(&scene, &["deprovision", ""]).ended(64);
+    run(&scene, &["deprovision", ""]).exits(64);
 }
 
 #[test]
 fn an_id_is_given_back_without_touching_a_file() {
     let scene = Scene::new();
-    scene.init().ended(0);
+    scene.init().exits(0);
     let files = scene.published();
     let given = run(&scene, &["deprovision", "213"]);
     assert_eq!((given.code, &*given.stdout), (Some(0), "given back  id=213\n"), "{}", given.stderr);
@@ -62,9 +62,9 @@ fn an_id_is_given_back_without_touching_a_file() {
 #[test]
 fn a_living_agent_is_not_robbed_of_its_set() {
     let scene = Scene::new();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let refused = run(&scene, &["deprovision"]);
-    refused.ended(73);
+    refused.exits(73);
     assert!(refused.hint().is_some_and(|hint| hint.contains("SECRET_ID")), "{}", refused.stderr);
     assert_eq!(scene.vault.provisioned(SEED).len(), 1);
     sidecar.stop();
@@ -73,10 +73,10 @@ fn a_living_agent_is_not_robbed_of_its_set() {
 #[test]
 fn nobody_elses_set_is_given_back() {
     let mut scene = Scene::new();
-    scene.init().ended(0);
+    scene.init().exits(0);
     scene.set("SEGURA_POD_NAME", "web-7d4b9c6f5-other");
     let refused = run(&scene, &["deprovision"]);
-    refused.ended(78);
+    refused.exits(78);
     scene.unset("SEGURA_POD_NAME").set("HOSTNAME", "somewhere");
     let refused = run(&scene, &["deprovision", "213"]);
     refused.refuses("SEGURA_POD_NAME");
@@ -87,10 +87,10 @@ fn nobody_elses_set_is_given_back() {
 #[test]
 fn a_vault_that_refuses_leaves_the_set_as_it_is() {
     let scene = Scene::new();
-    scene.init().ended(0);
+    scene.init().exits(0);
     let files = scene.published();
     scene.vault.go_down();
-    let failed = Sidecar::spawn(scene.agent(&["deprovision"])).ends();
+    let failed = Sidecar::spawn(scene.agent(&["deprovision"])).wait();
     assert_eq!(failed.code, Some(69), "{}", failed.stderr);
     assert_eq!(failed.stdout, "failed      secret-postman  id=213\n");
     assert_eq!(scene.published(), files);

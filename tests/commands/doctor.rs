@@ -107,7 +107,7 @@ fn what_fails_is_named_with_its_remedy() {
 #[test]
 fn a_living_agent_is_seen_with_what_it_holds() {
     let scene = Scene::new();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let run = run(&scene, &["doctor"]);
     assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
     assert!(steps(&run, "directory").iter().any(|line| line.starts_with("ok ")));
@@ -122,7 +122,7 @@ fn a_volume_that_is_read_only_makes_a_reader() {
         return crate::harness::host::skip("a_volume_that_is_read_only", "it takes root");
     }
     let scene = Scene::new();
-    scene.init().ended(0);
+    scene.init().exits(0);
     let agent = scene.agent_as(crate::harness::host::NOBODY, &["doctor"]);
     let run = Run::of({ agent }.output().expect("the agent runs"));
     assert!(run.stdout.contains("exec reads the set of another agent there"), "{}", run.stdout);

@@ -12,11 +12,11 @@ fn the_app_gets_its_signal_for_each_rotation() {
         let pod = node.pod(&Manifest::read("classic"), POD);
         pod.start();
         let first = password(node);
-        pod.says("app", &format!("started: <{first}>"));
+        pod.until_logged("app", &format!("started: <{first}>"));
         let second = rotated(node);
-        pod.says("app", &format!("told: <{second}>"));
+        pod.until_logged("app", &format!("told: <{second}>"));
         let third = rotated(node);
-        pod.says("app", &format!("told: <{third}>"));
+        pod.until_logged("app", &format!("told: <{third}>"));
         assert_eq!(
             node.scene.count(PROVISION),
             1,
@@ -35,7 +35,7 @@ fn the_app_sees_the_agents_process_but_nothing_of_what_it_holds() {
     on_a_node("deploy/classic: what the app sees of the agent", SERVER, |node| {
         let pod = node.pod(&Manifest::read("classic"), POD);
         pod.start();
-        pod.says("segura-agent", lines::ADOPTED);
+        pod.until_logged("segura-agent", lines::ADOPTED);
         let agent = "agent=$(pidof segura-agent)";
         assert_eq!(shown(&pod, &format!("{agent}; cat /proc/$agent/comm")), "segura-agent\n");
         for hidden in ["environ", "root/etc/segura/client-secret", "fd/0", "mem"] {
@@ -51,23 +51,23 @@ fn what_restarts_is_told_no_more_than_it_has_missed() {
     on_a_node("deploy/classic: restarts", SERVER, |node| {
         let pod = node.pod(&Manifest::read("classic"), POD);
         pod.start();
-        pod.says("app", "started: ");
+        pod.until_logged("app", "started: ");
         until_quiet(node);
         pod.kill("segura-agent");
         let second = changed(node);
         pod.run("segura-agent");
-        pod.says("app", &format!("told: <{second}>"));
+        pod.until_logged("app", &format!("told: <{second}>"));
 
         pod.kill("app");
         pod.run("app");
         until("the app starts again", || times(&pod, "app", "started: ") == 2);
-        pod.says("app", &format!("started: <{second}>"));
+        pod.until_logged("app", &format!("started: <{second}>"));
         let third = rotated(node);
-        pod.says("app", &format!("told: <{third}>"));
+        pod.until_logged("app", &format!("told: <{third}>"));
         pod.restart();
-        pod.says("app", &format!("started: <{third}>"));
+        pod.until_logged("app", &format!("started: <{third}>"));
         let fourth = rotated(node);
-        pod.says("app", &format!("told: <{fourth}>"));
+        pod.until_logged("app", &format!("told: <{fourth}>"));
         assert_eq!(node.scene.count(PROVISION), 1);
         pod.stop();
         assert_eq!((&*pod.code("app"), &*pod.code("segura-agent")), ("42", "0"));

@@ -25,9 +25,9 @@ fn the_agent_as_root_signals_an_app_of_another_user() {
         app.unwrap()["securityContext"]["runAsUser"] = 20002.into();
         let pod = node.pod(&manifest, POD);
         pod.start();
-        pod.says("app", &format!("started: <{}>", password(node)));
+        pod.until_logged("app", &format!("started: <{}>", password(node)));
         let second = rotated(node);
-        pod.says("app", &format!("told: <{second}>"));
+        pod.until_logged("app", &format!("told: <{second}>"));
         assert_eq!(pod.process("app").status("Uid"), "20002 20002 20002 20002");
         let agent = pod.process("segura-agent");
         assert_eq!(agent.status("Uid"), "0 0 0 0");
@@ -45,7 +45,7 @@ fn the_vaults_own_authority_is_trusted_by_each_private_ca_component() {
         composed(name, &[component], |node, manifest| {
             let pod = node.pod(manifest, POD);
             pod.start();
-            pod.says("app", "started: ");
+            pod.until_logged("app", "started: ");
             assert_eq!(reads(&pod, PASSWORD), password(node));
         });
     }

@@ -12,9 +12,9 @@ fn a_wrapped_app_is_started_anew_with_what_is_new_and_ends_as_it_would() {
         let pod = node.pod(&Manifest::read("exec"), POD);
         pod.start();
         let first = password(node);
-        pod.says("app", &format!("started: <{first}> <{first}>"));
+        pod.until_logged("app", &format!("started: <{first}> <{first}>"));
         let second = rotated(node);
-        pod.says("app", &format!("started: <{second}> <{second}>"));
+        pod.until_logged("app", &format!("started: <{second}> <{second}>"));
         assert_eq!(times(&pod, "app", "stopped by TERM"), 1, "{}", pod.logs("app"));
         assert_restricted(&pod, "app");
         assert_cannot_write(&pod, "app", "/opt/segura/file");
@@ -24,7 +24,7 @@ fn a_wrapped_app_is_started_anew_with_what_is_new_and_ends_as_it_would() {
         pod.run("app");
         until("it starts again", || times(&pod, "app", &format!("started: <{second}>")) == 2);
         pod.restart();
-        pod.says("app", &format!("started: <{second}>"));
+        pod.until_logged("app", &format!("started: <{second}>"));
         assert_eq!(node.scene.count(PROVISION), 1);
         pod.stop();
         assert_eq!(pod.code("app"), "42", "{}", pod.logs("app"));
@@ -36,7 +36,7 @@ fn a_wrapped_app_has_the_entries_but_not_the_settings_of_the_agent() {
     on_a_node("deploy/exec: the environment", SERVER, |node| {
         let pod = node.pod(&Manifest::read("exec"), POD);
         pod.start();
-        pod.says("app", "started: ");
+        pod.until_logged("app", "started: ");
         // The app's own process, a child of the agent's.
         assert_eq!(
             super::shown(&pod, "set -- $(pidof server); grep PPid /proc/$1/status"),
@@ -56,10 +56,10 @@ fn a_reader_has_each_rotation_in_its_environment_and_no_credential() {
         let pod = node.pod(&Manifest::read("reader"), POD);
         pod.start();
         let first = password(node);
-        pod.says("app", &format!("started: <{first}> <{first}>"));
-        pod.says("app", lines::READS);
+        pod.until_logged("app", &format!("started: <{first}> <{first}>"));
+        pod.until_logged("app", lines::READS);
         let second = rotated(node);
-        pod.says("app", &format!("started: <{second}> <{second}>"));
+        pod.until_logged("app", &format!("started: <{second}> <{second}>"));
         for container in ["app", "segura-agent"] {
             assert_restricted(&pod, container);
         }
@@ -73,7 +73,7 @@ fn a_reader_has_each_rotation_in_its_environment_and_no_credential() {
         pod.run("segura-agent");
         pod.until_started("segura-agent");
         let third = rotated(node);
-        pod.says("app", &format!("started: <{third}> <{third}>"));
+        pod.until_logged("app", &format!("started: <{third}> <{third}>"));
         pod.kill("app");
         pod.run("app");
         until("it starts again", || times(&pod, "app", &format!("started: <{third}>")) == 2);

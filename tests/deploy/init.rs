@@ -10,7 +10,7 @@ fn an_init_container_leaves_the_secret_as_it_is_while_the_pod_lives() {
         let pod = node.pod(&Manifest::read("init"), POD);
         pod.start();
         let first = password(node);
-        pod.says("app", &format!("started: <{first}>"));
+        pod.until_logged("app", &format!("started: <{first}>"));
         assert_restricted(&pod, "app");
         assert_cannot_write(&pod, "app", "/run/secrets/segura/file");
         assert_without_credentials(&pod, "app", &node.client_secret());
@@ -21,7 +21,7 @@ fn an_init_container_leaves_the_secret_as_it_is_while_the_pod_lives() {
         assert_eq!(reads(&pod, PASSWORD), first);
         // Only a new sandbox runs it again: it adopts what stands, and reads what is due.
         pod.restart();
-        pod.says("app", "started: ");
+        pod.until_logged("app", "started: ");
         assert_eq!(node.scene.count(PROVISION), 1);
     });
 }
@@ -32,7 +32,7 @@ fn the_kubelet_makes_variables_of_the_env_file() {
         let pod = node.pod(&Manifest::read("file-key-ref"), POD);
         pod.start();
         let first = password(node);
-        pod.says("app", &format!("started: <> <{first}>"));
+        pod.until_logged("app", &format!("started: <> <{first}>"));
         assert!(!pod.process("app").has().contains("/run/secrets/segura"), "it has no volume");
         assert_restricted(&pod, "app");
         assert_without_credentials(&pod, "app", &node.client_secret());

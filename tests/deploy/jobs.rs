@@ -14,12 +14,12 @@ echo "done: <$(read_it)>"
 "#;
 
 /// Plays a pod of a Job to its end.
-fn ends_and_gives_back(manifest: &str, name: &str) {
+fn ends_and_deprovisions(manifest: &str, name: &str) {
     on_a_node(&format!("deploy/{manifest}"), TASK, |node| {
         let pod = node.pod(&Manifest::read(manifest), name);
         pod.start();
         let first = password(node);
-        pod.says("app", &format!("started: <{first}>"));
+        pod.until_logged("app", &format!("started: <{first}>"));
         for container in ["app", "segura-agent"] {
             assert_restricted(&pod, container);
         }
@@ -28,8 +28,8 @@ fn ends_and_gives_back(manifest: &str, name: &str) {
 
         let second = rotated(node);
         assert_eq!(pod.code("app"), "0", "{}", pod.logs("app"));
-        pod.says("app", &format!("done: <{second}>"));
-        assert!(pod.runs("segura-agent"), "it ends after the app");
+        pod.until_logged("app", &format!("done: <{second}>"));
+        assert!(pod.is_running("segura-agent"), "it ends after the app");
         assert_eq!(node.scene.count(DEPROVISION), 0);
         // The Job is done with its app; the kubelet then ends the sidecar.
         pod.stop();
@@ -41,10 +41,10 @@ fn ends_and_gives_back(manifest: &str, name: &str) {
 
 #[test]
 fn a_job_ends_with_its_app_and_gives_back_what_was_provisioned() {
-    ends_and_gives_back("job", "app-x2k4z");
+    ends_and_deprovisions("job", "app-x2k4z");
 }
 
 #[test]
 fn each_run_of_a_cron_job_ends_with_its_app_and_gives_back_what_was_provisioned() {
-    ends_and_gives_back("cron-job", "app-29395935-x2k4z");
+    ends_and_deprovisions("cron-job", "app-29395935-x2k4z");
 }

@@ -14,7 +14,7 @@ fn the_app_has_its_secret_before_it_starts_and_sees_each_rotation() {
         let pod = node.pod(&Manifest::read("base"), POD);
         pod.start();
         let first = password(node);
-        pod.says("app", &format!("started: <{first}>"));
+        pod.until_logged("app", &format!("started: <{first}>"));
         assert_eq!(reads(&pod, PASSWORD), first);
         let second = rotated(node);
         until_reads(&pod, PASSWORD, &second);
@@ -41,9 +41,9 @@ fn the_app_is_told_by_the_post_that_the_manifest_proposes() {
         assert_ne!(proposed, text);
         let pod = node.pod(&Manifest::of("base", &proposed), POD);
         pod.start();
-        pod.says("app", "started: ");
+        pod.until_logged("app", "started: ");
         let second = rotated(node);
-        pod.says("app", &format!("told by POST /-/reload: <{second}>"));
+        pod.until_logged("app", &format!("told by POST /-/reload: <{second}>"));
     });
 }
 
@@ -61,9 +61,9 @@ fn a_sidecar_that_was_killed_adopts_what_it_had_published() {
         pod.run("segura-agent");
         pod.until_started("segura-agent");
         until_reads(&pod, PASSWORD, &second);
-        pod.says("segura-agent", lines::ADOPTED);
+        pod.until_logged("segura-agent", lines::ADOPTED);
         assert_eq!(node.scene.count(PROVISION), 1);
-        assert!(pod.runs("app"), "{}", pod.logs("app"));
+        assert!(pod.is_running("app"), "{}", pod.logs("app"));
     });
 }
 
@@ -72,12 +72,12 @@ fn an_app_that_was_restarted_reads_what_stands_now() {
     on_a_node("deploy/base: the app restarts", SERVER, |node| {
         let pod = node.pod(&Manifest::read("base"), POD);
         pod.start();
-        pod.says("app", "started: ");
+        pod.until_logged("app", "started: ");
         let second = rotated(node);
         until_reads(&pod, PASSWORD, &second);
         pod.kill("app");
         pod.run("app");
-        pod.says("app", &format!("started: <{second}>"));
+        pod.until_logged("app", &format!("started: <{second}>"));
         assert_eq!(node.scene.count(PROVISION), 1);
     });
 }
@@ -88,10 +88,10 @@ fn a_new_sandbox_adopts_even_without_a_vault_and_a_new_pod_is_provisioned() {
         let pod = node.pod(&Manifest::read("base"), POD);
         pod.start();
         let first = password(node);
-        pod.says("app", "started: ");
+        pod.until_logged("app", "started: ");
         node.scene.vault.go_down();
         pod.restart();
-        pod.says("app", &format!("started: <{first}>"));
+        pod.until_logged("app", &format!("started: <{first}>"));
         node.scene.vault.come_back();
         let second = rotated(node);
         until_reads(&pod, PASSWORD, &second);
@@ -102,7 +102,7 @@ fn a_new_sandbox_adopts_even_without_a_vault_and_a_new_pod_is_provisioned() {
         pod.delete();
         let other = node.pod(&Manifest::read("base"), "app-7d4b9c6f5-b9vxd");
         other.start();
-        other.says("app", &format!("started: <{}>", password(node)));
+        other.until_logged("app", &format!("started: <{}>", password(node)));
         assert_eq!(node.scene.count(PROVISION), 2);
     });
 }
@@ -114,12 +114,12 @@ fn the_app_does_not_start_until_the_vault_has_answered() {
         let pod = node.pod(&Manifest::read("base"), POD);
         std::thread::scope(|scope| {
             let start = scope.spawn(|| pod.start());
-            pod.says("segura-agent", "\"WARN\"");
+            pod.until_logged("segura-agent", "\"WARN\"");
             assert_eq!(times(&pod, "app", "started: "), 0);
             node.scene.vault.come_back();
             start.join().unwrap();
         });
-        pod.says("app", &format!("started: <{}>", password(node)));
+        pod.until_logged("app", &format!("started: <{}>", password(node)));
     });
 }
 
@@ -130,7 +130,7 @@ fn a_pod_of_a_stateful_set_comes_back_by_its_name_with_a_secret_of_its_own() {
         let pods = ["app-0", "app-1"].map(|name| node.pod(&manifest, name));
         for pod in &pods {
             pod.start();
-            pod.says("app", &format!("started: <{}>", password(node)));
+            pod.until_logged("app", &format!("started: <{}>", password(node)));
         }
         let second = rotated(node);
         until_reads(&pods[1], PASSWORD, &second);
@@ -148,7 +148,7 @@ fn a_pod_of_a_stateful_set_comes_back_by_its_name_with_a_secret_of_its_own() {
         assert_eq!(names.iter().filter(|name| **name == "app-1").count(), 1, "{names:?}");
         assert!(accounts.iter().all(|account| account.deploy == "app"));
         let own = accounts.iter().rfind(|account| account.pod_name == "app-0").unwrap();
-        new.says("app", &format!("started: <{}>", own.password));
-        assert!(other.runs("app"));
+        new.until_logged("app", &format!("started: <{}>", own.password));
+        assert!(other.is_running("app"));
     });
 }

@@ -137,42 +137,43 @@ const BY_HAND: [&str; 7] = [
 const NEVER: [&str; 1] = ["cannot understand the command"];
 
 /// Texts that have to be explained.
-fn owed(sources: &[Source]) -> BTreeSet<String> {
-    let mut owed = BTreeSet::new();
+fn complaints(sources: &[Source]) -> BTreeSet<String> {
+    let mut complaints = BTreeSet::new();
     let by_hand = |source: &&Source| !BY_HAND.iter().any(|path| source.path.starts_with(path));
     for source in sources.iter().filter(by_hand) {
         for call in CALLS {
             let told = source.within(call).into_iter().flatten();
-            owed.extend(told.filter(|l| !source.is_field(l)).map(|l| l.text.clone()));
+            complaints.extend(told.filter(|l| !source.is_field(l)).map(|l| l.text.clone()));
         }
         if ERRORS.contains(&source.path.as_str()) {
             let told = source.within("#[error(").into_iter().flatten();
-            owed.extend(told.map(|l| l.text.clone()));
+            complaints.extend(told.map(|l| l.text.clone()));
         }
         if source.path.starts_with("src/notify/") {
             let told = source.within("format!(").into_iter().flatten();
-            owed.extend(told.map(|l| l.text.clone()).filter(|text| !text.starts_with("would ")));
+            complaints
+                .extend(told.map(|l| l.text.clone()).filter(|text| !text.starts_with("would ")));
         }
     }
     // Names of variables, words that fill a placeholder, and hints that are a line of their own.
-    owed.retain(|text| text.contains(' ') && text.chars().any(char::is_alphabetic));
-    owed.retain(|text| !NEVER.contains(&text.as_str()));
-    owed
+    complaints.retain(|text| text.contains(' ') && text.chars().any(char::is_alphabetic));
+    complaints.retain(|text| !NEVER.contains(&text.as_str()));
+    complaints
 }
 
 #[test]
 fn whatever_the_agent_complains_of_has_its_row() {
     let sources = sources();
-    let (said, quoted, owed) = (Said::of(&sources), quoted(), owed(&sources));
+    let (said, quoted, complaints) = (Said::of(&sources), quoted(), complaints(&sources));
     let told: BTreeSet<&str> = quoted.iter().flat_map(|message| links(message)).collect();
     let is = |message: &str, text: &str| {
         let filled = message.strip_suffix(text).is_some_and(|before| before.ends_with("… "));
         filled || said.fits(message, text)
     };
     let explained = |text: &&String| told.iter().any(|message| is(message, text));
-    let missing: Vec<&String> = owed.iter().filter(|text| !explained(text)).collect();
+    let missing: Vec<&String> = complaints.iter().filter(|text| !explained(text)).collect();
     assert!(missing.is_empty(), "docs/troubleshooting.md does not explain {missing:#?}");
-    assert!(owed.len() >= 90, "only {} were found", owed.len());
+    assert!(complaints.len() >= 90, "only {} were found", complaints.len());
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn served() -> String {
     scene.vault.set_data("app", json!([{ "password": "one" }]));
     scene.set("SEGURA_IDENTITY", "secret-postman,app").set("SEGURA_RENEW_INTERVAL", "1s");
     scene.set("SEGURA_LISTEN", &format!("127.0.0.1:{port}")).set("SEGURA_MAX_STALE", "1h");
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     scene.vault.remove_secret("app");
     until("one is held back", || metrics(port).contains("secret_held_back{"));
     let served = metrics(port);

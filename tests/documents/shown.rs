@@ -31,7 +31,7 @@ const CASES: [(&str, i32, Provoke); 15] = [
     }),
     ("no-directory", 73, |scene| scene.set("SEGURA_OUTPUT_DIR", "/no/such/volume").init()),
     ("held", 73, |scene| {
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         let run = scene.init();
         sidecar.stop();
         run
@@ -133,9 +133,9 @@ fn what_a_running_agent_warns_of_is_in_the_log_as_the_page_has_it() {
     let mut scene = Scene::new();
     scene.vault.set_data("app", json!([{ "password": "one" }]));
     scene.set("SEGURA_IDENTITY", "secret-postman,app").set("SEGURA_RENEW_INTERVAL", "1s");
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let warns = |text: &str| {
-        let line = sidecar.says(text);
+        let line = sidecar.until_logged(text);
         assert!(line.contains("\"WARN\"") && line.contains("\"error\""), "{line}");
         assert!(rows.contains(&format!("`{text}`")), "{text}");
     };
@@ -146,7 +146,7 @@ fn what_a_running_agent_warns_of_is_in_the_log_as_the_page_has_it() {
     scene.vault.come_back();
     scene.vault.clear_faults();
     for over in ["renewal works again", "no longer held back"] {
-        sidecar.says(over);
+        sidecar.until_logged(over);
         assert!(page.text.contains(&format!("`{over}`")), "{over}");
     }
     sidecar.stop();

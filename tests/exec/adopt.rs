@@ -4,7 +4,7 @@ use std::fs;
 
 use rustix::process::Signal;
 
-use super::reader::{SHOWS, has, shown, values, words, wraps};
+use super::reader::{SHOWS, shown, until_has, values, words, wraps};
 use crate::dev_vault::requests::{LOGIN, PROVISION, READ};
 use crate::harness::lines;
 use crate::{
@@ -19,7 +19,7 @@ type Refusal = (&'static str, fn(&Scene));
 fn left_by_init(interval: &str) -> Scene {
     let mut scene = Scene::new();
     scene.set("SEGURA_RENEW_INTERVAL", interval).set("SEGURA_RESTART_SPLAY", "0s");
-    scene.init().ended(0);
+    scene.init().exits(0);
     scene.vault.clear_requests();
     scene
 }
@@ -50,11 +50,11 @@ fn what_init_has_left_is_adopted_and_the_command_starts_at_once() {
     let scene = left_by_init("1h");
     let (files, connections) = (scene.published(), scene.vault.connections());
     let agent = wraps(&scene, SHOWS);
-    has(&agent, &[&password(&scene)]);
-    agent.says(lines::ADOPTED);
-    for_a_while("nothing is asked", || scene.asked().is_empty());
+    until_has(&agent, &[&password(&scene)]);
+    agent.until_logged(lines::ADOPTED);
+    for_a_while("nothing is asked", || scene.request_lines().is_empty());
     agent.send(Signal::TERM);
-    assert_eq!(agent.ends().code, Some(143));
+    assert_eq!(agent.wait().code, Some(143));
     assert_eq!(scene.vault.connections(), connections);
     assert_eq!((scene.published(), scene.vault.provision_count()), (files, 1));
 }
@@ -64,11 +64,11 @@ fn what_init_has_left_is_adopted_by_a_command_that_takes_our_place() {
     let scene = left_by_init("1h");
     let mut agent = scene.agent(&words("echo \"<$password>\"; exit 5"));
     agent.env("SEGURA_RENEW_INTERVAL", "off");
-    let run = Sidecar::spawn(agent).ends();
+    let run = Sidecar::spawn(agent).wait();
     assert_eq!(run.code, Some(5), "{}", run.stderr);
     assert_eq!(run.stdout, format!("<{}>\n", password(&scene)));
     assert!(run.stderr.contains(lines::ADOPTED), "{}", run.stderr);
-    assert!(scene.asked().is_empty());
+    assert!(scene.request_lines().is_empty());
 }
 
 #[test]
@@ -79,11 +79,11 @@ fn a_command_that_has_taken_our_place_holds_nothing() {
     until("it has begun", || values(&command).len() == 1);
     assert_eq!(shown(&command), [(command.id(), password(&scene))]);
     assert!(!scene.check("ready").0, "nothing renews the set");
-    scene.init().ended(0);
+    scene.init().exits(0);
     // Nothing of the first one's kind is in the way of another.
     let second = wraps(&scene, SHOWS);
-    has(&second, &[&password(&scene)]);
-    second.says(lines::ADOPTED);
+    until_has(&second, &[&password(&scene)]);
+    second.until_logged(lines::ADOPTED);
     assert_eq!(scene.vault.provision_count(), 1);
 }
 
@@ -93,14 +93,14 @@ fn a_wrapper_that_was_killed_adopts_what_it_had_published() {
     scene.set("SEGURA_RENEW_INTERVAL", "1h");
     let first = wraps(&scene, SHOWS);
     until("it has begun", || values(&first).len() == 1);
-    has(&first, &[&password(&scene)]);
-    assert_eq!(scene.asked(), [LOGIN, PROVISION]);
+    until_has(&first, &[&password(&scene)]);
+    assert_eq!(scene.request_lines(), [LOGIN, PROVISION]);
     let (files, generations) = (scene.published(), scene.generations());
     killed_with_its_command(first);
     let second = wraps(&scene, SHOWS);
-    has(&second, &[&password(&scene)]);
-    second.says(lines::ADOPTED);
-    for_a_while("nothing is asked after a crash", || scene.asked() == [LOGIN, PROVISION]);
+    until_has(&second, &[&password(&scene)]);
+    second.until_logged(lines::ADOPTED);
+    for_a_while("nothing is asked after a crash", || scene.request_lines() == [LOGIN, PROVISION]);
     assert_eq!((scene.published(), scene.generations()), (files, generations));
     assert_eq!(scene.vault.provision_count(), 1);
 }
@@ -112,7 +112,7 @@ fn a_set_that_is_due_is_read_before_the_command_starts() {
     scene.wait_until_due();
     scene.vault.rotate();
     let agent = wraps(&scene, SHOWS);
-    has(&agent, &[&password(&scene)]);
+    until_has(&agent, &[&password(&scene)]);
     assert_ne!(before, password(&scene));
     assert_eq!((scene.count(PROVISION), scene.vault.provision_count()), (0, 1));
 }
@@ -124,8 +124,8 @@ fn a_due_set_serves_though_the_vault_is_away_and_is_renewed_once_it_is_back() {
     scene.wait_until_due();
     scene.vault.go_down();
     let agent = wraps(&scene, SHOWS);
-    has(&agent, &[&before]);
-    let said = agent.says(lines::SERVES_ON);
+    until_has(&agent, &[&before]);
+    let said = agent.until_logged(lines::SERVES_ON);
     assert!(said.contains("\"WARN\""), "{said}");
     until("it fails on", || scene.failures() > 1);
     for_a_while("the command runs on", || values(&agent) == [before.as_str()]);
@@ -133,7 +133,7 @@ fn a_due_set_serves_though_the_vault_is_away_and_is_renewed_once_it_is_back() {
     until("it recovers", || scene.failures() == 0);
     until_trusted(&scene);
     scene.vault.rotate();
-    has(&agent, &[&before, &password(&scene)]);
+    until_has(&agent, &[&before, &password(&scene)]);
     assert_eq!((scene.count(PROVISION), scene.vault.provision_count()), (0, 1));
 }
 
@@ -148,7 +148,7 @@ fn a_due_set_is_no_way_around_a_vault_that_refuses_for_good() {
         let files = scene.published();
         scene.wait_until_due();
         refuse(&scene);
-        let run = wraps(&scene, SHOWS).ends();
+        let run = wraps(&scene, SHOWS).wait();
         assert_eq!((run.code, run.stdout.as_str()), (Some(77), ""), "{what}: {}", run.stderr);
         assert!(run.hint().is_some(), "{what}: {}", run.stderr);
         assert!(run.error().starts_with("segura-agent: cannot "), "{what}: {}", run.stderr);
@@ -162,9 +162,9 @@ fn a_signal_while_a_due_set_is_read_ends_it_without_a_command() {
     scene.wait_until_due();
     scene.vault.fault(Fault::new("", Effect::Hang));
     let agent = wraps(&scene, SHOWS);
-    until("it asks", || !scene.asked().is_empty());
+    until("it asks", || !scene.request_lines().is_empty());
     agent.send(Signal::TERM);
-    agent.ends().ended(143);
+    agent.wait().exits(143);
 }
 
 #[test]
@@ -173,10 +173,10 @@ fn the_set_of_another_pod_is_replaced_and_not_adopted() {
     scene.set("SEGURA_POD_NAME", "web-7d4b9c6f5-bcdfg");
     let agent = wraps(&scene, SHOWS);
     until("it has provisioned", || scene.vault.provision_count() == 2);
-    has(&agent, &[&password(&scene)]);
+    until_has(&agent, &[&password(&scene)]);
     assert_eq!(scene.count(PROVISION), 1);
-    agent.says(lines::STARTED);
-    assert_eq!(agent.said(lines::ADOPTED), 0);
+    agent.until_logged(lines::STARTED);
+    assert_eq!(agent.times_logged(lines::ADOPTED), 0);
 }
 
 #[test]
@@ -213,5 +213,5 @@ fn the_state_is_kept_as_a_sidecar_keeps_it() {
         names(&scene.state())
     };
     let by_exec = kept(|scene| wraps(scene, SHOWS));
-    assert_eq!(by_exec, kept(Scene::kept));
+    assert_eq!(by_exec, kept(Scene::renewing_sidecar));
 }

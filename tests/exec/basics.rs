@@ -37,13 +37,13 @@ impl Held {
     #[track_caller]
     pub fn release(self) -> Run {
         drop(self.input);
-        self.wrapper.ends()
+        self.wrapper.wait()
     }
 
     /// Says how the wrapper ended by itself.
     #[track_caller]
-    pub fn ends(self) -> Run {
-        self.wrapper.ends()
+    pub fn wait(self) -> Run {
+        self.wrapper.wait()
     }
 }
 
@@ -77,17 +77,17 @@ impl Scene {
 
     /// A set of one secret that needs no provisioning, obtained by `init`, so that each wrapper
     /// adopts it; the vault's requests start anew.
-    pub fn left() -> Self {
-        Self::left_by(|_| {})
+    pub fn with_published_set() -> Self {
+        Self::with_published_set_after(|_| {})
     }
 
     /// The same, after a change of the scene.
-    pub fn left_by(change: impl FnOnce(&mut Self)) -> Self {
+    pub fn with_published_set_after(change: impl FnOnce(&mut Self)) -> Self {
         let mut scene = Self::new();
         scene.set("SEGURA_SOURCE", "secret").set("SEGURA_IDENTITY", "application5");
         scene.set("SEGURA_RENEW_INTERVAL", "1h");
         change(&mut scene);
-        scene.init().ended(0);
+        scene.init().exits(0);
         scene.vault.clear_requests();
         scene
     }
@@ -95,7 +95,7 @@ impl Scene {
 
 /// The only line of its kind, without what it begins with.
 #[track_caller]
-pub fn only<'a>(run: &'a Run, beginning: &str) -> &'a str {
+pub fn only_line<'a>(run: &'a Run, beginning: &str) -> &'a str {
     let lines: Vec<&str> =
         run.stderr.lines().filter_map(|line| line.strip_prefix(beginning)).collect();
     assert_eq!(lines.len(), 1, "{beginning:?} in {}", run.stderr);
@@ -103,7 +103,7 @@ pub fn only<'a>(run: &'a Run, beginning: &str) -> &'a str {
 }
 
 /// Lines of the log that hold this, each with the level that it has.
-pub fn told<'a>(run: &'a Run, part: &str) -> Vec<(&'a str, &'a str)> {
+pub fn log_lines<'a>(run: &'a Run, part: &str) -> Vec<(&'a str, &'a str)> {
     let level = |line: &'a str| {
         ["TRACE", "DEBUG", "INFO", "WARN", "ERROR"]
             .into_iter()

@@ -24,7 +24,7 @@ fn a_log_that_nobody_reads_costs_no_command() {
     let mut command = scene.wrapper(&["/bin/sh", "-c", &format!("{HOLD}\necho ready\n{WAIT}")]);
     command.stderr(writer);
     let wrapper = Held::spawn(command);
-    wrapper.prints("ready\n");
+    wrapper.until_printed("ready\n");
     drop(reader);
     for value in ["two", "three", "four"] {
         change(&scene, value);
@@ -35,9 +35,9 @@ fn a_log_that_nobody_reads_costs_no_command() {
 
 #[test]
 fn an_end_is_noticed_although_its_signal_was_merged_with_one_from_outside() {
-    let scene = Scene::left();
+    let scene = Scene::with_published_set();
     let wrapper = scene.exec(&["/bin/sh", "-c", "echo \"pid $$.\"; exec sleep 300"]);
-    wrapper.prints(".\n");
+    wrapper.until_printed(".\n");
     let printed = wrapper.stdout();
     let command = printed.trim().trim_start_matches("pid ").trim_end_matches('.').to_owned();
     let agent = wrapper.id().to_string();
@@ -48,7 +48,7 @@ fn an_end_is_noticed_although_its_signal_was_merged_with_one_from_outside() {
     kill_process(pid, Signal::KILL).expect("it is ours");
     until("the command is dead", || state(&command) == Some('Z'));
     wrapper.send(Signal::CONT);
-    assert_eq!(wrapper.ends().code, Some(128 + 9));
+    assert_eq!(wrapper.wait().code, Some(128 + 9));
 }
 
 #[test]

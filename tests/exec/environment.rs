@@ -11,11 +11,11 @@ use std::os::unix::ffi::OsStrExt;
 use segura_agent::config::variables::{ALIASES, VARIABLES};
 use serde_json::{Value, json};
 
-use super::basics::{SUPERVISED_AND_NOT, told};
+use super::basics::{SUPERVISED_AND_NOT, log_lines};
 use crate::harness::{Run, Scene};
 
 /// A pod that asks for one secret, `app`, with this in it.
-fn asking(data: &Value) -> Scene {
+fn scene_with(data: &Value) -> Scene {
     let mut scene = Scene::new();
     scene.set("SEGURA_SOURCE", "secret").set("SEGURA_IDENTITY", "app");
     scene.set("SEGURA_RENEW_INTERVAL", "1h");
@@ -24,8 +24,8 @@ fn asking(data: &Value) -> Scene {
 }
 
 /// A pod whose two secrets are asked for every second.
-fn changing() -> Scene {
-    let mut scene = asking(&json!({"k": "one"}));
+fn scene_with_changes() -> Scene {
+    let mut scene = scene_with(&json!({"k": "one"}));
     scene.vault.set_data("other", json!({"k": "one"}));
     scene.set("SEGURA_IDENTITY", "app,other").set("SEGURA_RENEW_INTERVAL", "1s");
     scene.set("SEGURA_RESTART_SPLAY", "0s").set("SEGURA_STOP_TIMEOUT", "2s");
@@ -80,7 +80,7 @@ fn entries_are_exact_to_the_byte() {
         ("empty", ""),
     ];
     let data: BTreeMap<&str, &str> = values.into_iter().collect();
-    let mut scene = asking(&json!(data));
+    let mut scene = scene_with(&json!(data));
     for interval in SUPERVISED_AND_NOT {
         scene.set("SEGURA_RENEW_INTERVAL", interval);
         assert_eq!(given(&scene), expected(&values), "{interval}");
@@ -108,7 +108,7 @@ fn entries_are_named_as_in_the_env_file() {
         ("db/main", "{key}.of.{identity}", "keep", &[("ip_of_db_main", "i")]),
     ];
     for (identities, pattern, case, variables) in cases {
-        let mut scene = asking(&json!({}));
+        let mut scene = scene_with(&json!({}));
         scene.vault.set_data("app", r#"{"user-name": "u", "1st": "f", "n": 1.50}"#);
         scene.vault.set_data("db/main", r#"{"ip": "i"}"#);
         scene.set("SEGURA_IDENTITY", identities).set("SEGURA_OUTPUT", "env");
@@ -124,7 +124,7 @@ fn entries_are_named_as_in_the_env_file() {
 #[test]
 fn without_exec_env_there_is_no_entry() {
     let mut scene =
-        asking(&json!({"password": "canary", "nul": "\0", "long": "x".repeat(200_000)}));
+        scene_with(&json!({"password": "canary", "nul": "\0", "long": "x".repeat(200_000)}));
     scene.set("SEGURA_EXEC_ENV", "false").set("OF_THE_CONTAINER", "stays");
     for interval in SUPERVISED_AND_NOT {
         scene.set("SEGURA_RENEW_INTERVAL", interval);
@@ -151,7 +151,7 @@ fn settings_and_credentials_are_taken_away_and_all_else_stays() {
         ("two words", "a = b"),
         ("segura_url", "x"),
     ];
-    let mut scene = asking(&json!({"password": "p"}));
+    let mut scene = scene_with(&json!({"password": "p"}));
     // Empty means unset, so all names that the agent knows can be there at once.
     for variable in VARIABLES {
         if scene.agent(&[]).get_envs().all(|(name, _)| name != variable.name) {
@@ -180,7 +180,8 @@ fn settings_and_credentials_are_taken_away_and_all_else_stays() {
 
 #[test]
 fn who_wins_a_name_is_said_once_and_without_a_value() {
-    let mut scene = asking(&json!({"login": "canary-1", "password": "canary-2", "ip": "canary-3"}));
+    let mut scene =
+        scene_with(&json!({"login": "canary-1", "password": "canary-2", "ip": "canary-3"}));
     scene.set("login", "canary-4").set("password", "canary-5").set("OTHER", "canary-6");
     let own = [("OTHER", "canary-6"), ("ip", "canary-3")];
     let cases = [
@@ -194,9 +195,9 @@ fn who_wins_a_name_is_said_once_and_without_a_value() {
             let run = scene.exec_to_end(&["cat", "/proc/self/environ"]);
             let all = [&own[..], &[("login", login), ("password", password)]].concat();
             assert_eq!(given_by(&run), expected(&all), "{wins} {interval}");
-            let told = told(&run, line);
-            assert!(matches!(told[..], [("INFO", _)]), "{}", run.stderr);
-            assert!(told[0].1.contains(r#""names":"login, password""#), "{}", told[0].1);
+            let found = log_lines(&run, line);
+            assert!(matches!(found[..], [("INFO", _)]), "{}", run.stderr);
+            assert!(found[0].1.contains(r#""names":"login, password""#), "{}", found[0].1);
             assert!(!run.stderr.contains("canary"), "{}", run.stderr);
         }
     }
@@ -217,16 +218,16 @@ fn names_that_steer_programs_are_withheld_and_said_once() {
     ];
     let mut data: BTreeMap<&str, &str> = names.map(|name| (name, "canary")).into_iter().collect();
     data.insert("password", "p");
-    let mut scene = asking(&json!(data));
+    let mut scene = scene_with(&json!(data));
     scene.set("PATH", "/usr/bin:/bin").set("HOSTNAME", "web-0");
     for interval in SUPERVISED_AND_NOT {
         scene.set("SEGURA_RENEW_INTERVAL", interval);
         let run = scene.exec_to_end(&["cat", "/proc/self/environ"]);
         let all = [("PATH", "/usr/bin:/bin"), ("HOSTNAME", "web-0"), ("password", "p")];
         assert_eq!(given_by(&run), expected(&all));
-        let told = told(&run, &names.join(", "));
-        assert!(matches!(told[..], [("INFO", _)]), "{}", run.stderr);
-        let line = told[0].1;
+        let found = log_lines(&run, &names.join(", "));
+        assert!(matches!(found[..], [("INFO", _)]), "{}", run.stderr);
+        let line = found[0].1;
         assert!(line.contains("SEGURA_ENV_NAME"), "{line}");
         assert!(!run.stderr.contains("canary"), "{}", run.stderr);
         assert_eq!(scene.read("app/PATH"), "canary", "files are not concerned");

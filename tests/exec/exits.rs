@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use rustix::process::Signal;
 
-use super::basics::{Held, SUPERVISED_AND_NOT, only, told};
+use super::basics::{Held, SUPERVISED_AND_NOT, log_lines, only_line};
 use crate::dev_vault::requests::path;
 use crate::{
     dev_vault::{Effect, Fault},
@@ -26,24 +26,24 @@ fn deadly() -> impl Iterator<Item = i32> {
 
 /// Has each case run on one of a few scenes of the same vault, whose sets stand already.
 fn on_a_few<C: Send + Sync>(all: &[C], run: impl Fn(&Scene, &C) + Sync) {
-    let first = Scene::left();
-    let others = (1..AT_ONCE).map(|n| first.beside(&format!("web-{n}")));
+    let first = Scene::with_published_set();
+    let others = (1..AT_ONCE).map(|n| first.another_pod(&format!("web-{n}")));
     let others: Vec<Scene> = others.collect();
     for scene in &others {
-        scene.init().ended(0);
+        scene.init().exits(0);
     }
     first.vault.clear_requests();
     side_by_side(std::iter::once(&first).chain(&others).enumerate(), |(n, scene)| {
         all.iter().skip(n).step_by(AT_ONCE).for_each(|case| run(scene, case));
     });
-    assert_eq!(first.asked(), [""; 0], "all of them adopted the set");
+    assert_eq!(first.request_lines(), [""; 0], "all of them adopted the set");
 }
 
 #[test]
 fn every_exit_code_of_the_command_is_the_wrappers() {
     let all: Vec<i32> = (0..256).collect();
     on_a_few(&all, |scene, code| {
-        scene.exec_to_end(&["/bin/sh", "-c", &format!("exit {code}")]).ended(*code);
+        scene.exec_to_end(&["/bin/sh", "-c", &format!("exit {code}")]).exits(*code);
     });
 }
 
@@ -54,16 +54,16 @@ fn every_signal_that_kills_the_command_is_told_by_the_code() {
     on_a_few(&all, |scene, signal| {
         let kill = format!("kill -{signal} $$; exit 3");
         let wrapper = scene.wrapper_by("ulimit -c 0; exec \"$@\"", &["/bin/sh", "-c", &kill]);
-        let run = Sidecar::spawn(wrapper).ends();
+        let run = Sidecar::spawn(wrapper).wait();
         assert_eq!(run.code, Some(128 + signal), "{}", run.stderr);
     });
 }
 
 #[test]
 fn with_nothing_to_renew_the_end_of_the_command_is_the_end_of_the_process() {
-    let mut scene = Scene::left();
+    let mut scene = Scene::with_published_set();
     scene.set("SEGURA_RENEW_INTERVAL", "off");
-    scene.exec_to_end(&["/bin/sh", "-c", "exit 42"]).ended(42);
+    scene.exec_to_end(&["/bin/sh", "-c", "exit 42"]).exits(42);
     for signal in [15, 9, 40] {
         let kill = format!("kill -{signal} $$; exit 3");
         let status = scene.wrapper(&["/bin/sh", "-c", &kill]).output().unwrap().status;
@@ -73,7 +73,7 @@ fn with_nothing_to_renew_the_end_of_the_command_is_the_end_of_the_process() {
 
 #[test]
 fn with_nothing_to_renew_the_command_takes_the_agents_place() {
-    let mut scene = Scene::left();
+    let mut scene = Scene::with_published_set();
     scene.set("SEGURA_RENEW_INTERVAL", "off");
     let wrapper = Held::spawn(scene.wrapper(&["/bin/cat"]));
     let text = |file: &str| {
@@ -81,10 +81,10 @@ fn with_nothing_to_renew_the_command_takes_the_agents_place() {
     };
     until("the agent is its command", || text("comm") == "cat\n");
     assert!(text("status").contains("\nThreads:\t1\n"), "{}", text("status"));
-    wrapper.release().ended(0);
+    wrapper.release().exits(0);
     let wrapper = scene.exec(&["/bin/sh", "-c", "echo $$"]);
     let pid = format!("{}\n", wrapper.id());
-    assert_eq!(wrapper.ends().stdout, pid);
+    assert_eq!(wrapper.wait().stdout, pid);
 }
 
 /// Programs that can't be run, and one that can after all, in a folder that goes with the vault.
@@ -97,7 +97,7 @@ fn program(scene: &Scene, name: &str, text: &str, mode: u32) -> String {
 
 #[test]
 fn a_command_that_cannot_be_run_is_126_or_127_with_its_remedy() {
-    let mut scene = Scene::left();
+    let mut scene = Scene::with_published_set();
     let program = |name: &str, text: &str, mode: u32| program(&scene, name, text, mode);
     let closed = program("closed", "#!/bin/sh\n", 0o644);
     let cases = [
@@ -114,9 +114,9 @@ fn a_command_that_cannot_be_run_is_126_or_127_with_its_remedy() {
         scene.set("SEGURA_RENEW_INTERVAL", interval);
         for (asked, code, hint) in &cases {
             let run = scene.exec_to_end(&[asked.as_str(), "--canary"]);
-            run.ended(*code);
-            assert!(only(&run, "segura-agent: ").contains(asked.as_str()), "{}", run.stderr);
-            assert!(only(&run, "hint: ").contains(hint), "{}", run.stderr);
+            run.exits(*code);
+            assert!(only_line(&run, "segura-agent: ").contains(asked.as_str()), "{}", run.stderr);
+            assert!(only_line(&run, "hint: ").contains(hint), "{}", run.stderr);
             assert!(!run.stderr.contains("canary"), "{}", run.stderr);
         }
     }
@@ -124,7 +124,7 @@ fn a_command_that_cannot_be_run_is_126_or_127_with_its_remedy() {
 
 #[test]
 fn a_command_is_looked_for_as_shells_do() {
-    let mut scene = Scene::left();
+    let mut scene = Scene::with_published_set();
     let folders = ["one", "two"].map(|name| scene.vault.dir().join(name));
     folders.iter().for_each(|folder| fs::create_dir(folder).unwrap());
     program(&scene, "one/app", "#!/bin/sh\nexit 1\n", 0o644);
@@ -135,9 +135,9 @@ fn a_command_is_looked_for_as_shells_do() {
     scene.set("PATH", &path);
     for interval in SUPERVISED_AND_NOT {
         scene.set("SEGURA_RENEW_INTERVAL", interval);
-        scene.exec_to_end(&["app"]).ended(5);
-        scene.exec_to_end(&["closed"]).ended(126);
-        scene.exec_to_end(&["sh"]).ended(127);
+        scene.exec_to_end(&["app"]).exits(5);
+        scene.exec_to_end(&["closed"]).exits(126);
+        scene.exec_to_end(&["sh"]).exits(127);
         // It does not say what it is to be run by.
         let run = scene.exec_to_end(&[&plain, "a b", ""]);
         assert_eq!((run.code, run.stdout), (Some(6), format!("{plain}.a b..")), "{}", run.stderr);
@@ -178,7 +178,7 @@ fn a_first_fetch_that_fails_ends_as_init_does_and_the_command_never_ran() {
             let (run, ran) = traced(&scene);
             assert_eq!((run.code, ran), (Some(code), code == 0), "{what}: {}", run.stderr);
             if code != 0 {
-                only(&run, "segura-agent: ");
+                only_line(&run, "segura-agent: ");
             }
         });
     }
@@ -204,22 +204,22 @@ fn all_that_is_wrong_with_the_settings_is_told_at_once() {
     let (run, ran) = traced(&scene);
     assert!(!ran && run.code == Some(78));
     for (name, _) in wrong {
-        let told = run.stderr.lines().filter(|line| line.starts_with(&format!("  {name}: ")));
-        assert_eq!(told.count(), 1, "{name} in {}", run.stderr);
+        let log_lines = run.stderr.lines().filter(|line| line.starts_with(&format!("  {name}: ")));
+        assert_eq!(log_lines.count(), 1, "{name} in {}", run.stderr);
     }
     assert!(!run.stderr.contains("canary"), "{}", run.stderr);
-    assert_eq!(scene.asked(), [""; 0]);
+    assert_eq!(scene.request_lines(), [""; 0]);
 }
 
 #[test]
 fn a_name_that_may_be_the_apps_is_only_warned_of() {
-    let mut scene = Scene::left();
+    let mut scene = Scene::with_published_set();
     scene.set("SEGURA_OF_THE_APP", "canary");
     for interval in SUPERVISED_AND_NOT {
         scene.set("SEGURA_RENEW_INTERVAL", interval);
         let run = scene.exec_to_end(&["/bin/sh", "-c", "exit 4"]);
-        let told = told(run.ended(4), "SEGURA_OF_THE_APP");
-        assert!(matches!(told[..], [("WARN", _)]), "{told:?}");
+        let found = log_lines(run.exits(4), "SEGURA_OF_THE_APP");
+        assert!(matches!(found[..], [("WARN", _)]), "{found:?}");
         assert!(!run.stderr.contains("canary"), "{}", run.stderr);
     }
 }
@@ -236,8 +236,8 @@ fn a_signal_before_the_first_set_ends_the_start_and_the_command_never_ran() {
             let wrapper = scene.exec(&["touch", &trace(&scene).display().to_string()]);
             until("the vault is asked", || !scene.vault.requests().is_empty());
             wrapper.send(signal);
-            let run = wrapper.ends();
-            run.ended(code);
+            let run = wrapper.wait();
+            run.exits(code);
             assert!(!run.stderr.contains("segura-agent: "), "{}", run.stderr);
             assert!(!trace(&scene).exists(), "{signal:?}");
         });
@@ -246,7 +246,7 @@ fn a_signal_before_the_first_set_ends_the_start_and_the_command_never_ran() {
 
 #[test]
 fn a_signal_between_the_set_and_the_command_is_not_lost() {
-    let mut scene = Scene::left_by(|scene| {
+    let mut scene = Scene::with_published_set_after(|scene| {
         scene.set("SEGURA_RENEW_INTERVAL", "1s");
     });
     scene.wait_until_due();
@@ -256,9 +256,9 @@ fn a_signal_between_the_set_and_the_command_is_not_lost() {
     let wrapper = scene.exec(&["touch", &trace(&scene).display().to_string()]);
     until("the newer set is published", || scene.state()["generation"] == 2);
     wrapper.send(Signal::TERM);
-    let run = wrapper.ends();
+    let run = wrapper.wait();
     assert!(!trace(&scene).exists(), "{:?} {}", run.code, run.stderr);
-    run.ended(143);
+    run.exits(143);
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn a_signal_that_the_agent_was_started_to_ignore_does_not_end_the_start() {
         let asked = scene.vault.requests().len();
         until("the vault is asked again", || scene.vault.requests().len() > asked);
         scene.vault.clear_faults();
-        wrapper.ends().ended(0);
+        wrapper.wait().exits(0);
         assert!(trace(&scene).exists());
     }
 }
@@ -284,7 +284,7 @@ fn a_signal_that_the_agent_was_started_to_ignore_does_not_end_the_start() {
 #[test]
 fn a_set_that_is_due_while_the_vault_is_down_serves_the_command() {
     for interval in ["1s", "off"] {
-        let mut scene = Scene::left_by(|scene| {
+        let mut scene = Scene::with_published_set_after(|scene| {
             scene.set("SEGURA_RENEW_INTERVAL", "1s");
         });
         scene.wait_until_due();
@@ -292,7 +292,7 @@ fn a_set_that_is_due_while_the_vault_is_down_serves_the_command() {
         scene.set("SEGURA_RENEW_INTERVAL", interval);
         let run = scene.exec_to_end(&["/bin/sh", "-c", "echo \"$my_key_name\"; exit 7"]);
         assert_eq!((run.code, run.stdout.as_str()), (Some(7), "my_key_value\n"), "{}", run.stderr);
-        let told = told(&run, lines::SERVES_ON);
-        assert!(matches!(told[..], [("WARN", _)]), "{}", run.stderr);
+        let found = log_lines(&run, lines::SERVES_ON);
+        assert!(matches!(found[..], [("WARN", _)]), "{}", run.stderr);
     }
 }

@@ -11,7 +11,7 @@ use rustix_libc_wrappers::process::SignalExt;
 
 use super::basics::{HOLD, Held, WAIT};
 use crate::harness::{Scene, for_a_while, side_by_side, until};
-use crate::notify::agent::{after_passes, change, generations, scene as changing, until_told};
+use crate::notify::agent::{after_passes, change, generations, scene as changing, until_notified};
 
 /// ILL, TRAP, ABRT, BUS, FPE, SEGV, SYS: a process's own faults.
 const FAULTS: [i32; 7] = [4, 5, 6, 7, 8, 11, 31];
@@ -31,26 +31,26 @@ fn traps(signals: impl Iterator<Item = i32>) -> String {
     signals.map(|signal| format!("trap 'echo heard {signal}.' {signal}\n")).collect()
 }
 
-fn heard(wrapper: &Held, signal: i32) -> usize {
+fn signals_received(wrapper: &Held, signal: i32) -> usize {
     wrapper.stdout().matches(&format!("heard {signal}.\n")).count()
 }
 
 #[track_caller]
-fn until_heard(wrapper: &Held, signal: i32, times: usize) {
-    until(&format!("signal {signal} is heard"), || heard(wrapper, signal) >= times);
-    assert_eq!(heard(wrapper, signal), times);
+fn until_received(wrapper: &Held, signal: i32, times: usize) {
+    until(&format!("signal {signal} is heard"), || signals_received(wrapper, signal) >= times);
+    assert_eq!(signals_received(wrapper, signal), times);
 }
 
 #[test]
 fn every_signal_that_can_be_forwarded_reaches_the_command_and_the_agent_lives_on() {
-    let scene = Scene::left();
+    let scene = Scene::with_published_set();
     let script = format!("{}echo ready", traps(forwardable()));
     let wrapper = Held::script(&scene, &script);
-    wrapper.prints("ready\n");
+    wrapper.until_printed("ready\n");
     assert_eq!(forwardable().count(), 31 - 2 - 7 + 31);
     for number in forwardable() {
         wrapper.send(signal(number));
-        until_heard(&wrapper, number, 1);
+        until_received(&wrapper, number, 1);
     }
     assert!(!wrapper.has_ended());
     let printed = wrapper.stdout();
@@ -61,15 +61,15 @@ fn every_signal_that_can_be_forwarded_reaches_the_command_and_the_agent_lives_on
 
 #[test]
 fn a_signal_is_forwarded_every_time() {
-    let scene = Scene::left();
+    let scene = Scene::with_published_set();
     let signals = [1, 2, 3, 10, 15, 17, 40];
     let script = format!("{}echo ready", traps(signals.into_iter()));
     let wrapper = Held::script(&scene, &script);
-    wrapper.prints("ready\n");
+    wrapper.until_printed("ready\n");
     for times in 1..=20 {
         for number in signals {
             wrapper.send(signal(number));
-            until_heard(&wrapper, number, times);
+            until_received(&wrapper, number, times);
         }
     }
     assert_eq!(wrapper.release().code, Some(0));
@@ -96,44 +96,44 @@ fn real_time_signals_arrive_as_often_as_they_were_sent() {
             }
         }
     }
-    let mut scene = Scene::left();
+    let mut scene = Scene::with_published_set();
     scene.set(ROLE, "1");
     let own = std::env::current_exe().unwrap().display().to_string();
     let name = "exec::forward::real_time_signals_arrive_as_often_as_they_were_sent";
     let words = ["env", "--block-signal", &own, "--exact", name, "--nocapture"];
     let wrapper = Held::spawn(scene.wrapper(&words));
-    wrapper.prints("counting");
+    wrapper.until_printed("counting");
     for _ in 0..TIMES {
         for number in [34, 37, 64] {
             wrapper.send(signal(number));
         }
     }
     for number in [34, 37, 64] {
-        until_heard(&wrapper, number, TIMES);
+        until_received(&wrapper, number, TIMES);
     }
     wrapper.send(Signal::TERM);
-    let run = wrapper.ends();
+    let run = wrapper.wait();
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     assert_eq!(run.stdout.matches("heard").count(), 3 * TIMES + 1, "{}", run.stdout);
 }
 
 #[test]
 fn from_outside_nothing_escalates() {
-    let mut scene = Scene::left();
+    let mut scene = Scene::with_published_set();
     scene.set("SEGURA_STOP_TIMEOUT", "100ms");
     // One hears it and goes on, the other was started to ignore it.
     let wrapper = Held::script(&scene, "trap 'echo heard 15.' TERM; echo ready");
-    wrapper.prints("ready\n");
+    wrapper.until_printed("ready\n");
     for times in 1..=10 {
         wrapper.send(Signal::TERM);
-        until_heard(&wrapper, 15, times);
+        until_received(&wrapper, 15, times);
     }
     for_a_while("both live", || !wrapper.has_ended());
-    assert_eq!(heard(&wrapper, 15), 10);
+    assert_eq!(signals_received(&wrapper, 15), 10);
     assert_eq!(wrapper.release().code, Some(0));
 
     let wrapper = Held::script(&scene, "trap '' TERM INT; echo ready");
-    wrapper.prints("ready\n");
+    wrapper.until_printed("ready\n");
     for _ in 0..10 {
         wrapper.send(Signal::TERM);
         wrapper.send(Signal::INT);
@@ -144,9 +144,9 @@ fn from_outside_nothing_escalates() {
 
 #[test]
 fn a_command_that_a_signal_has_stopped_goes_on_by_another() {
-    let scene = Scene::left();
+    let scene = Scene::with_published_set();
     let wrapper = Held::spawn(scene.wrapper(&["cat", "/proc/self/stat", "-"]));
-    wrapper.prints("\n");
+    wrapper.until_printed("\n");
     let printed = wrapper.stdout();
     let pid = printed.split(' ').next().unwrap();
     let state = || {
@@ -164,7 +164,7 @@ fn a_command_that_a_signal_has_stopped_goes_on_by_another() {
 
 #[test]
 fn a_signal_goes_to_the_command_and_not_to_its_children() {
-    let scene = Scene::left();
+    let scene = Scene::with_published_set();
     let signals = [1, 2, 3, 10, 12, 15, 28, 37];
     let child = format!(
         "{HOLD}\n{}echo child ready\n{WAIT}",
@@ -176,11 +176,11 @@ fn a_signal_goes_to_the_command_and_not_to_its_children() {
         traps(signals.into_iter())
     );
     let wrapper = Held::script(&scene, &script);
-    wrapper.prints("child ready\n");
+    wrapper.until_printed("child ready\n");
     until("both are ready", || wrapper.stdout().matches("ready").count() == 2);
     for number in signals {
         wrapper.send(signal(number));
-        wrapper.prints(&format!("heard {number}.\n"));
+        wrapper.until_printed(&format!("heard {number}.\n"));
     }
     for_a_while("its child hears nothing", || !wrapper.stdout().contains("child heard"));
     assert_eq!(wrapper.release().code, Some(0));
@@ -188,24 +188,24 @@ fn a_signal_goes_to_the_command_and_not_to_its_children() {
 
 #[test]
 fn the_end_of_an_orphan_is_nothing_that_the_command_hears_of() {
-    let scene = Scene::left();
+    let scene = Scene::with_published_set();
     let script = "(sh -c 'read -r _ <&3; :' & echo \"orphan $!.\")
         trap 'echo heard 17.' CHLD; echo ready";
     let wrapper = Held::script(&scene, script);
-    wrapper.prints("ready\n");
+    wrapper.until_printed("ready\n");
     let printed = wrapper.stdout();
     let orphan = printed.split(['.', ' ']).nth(1).unwrap().to_owned();
     let status = || fs::read_to_string(format!("/proc/{orphan}/status"));
     let ours = format!("\nPPid:\t{}\n", wrapper.id());
     assert!(status().unwrap().contains(&ours), "it came to the agent");
     // What is left of the forks above is heard before this begins.
-    let before = heard(&wrapper, 17);
+    let before = signals_received(&wrapper, 17);
     let pid = Pid::from_raw(orphan.parse().unwrap()).unwrap();
     kill_process(pid, Signal::KILL).unwrap();
     until("nothing is left of it", || status().is_err());
-    for_a_while("nothing is forwarded", || heard(&wrapper, 17) == before);
+    for_a_while("nothing is forwarded", || signals_received(&wrapper, 17) == before);
     wrapper.send(Signal::CHILD);
-    until_heard(&wrapper, 17, before + 1);
+    until_received(&wrapper, 17, before + 1);
     assert_eq!(wrapper.release().code, Some(0));
 }
 
@@ -226,13 +226,13 @@ fn a_change_is_told_once_by_the_agents_own_signal_and_to_the_command_alone() {
         let script =
             format!("(read -r _ <&3; echo child over) & {} echo ready", traps(all.into_iter()));
         let wrapper = Held::script(&scene, &script);
-        wrapper.prints("ready\n");
+        wrapper.until_printed("ready\n");
         after_passes(&scene, 1);
         assert!(!wrapper.stdout().contains("heard"), "nothing has changed: {}", wrapper.stdout());
         for (times, value) in ["two", "three"].into_iter().enumerate() {
             change(&scene, value);
-            until_heard(&wrapper, number, times + 1);
-            until_told(&scene);
+            until_received(&wrapper, number, times + 1);
+            until_notified(&scene);
             after_passes(&scene, 1);
             assert_eq!(wrapper.stdout().matches("heard").count(), times + 1);
             assert_eq!(scene.read("app/password"), value);
@@ -256,15 +256,15 @@ fn a_signal_that_would_kill_waits_until_the_command_handles_it() {
         traps = traps([10].into_iter()),
     );
     let wrapper = Held::script(&scene, &script);
-    wrapper.prints("started\n");
+    wrapper.until_printed("started\n");
     change(&scene, "two");
     until("it is published", || generations(&scene).0 == 2);
     after_passes(&scene, 1);
     assert_eq!(generations(&scene), (2, 1), "it waits");
     assert!(!wrapper.has_ended());
     fs::write(&go, "").unwrap();
-    until_heard(&wrapper, 10, 1);
-    until_told(&scene);
+    until_received(&wrapper, 10, 1);
+    until_notified(&scene);
     let run = wrapper.release();
     assert_eq!((run.code, run.stdout.as_str()), (Some(0), "started\nready\nheard 10.\n"));
     assert!(!run.stderr.contains("WARN"), "{}", run.stderr);

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::harness::{
     Run, Scene,
-    host::{Memory, NOBODY, can_be_others, with_own_mounts},
+    host::{Memory, NOBODY, can_switch_user, with_own_mounts},
 };
 
 const AGENT: &str = env!("CARGO_BIN_EXE_segura-agent");
@@ -41,7 +41,7 @@ fn names(dir: &Path) -> Vec<String> {
 
 #[track_caller]
 fn assert_silent(run: &Run) {
-    assert_eq!(run.ended(0).stderr, "");
+    assert_eq!(run.exits(0).stderr, "");
 }
 
 /// Asserts that it is whole, for everyone to run, and alone.
@@ -58,7 +58,7 @@ fn assert_installed(dir: &Path) {
 /// Asserts one line of the reason and one of the remedy.
 #[track_caller]
 fn assert_refused(run: &Run, dir: &Path, reason: &str, remedy: &str) {
-    run.ended(73);
+    run.exits(73);
     assert!(run.error().contains(&dir.display().to_string()), "{}", run.stderr);
     assert!(run.error().contains(reason), "{}", run.stderr);
     assert!(run.hint().is_some_and(|hint| hint.contains(remedy)), "{}", run.stderr);
@@ -141,7 +141,7 @@ fn the_copy_runs() {
     assert_eq!(version.code, Some(0), "{}", version.stderr);
     assert!(version.stdout.starts_with("segura-agent "), "{}", version.stdout);
     let scene = Scene::new();
-    scene.init().ended(0);
+    scene.init().exits(0);
     let words = ["exec", "--", "/bin/sh", "-c", "echo \"$username\""];
     let mut reader = command(&installed, &words);
     reader.env("SEGURA_OUTPUT_DIR", scene.dir.path()).env("SEGURA_RENEW_INTERVAL", "off");
@@ -185,7 +185,7 @@ fn a_volume_that_is_mounted_read_only_is_told_with_the_remedy() {
 
 #[test]
 fn a_directory_of_another_user_is_told_with_the_remedy() {
-    if !can_be_others("a_directory_of_another_user_is_told") {
+    if !can_switch_user("a_directory_of_another_user_is_told") {
         return;
     }
     let scene = Scene::new();
@@ -222,7 +222,7 @@ fn wrong_use_is_64() {
     let there = dir.path().display().to_string();
     for words in [&["install"][..], &["install", &there, &there], &["install", "--force", &there]] {
         let run = Run::of(command(AGENT, words).output().unwrap());
-        run.ended(64);
+        run.exits(64);
         assert!(run.hint().is_some(), "{}", run.stderr);
     }
     assert!(names(dir.path()).is_empty());
@@ -234,6 +234,6 @@ fn settings_of_the_pod_do_not_matter_to_it() {
     let mut agent = command(AGENT, &["install"]);
     agent.env("SEGURA_URL", "nonsense").env("SEGURA_TYPO", "x").arg(dir.path());
     let agent = agent.spawn().unwrap();
-    assert_silent(&Run::ends(agent));
+    assert_silent(&Run::wait(agent));
     assert_installed(dir.path());
 }

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::orphans::processes::{LISTENS, Wrapped, living, zombies};
-use super::restart::{change_now, looked_at};
+use super::orphans::processes::{EVAL_LINES, Wrapped, living, zombies};
+use super::restart::{change_now, watched_scene};
 use crate::dev_vault::Options;
 use crate::harness::host::{User, is_root};
 use crate::harness::sidecar::Sidecar;
 use crate::harness::{Scene, for_a_while, lines, pause, side_by_side, until};
-use crate::notify::agent::{settle, until_published, until_told};
+use crate::notify::agent::{fetch_app_alone, until_notified, until_published};
 
 /// How many rotations come within a second.
 const ROTATIONS: usize = 50;
@@ -28,65 +28,65 @@ const BURST: Duration = Duration::from_millis(100);
 /// Has everything change again and again; asserts that the command is started anew for a few of the
 /// changes, and has the last value.
 #[track_caller]
-fn assert_weathers(scene: &Scene, wrapped: &Wrapped, change: impl Fn(usize)) {
+fn assert_few_restarts(scene: &Scene, wrapped: &Wrapped, change: impl Fn(usize)) {
     let began = scene.vault.elapsed();
     for n in 1..=ROTATIONS {
         change(n);
         pause(PAUSE);
     }
     let last = format!("value {ROTATIONS}");
-    until("the command has the last value", || wrapped.given().last() == Some(&last));
+    until("the command has the last value", || wrapped.values().last() == Some(&last));
     let bursts = (scene.vault.elapsed() - began).div_duration_f64(BURST);
-    let given = wrapped.given();
+    let given = wrapped.values();
     for_a_while("there are no more starts", || wrapped.starts().len() == given.len());
     assert!(given.len() as f64 <= 2.0 + bursts, "{given:?}");
     assert!(given.len() < ROTATIONS, "{given:?}");
-    wrapped.told("exit 0");
+    wrapped.eval("exit 0");
 }
 
 #[test]
 fn fifty_rotations_within_a_second_are_a_few_restarts_and_the_last_value_counts() {
-    let scene = looked_at();
-    let wrapped = Wrapped::listens(&scene, "");
-    wrapped.started(1);
-    until_told(&scene);
-    assert_weathers(&scene, &wrapped, |n| change_now(&scene, &format!("value {n}")));
-    until_told(&scene);
-    assert_eq!(wrapped.agent.complaints(), Vec::<String>::new());
-    assert_eq!(wrapped.agent.ends().code, Some(0));
+    let scene = watched_scene();
+    let wrapped = Wrapped::shell(&scene, "");
+    wrapped.until_started(1);
+    until_notified(&scene);
+    assert_few_restarts(&scene, &wrapped, |n| change_now(&scene, &format!("value {n}")));
+    until_notified(&scene);
+    assert_eq!(wrapped.agent.text_warnings(), Vec::<String>::new());
+    assert_eq!(wrapped.agent.wait().code, Some(0));
 }
 
 #[test]
 fn fifty_rotations_while_the_command_is_being_stopped_are_one_restart() {
-    let mut scene = looked_at();
+    let mut scene = watched_scene();
     scene.set("SEGURA_STOP_TIMEOUT", "10m");
-    let wrapped = Wrapped::listens(&scene, "trap 'echo held; read -r line; exit 0' TERM");
-    wrapped.started(1);
-    until_told(&scene);
+    let wrapped = Wrapped::shell(&scene, "trap 'echo held; read -r line; exit 0' TERM");
+    wrapped.until_started(1);
+    until_notified(&scene);
     for n in 1..=ROTATIONS {
         change_now(&scene, &format!("value {n}"));
         pause(PAUSE);
     }
     let last = format!("value {ROTATIONS}");
     until_published(&scene, &last);
-    wrapped.agent.prints("held");
-    wrapped.told("");
-    wrapped.started(2);
-    until_told(&scene);
+    wrapped.agent.until_printed("held");
+    wrapped.eval("");
+    wrapped.until_started(2);
+    until_notified(&scene);
     for_a_while("there is no third", || wrapped.starts().len() == 2);
-    assert_eq!(wrapped.given(), ["one".to_owned(), last]);
-    wrapped.told("exit 0");
-    assert_eq!(wrapped.agent.ends().code, Some(0));
+    assert_eq!(wrapped.values(), ["one".to_owned(), last]);
+    wrapped.eval("exit 0");
+    assert_eq!(wrapped.agent.wait().code, Some(0));
 }
 
 /// A reader of the set that stands.
-fn reads(scene: &mut Scene) -> Wrapped {
+fn reader(scene: &mut Scene) -> Wrapped {
     for name in ["SEGURA_URL", "SEGURA_CLIENT_ID", "SEGURA_CLIENT_SECRET"] {
         scene.unset(name);
     }
-    let wrapped = Wrapped::spawn(scene.agent(&["exec", "--", "sh", "-c", LISTENS]));
-    wrapped.agent.says(lines::READS);
-    wrapped.started(1);
+    let wrapped = Wrapped::spawn(scene.agent(&["exec", "--", "sh", "-c", EVAL_LINES]));
+    wrapped.agent.until_logged(lines::READS);
+    wrapped.until_started(1);
     wrapped
 }
 
@@ -109,40 +109,40 @@ fn publish(scene: &Scene, number: usize, value: &str) {
 
 #[test]
 fn fifty_generations_within_a_second_are_a_few_restarts_of_a_readers_command() {
-    let mut scene = looked_at();
-    scene.init().ended(0);
-    let wrapped = reads(&mut scene);
-    assert_weathers(&scene, &wrapped, |n| publish(&scene, n + 1, &format!("value {n}")));
-    assert_eq!(wrapped.agent.complaints(), Vec::<String>::new());
-    assert_eq!(wrapped.agent.ends().code, Some(0));
+    let mut scene = watched_scene();
+    scene.init().exits(0);
+    let wrapped = reader(&mut scene);
+    assert_few_restarts(&scene, &wrapped, |n| publish(&scene, n + 1, &format!("value {n}")));
+    assert_eq!(wrapped.agent.text_warnings(), Vec::<String>::new());
+    assert_eq!(wrapped.agent.wait().code, Some(0));
 }
 
 #[test]
 fn fifty_rotations_beside_a_sidecar_are_a_few_restarts_of_a_readers_command() {
-    let mut scene = looked_at();
+    let mut scene = watched_scene();
     scene.unset("SEGURA_LOG_FORMAT");
-    let sidecar = scene.kept();
-    let vault = scene.beside("vault");
-    let wrapped = reads(&mut scene);
-    assert_weathers(&scene, &wrapped, |n| change_now(&vault, &format!("value {n}")));
-    assert_eq!(wrapped.agent.ends().code, Some(0));
+    let sidecar = scene.renewing_sidecar();
+    let vault = scene.another_pod("vault");
+    let wrapped = reader(&mut scene);
+    assert_few_restarts(&scene, &wrapped, |n| change_now(&vault, &format!("value {n}")));
+    assert_eq!(wrapped.agent.wait().code, Some(0));
     sidecar.stop();
 }
 
 #[test]
 fn a_set_that_can_not_be_read_leaves_a_readers_command_running() {
-    let mut scene = looked_at();
-    scene.init().ended(0);
-    let wrapped = reads(&mut scene);
-    let command = wrapped.started(1);
+    let mut scene = watched_scene();
+    scene.init().exits(0);
+    let wrapped = reader(&mut scene);
+    let command = wrapped.until_started(1);
     publish(&scene, 2, "two");
-    wrapped.started(2);
+    wrapped.until_started(2);
     let harms: [fn(&Scene); 2] = [
         |scene| fs::write(scene.path("..data/..bundle.json"), "{").unwrap(),
         |scene| fs::remove_file(scene.path("..data/..bundle.json")).unwrap(),
     ];
     assert_eq!(living(command), None);
-    let command = wrapped.started(2);
+    let command = wrapped.until_started(2);
     for harm in harms {
         harm(&scene);
         // Something moves in the directory, so that it is looked at.
@@ -151,12 +151,12 @@ fn a_set_that_can_not_be_read_leaves_a_readers_command_running() {
         assert_eq!(wrapped.starts().len(), 2);
     }
     publish(&scene, 3, "three");
-    wrapped.started(3);
-    assert_eq!(wrapped.given(), ["one", "two", "three"]);
-    let complaints = wrapped.agent.complaints();
+    wrapped.until_started(3);
+    assert_eq!(wrapped.values(), ["one", "two", "three"]);
+    let complaints = wrapped.agent.text_warnings();
     assert!(complaints.len() <= 1, "{complaints:#?}");
-    wrapped.told("exit 0");
-    assert_eq!(wrapped.agent.ends().code, Some(0));
+    wrapped.eval("exit 0");
+    assert_eq!(wrapped.agent.wait().code, Some(0));
 }
 
 /// Ticks that a process has been running on a processor.
@@ -179,15 +179,15 @@ fn storm(wrapped: &Wrapped, number: i32) {
 fn a_thousand_signals_leave_the_agent_alive_and_idle() {
     // USR1, TERM, CHLD and CONT as anybody may send them, and two real-time ones.
     side_by_side([10, 15, 17, 18, 35, 64], |number| {
-        let scene = looked_at();
+        let scene = watched_scene();
         let first = format!("trap 'n=$((n + 1)); again=1; echo told' {number}");
-        let wrapped = Wrapped::listens(&scene, &first);
-        let command = wrapped.started(1);
-        until_told(&scene);
+        let wrapped = Wrapped::shell(&scene, &first);
+        let command = wrapped.until_started(1);
+        until_notified(&scene);
         storm(&wrapped, number);
         until("it is forwarded", || wrapped.agent.stdout().contains("told\n"));
-        wrapped.told("echo counted $n");
-        wrapped.agent.prints("counted ");
+        wrapped.eval("echo counted $n");
+        wrapped.agent.until_printed("counted ");
         let agent = wrapped.agent_pid();
         // Work under way comes to its end first, which takes its time on a busy machine.
         until("it rests", || {
@@ -196,32 +196,32 @@ fn a_thousand_signals_leave_the_agent_alive_and_idle() {
             ticks(agent) <= before + 1
         });
         assert_eq!((wrapped.starts().len(), living(command).is_some()), (1, true), "{number}");
-        assert_eq!(wrapped.agent.complaints(), Vec::<String>::new());
-        wrapped.told("exit 5");
-        assert_eq!(wrapped.agent.ends().code, Some(5), "{number}");
+        assert_eq!(wrapped.agent.text_warnings(), Vec::<String>::new());
+        wrapped.eval("exit 5");
+        assert_eq!(wrapped.agent.wait().code, Some(5), "{number}");
     });
 }
 
 #[test]
 fn a_thousand_children_that_end_at_once_are_waited_for_beside_signals() {
-    let scene = looked_at();
-    let wrapped = Wrapped::listens(&scene, "trap 'again=1; echo told' USR1");
-    wrapped.started(1);
-    wrapped.told("i=0; while [ $i -lt 1000 ]; do (: &); i=$((i+1)); done; echo bombed");
+    let scene = watched_scene();
+    let wrapped = Wrapped::shell(&scene, "trap 'again=1; echo told' USR1");
+    wrapped.until_started(1);
+    wrapped.eval("i=0; while [ $i -lt 1000 ]; do (: &); i=$((i+1)); done; echo bombed");
     for _ in 0..20 {
         wrapped.agent.send(Signal::USR1);
     }
-    wrapped.agent.prints("told\n");
-    wrapped.agent.prints("bombed\n");
+    wrapped.agent.until_printed("told\n");
+    wrapped.agent.until_printed("bombed\n");
     until("no zombie is left", || zombies(wrapped.agent_pid()) == 0);
-    wrapped.told("exit 0");
-    assert_eq!(wrapped.agent.ends().code, Some(0));
+    wrapped.eval("exit 0");
+    assert_eq!(wrapped.agent.wait().code, Some(0));
 }
 
 #[test]
 fn a_hundred_commands_that_end_at_once_have_their_codes() {
     let mut scene = Scene::with(Options { tls: false, ..Options::default() });
-    settle(&mut scene);
+    fetch_app_alone(&mut scene);
     scene.set("SEGURA_OUTPUT", "none").set("SEGURA_STARTUP_TIMEOUT", "1m");
     scene.set("PATH", "/usr/bin:/bin").set("SEGURA_RENEW_INTERVAL", "10m");
     let (reader, writer) = pipe().unwrap();
@@ -243,6 +243,6 @@ fn a_hundred_commands_that_end_at_once_have_their_codes() {
     until("all of them run", || wrappers.iter().all(|one| one.stdout() == "ready\n"));
     drop((reader, writer));
     until("all of them end", || wrappers.iter().all(Sidecar::has_ended));
-    let codes: Vec<Option<i32>> = wrappers.into_iter().map(|one| one.ends().code).collect();
+    let codes: Vec<Option<i32>> = wrappers.into_iter().map(|one| one.wait().code).collect();
     assert_eq!(codes, (100..200).map(Some).collect::<Vec<_>>());
 }

@@ -10,12 +10,12 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use self::processes::{
-    LISTENS, Wrapped, children, is_stopped, living, only_child, send_to, zombies,
+    EVAL_LINES, Wrapped, children, is_stopped, living, only_child, send_to, zombies,
 };
 use crate::dev_vault::requests::secret;
 use crate::dev_vault::{Effect, Fault};
 use crate::harness::{Scene, for_a_while, host::skip, lines, until};
-use crate::notify::agent::{change, generations, settle, until_told};
+use crate::notify::agent::{change, fetch_app_alone, generations, until_notified};
 
 /// A thousand processes whose parents are gone before them, by four shells at once.
 const BOMB: &str = "for n in 1 2 3 4; do sh -c 'i=0; while [ $i -lt 250 ]; do (: &); i=$((i+1)); done' & done; wait; echo bombed";
@@ -23,7 +23,7 @@ const BOMB: &str = "for n in 1 2 3 4; do sh -c 'i=0; while [ $i -lt 250 ]; do (:
 /// A scene whose one secret is `app`, asked for every second.
 fn scene() -> Scene {
     let mut scene = Scene::new();
-    settle(&mut scene);
+    fetch_app_alone(&mut scene);
     scene.set("PATH", "/usr/bin:/bin").set("SEGURA_ON_CHANGE", "none");
     scene
 }
@@ -49,8 +49,8 @@ pub fn can_be_init(test: &str) -> bool {
 
 /// A command of process 1 that does what it is told, and its agent's number outside.
 #[track_caller]
-fn init_listens(scene: &Scene, first: &str) -> (Wrapped, i32) {
-    let script = format!("{first}\n{LISTENS}");
+fn init_shell(scene: &Scene, first: &str) -> (Wrapped, i32) {
+    let script = format!("{first}\n{EVAL_LINES}");
     let wrapped = Wrapped::spawn(as_init(&scene.agent(&["exec", "--", "sh", "-c", &script])));
     let agent = only_child(wrapped.agent_pid());
     (wrapped, agent)
@@ -74,25 +74,25 @@ fn kill_all_but(agent: i32, command: i32) {
 /// Throws the bomb; asserts that nothing of it stays, and that the agent and its command go on.
 #[track_caller]
 fn assert_survives(wrapped: &Wrapped, agent: i32) {
-    wrapped.told(BOMB);
-    wrapped.agent.prints("bombed");
+    wrapped.eval(BOMB);
+    wrapped.agent.until_printed("bombed");
     until("no zombie is left", || zombies(agent) == 0);
     until("only the command is left", || children(agent).len() == 1);
-    wrapped.told("echo unhurt");
-    wrapped.agent.prints("unhurt");
+    wrapped.eval("echo unhurt");
+    wrapped.agent.until_printed("unhurt");
 }
 
 #[test]
 fn a_thousand_orphans_leave_no_zombie_beside_a_subreaper() {
     let scene = scene();
-    let wrapped = Wrapped::listens(&scene, "");
-    let (command, agent) = (wrapped.started(1), wrapped.agent_pid());
-    wrapped.told("(sleep 600 &)");
+    let wrapped = Wrapped::shell(&scene, "");
+    let (command, agent) = (wrapped.until_started(1), wrapped.agent_pid());
+    wrapped.eval("(sleep 600 &)");
     until("the orphan comes to the agent", || children(agent).len() == 2);
     kill_all_but(agent, command);
     assert_survives(&wrapped, agent);
-    wrapped.told("exit 3");
-    assert_eq!(wrapped.agent.ends().code, Some(3));
+    wrapped.eval("exit 3");
+    assert_eq!(wrapped.agent.wait().code, Some(3));
 }
 
 #[test]
@@ -101,11 +101,11 @@ fn a_thousand_orphans_leave_no_zombie_beside_process_1() {
         return;
     }
     let scene = scene();
-    let (wrapped, agent) = init_listens(&scene, "");
-    wrapped.started(1);
+    let (wrapped, agent) = init_shell(&scene, "");
+    wrapped.until_started(1);
     assert_survives(&wrapped, agent);
-    wrapped.told("exit 42");
-    assert_eq!(wrapped.agent.ends().code, Some(42));
+    wrapped.eval("exit 42");
+    assert_eq!(wrapped.agent.wait().code, Some(42));
 }
 
 #[test]
@@ -117,14 +117,14 @@ fn process_1_ends_as_its_command_and_all_others_with_it() {
     let ends: [(&str, i32); 4] =
         [("exit 0", 0), ("exit 255", 255), ("kill -KILL $$", 137), ("kill -SEGV $$", 139)];
     for (end, code) in ends {
-        let (wrapped, agent) = init_listens(&scene, "ulimit -c 0");
-        let command = wrapped.started(1);
+        let (wrapped, agent) = init_shell(&scene, "ulimit -c 0");
+        let command = wrapped.until_started(1);
         assert_ne!(command, 1, "the agent is process 1, not the command");
-        wrapped.told("(setsid sh -c 'trap \"\" TERM HUP; sleep 600 & wait' &)");
+        wrapped.eval("(setsid sh -c 'trap \"\" TERM HUP; sleep 600 & wait' &)");
         until("an orphan comes to process 1", || children(agent).len() == 2);
         let all: Vec<i32> = children(agent).iter().map(|stat| stat.pid).collect();
-        wrapped.told(end);
-        assert_eq!(wrapped.agent.ends().code, Some(code), "{end}");
+        wrapped.eval(end);
+        assert_eq!(wrapped.agent.wait().code, Some(code), "{end}");
         until("nobody of the namespace is left", || all.iter().all(|pid| living(*pid).is_none()));
     }
 }
@@ -135,16 +135,16 @@ fn process_1_forwards_what_would_not_end_it_by_itself() {
         return;
     }
     let scene = scene();
-    let (wrapped, agent) = init_listens(&scene, "trap 'echo told; exit 5' TERM");
-    wrapped.started(1);
+    let (wrapped, agent) = init_shell(&scene, "trap 'echo told; exit 5' TERM");
+    wrapped.until_started(1);
     send_to(agent, Signal::TERM);
-    let run = wrapped.agent.ends();
+    let run = wrapped.agent.wait();
     assert_eq!(run.code, Some(5), "{}", run.stderr);
     assert!(run.stdout.contains("told"), "{}", run.stdout);
-    let (wrapped, agent) = init_listens(&scene, "");
-    wrapped.started(1);
+    let (wrapped, agent) = init_shell(&scene, "");
+    wrapped.until_started(1);
     send_to(agent, Signal::TERM);
-    assert_eq!(wrapped.agent.ends().code, Some(143));
+    assert_eq!(wrapped.agent.wait().code, Some(143));
 }
 
 #[test]
@@ -153,16 +153,16 @@ fn who_is_left_by_somebody_that_entered_the_namespace_is_waited_for() {
         return;
     }
     let scene = scene();
-    let (wrapped, agent) = init_listens(&scene, "");
-    wrapped.started(1);
+    let (wrapped, agent) = init_shell(&scene, "");
+    wrapped.until_started(1);
     let command = only_child(agent);
     enter(agent, "(sleep 600 &)");
     until("it comes to process 1", || children(agent).len() == 2);
     kill_all_but(agent, command);
     enter(agent, "i=0; while [ $i -lt 100 ]; do (: &); i=$((i+1)); done");
     until("only the command is left", || children(agent).len() == 1);
-    wrapped.told("exit 0");
-    assert_eq!(wrapped.agent.ends().code, Some(0));
+    wrapped.eval("exit 0");
+    assert_eq!(wrapped.agent.wait().code, Some(0));
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn orphans_are_waited_for_before_the_command_starts() {
     let mut scene = scene();
     scene.set("SEGURA_TIMEOUT", "1h").set("SEGURA_STARTUP_TIMEOUT", "1h");
     scene.vault.fault(Fault::new("sctm", Effect::Hang));
-    let (wrapped, agent) = init_listens(&scene, "");
+    let (wrapped, agent) = init_shell(&scene, "");
     until("it asks for the secret", || scene.count(&secret("app")) > 0);
     enter(agent, "(sleep 600 &)");
     until("an orphan comes to process 1", || children(agent).len() == 1);
@@ -182,7 +182,7 @@ fn orphans_are_waited_for_before_the_command_starts() {
     until("nobody is left", || children(agent).is_empty());
     assert!(wrapped.starts().is_empty(), "nothing runs without its secrets");
     send_to(agent, Signal::TERM);
-    assert_eq!(wrapped.agent.ends().code, Some(143));
+    assert_eq!(wrapped.agent.wait().code, Some(143));
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn children_that_it_was_started_with_are_waited_for() {
     let lock = fs::File::create(dir.path().join("lock")).unwrap();
     flock(&lock, FlockOperation::LockExclusive).unwrap();
     scene.set("FOLDER", &dir_name(&dir));
-    let agent = scene.agent(&["exec", "--", "sh", "-c", LISTENS]);
+    let agent = scene.agent(&["exec", "--", "sh", "-c", EVAL_LINES]);
     let mut command = Command::new("sh");
     // flock(1) waits for its lock, not for children, and becomes the agent then.
     let script = "for n in 1 2 3 4 5 6 7 8 9; do sleep 600 & done; \
@@ -207,20 +207,20 @@ fn children_that_it_was_started_with_are_waited_for() {
     kill_all_but(agent, children(agent)[0].pid);
     until("all but one have ended", || zombies(agent) == 8);
     flock(&lock, FlockOperation::Unlock).unwrap();
-    let command = wrapped.started(1);
+    let command = wrapped.until_started(1);
     until("those that have ended are waited for", || children(agent).len() == 2);
     kill_all_but(agent, command);
     until("only the command is left", || children(agent).len() == 1);
-    wrapped.told("exit 0");
-    assert_eq!(wrapped.agent.ends().code, Some(0));
+    wrapped.eval("exit 0");
+    assert_eq!(wrapped.agent.wait().code, Some(0));
 }
 
 #[test]
 fn an_orphan_that_is_stopped_stops_nobody_else() {
     let scene = scene();
-    let wrapped = Wrapped::listens(&scene, "");
-    let (command, agent) = (wrapped.started(1), wrapped.agent_pid());
-    wrapped.told("(sh -c 'kill -STOP $$; kill -STOP $$' &)");
+    let wrapped = Wrapped::shell(&scene, "");
+    let (command, agent) = (wrapped.until_started(1), wrapped.agent_pid());
+    wrapped.eval("(sh -c 'kill -STOP $$; kill -STOP $$' &)");
     let orphan = || {
         let others = children(agent).into_iter().filter(|stat| stat.pid != command);
         others.map(|stat| stat.pid).collect::<Vec<_>>()
@@ -233,18 +233,18 @@ fn an_orphan_that_is_stopped_stops_nobody_else() {
         send_to(pid, Signal::CONT);
     }
     until("it is waited for", || orphan().is_empty());
-    wrapped.told("exit 4");
-    assert_eq!(wrapped.agent.ends().code, Some(4));
+    wrapped.eval("exit 4");
+    assert_eq!(wrapped.agent.wait().code, Some(4));
 }
 
 #[test]
 fn a_command_that_takes_the_agents_place_is_sent_no_orphans() {
     let mut scene = scene();
     scene.set("SEGURA_RENEW_INTERVAL", "off");
-    let wrapped = Wrapped::listens(&scene, "");
-    let command = wrapped.started(1);
+    let wrapped = Wrapped::shell(&scene, "");
+    let command = wrapped.until_started(1);
     assert_eq!(command, wrapped.agent_pid(), "it is the agent's process");
-    wrapped.told("sh -c 'sleep 600 & echo \"orphan $! $$\"'");
+    wrapped.eval("sh -c 'sleep 600 & echo \"orphan $! $$\"'");
     let orphan = || {
         let stdout = wrapped.agent.stdout();
         let (_, line) = stdout.split_once("orphan ")?;
@@ -256,8 +256,8 @@ fn a_command_that_takes_the_agents_place_is_sent_no_orphans() {
     until("its parent is gone", || living(parent).is_none());
     let comes_to = living(orphan).unwrap().parent;
     send_to(orphan, Signal::KILL);
-    wrapped.told("exit 0");
-    assert_eq!(wrapped.agent.ends().code, Some(0));
+    wrapped.eval("exit 0");
+    assert_eq!(wrapped.agent.wait().code, Some(0));
     assert_ne!(comes_to, command, "nothing of the agent remains");
 }
 
@@ -266,7 +266,7 @@ fn dir_name(dir: &TempDir) -> String {
 }
 
 /// A scene that runs a script on each change, which ends as the file `code` says.
-fn told_by_a_script() -> (Scene, TempDir) {
+fn notified_by_script() -> (Scene, TempDir) {
     let mut scene = scene();
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let script =
@@ -280,21 +280,21 @@ fn told_by_a_script() -> (Scene, TempDir) {
 
 #[test]
 fn the_end_of_a_command_that_tells_is_seen_among_a_thousand_others() {
-    let (scene, dir) = told_by_a_script();
-    let wrapped = Wrapped::listens(&scene, "");
-    wrapped.started(1);
-    until_told(&scene);
+    let (scene, dir) = notified_by_script();
+    let wrapped = Wrapped::shell(&scene, "");
+    wrapped.until_started(1);
+    until_notified(&scene);
     fs::write(dir.path().join("code"), "3").unwrap();
-    wrapped.told(&format!("{BOMB}; {BOMB}"));
+    wrapped.eval(&format!("{BOMB}; {BOMB}"));
     change(&scene, "two");
     until("the state says what is not told", || generations(&scene) == (2, 1));
     fs::write(dir.path().join("code"), "0").unwrap();
-    until_told(&scene);
-    wrapped.agent.says(lines::NOTIFIED_AGAIN);
-    assert_eq!(wrapped.agent.complaints().len(), 1, "{:?}", wrapped.agent.complaints());
+    until_notified(&scene);
+    wrapped.agent.until_logged(lines::NOTIFIED_AGAIN);
+    assert_eq!(wrapped.agent.text_warnings().len(), 1, "{:?}", wrapped.agent.text_warnings());
     until("no zombie is left", || zombies(wrapped.agent_pid()) == 0);
-    wrapped.told("exit 0");
-    assert_eq!(wrapped.agent.ends().code, Some(0));
+    wrapped.eval("exit 0");
+    assert_eq!(wrapped.agent.wait().code, Some(0));
 }
 
 #[test]
@@ -305,8 +305,8 @@ fn a_command_that_tells_blocks_no_signal_and_knows_no_credential() {
     let words = ["/bin/cp", "/proc/self/status", "/proc/self/environ", &dir_name(&dir)];
     scene.set("SEGURA_NOTIFY_COMMAND", &serde_json::json!(words).to_string());
     scene.set("OF_THE_APP", "x");
-    let wrapped = Wrapped::listens(&scene, "");
-    until_told(&scene);
+    let wrapped = Wrapped::shell(&scene, "");
+    until_notified(&scene);
     let status = fs::read_to_string(dir.path().join("status")).unwrap();
     let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
     assert_eq!(blocked.trim(), "0".repeat(16));
@@ -314,6 +314,6 @@ fn a_command_that_tells_blocks_no_signal_and_knows_no_credential() {
     assert!(environment.split('\0').any(|pair| pair == "OF_THE_APP=x"), "{environment}");
     assert!(!environment.contains("SEGURA_"), "{environment}");
     assert!(!environment.contains(scene.vault.client_secret()), "{environment}");
-    wrapped.told("exit 0");
-    assert_eq!(wrapped.agent.ends().code, Some(0));
+    wrapped.eval("exit 0");
+    assert_eq!(wrapped.agent.wait().code, Some(0));
 }

@@ -37,8 +37,8 @@ sleep 600 & wait
 fn prepared(test: &str) -> Option<(Podman, Scene)> {
     let (agent, shell) = static_agent_and_shell(test)?;
     let podman = Podman::new();
-    podman.builds(AGENT, AGENT_RECIPE, &[(&agent, "segura-agent")]);
-    podman.builds(APP, APP_RECIPE, &[(&shell, "busybox")]);
+    podman.build(AGENT, AGENT_RECIPE, &[(&agent, "segura-agent")]);
+    podman.build(APP, APP_RECIPE, &[(&shell, "busybox")]);
     let mut scene = Scene::new();
     scene.settle_in_pod();
     scene.set("SEGURA_SOURCE", "secret").set("SEGURA_IDENTITY", "app");
@@ -108,7 +108,7 @@ fn play(podman: &Podman, scene: &Scene, containers: &[Value]) {
     });
     let file = scene.vault.dir().join("pod.yaml");
     fs::write(&file, pod.to_string()).expect("the vault's directory is ours");
-    podman.does(podman.command("kube").arg("play").arg(&file));
+    podman.run_to_success(podman.command("kube").arg("play").arg(&file));
 }
 
 /// Waits until the app has what is published, and may nothing.
@@ -133,7 +133,7 @@ fn an_app_of_another_image_runs_with_its_secrets_and_ends_as_it_would() {
     assert_has(&podman, "one");
     change(&scene, "two");
     assert_has(&podman, "two");
-    podman.does(podman.command("pod").args(["stop", "--time=60", "shop"]));
+    podman.run_to_success(podman.command("pod").args(["stop", "--time=60", "shop"]));
     assert_eq!(podman.code("shop-app"), "42", "{}", podman.logs("shop-app"));
     assert_eq!(scene.read("app/password"), "two");
 }
@@ -154,7 +154,7 @@ fn an_app_beside_a_sidecar_needs_neither_a_vault_nor_a_right_to_write() {
     assert_has(&podman, "two");
     let said = podman.logs("shop-app");
     assert!(said.contains(lines::READS), "{said}");
-    podman.does(podman.command("pod").args(["stop", "--time=60", "shop"]));
+    podman.run_to_success(podman.command("pod").args(["stop", "--time=60", "shop"]));
     assert_eq!(podman.code("shop-app"), "42", "{}", podman.logs("shop-app"));
     assert_eq!(podman.code("shop-sidecar"), "0", "{}", podman.logs("shop-sidecar"));
 }

@@ -83,7 +83,7 @@ pub(super) fn values(reader: &Sidecar) -> Vec<String> {
 
 /// Waits until the runs of the command have had just these.
 #[track_caller]
-pub(super) fn has(reader: &Sidecar, expected: &[&str]) {
+pub(super) fn until_has(reader: &Sidecar, expected: &[&str]) {
     until(&format!("its command has had {expected:?}"), || values(reader).len() >= expected.len());
     assert_eq!(values(reader), expected);
 }

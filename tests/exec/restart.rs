@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::exec::orphans::processes::{Wrapped, living};
 use crate::harness::{Scene, for_a_while, lines, side_by_side, until};
 use crate::notify::agent::{
-    change, change_with_ttl, generations, settle, until_published, until_told,
+    change, change_with_ttl, fetch_app_alone, generations, until_notified, until_published,
 };
 pub use crate::sidecar::poke as look_again;
 
@@ -18,12 +18,12 @@ pub use crate::sidecar::poke as look_again;
 const LONG: &str = "1000h";
 
 /// Leaves a process in its group that nobody waits for: it is gone for the group, yet not for the
-/// kernel, so that the next command is not started for a while. [`end_keepers`] ends the reason.
+/// kernel, so that the next command is not started for a while. [`end_remaining_processes`] ends the reason.
 pub const LINGERS: &str = "trap 'exit 0' TERM; sh -c 'sleep 60 & exec setsid sleep 60' & \
                            echo \"keeper $!\"";
 
 /// Ends those that wait for nobody, by what their commands have said.
-pub fn end_keepers(said: &str) {
+pub fn end_remaining_processes(said: &str) {
     let keepers = said.lines().filter_map(|line| line.strip_prefix("keeper ")?.parse().ok());
     for keeper in keepers.filter_map(Pid::from_raw) {
         kill_process(keeper, Signal::KILL).ok();
@@ -32,9 +32,9 @@ pub fn end_keepers(said: &str) {
 
 /// A scene whose one secret is `app`, and is read again when it is looked at; a change has the
 /// command started anew at once.
-pub fn looked_at() -> Scene {
+pub fn watched_scene() -> Scene {
     let mut scene = Scene::new();
-    settle(&mut scene);
+    fetch_app_alone(&mut scene);
     scene.set("SEGURA_RENEW_INTERVAL", "10m").set("SEGURA_RESTART_SPLAY", "0s");
     scene.set("PATH", "/usr/bin:/bin");
     scene
@@ -56,22 +56,26 @@ fn until_watched(scene: &Scene) {
 fn a_change_starts_the_command_anew_with_the_new_entries() {
     let signals = [("TERM", "SIGTERM", 15), ("QUIT", "SIGQUIT", 3), ("RTMIN+3", "RTMIN+3", 37)];
     side_by_side(signals, |(name, shown, number)| {
-        let mut scene = looked_at();
+        let mut scene = watched_scene();
         scene.set("SEGURA_STOP_SIGNAL", name);
-        let wrapped = Wrapped::listens(&scene, &format!("trap 'echo stopped; exit 7' {number}"));
-        let first = wrapped.started(1);
+        let wrapped = Wrapped::shell(&scene, &format!("trap 'echo stopped; exit 7' {number}"));
+        let first = wrapped.until_started(1);
         until_watched(&scene);
         change_now(&scene, "two");
-        let second = wrapped.started(2);
+        let second = wrapped.until_started(2);
         assert_ne!(first, second);
-        assert_eq!(wrapped.given(), ["one", "two"]);
+        assert_eq!(wrapped.values(), ["one", "two"]);
         assert_eq!(wrapped.agent.stdout().matches("stopped\n").count(), 1, "{name}");
-        until_told(&scene);
+        until_notified(&scene);
         assert_eq!(generations(&scene), (2, 2));
-        assert!(wrapped.agent.says(lines::STOPPING).contains(shown), "{:?}", wrapped.agent.log());
-        assert_eq!(wrapped.agent.complaints(), Vec::<String>::new());
-        wrapped.told("exit 5");
-        assert_eq!(wrapped.agent.ends().code, Some(5));
+        assert!(
+            wrapped.agent.until_logged(lines::STOPPING).contains(shown),
+            "{:?}",
+            wrapped.agent.log()
+        );
+        assert_eq!(wrapped.agent.text_warnings(), Vec::<String>::new());
+        wrapped.eval("exit 5");
+        assert_eq!(wrapped.agent.wait().code, Some(5));
     });
 }
 
@@ -83,39 +87,39 @@ fn members(wrapped: &Wrapped) -> Vec<i32> {
 
 #[test]
 fn a_command_that_ignores_its_stop_is_killed_with_its_group_and_started_anew() {
-    let mut scene = looked_at();
+    let mut scene = watched_scene();
     scene.set("SEGURA_STOP_TIMEOUT", "300ms");
     let first = "trap '' TERM; sleep 600 & echo \"member $!\"";
-    let wrapped = Wrapped::listens(&scene, first);
-    let command = wrapped.started(1);
+    let wrapped = Wrapped::shell(&scene, first);
+    let command = wrapped.until_started(1);
     until_watched(&scene);
     change_now(&scene, "two");
-    wrapped.started(2);
+    wrapped.until_started(2);
     assert_eq!((living(command), living(members(&wrapped)[0])), (None, None));
-    assert_eq!(wrapped.given(), ["one", "two"]);
-    let complaints = wrapped.agent.complaints();
+    assert_eq!(wrapped.values(), ["one", "two"]);
+    let complaints = wrapped.agent.text_warnings();
     assert_eq!(complaints.len(), 1, "{complaints:?}");
     assert!(complaints[0].contains("SEGURA_STOP_TIMEOUT"), "{complaints:?}");
-    wrapped.told("kill -KILL $!; exit 0");
-    assert_eq!(wrapped.agent.ends().code, Some(0));
+    wrapped.eval("kill -KILL $!; exit 0");
+    assert_eq!(wrapped.agent.wait().code, Some(0));
 }
 
 #[test]
 fn who_is_left_of_a_group_is_gone_before_the_next_start() {
-    let scene = looked_at();
+    let scene = watched_scene();
     let first = "trap 'exit 0' TERM; (trap '' TERM HUP; exec sleep 600) & echo \"member $!\"";
-    let wrapped = Wrapped::listens(&scene, first);
+    let wrapped = Wrapped::shell(&scene, first);
     for (times, value) in [(2, "two"), (3, "three"), (4, "four")] {
-        wrapped.started(times - 1);
-        until_told(&scene);
+        wrapped.until_started(times - 1);
+        until_notified(&scene);
         change_now(&scene, value);
-        wrapped.started(times);
+        wrapped.until_started(times);
         assert_eq!(living(members(&wrapped)[times - 2]), None, "{value}");
     }
-    assert_eq!(wrapped.given(), ["one", "two", "three", "four"]);
-    assert_eq!(wrapped.agent.complaints(), Vec::<String>::new());
-    wrapped.told("kill -KILL $!; exit 0");
-    assert_eq!(wrapped.agent.ends().code, Some(0));
+    assert_eq!(wrapped.values(), ["one", "two", "three", "four"]);
+    assert_eq!(wrapped.agent.text_warnings(), Vec::<String>::new());
+    wrapped.eval("kill -KILL $!; exit 0");
+    assert_eq!(wrapped.agent.wait().code, Some(0));
 }
 
 #[test]
@@ -123,17 +127,17 @@ fn a_command_that_ends_by_itself_is_never_started_anew() {
     let ends = [("exit 0", 0), ("exit 9", 9), ("kill -TERM $$", 143), ("kill -KILL $$", 137)];
     side_by_side(ends, |(end, code)| {
         for splaying in [false, true] {
-            let mut scene = looked_at();
+            let mut scene = watched_scene();
             scene.set("SEGURA_RESTART_SPLAY", LONG);
-            let wrapped = Wrapped::listens(&scene, "");
-            wrapped.started(1);
+            let wrapped = Wrapped::shell(&scene, "");
+            wrapped.until_started(1);
             until_watched(&scene);
             if splaying {
                 change_now(&scene, "two");
-                wrapped.agent.says(lines::SPLAYING);
+                wrapped.agent.until_logged(lines::SPLAYING);
             }
-            wrapped.told(end);
-            let run = wrapped.agent.ends();
+            wrapped.eval(end);
+            let run = wrapped.agent.wait();
             assert_eq!(run.code, Some(code), "{end}: {}", run.stderr);
             assert_eq!(run.stdout.matches("start ").count(), 1, "{end}");
         }
@@ -143,58 +147,58 @@ fn a_command_that_ends_by_itself_is_never_started_anew() {
 #[test]
 fn a_command_that_dies_while_it_is_stopped_is_started_anew() {
     side_by_side(["exit 3", "exit 0", "kill -KILL $$", "kill -SEGV $$"], |end| {
-        let scene = looked_at();
+        let scene = watched_scene();
         let first = format!("ulimit -c 0; trap '{end}' TERM");
-        let wrapped = Wrapped::listens(&scene, &first);
-        wrapped.started(1);
+        let wrapped = Wrapped::shell(&scene, &first);
+        wrapped.until_started(1);
         until_watched(&scene);
         change_now(&scene, "two");
-        wrapped.started(2);
-        assert_eq!(wrapped.given(), ["one", "two"], "{end}");
-        wrapped.told("exit 8");
-        assert_eq!(wrapped.agent.ends().code, Some(8), "{end}");
+        wrapped.until_started(2);
+        assert_eq!(wrapped.values(), ["one", "two"], "{end}");
+        wrapped.eval("exit 8");
+        assert_eq!(wrapped.agent.wait().code, Some(8), "{end}");
     });
 }
 
 #[test]
 fn lifetimes_that_change_restart_nothing() {
-    let scene = looked_at();
-    let wrapped = Wrapped::listens(&scene, "");
-    wrapped.started(1);
+    let scene = watched_scene();
+    let wrapped = Wrapped::shell(&scene, "");
+    wrapped.until_started(1);
     until_watched(&scene);
     change_with_ttl(&scene, "one", "1800");
     look_again(&scene);
     until("the lifetime is published", || scene.read("app/TTL") == "1800");
     until("it counts as told", || generations(&scene) == (2, 2));
     for_a_while("the command runs", || wrapped.starts().len() == 1);
-    assert_eq!(wrapped.agent.said(lines::SPLAYING), 0);
+    assert_eq!(wrapped.agent.times_logged(lines::SPLAYING), 0);
     change_with_ttl(&scene, "two", "1800");
     look_again(&scene);
-    wrapped.started(2);
-    wrapped.told("exit 0");
-    assert_eq!(wrapped.agent.ends().code, Some(0));
+    wrapped.until_started(2);
+    wrapped.eval("exit 0");
+    assert_eq!(wrapped.agent.wait().code, Some(0));
 }
 
 #[test]
 fn changes_during_a_restart_are_one_with_it() {
-    let mut scene = looked_at();
+    let mut scene = watched_scene();
     scene.set("SEGURA_STOP_TIMEOUT", "10m");
-    let wrapped = Wrapped::listens(&scene, "trap 'echo held; read -r line; exit 0' TERM");
-    wrapped.started(1);
+    let wrapped = Wrapped::shell(&scene, "trap 'echo held; read -r line; exit 0' TERM");
+    wrapped.until_started(1);
     until_watched(&scene);
     change_now(&scene, "two");
-    wrapped.agent.prints("held");
+    wrapped.agent.until_printed("held");
     for value in ["three", "four", "five", "six", "seven"] {
         change_now(&scene, value);
         until_published(&scene, value);
     }
-    wrapped.told("");
-    wrapped.started(2);
-    until_told(&scene);
+    wrapped.eval("");
+    wrapped.until_started(2);
+    until_notified(&scene);
     for_a_while("there is no third", || wrapped.starts().len() == 2);
-    assert_eq!(wrapped.given(), ["one", "seven"]);
-    wrapped.told("exit 0");
-    assert_eq!(wrapped.agent.ends().code, Some(0));
+    assert_eq!(wrapped.values(), ["one", "seven"]);
+    wrapped.eval("exit 0");
+    assert_eq!(wrapped.agent.wait().code, Some(0));
 }
 
 /// The seconds that a line of the log names after `within=`.
@@ -207,34 +211,34 @@ fn within(line: &str) -> u64 {
 
 #[test]
 fn where_nothing_is_written_the_new_entries_are_in_the_new_environment() {
-    let mut scene = looked_at();
+    let mut scene = watched_scene();
     scene.set("SEGURA_OUTPUT", "none").set("SEGURA_RENEW_INTERVAL", "1s");
-    let wrapped = Wrapped::listens(&scene, "");
-    wrapped.started(1);
+    let wrapped = Wrapped::shell(&scene, "");
+    wrapped.until_started(1);
     for (times, value) in [(2, "two"), (3, "three")] {
         change(&scene, value);
-        wrapped.started(times);
+        wrapped.until_started(times);
     }
-    assert_eq!(wrapped.given(), ["one", "two", "three"]);
+    assert_eq!(wrapped.values(), ["one", "two", "three"]);
     assert!(scene.entries().is_empty(), "{:?}", scene.entries());
-    wrapped.told("exit 0");
-    assert_eq!(wrapped.agent.ends().code, Some(0));
+    wrapped.eval("exit 0");
+    assert_eq!(wrapped.agent.wait().code, Some(0));
 }
 
 #[test]
 fn a_restart_waits_for_a_random_part_of_the_splay() {
     let waits = std::sync::Mutex::new(Vec::new());
     side_by_side(0..6, |_| {
-        let mut scene = looked_at();
+        let mut scene = watched_scene();
         scene.set("SEGURA_RESTART_SPLAY", LONG);
-        let wrapped = Wrapped::listens(&scene, "");
-        wrapped.started(1);
+        let wrapped = Wrapped::shell(&scene, "");
+        wrapped.until_started(1);
         until_watched(&scene);
         change_now(&scene, "two");
-        let wait = within(&wrapped.agent.says(lines::SPLAYING));
+        let wait = within(&wrapped.agent.until_logged(lines::SPLAYING));
         waits.lock().unwrap().push(wait);
-        wrapped.told("exit 0");
-        assert_eq!(wrapped.agent.ends().code, Some(0));
+        wrapped.eval("exit 0");
+        assert_eq!(wrapped.agent.wait().code, Some(0));
     });
     let mut waits = waits.into_inner().unwrap();
     assert!(waits.iter().all(|wait| *wait <= 1_000 * 3_600), "{waits:?}");
@@ -245,16 +249,16 @@ fn a_restart_waits_for_a_random_part_of_the_splay() {
 
 #[test]
 fn a_splay_that_is_over_has_the_command_started_anew() {
-    let mut scene = looked_at();
+    let mut scene = watched_scene();
     scene.set("SEGURA_RESTART_SPLAY", "2s");
-    let wrapped = Wrapped::listens(&scene, "");
-    wrapped.started(1);
+    let wrapped = Wrapped::shell(&scene, "");
+    wrapped.until_started(1);
     until_watched(&scene);
     change_now(&scene, "two");
-    wrapped.agent.says(lines::SPLAYING);
+    wrapped.agent.until_logged(lines::SPLAYING);
     until("the command is started", || wrapped.starts().len() == 2);
-    assert_eq!(wrapped.given(), ["one", "two"]);
-    until_told(&scene);
-    wrapped.told("exit 0");
-    assert_eq!(wrapped.agent.ends().code, Some(0));
+    assert_eq!(wrapped.values(), ["one", "two"]);
+    until_notified(&scene);
+    wrapped.eval("exit 0");
+    assert_eq!(wrapped.agent.wait().code, Some(0));
 }

@@ -5,23 +5,23 @@ mod session;
 
 use std::fs;
 
-use self::session::{CTRL_C, CTRL_Z, END, Seat};
+use self::session::{CTRL_C, CTRL_Z, END, Session};
 use super::orphans::can_be_init;
 use super::orphans::processes::{is_gone, living};
-use super::restart::{LINGERS, change_now, end_keepers, looked_at};
+use super::restart::{LINGERS, change_now, end_remaining_processes, watched_scene};
 use crate::dev_vault::Fault;
 use crate::dev_vault::requests::secret;
 use crate::harness::{Scene, for_a_while, until};
-use crate::notify::agent::until_told;
+use crate::notify::agent::until_notified;
 
 /// Says who it is, and repeats each line that it reads.
 const REPEATS: &str = "echo \"pid $$ $PPID\"; while read -r line || [ -n \"$again\" ]; do again=; echo \"got $line\"; done";
 
 /// A scene whose set stands, and is read again when it is looked at; the log tells of trouble only.
 fn scene() -> Scene {
-    let mut scene = looked_at();
+    let mut scene = watched_scene();
     scene.set("SEGURA_LOG", "warn");
-    scene.init().ended(0);
+    scene.init().exits(0);
     scene
 }
 
@@ -31,171 +31,171 @@ fn a_command_reads_from_the_terminal_every_time() {
     let below_a_shell = "\"$AGENT\" exec -- sh -c 'read -r x; echo \"got $x\"; exit 7'";
     for n in 0..50 {
         let seat = match n % 2 {
-            0 => Seat::of_agent(&scene, "read -r x; echo \"got $x\"; exit 7"),
-            _ => Seat::of(&scene, &["sh", "-c", below_a_shell]),
+            0 => Session::of_agent(&scene, "read -r x; echo \"got $x\"; exit 7"),
+            _ => Session::of(&scene, &["sh", "-c", below_a_shell]),
         };
-        seat.types(&format!("line {n}\n"));
-        seat.shows(&format!("got line {n}\n"));
-        assert_eq!(seat.leader.ends().code, Some(7));
+        seat.type_keys(&format!("line {n}\n"));
+        seat.until_shown(&format!("got line {n}\n"));
+        assert_eq!(seat.leader.wait().code, Some(7));
     }
 }
 
 #[test]
 fn the_commands_group_has_the_terminal() {
     let scene = scene();
-    let seat = Seat::of_agent(&scene, REPEATS);
+    let seat = Session::of_agent(&scene, REPEATS);
     let (command, agent) = seat.pids(1);
     until("the command has the terminal", || seat.foreground() == command);
     assert_eq!(living(command).unwrap().group, command);
     assert_ne!(living(agent).unwrap().group, command);
-    seat.types(END);
-    assert_eq!(seat.leader.ends().code, Some(0));
+    seat.type_keys(END);
+    assert_eq!(seat.leader.wait().code, Some(0));
 }
 
 #[test]
 fn an_interrupt_reaches_the_command_once() {
     let scene = scene();
     let traps = "trap 'n=$((n + 1)); again=1; echo \"INT $n\"' INT";
-    let seat = Seat::of_agent(&scene, &format!("{traps}; {REPEATS}; exit 6"));
+    let seat = Session::of_agent(&scene, &format!("{traps}; {REPEATS}; exit 6"));
     let (command, _) = seat.pids(1);
     until("the command has the terminal", || seat.foreground() == command);
-    seat.types(CTRL_C);
-    seat.shows("INT 1\n");
+    seat.type_keys(CTRL_C);
+    seat.until_shown("INT 1\n");
     for_a_while("it is one", || seat.count("INT") == 1);
-    seat.types(CTRL_C);
-    seat.shows("INT 2\n");
-    seat.types("on\n");
-    seat.shows("got on\n");
-    seat.types(END);
-    assert_eq!(seat.leader.ends().code, Some(6));
+    seat.type_keys(CTRL_C);
+    seat.until_shown("INT 2\n");
+    seat.type_keys("on\n");
+    seat.until_shown("got on\n");
+    seat.type_keys(END);
+    assert_eq!(seat.leader.wait().code, Some(6));
 }
 
 #[test]
 fn an_interrupt_that_ends_the_command_ends_the_agent_as_well() {
     let scene = scene();
-    let seat = Seat::of_agent(&scene, REPEATS);
+    let seat = Session::of_agent(&scene, REPEATS);
     let (command, _) = seat.pids(1);
     until("the command has the terminal", || seat.foreground() == command);
-    seat.types(CTRL_C);
-    assert_eq!(seat.leader.ends().code, Some(130));
+    seat.type_keys(CTRL_C);
+    assert_eq!(seat.leader.wait().code, Some(130));
 }
 
 /// Asserts that the key that stops is as good as not typed, for a command that repeats.
 #[track_caller]
-fn assert_not_stopped_for_good(seat: Seat) {
+fn assert_not_stopped_for_good(seat: Session) {
     let (command, _) = seat.pids(1);
     until("the command has the terminal", || seat.foreground() == command);
     for line in ["one", "two"] {
-        seat.types(CTRL_Z);
-        seat.types(&format!("{line}\n"));
-        seat.shows(&format!("got {line}\n"));
+        seat.type_keys(CTRL_Z);
+        seat.type_keys(&format!("{line}\n"));
+        seat.until_shown(&format!("got {line}\n"));
     }
-    seat.types(END);
-    assert_eq!(seat.leader.ends().code, Some(0));
+    seat.type_keys(END);
+    assert_eq!(seat.leader.wait().code, Some(0));
 }
 
 #[test]
 fn a_stop_has_no_lasting_effect_where_the_agent_leads_the_session() {
-    assert_not_stopped_for_good(Seat::of_agent(&scene(), REPEATS));
+    assert_not_stopped_for_good(Session::of_agent(&scene(), REPEATS));
 }
 
 #[test]
 fn a_stop_has_no_lasting_effect_below_a_shell_without_job_control() {
     let script = format!("\"$AGENT\" exec -- sh -c '{REPEATS}'; exit $?");
-    assert_not_stopped_for_good(Seat::of(&scene(), &["sh", "-c", &script]));
+    assert_not_stopped_for_good(Session::of(&scene(), &["sh", "-c", &script]));
 }
 
 #[test]
 fn a_stop_before_the_start_that_nobody_could_undo_has_no_lasting_effect() {
-    let mut scene = looked_at();
+    let mut scene = watched_scene();
     scene.set("SEGURA_LOG", "warn");
     scene.vault.fault(Fault::delay("sctm", 1_000).once());
-    let seat = Seat::of_agent(&scene, REPEATS);
+    let seat = Session::of_agent(&scene, REPEATS);
     until("the secret is asked for", || scene.count(&secret("app")) > 0);
-    seat.types(CTRL_Z);
+    seat.type_keys(CTRL_Z);
     seat.pids(1);
-    seat.types("one\n");
-    seat.shows("got one\n");
-    seat.types(END);
-    seat.leader.ends();
+    seat.type_keys("one\n");
+    seat.until_shown("got one\n");
+    seat.type_keys(END);
+    seat.leader.wait();
 }
 
 #[test]
 fn after_the_command_the_terminal_is_whose_it_was() {
     let scene = scene();
     let script = "\"$AGENT\" exec -- cat; read -r x; echo \"then $x\"";
-    let seat = Seat::of(&scene, &["sh", "-c", script]);
-    seat.types("one\n");
-    seat.shows("one\n");
-    seat.types(END);
-    seat.types("two\n");
-    seat.shows("then two\n");
-    assert_eq!(seat.leader.ends().code, Some(0));
+    let seat = Session::of(&scene, &["sh", "-c", script]);
+    seat.type_keys("one\n");
+    seat.until_shown("one\n");
+    seat.type_keys(END);
+    seat.type_keys("two\n");
+    seat.until_shown("then two\n");
+    assert_eq!(seat.leader.wait().code, Some(0));
 }
 
 #[test]
 fn after_a_command_that_can_not_be_started_the_terminal_is_whose_it_was() {
     let scene = scene();
     let script = "\"$AGENT\" exec -- /nonexistent; echo \"code $?\"; read -r x; echo \"then $x\"";
-    let seat = Seat::of(&scene, &["sh", "-c", script]);
-    seat.shows("code 127\n");
-    seat.types("two\n");
-    seat.shows("then two\n");
-    assert_eq!(seat.leader.ends().code, Some(0));
+    let seat = Session::of(&scene, &["sh", "-c", script]);
+    seat.until_shown("code 127\n");
+    seat.type_keys("two\n");
+    seat.until_shown("then two\n");
+    assert_eq!(seat.leader.wait().code, Some(0));
 }
 
 #[test]
 fn a_command_that_is_started_anew_has_the_terminal() {
     let scene = scene();
-    let seat = Seat::of_agent(&scene, REPEATS);
+    let seat = Session::of_agent(&scene, REPEATS);
     let mut before = 0;
     for (times, value) in ["one", "two", "three"].iter().enumerate() {
         if times > 0 {
-            until_told(&scene);
+            until_notified(&scene);
             change_now(&scene, value);
         }
         let (command, _) = seat.pids(times + 1);
         assert_ne!(command, before);
         until("the command has the terminal", || seat.foreground() == command);
-        seat.types(&format!("{value}\n"));
-        seat.shows(&format!("got {value}\n"));
+        seat.type_keys(&format!("{value}\n"));
+        seat.until_shown(&format!("got {value}\n"));
         before = command;
     }
-    seat.types(END);
-    seat.leader.ends();
+    seat.type_keys(END);
+    seat.leader.wait();
 }
 
 #[test]
 fn an_interrupt_between_the_halves_of_a_restart_is_the_end() {
     let scene = scene();
-    let seat = Seat::of_agent(&scene, &format!("{LINGERS}; {REPEATS}"));
+    let seat = Session::of_agent(&scene, &format!("{LINGERS}; {REPEATS}"));
     let (command, agent) = seat.pids(1);
     until("the command has the terminal", || seat.foreground() == command);
-    until_told(&scene);
+    until_notified(&scene);
     change_now(&scene, "two");
     until("the command is waited for", || is_gone(command));
-    seat.types(CTRL_C);
+    seat.type_keys(CTRL_C);
     let shown = || seat.count("pid ");
     until("the agent ends, or starts another", || living(agent).is_none() || shown() == 2);
-    end_keepers(&seat.shown());
+    end_remaining_processes(&seat.shown());
     assert_eq!(shown(), 1, "an interrupt is not lost");
-    assert_eq!(seat.leader.ends().code, Some(130));
+    assert_eq!(seat.leader.wait().code, Some(130));
 }
 
 #[test]
 fn another_size_of_the_window_reaches_the_command_once() {
     let scene = scene();
     let traps = "trap 'n=$((n + 1)); again=1; echo \"WINCH $n $(stty size)\"' WINCH";
-    let seat = Seat::of_agent(&scene, &format!("{traps}; {REPEATS}"));
+    let seat = Session::of_agent(&scene, &format!("{traps}; {REPEATS}"));
     let (command, _) = seat.pids(1);
     until("the command has the terminal", || seat.foreground() == command);
-    seat.resizes(50, 132);
-    seat.shows("WINCH 1 50 132\n");
+    seat.resize(50, 132);
+    seat.until_shown("WINCH 1 50 132\n");
     for_a_while("it is one", || seat.count("WINCH") == 1);
-    seat.resizes(24, 80);
-    seat.shows("WINCH 2 24 80\n");
-    seat.types(END);
-    seat.leader.ends();
+    seat.resize(24, 80);
+    seat.until_shown("WINCH 2 24 80\n");
+    seat.type_keys(END);
+    seat.leader.wait();
 }
 
 #[test]
@@ -205,10 +205,10 @@ fn a_terminal_that_goes_away_ends_the_command_and_so_the_agent() {
     scene.set("FILE", &file.display().to_string());
     let script =
         "trap 'echo HUP >>\"$FILE\"; kill $!; exit 3' HUP; sleep 600 & echo \"pid $$ $PPID\"; wait";
-    let seat = Seat::of_agent(&scene, script);
+    let seat = Session::of_agent(&scene, script);
     seat.pids(1);
-    let (_litter, leader) = seat.hangs_up();
-    assert_eq!(leader.ends().code, Some(3));
+    let (_litter, leader) = seat.hang_up();
+    assert_eq!(leader.wait().code, Some(3));
     assert_eq!(fs::read_to_string(file).unwrap(), "HUP\n");
 }
 
@@ -220,10 +220,10 @@ fn a_session_that_is_led_outside_of_the_pid_namespace_is_no_obstacle() {
     let scene = scene();
     let script = "unshare --pid --fork --mount-proc --kill-child \"$AGENT\" exec -- \
                   sh -c 'echo \"pid $$ $PPID\"; exit 9'; echo \"code $?\"; read -r x; exit \"$x\"";
-    let seat = Seat::of(&scene, &["sh", "-c", script]);
-    seat.shows("code 9\n");
-    seat.types("4\n");
-    assert_eq!(seat.leader.ends().code, Some(4));
+    let seat = Session::of(&scene, &["sh", "-c", script]);
+    seat.until_shown("code 9\n");
+    seat.type_keys("4\n");
+    assert_eq!(seat.leader.wait().code, Some(4));
 }
 
 #[test]
@@ -233,27 +233,27 @@ fn an_interactive_shell_runs_jobs() {
         let agent = scene.agent(&[]);
         let agent = agent.get_program().to_str().unwrap();
         let words: Vec<&str> = [agent, "exec", "--"].iter().chain(words).copied().collect();
-        let seat = Seat::of(&scene, &words);
-        seat.types("echo \"pid $$ $PPID\"; case $- in *m*) echo monitors ;; esac\n");
+        let seat = Session::of(&scene, &words);
+        seat.type_keys("echo \"pid $$ $PPID\"; case $- in *m*) echo monitors ;; esac\n");
         let (shell, _) = seat.pids(1);
-        seat.shows("monitors\n");
-        seat.types("sleep 0.1 & wait; echo waited $((1 + 1))\n");
-        seat.shows("waited 2\n");
-        seat.types("sh -c 'echo job; exec cat'\n");
-        seat.shows("job\n");
-        seat.types(CTRL_Z);
+        seat.until_shown("monitors\n");
+        seat.type_keys("sleep 0.1 & wait; echo waited $((1 + 1))\n");
+        seat.until_shown("waited 2\n");
+        seat.type_keys("sh -c 'echo job; exec cat'\n");
+        seat.until_shown("job\n");
+        seat.type_keys(CTRL_Z);
         until("the shell has it again", || seat.foreground() == shell);
-        seat.types("echo stopped $((1 + 2))\n");
-        seat.shows("stopped 3\n");
-        seat.types("fg\n");
+        seat.type_keys("echo stopped $((1 + 2))\n");
+        seat.until_shown("stopped 3\n");
+        seat.type_keys("fg\n");
         until("the job has it again", || seat.foreground() != shell);
-        seat.types("to the job\n");
-        seat.shows("to the job\n");
-        seat.types(END);
+        seat.type_keys("to the job\n");
+        seat.until_shown("to the job\n");
+        seat.type_keys(END);
         until("the shell has it again", || seat.foreground() == shell);
-        seat.types("exit 9\n");
+        seat.type_keys("exit 9\n");
         let shown = seat.shown();
-        assert_eq!(seat.leader.ends().code, Some(9), "{shown}");
+        assert_eq!(seat.leader.wait().code, Some(9), "{shown}");
         assert!(!shown.contains("job control"), "{shown}");
     }
 }

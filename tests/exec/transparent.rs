@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use super::basics::{HOLD, Held, SUPERVISED_AND_NOT, WAIT};
 use crate::harness::{
     Run, Scene, for_a_while,
-    host::{NOBODY, can_be_others, is_root},
+    host::{NOBODY, can_switch_user, is_root},
     sidecar::Sidecar,
     until,
 };
@@ -35,7 +35,7 @@ fn twice(scene: &Scene, setup: &str, before: &str, words: &[&str]) -> (String, S
     shell.arg(agent.get_program()).args(words).env_clear();
     shell.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
     shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let run = Sidecar::spawn(shell).ends();
+    let run = Sidecar::spawn(shell).wait();
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     let (wrapped, bare) = run.stdout.split_once("\n==\n").expect("both have run");
     (wrapped.to_owned(), bare.to_owned())
@@ -80,7 +80,7 @@ fn arguments_pass_to_the_byte() {
         b"*",
         b"",
     ];
-    let mut scene = Scene::left();
+    let mut scene = Scene::with_published_set();
     // A shell shows what it was called by and with.
     let own: [&[u8]; 3] = [b"sh", b"-c", b"cat /proc/$$/cmdline; :"];
     let expected: Vec<u8> =
@@ -98,7 +98,7 @@ fn arguments_pass_to_the_byte() {
 
 #[test]
 fn a_command_may_have_any_name() {
-    let mut scene = Scene::left();
+    let mut scene = Scene::with_published_set();
     let path = scene.vault.dir().join(OsStr::from_bytes(b"--help \xff\n"));
     fs::copy("/bin/true", &path).unwrap();
     let below = path.strip_prefix(scene.vault.dir()).unwrap();
@@ -107,7 +107,7 @@ fn a_command_may_have_any_name() {
         scene.set("SEGURA_RENEW_INTERVAL", interval);
         for word in [path.as_os_str(), below.as_os_str()] {
             let run = Run::of(scene.agent(&["exec", "--"]).arg(word).output().unwrap());
-            run.ended(0);
+            run.exits(0);
         }
     }
 }
@@ -127,7 +127,7 @@ fn the_three_streams_are_the_commands() {
         drop(writer);
         until("all has passed", || wrapper.printed().len() >= bytes.len());
         assert!(wrapper.printed() == bytes, "stdout is the command's alone, to the byte");
-        let run = wrapper.ends();
+        let run = wrapper.wait();
         assert!(run.stderr.lines().any(|line| line == "to-stderr"), "{}", run.stderr);
         assert!(run.stderr.contains("\"TRACE\""), "the agent says all it can: {}", run.stderr);
         assert_eq!(run.stdout.len(), String::from_utf8_lossy(&bytes).len());
@@ -136,7 +136,7 @@ fn the_three_streams_are_the_commands() {
 
 #[test]
 fn what_a_process_inherits_it_inherits_through_the_wrapper() {
-    let mut scene = Scene::left();
+    let mut scene = Scene::with_published_set();
     // Each of these differs from what the agent was started with.
     let setup = "umask 0027; ulimit -n 512; ulimit -S -s 7000; ulimit -S -c \"$(ulimit -H -c)\"
         echo 1000 >/proc/self/oom_score_adj; cd /usr/lib";
@@ -168,7 +168,7 @@ fn what_a_process_inherits_it_inherits_through_the_wrapper() {
 
 #[test]
 fn without_anything_special_no_signal_is_blocked_or_ignored() {
-    let mut scene = Scene::left();
+    let mut scene = Scene::with_published_set();
     let before = "env --default-signal";
     for interval in SUPERVISED_AND_NOT {
         scene.set("SEGURA_RENEW_INTERVAL", interval);
@@ -182,17 +182,17 @@ fn without_anything_special_no_signal_is_blocked_or_ignored() {
 
 #[test]
 fn a_broken_pipe_is_never_ignored_and_whoever_waits_for_children_can() {
-    let mut scene = Scene::left();
+    let mut scene = Scene::with_published_set();
     for interval in SUPERVISED_AND_NOT {
         scene.set("SEGURA_RENEW_INTERVAL", interval);
         let ignoring = "exec env --ignore-signal=PIPE,CHLD \"$@\"";
         let wrapper = scene.wrapper_by(ignoring, &["cat", "/proc/self/status"]);
-        let run = Sidecar::spawn(wrapper).ends();
+        let run = Sidecar::spawn(wrapper).wait();
         assert_eq!(run.code, Some(0), "{}", run.stderr);
         assert_eq!(mask(fields(&run.stdout)["SigIgn"]) & bits(&[13]), 0, "{}", run.stdout);
         // The end of a command is seen by who was started not to hear of it.
         let wrapper = scene.wrapper_by(ignoring, &["/bin/sh", "-c", "exit 9"]);
-        Sidecar::spawn(wrapper).ends().ended(9);
+        Sidecar::spawn(wrapper).wait().exits(9);
     }
 }
 
@@ -208,7 +208,7 @@ fn descriptors(listed: &str) -> BTreeMap<&str, String> {
 
 #[test]
 fn descriptors_pass_and_the_agents_own_do_not() {
-    let mut scene = Scene::left();
+    let mut scene = Scene::with_published_set();
     let setup = "exec 7</etc/passwd 8>/dev/null 9<>/dev/zero";
     for interval in SUPERVISED_AND_NOT {
         scene.set("SEGURA_RENEW_INTERVAL", interval);
@@ -232,9 +232,9 @@ fn a_command_that_is_started_anew_is_given_the_same() {
     let script = format!("{HOLD}; {shown}; echo \"== $value\"; {WAIT}");
     let setup = "umask 0027; exec 7</etc/passwd; exec env --ignore-signal=HUP \"$@\"";
     let wrapper = Held::spawn(scene.wrapper_by(setup, &["/bin/sh", "-c", &script]));
-    wrapper.prints("== one\n");
+    wrapper.until_printed("== one\n");
     scene.vault.set_data("app", r#"{"value": "two"}"#);
-    wrapper.prints("== two\n");
+    wrapper.until_printed("== two\n");
     let printed = wrapper.stdout();
     let (first, rest) = printed.split_once("== one\n").unwrap();
     let (second, _) = rest.split_once("== two\n").unwrap();
@@ -247,13 +247,13 @@ fn a_command_that_is_started_anew_is_given_the_same() {
 
 #[test]
 fn a_command_heads_a_group_of_its_own_in_our_session() {
-    let scene = Scene::left();
+    let scene = Scene::with_published_set();
     let stat = |text: &str| -> Vec<u32> {
         let numbers = text.rsplit_once(") ").map(|(_, rest)| rest).unwrap_or_default();
         numbers.split(' ').skip(1).take(3).map(|number| number.parse().unwrap()).collect()
     };
     let wrapper = Held::spawn(scene.wrapper(&["cat", "/proc/self/stat", "-"]));
-    wrapper.prints("\n");
+    wrapper.until_printed("\n");
     let printed = wrapper.stdout();
     let [parent, group, session] = stat(&printed)[..] else { panic!("{printed}") };
     let ours = fs::read_to_string(format!("/proc/{}/stat", wrapper.id())).unwrap();
@@ -268,7 +268,7 @@ fn nothing_that_hides_the_agent_hides_the_command() {
     let test = "nothing_that_hides_the_agent_hides_the_command";
     // What root hides is root's as well, so root's tests need another user.
     let root = is_root();
-    if root && !can_be_others(test) {
+    if root && !can_switch_user(test) {
         return;
     }
     let mut scene = Scene::new();
@@ -280,7 +280,7 @@ fn nothing_that_hides_the_agent_hides_the_command() {
         scene.set("SEGURA_RENEW_INTERVAL", interval);
         let words = ["exec", "--", "stat", "-c", "%u", "/proc/self/environ", "/proc/self/mem"];
         let agent = if root { scene.agent_as(NOBODY, &words) } else { scene.agent(&words) };
-        let run = Sidecar::spawn(agent).ends();
+        let run = Sidecar::spawn(agent).wait();
         let uid = if root { NOBODY.uid } else { rustix::process::geteuid().as_raw() };
         assert_eq!((run.code, run.stdout), (Some(0), format!("{uid}\n{uid}\n")), "{}", run.stderr);
     }
@@ -292,13 +292,13 @@ fn with_nothing_to_renew_orphans_go_where_they_go_without_the_agent() {
     let orphan = "(sh -c 'read -r _ <&3; :' & echo \"orphan $!\"); echo ready";
     let script = format!("{HOLD}; {orphan}; {WAIT}");
     let words = ["/bin/sh", "-c", &script];
-    let mut scene = Scene::left();
+    let mut scene = Scene::with_published_set();
     scene.set("SEGURA_RENEW_INTERVAL", "off");
     let mut without = Command::new(words[0]);
     without.args(&words[1..]).stdout(Stdio::piped()).stderr(Stdio::piped());
     for command in [without, scene.wrapper(&words)] {
         let head = Held::spawn(command);
-        head.prints("\nready\n");
+        head.until_printed("\nready\n");
         let printed = head.stdout();
         let orphan = printed.lines().next().unwrap().trim_start_matches("orphan ");
         let status = fs::read_to_string(format!("/proc/{orphan}/status")).unwrap();
@@ -309,7 +309,7 @@ fn with_nothing_to_renew_orphans_go_where_they_go_without_the_agent() {
 
 #[test]
 fn a_command_that_closes_everything_disturbs_nobody() {
-    let scene = Scene::left();
+    let scene = Scene::with_published_set();
     let trace = scene.vault.dir().join("trace");
     let path = trace.display();
     let script = format!(
@@ -323,7 +323,7 @@ fn a_command_that_closes_everything_disturbs_nobody() {
     until("it runs", || read() == "ready\n");
     for_a_while("the agent stays", || !wrapper.has_ended());
     wrapper.send(Signal::TERM);
-    let run = wrapper.ends();
+    let run = wrapper.wait();
     assert_eq!((run.code, read().as_str()), (Some(7), "ready\ntold\n"), "{}", run.stderr);
 }
 
@@ -336,7 +336,7 @@ fn an_agent_without_streams_runs_its_command() {
         let trace = scene.vault.dir().join("trace");
         let script = format!("echo \"$my_key_name\" >{}; exit 8", trace.display());
         let closing = "exec \"$@\" <&- >&- 2>&-";
-        let run = Sidecar::spawn(scene.wrapper_by(closing, &["/bin/sh", "-c", &script])).ends();
+        let run = Sidecar::spawn(scene.wrapper_by(closing, &["/bin/sh", "-c", &script])).wait();
         assert_eq!((run.code, run.stderr.as_str()), (Some(8), ""));
         assert_eq!(fs::read_to_string(&trace).unwrap(), "my_key_value\n", "{interval}");
     }

@@ -92,7 +92,7 @@ impl User {
 }
 
 /// Whether tests can be other users; says so if not.
-pub fn can_be_others(test: &str) -> bool {
+pub fn can_switch_user(test: &str) -> bool {
     let can = is_root() && NOBODY.runs("true").status().is_ok_and(|status| status.success());
     if !can {
         skip(test, "only root with setpriv(1) can be other users");

@@ -94,9 +94,9 @@ impl Node {
             path
         };
         let (server, reload) = (script("server", server), script("reload", RELOAD));
-        podman.builds("segura-agent:0.1.0", AGENT, &[(agent, "segura-agent")]);
+        podman.build("segura-agent:0.1.0", AGENT, &[(agent, "segura-agent")]);
         let files = [(shell, "busybox"), (&*server, "server"), (&*reload, "reload")];
-        podman.builds("app:1.0.0", APP, &files);
+        podman.build("app:1.0.0", APP, &files);
         let scene = Scene::with(Options { demo_secrets: false, ..Options::default() });
         scene.vault.put_secret(json!({
             "identity": "my-secret", "rotates": true,
@@ -207,13 +207,13 @@ impl Pod<'_> {
     /// Sends SIGTERM to the first processes of those that run, and waits for their end.
     #[track_caller]
     fn end(&self, containers: &[&str]) {
-        let running = containers.iter().copied().filter(|container| self.runs(container));
+        let running = containers.iter().copied().filter(|container| self.is_running(container));
         let running: Vec<&str> = running.collect();
         if !running.is_empty() {
             self.podman(&["kill", "--signal=TERM"], &running);
         }
         for container in running {
-            until(&format!("{container} ends"), || !self.runs(container));
+            until(&format!("{container} ends"), || !self.is_running(container));
         }
     }
 
@@ -235,20 +235,20 @@ impl Pod<'_> {
 
     #[track_caller]
     fn remove(&self) {
-        self.node
-            .podman
-            .does(self.node.podman.command("pod").args(["rm", "--force", "--time=0", &self.name]));
+        self.node.podman.run_to_success(
+            self.node.podman.command("pod").args(["rm", "--force", "--time=0", &self.name]),
+        );
     }
 
-    /// What a container has said so far in this sandbox.
+    /// The log of a container so far in this sandbox.
     pub fn logs(&self, container: &str) -> String {
         self.node.podman.logs(&self.full(container))
     }
 
-    /// Waits until a container has said this.
+    /// Waits until the log of a container holds this.
     #[track_caller]
-    pub fn says(&self, container: &str, part: &str) {
-        until(&format!("{container} says {part:?}"), || self.logs(container).contains(part));
+    pub fn until_logged(&self, container: &str, part: &str) {
+        until(&format!("{container} logs {part:?}"), || self.logs(container).contains(part));
     }
 
     /// Waits for a container's end, and gives its code.
@@ -258,7 +258,7 @@ impl Pod<'_> {
     }
 
     /// Whether a container is running.
-    pub fn runs(&self, container: &str) -> bool {
+    pub fn is_running(&self, container: &str) -> bool {
         self.inspect(container, "{{.State.Running}}") == "true"
     }
 
@@ -283,7 +283,7 @@ impl Pod<'_> {
     pub fn inspect(&self, container: &str, format: &str) -> String {
         let mut inspect = self.node.podman.command("inspect");
         inspect.args(["--format", format, &self.full(container)]);
-        self.node.podman.does(&mut inspect).trim().to_owned()
+        self.node.podman.run_to_success(&mut inspect).trim().to_owned()
     }
 
     /// A container as the manifest has it.
@@ -319,7 +319,7 @@ impl Pod<'_> {
         let file = self.volumes.path().join("pod.yaml");
         fs::write(&file, pod.to_string()).expect("the folder is ours");
         let mut play = self.node.podman.command("kube");
-        self.node.podman.does(play.args(["play", "--start=false"]).arg(&file));
+        self.node.podman.run_to_success(play.args(["play", "--start=false"]).arg(&file));
     }
 
     /// The entry of a file that `fileKeyRef` names, by the kubelet's rules for a value of one line.
@@ -339,7 +339,7 @@ impl Pod<'_> {
         let [verb, options @ ..] = words else { return };
         let mut command = self.node.podman.command(verb);
         command.args(options).args(containers.iter().map(|container| self.full(container)));
-        self.node.podman.does(&mut command);
+        self.node.podman.run_to_success(&mut command);
     }
 
     fn full(&self, container: &str) -> String {

@@ -37,13 +37,13 @@ impl Podman {
     }
 
     /// Builds an image from nothing, out of `files` by the names that `recipe` has for them.
-    pub fn builds(&self, image: &str, recipe: &str, files: &[(&Path, &str)]) {
+    pub fn build(&self, image: &str, recipe: &str, files: &[(&Path, &str)]) {
         let context = tempfile::tempdir_in(self.dir.path()).expect("a directory");
         for (file, name) in files {
             fs::copy(file, context.path().join(name)).expect("a static binary");
         }
         fs::write(context.path().join("Containerfile"), recipe).expect("it is new");
-        self.does(self.command("build").args(["--tag", image]).arg(context.path()));
+        self.run_to_success(self.command("build").args(["--tag", image]).arg(context.path()));
     }
 
     pub fn command(&self, verb: &str) -> Command {
@@ -58,7 +58,7 @@ impl Podman {
     }
 
     /// A container in the host's network: read-only root, no capability, no new privilege.
-    pub fn runs(&self, volumes: &[(&Path, &str)]) -> Command {
+    pub fn restricted_run(&self, volumes: &[(&Path, &str)]) -> Command {
         let mut run = self.command("run");
         run.args(["--read-only", "--read-only-tmpfs=false", "--cap-drop=all", "--network=host"]);
         run.arg("--security-opt=no-new-privileges");
@@ -71,13 +71,13 @@ impl Podman {
 
     /// Has podman do what must succeed, and gives all that it printed.
     #[track_caller]
-    pub fn does(&self, command: &mut Command) -> String {
+    pub fn run_to_success(&self, command: &mut Command) -> String {
         let output = command.output().expect("podman was found before");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         printed(&output)
     }
 
-    /// What a container has said so far.
+    /// The log of a container so far.
     pub fn logs(&self, container: &str) -> String {
         let output = self.command("logs").arg(container).output();
         printed(&output.expect("podman was found before"))
@@ -86,7 +86,7 @@ impl Podman {
     /// Waits for a container's end, and gives its code.
     #[track_caller]
     pub fn code(&self, container: &str) -> String {
-        self.does(self.command("wait").arg(container)).trim().to_owned()
+        self.run_to_success(self.command("wait").arg(container)).trim().to_owned()
     }
 }
 

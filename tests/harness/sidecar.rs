@@ -1,5 +1,4 @@
-//! A long-lived agent as a child: what it says is collected as it says it, and it never outlives its
-//! test.
+//! A long-lived agent as a child: its output is read while it runs, and it is killed with its test.
 
 #![expect(
     clippy::indexing_slicing,
@@ -24,19 +23,19 @@ use super::{Run, Scene, lines, send, until};
 /// A running sidecar or wrapper; killed when it is dropped.
 pub struct Sidecar {
     child: Child,
-    said: Arc<Mutex<Vec<String>>>,
+    logged: Arc<Mutex<Vec<String>>>,
     printed: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,
     listener: Option<JoinHandle<()>>,
 }
 
 impl Scene {
-    /// Starts a sidecar and goes on.
+    /// Starts a sidecar and does not wait.
     pub fn sidecar(&self) -> Sidecar {
         Sidecar::spawn(self.agent(&["sidecar"]))
     }
 
-    /// Starts a wrapper around a command and goes on.
+    /// Starts a wrapper around a command and does not wait.
     pub fn exec(&self, words: &[&str]) -> Sidecar {
         let words: Vec<&str> = ["exec", "--"].iter().chain(words).copied().collect();
         Sidecar::spawn(self.agent(&words))
@@ -45,12 +44,12 @@ impl Scene {
     /// Runs a command in a wrapper, to the end of both.
     #[track_caller]
     pub fn exec_to_end(&self, words: &[&str]) -> Run {
-        self.exec(words).ends()
+        self.exec(words).wait()
     }
 
-    /// Starts a sidecar and waits until its set stands.
+    /// Starts a sidecar and waits until it renews its published set.
     #[track_caller]
-    pub fn kept(&self) -> Sidecar {
+    pub fn renewing_sidecar(&self) -> Sidecar {
         let before = self.modified("holder");
         let sidecar = self.sidecar();
         until("the sidecar renews its set", || self.is_renewed_since(before));
@@ -90,7 +89,7 @@ impl Scene {
         self.state()["failures"].as_u64().expect("a number")
     }
 
-    /// The class of the trouble that an identity is held back for.
+    /// The class of the failure that an identity is held back for.
     pub fn held_back(&self, identity: &str) -> Option<String> {
         let state = self.state();
         let secrets = state["secrets"].as_array().expect("a list");
@@ -100,16 +99,16 @@ impl Scene {
 }
 
 impl Sidecar {
-    /// Starts a command whose stderr is a pipe, if nothing else was said of it.
+    /// Starts a command, and reads its stdout and stderr if they are pipes.
     pub fn spawn(mut command: Command) -> Self {
         default_for_children();
         let mut child = command.spawn().expect("the agent starts");
-        let said = Arc::new(Mutex::new(Vec::new()));
+        let logged = Arc::new(Mutex::new(Vec::new()));
         let listener = child.stderr.take().map(|stderr| {
-            let said = Arc::clone(&said);
+            let logged = Arc::clone(&logged);
             thread::spawn(move || {
                 for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                    said.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                    logged.lock().unwrap_or_else(PoisonError::into_inner).push(line);
                 }
             })
         });
@@ -124,7 +123,7 @@ impl Sidecar {
                 }
             })
         });
-        Self { child, said, printed, reader, listener }
+        Self { child, logged, printed, reader, listener }
     }
 
     pub fn id(&self) -> u32 {
@@ -143,18 +142,18 @@ impl Sidecar {
 
     /// Waits until a wrapped command has printed this.
     #[track_caller]
-    pub fn prints(&self, part: &str) {
+    pub fn until_printed(&self, part: &str) {
         let prints = |printed: &String| printed.contains(part);
         until_seen(&format!("it prints {part:?}"), || self.stdout(), prints);
     }
 
     /// Every line of the log so far.
     pub fn log(&self) -> Vec<String> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.logged.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How many lines hold this.
-    pub fn said(&self, part: &str) -> usize {
+    /// How many lines of the log hold this.
+    pub fn times_logged(&self, part: &str) -> usize {
         self.log().iter().filter(|line| line.contains(part)).count()
     }
 
@@ -165,18 +164,18 @@ impl Sidecar {
         self.log().into_iter().filter(counts).collect()
     }
 
-    /// Warnings and errors of a log that is text.
-    pub fn complaints(&self) -> Vec<String> {
+    /// Warnings and errors of a log in text.
+    pub fn text_warnings(&self) -> Vec<String> {
         let bad =
             |line: &String| [" WARN ", "ERROR ", "segura-agent: "].iter().any(|b| line.contains(b));
         self.log().into_iter().filter(bad).collect()
     }
 
-    /// Waits until it has said this, and gives the first such line.
+    /// Waits until a line of the log holds this, and returns the first such line.
     #[track_caller]
-    pub fn says(&self, part: &str) -> String {
-        let says = |log: &Vec<String>| log.iter().any(|line| line.contains(part));
-        let log = until_seen(&format!("it says {part:?}"), || self.log(), says);
+    pub fn until_logged(&self, part: &str) -> String {
+        let holds = |log: &Vec<String>| log.iter().any(|line| line.contains(part));
+        let log = until_seen(&format!("it logs {part:?}"), || self.log(), holds);
         log.into_iter().find(|line| line.contains(part)).unwrap_or_default()
     }
 
@@ -189,37 +188,37 @@ impl Sidecar {
 
     /// Asserts that so many lines hold this, once the last of them has been read.
     #[track_caller]
-    pub fn assert_said(&self, part: &str, times: usize, what: &str) {
-        until("the lines are read", || self.said(part) >= times);
-        assert_eq!(self.said(part), times, "{what}: {:?}", self.log());
+    pub fn assert_logged(&self, part: &str, times: usize, what: &str) {
+        until("the lines are read", || self.times_logged(part) >= times);
+        assert_eq!(self.times_logged(part), times, "{what}: {:?}", self.log());
     }
 
     pub fn send(&self, signal: Signal) {
         send(&self.child, signal);
     }
 
-    /// Whether it has ended, all that it said being read.
+    /// Whether it has ended and its whole log is read.
     pub fn has_ended(&self) -> bool {
         self.listener.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Waits for its end, and says how it ended with all that it said.
+    /// Waits for its end, and returns how it ended with all that it printed.
     #[track_caller]
-    pub fn ends(mut self) -> Run {
+    pub fn wait(mut self) -> Run {
         until("the sidecar ends", || !matches!(self.child.try_wait(), Ok(None)));
         self.end()
     }
 
-    /// Has it end, as the kubelet does, and asserts that it ends well.
+    /// Sends SIGTERM as the kubelet does, waits for its end, and asserts code 0.
     #[track_caller]
     pub fn stop(self) -> Run {
         self.send(Signal::TERM);
-        let run = self.ends();
-        run.ended(0);
+        let run = self.wait();
+        run.exits(0);
         run
     }
 
-    /// Kills it where it is.
+    /// Kills it at once.
     pub fn kill(mut self) -> Run {
         self.send(Signal::KILL);
         self.end()
@@ -244,7 +243,7 @@ impl Drop for Sidecar {
     }
 }
 
-/// A port of loopback that nobody has.
+/// A free port of loopback.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
     listener.local_addr().expect("it is bound").port()

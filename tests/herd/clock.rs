@@ -92,7 +92,7 @@ fn a_wall_clock_that_jumps_changes_no_pace() {
         change(&scene, &format!("at {hours}"));
         until_published(&scene, &format!("at {hours}"));
     }
-    assert_eq!(sidecar.complaints(), Vec::<String>::new());
+    assert_eq!(sidecar.text_warnings(), Vec::<String>::new());
     sidecar.stop();
 }
 
@@ -102,20 +102,20 @@ fn a_pid_file_stays_good_when_the_clock_is_set_forward() {
     let Some(library) = library(test) else { return };
     let mut scene = scene();
     let app = App::new(&scene);
-    let running = app.runs();
+    let running = app.start();
     let (pid, file) = (app.dir().join("pid"), app.dir().join("time"));
     fs::write(&pid, running.pid().to_string()).expect("the directory is ours");
     scene.set("SEGURA_SIGNAL_PID_FILE", &pid.display().to_string());
     fake(&mut scene, library, &file);
     shift(&file, "+0");
     let sidecar = scene.sidecar();
-    app.until_told(&["head HUP one"]);
+    app.until_notified(&["head HUP one"]);
     shift(&file, "+18000");
     change(&scene, "two");
     until("the app is told, or why not", || {
-        app.told().len() > 1 || !sidecar.complaints().is_empty()
+        app.notified().len() > 1 || !sidecar.text_warnings().is_empty()
     });
-    assert_eq!(sidecar.complaints(), Vec::<String>::new());
-    app.until_told(&["head HUP one", "head HUP two"]);
+    assert_eq!(sidecar.text_warnings(), Vec::<String>::new());
+    app.until_notified(&["head HUP one", "head HUP two"]);
     sidecar.stop();
 }

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::report;
 use crate::dev_vault::Request;
-use crate::harness::host::{User, can_be_others, skip};
+use crate::harness::host::{User, can_switch_user, skip};
 use crate::harness::{SEED, Scene, memory_dir, send, until};
 
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -72,7 +72,7 @@ impl Herd {
     }
 
     /// Lines that no agent should have written, the first of them.
-    fn complaints(&self) -> Vec<String> {
+    fn unexpected_lines(&self) -> Vec<String> {
         let mut bad = Vec::new();
         for agent in &self.agents {
             let log = fs::read_to_string(self.logs.path().join(&agent.pod)).expect("a log");
@@ -94,15 +94,15 @@ impl Herd {
     }
 
     /// Waits until every agent has its account, and has published it.
-    fn have_started(&self, scene: &Scene) {
+    fn until_started(&self, scene: &Scene) {
         until("each pod has an account", || {
             scene.vault.provisioned(SEED).len() >= self.agents.len()
         });
-        self.all_have_their_own(scene);
+        self.until_published(scene);
     }
 
     /// Waits until every agent has published what the vault holds for its pod.
-    fn all_have_their_own(&self, scene: &Scene) {
+    fn until_published(&self, scene: &Scene) {
         let accounts = scene.vault.provisioned(SEED).into_iter();
         let passwords: BTreeMap<String, String> =
             accounts.map(|account| (account.pod_name, account.password)).collect();
@@ -116,7 +116,7 @@ impl Herd {
     }
 
     /// Ends them all; each must end with 0.
-    fn ends(&mut self) {
+    fn stop(&mut self) {
         for agent in &self.agents {
             send(&agent.child, Signal::TERM);
         }
@@ -191,20 +191,20 @@ fn by_second(requests: &[Request], from: Duration, seconds: usize) -> Vec<usize>
 
 /// Runs a herd for so long after its first interval.
 fn run(test: &str, seconds: usize, binary: Option<&Path>) {
-    let users = can_be_others(test);
+    let users = can_switch_user(test);
     let size = if users { 200 } else { 100 };
     if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
         setrlimit(Resource::RLIMIT_NOFILE, most, most).ok();
     }
     let scene = scene("10s");
     let mut herd = Herd::start(&scene, size, binary, users);
-    herd.have_started(&scene);
+    herd.until_started(&scene);
     let from = scene.vault.elapsed() + INTERVAL;
     let middle = from + Duration::from_secs(seconds as u64 / 2);
     let end = from + Duration::from_secs(seconds as u64);
     wait_until(&scene, middle);
     scene.vault.rotate();
-    herd.all_have_their_own(&scene);
+    herd.until_published(&scene);
     wait_until(&scene, end);
 
     let counts = by_second(&scene.vault.requests(), from, seconds);
@@ -228,9 +228,9 @@ fn run(test: &str, seconds: usize, binary: Option<&Path>) {
         let reads = scene.vault.requests().iter().filter(|r| reads_for(r, &agent.pod)).count();
         assert!(reads >= seconds / 20, "{} has read {reads} times", agent.pod);
     }
-    assert_eq!(herd.complaints(), Vec::<String>::new());
-    herd.ends();
-    assert_eq!(herd.complaints(), Vec::<String>::new());
+    assert_eq!(herd.unexpected_lines(), Vec::<String>::new());
+    herd.stop();
+    assert_eq!(herd.unexpected_lines(), Vec::<String>::new());
     assert_eq!(scene.vault.provision_count(), size);
 }
 
@@ -268,12 +268,12 @@ fn a_sidecar_of_the_static_binary_takes_a_megabyte_of_its_own_at_most() {
     };
     let scene = scene("1s");
     let mut herd = Herd::start(&scene, 8, Some(&binary), false);
-    herd.have_started(&scene);
+    herd.until_started(&scene);
     until("they have renewed a few times", || scene.vault.requests().len() > 8 * 6);
     scene.vault.rotate();
-    herd.all_have_their_own(&scene);
+    herd.until_published(&scene);
     let each = herd.memory().anonymous / 8;
     report(&format!("a sidecar takes {each} KiB of its own"));
     assert!(each <= MOST_KIB, "{each} KiB");
-    herd.ends();
+    herd.stop();
 }

@@ -38,7 +38,7 @@ impl Counter {
         Self { address, taken, over, thread: Some(thread) }
     }
 
-    fn ends(mut self) -> usize {
+    fn wait(mut self) -> usize {
         self.stop();
         self.taken.load(Ordering::Relaxed)
     }
@@ -73,7 +73,7 @@ fn outage(scene: &Scene, lasts: Duration, value: &str) -> Outage {
     throughout(lasts, "the published set is left alone", || scene.published() == before);
     let ready = scene.agent(&["check", "ready"]).output().expect("the agent runs");
     assert!(ready.status.success(), "{ready:?}");
-    let attempts = counter.ends();
+    let attempts = counter.wait();
     change(scene, value);
     scene.vault.come_back();
     let back = scene.vault.elapsed();
@@ -90,8 +90,8 @@ fn what_stands_outlives_a_short_outage() {
     let found = outage(&scene, Duration::from_secs(4), "two");
     assert!((1..20).contains(&found.attempts), "{found:?}");
     assert!(found.recovery < PASS, "{found:?}");
-    sidecar.says(lines::WORKS);
-    assert_eq!(sidecar.complaints().len(), 1, "{:#?}", sidecar.log());
+    sidecar.until_logged(lines::WORKS);
+    assert_eq!(sidecar.text_warnings().len(), 1, "{:#?}", sidecar.log());
     after_passes(&scene, 1);
     sidecar.stop();
 }
@@ -108,7 +108,7 @@ fn what_stands_outlives_an_outage_of_ten_minutes() {
     let long = outage(&scene, Duration::from_secs(600), "three");
     report(&format!("{short:?}, {long:?}, {} answers in all", passes(&scene)));
     assert!((1..60).contains(&long.attempts), "{long:?}");
-    assert_eq!(sidecar.complaints().len(), 2, "{:#?}", sidecar.log());
+    assert_eq!(sidecar.text_warnings().len(), 2, "{:#?}", sidecar.log());
     after_passes(&scene, 1);
     sidecar.stop();
 }

@@ -16,7 +16,7 @@ use crate::{
     dev_vault::{Effect, Fault},
     harness::{
         SEED, Scene,
-        host::{NOBODY, can_be_others, is_root, skip},
+        host::{NOBODY, can_switch_user, is_root, skip},
         side_by_side,
         sidecar::Sidecar,
         until,
@@ -65,7 +65,7 @@ fn password(scene: &Scene) -> String {
 fn end_silent(scene: &Scene, wrapper: Sidecar, what: &str, former: &[String]) {
     let arguments = fs::read(format!("/proc/{}/cmdline", wrapper.id())).expect("it lives");
     wrapper.send(Signal::TERM);
-    let run = wrapper.ends();
+    let run = wrapper.wait();
     assert_eq!(run.code, Some(143), "{what}: {}", run.stderr);
     for canary in former.iter().flat_map(|value| disguises(value)) {
         assert!(!run.stderr.contains(&canary), "{what}: {canary} in {}", run.stderr);
@@ -98,7 +98,7 @@ fn a_life_with_a_command_shows_nothing() {
         until("it is fresh again", || scene.held_back(SEED).is_none());
     }
     former.push(password(&scene));
-    agent.says("TRACE");
+    agent.until_logged("TRACE");
     end_silent(&scene, agent, "a life", &former);
     assert!(scene.vault.provisioned(SEED).is_empty(), "it was given back");
 }
@@ -116,7 +116,7 @@ fn failures_under_a_command_show_nothing() {
     ];
     side_by_side(faults, |(what, fault)| {
         let scene = wrapped();
-        scene.init().ended(0);
+        scene.init().exits(0);
         let agent = agent(&scene);
         until("the command runs", || starts(&agent) == 1);
         scene.vault.revoke_tokens();
@@ -166,7 +166,7 @@ fn a_start_that_fails_shows_nothing_and_runs_no_command() {
 fn a_reader_shows_nothing_of_what_it_reads() {
     let mut scene = wrapped();
     scene.set("SEGURA_OUTPUT", "files");
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let reader = Sidecar::spawn(bare(&scene, scene.agent(&WORDS)));
     until("the command runs", || starts(&reader) == 1);
     let former = password(&scene);
@@ -174,7 +174,7 @@ fn a_reader_shows_nothing_of_what_it_reads() {
     until("the command is started anew", || starts(&reader) == 2);
     // What no environment can hold.
     scene.vault.set_data(SEED, format!(r#"{{"key": "{VALUE}\u0000{VALUE}"}}"#));
-    let said = reader.says(lines::RUNS_ON);
+    let said = reader.until_logged(lines::RUNS_ON);
     assert!(said.contains("WARN"), "{said}");
     let failed = watched(bare(&scene, scene.agent(&WORDS)).spawn().expect("it starts"));
     assert_eq!((failed.0.code, failed.0.stdout.as_str()), (Some(76), ""), "{failed:?}");
@@ -217,7 +217,7 @@ fn a_waiting_wrapper_holds_no_value_and_its_command_does() {
 fn a_process_of_the_same_user_reads_the_command_and_nothing_of_the_wrapper() {
     // Root reads everything, so root's tests need a user for both sides.
     let root = is_root();
-    if root && !can_be_others("a_process_of_the_same_user_reads_the_command") {
+    if root && !can_switch_user("a_process_of_the_same_user_reads_the_command") {
         return;
     }
     let scene = wrapped();

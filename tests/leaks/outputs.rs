@@ -41,7 +41,7 @@ fn every_output_shows_its_values_where_it_is_published_and_nowhere_else() {
     let all = "{{ KEY }} {{ KEY|shell }} {{ KEY|tojson }} {{ KEY|toyaml }} {{ KEY|properties }} {{ KEY|pgpass }} {{ KEY|urlencode }} {{ KEY|b64encode }} {{ KEY|b64encode|b64decode }}";
     templates(&mut scene, all);
     let seen = watched(scene.spawn_init());
-    seen.0.ended(0);
+    seen.0.exits(0);
     assert!(seen.0.stderr.contains("TRACE"), "the log says all it can: {}", seen.0.stderr);
     for file in ["secrets.env", "secrets.json", "secrets.yaml", "secrets.properties", "out"] {
         assert!(scene.read(file).contains(VALUE), "{file}");
@@ -161,7 +161,7 @@ fn what_can_not_be_rendered_on_renewal_is_not_shown() {
     side_by_side(cases, |(what, settings, bad)| {
         let mut scene = scene();
         settings(&mut scene);
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         scene.vault.set_data(SEED, bad.replace("VALUE", VALUE));
         until("it is held back", || scene.held_back(SEED).is_some());
         let canaries = Canaries::of(&scene);
@@ -172,8 +172,8 @@ fn what_can_not_be_rendered_on_renewal_is_not_shown() {
         until("what it replaced is swept", || scene.generations().len() == 1);
         canaries.assert_files(scene.dir.path(), &published, what);
         sidecar.send(Signal::TERM);
-        let run = sidecar.ends();
-        run.ended(0);
+        let run = sidecar.wait();
+        run.exits(0);
         assert!(run.stderr.contains(lines::HELD_BACK) && run.stderr.contains("TRACE"), "{what}");
         assert_silent(&scene, what, &(run, arguments));
     });

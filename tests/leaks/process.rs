@@ -12,7 +12,7 @@ use crate::{
     dev_vault::{Effect, Fault},
     harness::{
         Run, full_pipe,
-        host::{NOBODY, can_be_others, is_root},
+        host::{NOBODY, can_switch_user, is_root},
         side_by_side, until,
     },
 };
@@ -21,7 +21,7 @@ use crate::{
 fn a_process_of_the_same_user_reads_nothing_from_the_agent() {
     // Root reads everything, so root's tests need a user for both sides.
     let root = is_root();
-    if root && !can_be_others("a_process_of_the_same_user_reads_nothing_from_the_agent") {
+    if root && !can_switch_user("a_process_of_the_same_user_reads_nothing_from_the_agent") {
         return;
     }
     let scene = scene();
@@ -68,7 +68,7 @@ fn a_full_stderr_holds_nobody_up() {
         spoil(&mut scene);
         let (mut reader, writer, filled) = full_pipe();
         let agent = scene.agent(&["init"]).stderr(Stdio::from(writer)).spawn().unwrap();
-        assert_eq!(Run::ends(agent).code, Some(code), "{what}");
+        assert_eq!(Run::wait(agent).code, Some(code), "{what}");
         assert_eq!(scene.published().is_empty(), code != 0, "{what}");
         let mut written = Vec::new();
         reader.read_to_end(&mut written).unwrap();
@@ -88,7 +88,7 @@ fn lines_that_did_not_fit_are_counted() {
     reader.read_exact(&mut filler).unwrap();
     assert!(filler.iter().all(|byte| *byte == b'.'));
     scene.vault.clear_faults();
-    Run::ends(agent).ended(0);
+    Run::wait(agent).exits(0);
     let mut rest = String::new();
     reader.read_to_string(&mut rest).unwrap();
     let first = rest.lines().next().unwrap();
@@ -102,7 +102,7 @@ fn a_stderr_that_nobody_has_is_no_reason_to_fail() {
     let (reader, writer) = pipe().unwrap();
     drop(reader);
     let agent = scene.agent(&["init"]).stderr(Stdio::from(writer)).spawn().unwrap();
-    assert_eq!(Run::ends(agent).code, Some(0));
+    assert_eq!(Run::wait(agent).code, Some(0));
     let scene = super::scene();
     let agent = scene.agent(&["init"]);
     let mut shell = Command::new("/bin/sh");

@@ -15,8 +15,8 @@ use crate::{
 fn stop_silent(scene: &Scene, sidecar: Sidecar, what: &str, former: &[String]) {
     let arguments = fs::read(format!("/proc/{}/cmdline", sidecar.id())).expect("it lives");
     sidecar.send(Signal::TERM);
-    let run = sidecar.ends();
-    run.ended(0);
+    let run = sidecar.wait();
+    run.exits(0);
     assert!(run.stderr.contains("TRACE"), "{what}: {}", run.stderr);
     for canary in former.iter().flat_map(|value| disguises(value)) {
         assert!(!run.stderr.contains(&canary), "{what}: {canary} in {}", run.stderr);
@@ -28,7 +28,7 @@ fn stop_silent(scene: &Scene, sidecar: Sidecar, what: &str, former: &[String]) {
 fn a_life_of_rotations_and_failures_shows_nothing() {
     let mut scene = scene();
     scene.set("SEGURA_DEPROVISION", "true").set("SEGURA_STARTUP_TIMEOUT", "1m");
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let mut former = Vec::new();
     let mut rotated = |scene: &Scene| {
         former.push(scene.vault.provisioned(SEED).remove(0).password);
@@ -71,8 +71,8 @@ fn failures_of_renewal_show_nothing() {
     ];
     side_by_side(faults, |(what, fault)| {
         let scene = scene();
-        scene.init().ended(0);
-        let sidecar = scene.kept();
+        scene.init().exits(0);
+        let sidecar = scene.renewing_sidecar();
         scene.vault.fault(fault);
         until("it fails", || scene.failures() > 0);
         scene.vault.clear_faults();
@@ -104,10 +104,10 @@ fn answers_that_repeat_credentials_to_a_sidecar_show_none() {
     ];
     side_by_side(cases, |(what, status, body)| {
         let scene = scene();
-        scene.init().ended(0);
+        scene.init().exits(0);
         known_token(&scene);
         scene.vault.fault(Fault::answer(PROVISION, status, &body.to_string()));
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         until("it fails on", || scene.failures() >= 2);
         stop_silent(&scene, sidecar, what, &[]);
     });
@@ -120,7 +120,7 @@ fn a_client_secret_that_changes_shows_neither_the_old_nor_the_new() {
     fs::write(&path, SECRET).unwrap();
     scene.unset("SEGURA_CLIENT_SECRET");
     scene.set("SEGURA_CLIENT_SECRET_FILE", &path.display().to_string());
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let next = "cAnArY-sEcReT-two";
     fs::write(&path, next).unwrap();
     scene.vault.revoke_tokens();

@@ -8,12 +8,12 @@ use crate::harness::{Scene, until};
 /// A scene whose one secret is `app`, asked for every second.
 pub fn scene() -> Scene {
     let mut scene = Scene::new();
-    settle(&mut scene);
+    fetch_app_alone(&mut scene);
     scene
 }
 
 /// Has a scene ask for the secret `app` alone.
-pub fn settle(scene: &mut Scene) {
+pub fn fetch_app_alone(scene: &mut Scene) {
     change(scene, "one");
     scene.set("SEGURA_SOURCE", "secret").set("SEGURA_IDENTITY", "app");
     scene.set("SEGURA_RENEW_INTERVAL", "1s").set("SEGURA_LOG_FORMAT", "text");
@@ -61,7 +61,7 @@ pub fn until_published(scene: &Scene, password: &str) {
 
 /// Waits until the state says that everything was told.
 #[track_caller]
-pub fn until_told(scene: &Scene) {
+pub fn until_notified(scene: &Scene) {
     until("all is told", || {
         let (generation, notified) = generations(scene);
         generation > 0 && generation == notified

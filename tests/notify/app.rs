@@ -48,7 +48,7 @@ impl App {
         assert!(copied.is_ok_and(|status| status.success()), "there is no bash to copy");
         fs::write(dir.path().join("script"), SCRIPT).expect("it is new");
         let app = Self { dir, name, file: scene.path("app/password") };
-        app.goes();
+        app.add_handlers();
         app
     }
 
@@ -67,17 +67,17 @@ impl App {
     }
 
     /// Has it handle signals.
-    pub fn goes(&self) {
+    pub fn add_handlers(&self) {
         fs::write(self.path("go"), "").expect("the directory is ours");
     }
 
-    /// Has those that start from now on handle no signal until it [`goes`](Self::goes).
-    pub fn waits(&self) {
+    /// Has those that start from now on handle no signal until it [`add_handlers`](Self::add_handlers).
+    pub fn delay_handlers(&self) {
         fs::remove_file(self.path("go")).expect("it went");
     }
 
     /// Starts it, and waits until it and its children stand.
-    pub fn runs(&self) -> Running {
+    pub fn start(&self) -> Running {
         let mut command = Command::new(self.path(&self.name));
         let before = self.lines().len();
         command.arg(self.path("script")).arg("head").env_clear().process_group(0);
@@ -96,16 +96,16 @@ impl App {
     }
 
     /// Who was told what, and the value that was published then.
-    pub fn told(&self) -> Vec<String> {
+    pub fn notified(&self) -> Vec<String> {
         let lines = self.lines().into_iter();
         lines.filter(|line| !line.ends_with(" starts") && !line.ends_with(" ready")).collect()
     }
 
     /// Waits until it was told just this, all runs of it together.
     #[track_caller]
-    pub fn until_told(&self, expected: &[&str]) {
-        until("the app is told", || self.told().len() >= expected.len());
-        assert_eq!(self.told(), expected);
+    pub fn until_notified(&self, expected: &[&str]) {
+        until("the app is told", || self.notified().len() >= expected.len());
+        assert_eq!(self.notified(), expected);
     }
 }
 
@@ -116,7 +116,7 @@ impl Running {
     }
 
     /// Whether it still runs.
-    pub fn lives(&mut self) -> bool {
+    pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 }

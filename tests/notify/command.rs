@@ -8,7 +8,9 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
-use super::agent::{after_passes, change, change_with_ttl, generations, passes, scene, until_told};
+use super::agent::{
+    after_passes, change, change_with_ttl, generations, passes, scene, until_notified,
+};
 use crate::harness::{Scene, lines, side_by_side, until};
 
 /// Writes down what it was given and what it sees; then does what `then.sh` says.
@@ -77,7 +79,7 @@ impl Script {
     }
 
     /// Signals all that still run.
-    fn end_runs(&self, signal: Signal) {
+    fn signal_runs(&self, signal: Signal) {
         for group in self.living().into_iter().filter_map(Pid::from_raw) {
             kill_process_group(group, signal).ok();
         }
@@ -96,7 +98,7 @@ impl Script {
 
 impl Drop for Script {
     fn drop(&mut self) {
-        self.end_runs(Signal::KILL);
+        self.signal_runs(Signal::KILL);
     }
 }
 
@@ -109,7 +111,7 @@ fn a_command_is_given_its_words_and_nothing_of_the_agents() {
     scene.set("HTTPS_PROXY", "http://user:word@127.0.0.1:9").set("NO_PROXY", "elsewhere");
     scene.set("HOME", "/home/app").set("APP_MODE", " two words ").set("SEGURA_SIGNAL", "USR1");
     let sidecar = scene.sidecar();
-    until_told(&scene);
+    until_notified(&scene);
     assert_eq!(script.values(), ["one"]);
     assert_eq!(script.text("arguments"), words.map(|word| format!("{word}\n")).concat());
 
@@ -157,7 +159,7 @@ fn mask(status: &str, name: &str) -> u64 {
 fn a_command_that_fails_or_takes_long_holds_nothing_up() {
     let cases: [fn(); 3] = [
         a_failure_is_retried_at_passes_and_fetches_nothing,
-        a_slow_one_delays_no_renewal,
+        a_slow_command_delays_no_renewal,
         the_agent_ends_while_a_command_runs,
     ];
     side_by_side(cases, |case| case());
@@ -176,19 +178,19 @@ fn a_failure_is_retried_at_passes_and_fetches_nothing() {
     assert!(runs as f64 <= made + 1.0, "{runs} runs in {made} passes");
     assert_eq!(generations(&scene), (1, 0));
     script.then("exit 0");
-    until_told(&scene);
-    sidecar.says(lines::NOTIFIED_AGAIN);
+    until_notified(&scene);
+    sidecar.until_logged(lines::NOTIFIED_AGAIN);
     let runs = script.runs().len();
     after_passes(&scene, 2);
     assert_eq!(script.runs().len(), runs);
-    let said = sidecar.complaints();
+    let said = sidecar.text_warnings();
     assert_eq!(said.len(), 1, "{said:#?}");
     let right = |line: &String| line.contains(" sh ") && line.contains(" 3");
     assert!(said.iter().all(right), "{said:#?}");
     sidecar.stop();
 }
 
-fn a_slow_one_delays_no_renewal() {
+fn a_slow_command_delays_no_renewal() {
     let mut scene = scene();
     let script = Script::of(&mut scene, &[]);
     script.then("sleep 600");
@@ -202,8 +204,8 @@ fn a_slow_one_delays_no_renewal() {
     assert_eq!(generations(&scene), (2, 0));
     // The run's end is no telling of what came after its start.
     script.then("exit 0");
-    script.end_runs(Signal::TERM);
-    until_told(&scene);
+    script.signal_runs(Signal::TERM);
+    until_notified(&scene);
     assert_eq!(script.values(), ["one", "two"]);
     sidecar.stop();
 }

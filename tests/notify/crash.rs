@@ -1,6 +1,6 @@
 //! A sidecar that dies between publishing and telling.
 
-use super::agent::{after_passes, change, generations, scene, until_published, until_told};
+use super::agent::{after_passes, change, generations, scene, until_notified, until_published};
 use super::app::App;
 use super::command::Script;
 use crate::harness::side_by_side;
@@ -8,8 +8,11 @@ use crate::harness::until;
 
 #[test]
 fn what_was_not_told_before_a_crash_is_told_after_it() {
-    let cases: [fn(); 3] =
-        [a_command_that_hung_is_run_again, a_process_is_told_by_the_next, nothing_is_told_twice];
+    let cases: [fn(); 3] = [
+        a_command_that_hung_is_run_again,
+        the_next_agent_notifies_the_process,
+        no_change_is_notified_twice,
+    ];
     side_by_side(cases, |case| case());
 }
 
@@ -17,7 +20,7 @@ fn a_command_that_hung_is_run_again() {
     let mut scene = scene();
     let script = Script::of(&mut scene, &[]);
     let sidecar = scene.sidecar();
-    until_told(&scene);
+    until_notified(&scene);
     assert_eq!(generations(&scene), (1, 1));
     script.then("sleep 600");
     change(&scene, "two");
@@ -27,17 +30,17 @@ fn a_command_that_hung_is_run_again() {
     assert_eq!(generations(&scene), (2, 1));
     script.then("exit 0");
     let sidecar = scene.sidecar();
-    until_told(&scene);
+    until_notified(&scene);
     assert_eq!(generations(&scene), (2, 2));
     assert_eq!(script.values(), ["one", "two", "two"]);
     sidecar.stop();
 }
 
-fn a_process_is_told_by_the_next() {
+fn the_next_agent_notifies_the_process() {
     let mut scene = scene();
     let app = App::new(&scene);
-    app.waits();
-    let mut running = app.runs();
+    app.delay_handlers();
+    let mut running = app.start();
     scene.set("SEGURA_SIGNAL_PROCESS", app.name());
     let sidecar = scene.sidecar();
     until_published(&scene, "one");
@@ -52,26 +55,26 @@ fn a_process_is_told_by_the_next() {
     let sidecar = scene.sidecar();
     after_passes(&scene, 1);
     assert_eq!(generations(&scene), (2, 0));
-    app.goes();
-    app.until_told(&["head HUP two"]);
-    until_told(&scene);
+    app.add_handlers();
+    app.until_notified(&["head HUP two"]);
+    until_notified(&scene);
     after_passes(&scene, 1);
-    assert_eq!(app.told(), ["head HUP two"]);
-    assert!(running.lives());
+    assert_eq!(app.notified(), ["head HUP two"]);
+    assert!(running.is_running());
     sidecar.stop();
 }
 
-fn nothing_is_told_twice() {
+fn no_change_is_notified_twice() {
     let mut scene = scene();
     let app = App::new(&scene);
-    let _running = app.runs();
+    let _running = app.start();
     scene.set("SEGURA_SIGNAL_PROCESS", app.name());
     let sidecar = scene.sidecar();
-    app.until_told(&["head HUP one"]);
-    until_told(&scene);
+    app.until_notified(&["head HUP one"]);
+    until_notified(&scene);
     sidecar.kill();
     let sidecar = scene.sidecar();
     after_passes(&scene, 2);
-    assert_eq!(app.told(), ["head HUP one"]);
+    assert_eq!(app.notified(), ["head HUP one"]);
     sidecar.stop();
 }

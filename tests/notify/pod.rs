@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::agent::{change, scene, until_told};
+use super::agent::{change, scene, until_notified};
 use crate::harness::podman::{Podman, everyone, static_agent_and_shell};
 use crate::harness::until;
 
@@ -28,7 +28,7 @@ fn a_sidecar_signals_the_app_in_another_container_of_its_pod() {
         return;
     };
     let podman = Podman::new();
-    podman.builds(IMAGE, RECIPE, &[(&binary, "segura-agent"), (&shell, "busybox")]);
+    podman.build(IMAGE, RECIPE, &[(&binary, "segura-agent"), (&shell, "busybox")]);
     let mut scene = scene();
     scene.settle_in_pod();
     let app = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -37,24 +37,24 @@ fn a_sidecar_signals_the_app_in_another_container_of_its_pod() {
     scene.set("SEGURA_SIGNAL_PROCESS", "shop.sh");
 
     let mut pod = podman.command("pod");
-    podman.does(pod.args(["create", "--name=shop", "--share=pid"]));
+    podman.run_to_success(pod.args(["create", "--name=shop", "--share=pid"]));
     let secrets = (scene.dir.path(), "/run/secrets/segura");
-    let mut main = podman.runs(&[secrets, (app.path(), "/app")]);
+    let mut main = podman.restricted_run(&[secrets, (app.path(), "/app")]);
     main.args(["--detach", "--pod=shop", "--name=main"]);
-    podman.does(main.args([IMAGE, "/bin/sh", "/app/shop.sh"]));
+    podman.run_to_success(main.args([IMAGE, "/bin/sh", "/app/shop.sh"]));
     let log = || fs::read_to_string(app.path().join("log")).unwrap_or_default();
     until("the app is ready", || log() == "ready\n");
 
-    let mut sidecar = podman.runs(&[secrets, (scene.vault.dir(), "/vault:ro")]);
+    let mut sidecar = podman.restricted_run(&[secrets, (scene.vault.dir(), "/vault:ro")]);
     sidecar.args(["--detach", "--pod=shop", "--name=sidecar"]);
     sidecar.args(scene.env_options());
-    podman.does(sidecar.args([IMAGE, "/segura-agent", "sidecar"]));
+    podman.run_to_success(sidecar.args([IMAGE, "/segura-agent", "sidecar"]));
     until("the app is told of the first set", || log() == "ready\nHUP one\n");
-    until_told(&scene);
+    until_notified(&scene);
     change(&scene, "two");
     until("the app is told of a change", || log() == "ready\nHUP one\nHUP two\n");
-    until_told(&scene);
-    podman.does(podman.command("stop").args(["--time=60", "sidecar"]));
+    until_notified(&scene);
+    podman.run_to_success(podman.command("stop").args(["--time=60", "sidecar"]));
     let said = podman.logs("sidecar");
     assert!(!said.contains(" WARN "), "{said}");
     assert!(said.contains("shop.sh (pid "), "{said}");

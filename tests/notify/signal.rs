@@ -1,7 +1,7 @@
 //! Processes that are told by name.
 
 use super::agent::{
-    after_passes, change, change_with_ttl, generations, scene, until_published, until_told,
+    after_passes, change, change_with_ttl, generations, scene, until_notified, until_published,
 };
 use super::app::App;
 use crate::harness::lines;
@@ -12,12 +12,12 @@ fn the_head_of_a_family_is_told_once_for_each_change_of_bytes() {
     side_by_side(["HUP", "USR1", "RTMIN+3"], |signal| {
         let mut scene = scene();
         let app = App::new(&scene);
-        let mut running = app.runs();
+        let mut running = app.start();
         scene.set("SEGURA_SIGNAL_PROCESS", app.name()).set("SEGURA_SIGNAL", signal);
         let sidecar = scene.sidecar();
         let one = format!("head {signal} one");
-        app.until_told(&[&one]);
-        until_told(&scene);
+        app.until_notified(&[&one]);
+        until_notified(&scene);
         assert_eq!(generations(&scene), (1, 1));
 
         // The same bytes with a newer version, then with another lifetime.
@@ -31,12 +31,12 @@ fn the_head_of_a_family_is_told_once_for_each_change_of_bytes() {
 
         change(&scene, "two");
         let two = format!("head {signal} two");
-        app.until_told(&[&one, &two]);
+        app.until_notified(&[&one, &two]);
         after_passes(&scene, 2);
-        assert_eq!(app.told(), [one, two]);
+        assert_eq!(app.notified(), [one, two]);
         assert_eq!(generations(&scene), (3, 3));
-        assert!(running.lives());
-        assert_eq!(sidecar.complaints(), Vec::<String>::new());
+        assert!(running.is_running());
+        assert_eq!(sidecar.text_warnings(), Vec::<String>::new());
         sidecar.stop();
     });
 }
@@ -44,47 +44,47 @@ fn the_head_of_a_family_is_told_once_for_each_change_of_bytes() {
 #[test]
 fn who_is_younger_than_the_publish_or_has_no_handler_yet_is_not_disturbed() {
     let cases: [fn(); 4] = [
-        who_was_told_is_left_alone_while_others_are_not_yet,
-        a_process_that_starts_after_the_publish_is_left_alone,
-        a_process_without_a_handler_is_told_once_it_has_one,
-        a_process_that_restarts_instead_is_not_told,
+        a_notified_process_gets_no_second_signal_while_others_wait,
+        a_process_that_starts_after_the_publish_is_not_signalled,
+        a_process_without_a_handler_is_notified_once_it_has_one,
+        a_process_that_restarts_instead_is_not_notified,
     ];
     side_by_side(cases, |case| case());
 }
 
-fn a_process_that_starts_after_the_publish_is_left_alone() {
+fn a_process_that_starts_after_the_publish_is_not_signalled() {
     let mut scene = scene();
     let app = App::new(&scene);
     scene.set("SEGURA_SIGNAL_PROCESS", app.name());
     let sidecar = scene.sidecar();
     until_published(&scene, "one");
-    until_told(&scene);
-    let running = app.runs();
+    until_notified(&scene);
+    let running = app.start();
     after_passes(&scene, 2);
-    assert_eq!(app.told(), [""; 0]);
+    assert_eq!(app.notified(), [""; 0]);
     change(&scene, "two");
-    app.until_told(&["head HUP two"]);
+    app.until_notified(&["head HUP two"]);
 
     // It starts anew, as another process, while nothing changes.
     let before = running.pid();
     drop(running);
-    let running = app.runs();
+    let running = app.start();
     assert_ne!(running.pid(), before);
     after_passes(&scene, 1);
     change(&scene, "three");
-    app.until_told(&["head HUP two", "head HUP three"]);
-    until_told(&scene);
+    app.until_notified(&["head HUP two", "head HUP three"]);
+    until_notified(&scene);
     sidecar.stop();
 }
 
-fn a_process_without_a_handler_is_told_once_it_has_one() {
+fn a_process_without_a_handler_is_notified_once_it_has_one() {
     let mut scene = scene();
     let app = App::new(&scene);
-    app.waits();
-    let mut running = app.runs();
+    app.delay_handlers();
+    let mut running = app.start();
     scene.set("SEGURA_SIGNAL_PROCESS", app.name());
     let sidecar = scene.sidecar();
-    let line = sidecar.says(lines::WITHHELD);
+    let line = sidecar.until_logged(lines::WITHHELD);
     assert!(line.contains(" INFO ") && line.contains("SEGURA_SIGNAL"), "{line}");
     after_passes(&scene, 2);
     assert_eq!(generations(&scene), (1, 0));
@@ -93,48 +93,48 @@ fn a_process_without_a_handler_is_told_once_it_has_one() {
     until_published(&scene, "two");
     after_passes(&scene, 1);
     assert_eq!(generations(&scene), (2, 0));
-    assert!(running.lives() && app.told().is_empty());
-    app.goes();
-    app.until_told(&["head HUP two"]);
-    until_told(&scene);
+    assert!(running.is_running() && app.notified().is_empty());
+    app.add_handlers();
+    app.until_notified(&["head HUP two"]);
+    until_notified(&scene);
     after_passes(&scene, 2);
-    assert_eq!(app.told(), ["head HUP two"]);
-    assert_eq!(sidecar.complaints(), Vec::<String>::new());
+    assert_eq!(app.notified(), ["head HUP two"]);
+    assert_eq!(sidecar.text_warnings(), Vec::<String>::new());
     sidecar.stop();
 }
 
-fn who_was_told_is_left_alone_while_others_are_not_yet() {
+fn a_notified_process_gets_no_second_signal_while_others_wait() {
     let mut scene = scene();
     let app = App::new(&scene);
-    let _running = app.runs();
+    let _running = app.start();
     let pid_file = app.dir().join("pid").display().to_string();
     scene.set("SEGURA_SIGNAL_PROCESS", app.name()).set("SEGURA_SIGNAL_PID_FILE", &pid_file);
     scene.set("SEGURA_NOTIFY_COMMAND", r#"["/bin/false"]"#);
     let sidecar = scene.sidecar();
-    app.until_told(&["head HUP one"]);
+    app.until_notified(&["head HUP one"]);
     after_passes(&scene, 3);
-    assert_eq!(app.told(), ["head HUP one"]);
+    assert_eq!(app.notified(), ["head HUP one"]);
     assert_eq!(generations(&scene), (1, 0));
-    let said = sidecar.complaints();
+    let said = sidecar.text_warnings();
     assert_eq!(said.len(), 1, "{said:#?}");
     assert!(said.iter().all(|line| line.contains(" false ")), "{said:#?}");
     sidecar.stop();
 }
 
-fn a_process_that_restarts_instead_is_not_told() {
+fn a_process_that_restarts_instead_is_not_notified() {
     let mut scene = scene();
     let app = App::new(&scene);
-    app.waits();
-    let running = app.runs();
+    app.delay_handlers();
+    let running = app.start();
     scene.set("SEGURA_SIGNAL_PROCESS", app.name());
     let sidecar = scene.sidecar();
     after_passes(&scene, 1);
     assert_eq!(generations(&scene), (1, 0));
     drop(running);
-    app.goes();
-    let _running = app.runs();
-    until_told(&scene);
+    app.add_handlers();
+    let _running = app.start();
+    until_notified(&scene);
     after_passes(&scene, 1);
-    assert_eq!(app.told(), [""; 0]);
+    assert_eq!(app.notified(), [""; 0]);
     sidecar.stop();
 }

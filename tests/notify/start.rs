@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::process::{Command, Stdio};
 
-use super::agent::{change, scene, until_published, until_told};
+use super::agent::{change, scene, until_notified, until_published};
 use super::app::App;
-use crate::harness::host::{NOBODY, can_be_others, skip};
+use crate::harness::host::{NOBODY, can_switch_user, skip};
 use crate::harness::side_by_side;
 use crate::harness::sidecar::Sidecar;
 use crate::harness::{lines, pause, until};
@@ -14,7 +14,7 @@ use crate::harness::{lines, pause, until};
 #[test]
 fn what_cannot_work_is_said_at_the_start_with_its_remedy() {
     let cases: [fn(); 3] =
-        [there_is_no_such_process, it_is_another_users, the_agent_is_process_one];
+        [there_is_no_such_process, the_process_is_another_users, the_agent_is_process_one];
     side_by_side(cases, |case| case());
 }
 
@@ -22,32 +22,32 @@ fn there_is_no_such_process() {
     let mut scene = scene();
     scene.set("SEGURA_SIGNAL_PROCESS", "nobody-is-called-this");
     let sidecar = scene.sidecar();
-    let line = sidecar.says(lines::NO_PROCESS);
+    let line = sidecar.until_logged(lines::NO_PROCESS);
     assert!(line.contains(" INFO ") && line.contains(" nobody-is-called-this"), "{line}");
-    until_told(&scene);
-    assert_eq!(sidecar.complaints(), Vec::<String>::new());
+    until_notified(&scene);
+    assert_eq!(sidecar.text_warnings(), Vec::<String>::new());
     // It might have started late; at a change it is the wrong name.
     change(&scene, "two");
-    let line = sidecar.says(lines::NEVER_A_PROCESS);
+    let line = sidecar.until_logged(lines::NEVER_A_PROCESS);
     assert!(line.contains(" WARN ") && line.contains(" nobody-is-called-this"), "{line}");
-    until_told(&scene);
+    until_notified(&scene);
     sidecar.stop();
 }
 
-fn it_is_another_users() {
-    if !can_be_others("what_cannot_work_is_said: it_is_another_users") {
+fn the_process_is_another_users() {
+    if !can_switch_user("what_cannot_work_is_said: it_is_another_users") {
         return;
     }
     let mut scene = scene();
     let app = App::new(&scene);
-    let mut running = app.runs();
+    let mut running = app.start();
     chown(scene.dir.path(), Some(NOBODY.uid), Some(NOBODY.gid)).expect("root may");
     scene.set("SEGURA_SIGNAL_PROCESS", app.name());
     let sidecar = Sidecar::spawn(scene.agent_as(NOBODY, &["sidecar"]));
-    let line = sidecar.says(&format!("{} (pid {})", app.name(), running.pid()));
+    let line = sidecar.until_logged(&format!("{} (pid {})", app.name(), running.pid()));
     assert!(line.contains(" WARN ") && line.contains("runAsUser"), "{line}");
     until_published(&scene, "one");
-    assert!(running.lives() && app.told().is_empty());
+    assert!(running.is_running() && app.notified().is_empty());
     sidecar.stop();
 }
 
@@ -72,7 +72,7 @@ fn the_agent_is_process_one() {
     scene.set("SEGURA_SIGNAL_PID_FILE", &file.display().to_string());
     let sidecar = Sidecar::spawn(alone(&mut scene.agent(&["sidecar"])));
     for text in [lines::NO_PROCESS, lines::OWN_PID] {
-        let line = sidecar.says(text);
+        let line = sidecar.until_logged(text);
         assert!(line.contains(" WARN ") && line.contains("shareProcessNamespace: true"), "{line}");
     }
 }
@@ -99,7 +99,7 @@ fn who_waits_for_someone_to_tell_takes_no_time_between_passes() {
     let sidecar = scene.sidecar();
     until_published(&scene, "one");
     for text in [lines::NO_PROCESS, lines::NO_PID_FILE, lines::NOBODY_LISTENS] {
-        sidecar.says(text);
+        sidecar.until_logged(text);
     }
     // The last thing to do after a start is to sweep.
     until("it comes to rest", || {

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::agent::{after_passes, change, generations, scene, until_told};
+use super::agent::{after_passes, change, generations, scene, until_notified};
 use crate::harness::{Scene, lines, side_by_side, sidecar::Sidecar, until};
 
 /// Takes requests, and answers each with the next status, 204 in the end.
@@ -53,11 +53,12 @@ fn answer(mut stream: TcpStream, status: u16) -> std::io::Result<String> {
 
 #[test]
 fn a_url_is_posted_to_once_for_each_change_and_asked_again_until_it_takes_it() {
-    let cases: [fn(); 3] = [one_post_for_each_change, a_refusal_is_asked_again, nobody_listens_yet];
+    let cases: [fn(); 3] =
+        [one_post_for_each_change, a_refused_post_is_repeated, the_server_starts_later];
     side_by_side(cases, |case| case());
 }
 
-fn tells(scene: &mut Scene, url: &str) -> Sidecar {
+fn sidecar_with_url(scene: &mut Scene, url: &str) -> Sidecar {
     scene.set("SEGURA_NOTIFY_URL", url);
     scene.sidecar()
 }
@@ -65,11 +66,11 @@ fn tells(scene: &mut Scene, url: &str) -> Sidecar {
 fn one_post_for_each_change() {
     let mut scene = scene();
     let listener = Listener::at("127.0.0.1:0", &[]);
-    let sidecar = tells(&mut scene, &listener.url());
-    until_told(&scene);
+    let sidecar = sidecar_with_url(&mut scene, &listener.url());
+    until_notified(&scene);
     change(&scene, "two");
     until("the change is published", || generations(&scene).0 == 2);
-    until_told(&scene);
+    until_notified(&scene);
     change(&scene, "two");
     after_passes(&scene, 2);
     let requests = listener.requests();
@@ -81,39 +82,39 @@ fn one_post_for_each_change() {
         assert!(lower.contains("\r\ncontent-length: 0\r\n"), "{request}");
         assert!(request.ends_with("\r\n\r\n"), "nothing follows the head: {request}");
     }
-    assert_eq!(sidecar.said("token=secret"), 0);
-    assert_eq!(sidecar.complaints(), Vec::<String>::new());
+    assert_eq!(sidecar.times_logged("token=secret"), 0);
+    assert_eq!(sidecar.text_warnings(), Vec::<String>::new());
     sidecar.stop();
 }
 
-fn a_refusal_is_asked_again() {
+fn a_refused_post_is_repeated() {
     let mut scene = scene();
     let listener = Listener::at("127.0.0.1:0", &[500, 500, 302]);
-    let sidecar = tells(&mut scene, &listener.url());
-    sidecar.says("answered 500");
-    sidecar.says("answered 302");
-    sidecar.says(lines::NOTIFIED_AGAIN);
-    until_told(&scene);
+    let sidecar = sidecar_with_url(&mut scene, &listener.url());
+    sidecar.until_logged("answered 500");
+    sidecar.until_logged("answered 302");
+    sidecar.until_logged(lines::NOTIFIED_AGAIN);
+    until_notified(&scene);
     after_passes(&scene, 2);
     assert_eq!(listener.requests().len(), 4);
-    assert_eq!(sidecar.complaints().len(), 2, "{:#?}", sidecar.log());
+    assert_eq!(sidecar.text_warnings().len(), 2, "{:#?}", sidecar.log());
     sidecar.stop();
 }
 
-fn nobody_listens_yet() {
+fn the_server_starts_later() {
     let mut scene = scene();
     // An address that nothing else on this machine uses.
     let free = TcpListener::bind("127.0.0.77:0").expect("all of 127/8 is loopback");
     let address = free.local_addr().expect("it listens").to_string();
     drop(free);
-    let sidecar = tells(&mut scene, &format!("http://{address}/reload"));
-    let line = sidecar.says(lines::NOBODY_LISTENS);
+    let sidecar = sidecar_with_url(&mut scene, &format!("http://{address}/reload"));
+    let line = sidecar.until_logged(lines::NOBODY_LISTENS);
     assert!(line.contains(" INFO "), "{line}");
     after_passes(&scene, 2);
     assert_eq!(generations(&scene), (1, 0));
     let listener = Listener::at(&address, &[]);
-    until_told(&scene);
+    until_notified(&scene);
     assert_eq!(listener.requests().len(), 1);
-    assert_eq!(sidecar.complaints(), Vec::<String>::new());
+    assert_eq!(sidecar.text_warnings(), Vec::<String>::new());
     sidecar.stop();
 }

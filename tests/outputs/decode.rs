@@ -43,20 +43,20 @@ fn bytes_are_exact_in_files_and_refused_by_documents() {
     let mut scene = given(&values, "outputs/keystore");
     for output in ["env", "json", "yaml", "properties"] {
         let run = scene.set("SEGURA_OUTPUT", &format!("files,{output}")).init();
-        run.ended(76);
+        run.exits(76);
         assert!(run.error().contains("\"keystore\" of outputs"), "{output}: {}", run.stderr);
         assert!(run.hint().is_some_and(|hint| hint.contains("SEGURA_DECODE")), "{}", run.stderr);
         assert!(scene.published().is_empty());
     }
     give(&mut scene, &[("out.j2", "{{ secrets.outputs.plain }}")]);
-    scene.set("SEGURA_OUTPUT", "files").init().ended(0);
+    scene.set("SEGURA_OUTPUT", "files").init().exits(0);
     let files = scene.published();
     assert_eq!(files["outputs/keystore"], every_byte());
     assert_eq!((&*files["outputs/plain"], &*files["out"]), (&b"aGk="[..], &b"aGk="[..]));
     // A template that asks for it is told that it is not there.
     give(&mut scene, &[("out.j2", "{{ secrets.outputs.keystore }}")]);
     let run = scene.init();
-    run.ended(78);
+    run.exits(78);
     assert!(run.error().contains("out.j2, line 1: "));
 }
 
@@ -64,7 +64,7 @@ fn bytes_are_exact_in_files_and_refused_by_documents() {
 fn text_is_decoded_in_every_output() {
     let text = "it's\n\"{{ x }}\" \u{1f511} ${y}";
     let scene = given(&[("k", &STANDARD.encode(text))], "outputs/*");
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(scene.read("outputs/k"), text);
     assert_eq!(json_of(&scene)["outputs"]["k"], text);
     let expected: Values = [("k".to_owned(), text.to_owned())].into();
@@ -84,7 +84,7 @@ fn every_text_is_decoded_to_the_byte() {
         NASTY.iter().enumerate().map(|(n, value)| (format!("V{n}"), STANDARD.encode(value)));
     let mut scene = scene(&encoded.collect());
     scene.set("SEGURA_OUTPUT", "files,json").set("SEGURA_DECODE", "outputs/V*");
-    scene.init().ended(0);
+    scene.init().exits(0);
     let document = json_of(&scene);
     for (n, value) in NASTY.iter().enumerate() {
         assert_eq!(scene.read(&format!("outputs/V{n}")), *value);
@@ -105,7 +105,7 @@ fn line_breaks_and_padding_are_read_as_programs_write_them() {
         let names = ["a", "b", "c", "d"];
         let values: Vec<_> = names.into_iter().zip(forms.iter().map(String::as_str)).collect();
         let mut scene = given(&values, "**");
-        scene.unset("SEGURA_TEMPLATE_DIR").set("SEGURA_OUTPUT", "files").init().ended(0);
+        scene.unset("SEGURA_TEMPLATE_DIR").set("SEGURA_OUTPUT", "files").init().exits(0);
         for name in names {
             assert_eq!(scene.published()[&format!("outputs/{name}")], bytes, "{name} of {length}");
         }
@@ -130,7 +130,7 @@ fn globs_choose_by_identity_and_key() {
         let mut scene = given(&[("cert", "aGk="), ("key", "aGk=")], globs);
         scene.vault.set_data("cart/db", json!({ "cert": "aGk=", "key": "aGk=" }));
         scene.set("SEGURA_IDENTITY", "outputs,cart/db").set("SEGURA_OUTPUT", "files,json");
-        scene.init().ended(0);
+        scene.init().exits(0);
         for path in all {
             let expected = if decoded.contains(&path) { "hi" } else { "aGk=" };
             assert_eq!(scene.read(path), expected, "{path} by {globs}");
@@ -145,7 +145,7 @@ fn each_entry_is_decoded_by_itself() {
     let mut scene = given(&[], "*/cert");
     scene.vault.set_data("outputs", r#"[{"cert": "YQ=="}, {"cert": "Yg==", "k": "aGk="}]"#);
     scene.set("SEGURA_OUTPUT", "files,json");
-    scene.init().ended(0);
+    scene.init().exits(0);
     for (path, content) in [
         ("outputs/cert", "b"),
         ("outputs/1/cert", "a"),
@@ -171,7 +171,7 @@ fn what_is_not_base64_is_refused_by_name_and_given_back() {
         for outputs in ["files", "json", "files,env,yaml"] {
             let scene = scene(outputs);
             let run = scene.init();
-            run.ended(76);
+            run.exits(76);
             let told = format!("\"cert\" of {SEED} ");
             assert!(run.error().contains(&told), "{value}: {}", run.stderr);
             assert!(run.hint().is_some_and(|hint| hint.contains("SEGURA_DECODE")), "{value}");
@@ -193,13 +193,13 @@ fn what_is_decoded_has_to_fit_the_env_file() {
         let mut scene = given(&[("cert", &STANDARD.encode(value))], "*/cert");
         scene.set("SEGURA_ENV_DIALECT", dialect);
         let run = scene.init();
-        run.ended(code);
+        run.exits(code);
         let error = run.error();
         assert!(error.contains("\"cert\" of outputs") && error.contains(part), "{error}");
         assert!(!run.stderr.contains("cAnArY"), "{}", run.stderr);
         assert!(scene.published().is_empty());
         scene.set("SEGURA_OUTPUT", "files");
-        scene.init().ended(0);
+        scene.init().exits(0);
         assert_eq!(scene.read("outputs/cert"), value);
     }
 }
@@ -224,6 +224,6 @@ fn a_list_of_globs_that_is_none_is_refused_before_anything_is_asked() {
         let scene = given(&[("k", "aGk=")], globs);
         let run = scene.init();
         run.refuses("SEGURA_DECODE");
-        assert!(scene.asked().is_empty());
+        assert!(scene.request_lines().is_empty());
     }
 }

@@ -28,8 +28,8 @@ fn with(templates: &[(&str, &str)]) -> Scene {
 
 /// What `init` comes to, which never shows a value and always ends.
 #[track_caller]
-fn started(scene: &Scene) -> Run {
-    let run = Sidecar::spawn(scene.agent(&["init"])).ends();
+fn init(scene: &Scene) -> Run {
+    let run = Sidecar::spawn(scene.agent(&["init"])).wait();
     assert!(!run.stderr.contains("cAnArY"), "{}", run.stderr);
     run
 }
@@ -37,20 +37,20 @@ fn started(scene: &Scene) -> Run {
 /// Asserts that templates are refused before the vault is asked for anything.
 #[track_caller]
 fn assert_refused_at_once(scene: &Scene, parts: &[&str]) {
-    let run = started(scene);
-    run.ended(78);
+    let run = init(scene);
+    run.exits(78);
     for part in parts {
         let told = |line: &str| line.contains("SEGURA_TEMPLATE_DIR: ") && line.contains(part);
         assert!(run.stderr.lines().any(told), "{part} in {}", run.stderr);
     }
-    assert!(scene.asked().is_empty(), "{:?}", scene.asked());
+    assert!(scene.request_lines().is_empty(), "{:?}", scene.request_lines());
     assert_eq!(scene.entries(), [""; 0], "nothing is written");
 }
 
 /// Asserts that a template is refused once the values are known, and that these are given back.
 #[track_caller]
 fn assert_refused(scene: &Scene, template: &str, parts: &[&str]) {
-    let run = started(scene);
+    let run = init(scene);
     assert_eq!(run.code, Some(78), "{template}: {}", run.stderr);
     for part in parts {
         assert!(run.error().contains(part), "{template}: {part} in {}", run.stderr);
@@ -59,7 +59,12 @@ fn assert_refused(scene: &Scene, template: &str, parts: &[&str]) {
     assert!(scene.published().is_empty() && scene.generations().is_empty(), "{template}");
     assert!(!scene.path("..data").exists(), "{template}");
     assert!(scene.vault.provisioned(SEED).is_empty(), "{template}: it is given back");
-    assert_eq!(scene.count(PROVISION), scene.count(DEPROVISION), "{template}: {:?}", scene.asked());
+    assert_eq!(
+        scene.count(PROVISION),
+        scene.count(DEPROVISION),
+        "{template}: {:?}",
+        scene.request_lines()
+    );
 }
 
 #[test]
@@ -109,7 +114,7 @@ fn every_flawed_template_is_told_at_once() {
     let mut scene = with(&[("a.j2", "\n\n{{"), ("b.j2", "x"), ("c.j2", "{% endif %}")]);
     assert_refused_at_once(&scene, &["a.j2, line 3", "c.j2, line 1"]);
     scene.set("SEGURA_RENEW_INTERVAL", "never").set("SEGURA_SOURCE", "nowhere");
-    let run = started(&scene);
+    let run = init(&scene);
     for part in ["a.j2", "c.j2", "SEGURA_RENEW_INTERVAL", "SEGURA_SOURCE"] {
         assert!(run.stderr.contains(part), "{part} in {}", run.stderr);
     }
@@ -281,7 +286,7 @@ fn the_longest_output_is_four_mebibytes() {
         "app.j2",
         "{% for a in range(4096) %}{{ \"0123456789abcdef\" * 64 }}{% endfor %}",
     )]);
-    started(&scene).ended(0);
+    init(&scene).exits(0);
     assert_eq!(scene.read("app").len(), 4 * 1024 * 1024);
     let scene = with(&[(
         "app.j2",

@@ -108,7 +108,7 @@ pub fn published(document: &Document, outputs: &str) -> Scene {
     }
     scene.set("SEGURA_SOURCE", "application").unset("SEGURA_IDENTITY");
     scene.set("SEGURA_OUTPUT", outputs);
-    scene.init().ended(0);
+    scene.init().exits(0);
     scene
 }
 

@@ -128,7 +128,7 @@ fn a_file_that_is_too_long_is_refused_by_the_key_that_makes_it_so() {
     let mut scene = super::values::scene(&keys.into());
     scene.set("SEGURA_OUTPUT", "env").set("SEGURA_ENV_DIALECT", "k8s");
     let run = scene.init();
-    run.ended(78);
+    run.exits(78);
     assert!(run.error().contains("\"C\" of outputs"), "{}", run.error());
     assert!(run.error().contains("64 KiB"), "{}", run.error());
 }
@@ -140,7 +140,7 @@ fn what_the_kubelet_takes_for_missing_is_left_out_and_told() {
     let mut scene = super::values::scene(&values.into());
     scene.set("SEGURA_OUTPUT", "env").set("SEGURA_ENV_DIALECT", "k8s");
     let run = scene.init();
-    run.ended(0);
+    run.exits(0);
     assert_eq!(scene.read("secrets.env"), "FULL='x'\n");
     let told = |name: &str| run.stderr.lines().any(|l| l.contains(name) && l.contains("missing"));
     assert!(told("EMPTY") && told("NONE") && !told("FULL"), "{}", run.stderr);

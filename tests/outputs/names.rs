@@ -32,14 +32,14 @@ fn shells_read(scene: &Scene, expected: &[(&str, &str)]) {
 #[test]
 fn one_identity_gives_variables_by_key() {
     let mut scene = scene(&values(&[("user-name", "ann"), ("1st", "it's")]));
-    scene.set("SEGURA_OUTPUT", "env").init().ended(0);
+    scene.set("SEGURA_OUTPUT", "env").init().exits(0);
     shells_read(&scene, &[("_1st", "it's"), ("user_name", "ann")]);
 }
 
 #[test]
 fn several_identities_give_variables_by_identity_and_key() {
     let scene = two();
-    scene.init().ended(0);
+    scene.init().exits(0);
     let expected = [
         ("cart_db_user_name", "bob"),
         ("cart_db___x", ""),
@@ -53,7 +53,7 @@ fn several_identities_give_variables_by_identity_and_key() {
 fn pattern_and_case_are_the_pods_choice() {
     let mut scene = two();
     scene.set("SEGURA_ENV_NAME", "9{key}_of_{identity}").set("SEGURA_ENV_CASE", "upper");
-    scene.init().ended(0);
+    scene.init().exits(0);
     let expected = [
         ("_9USER_NAME_OF_CART_DB", "bob"),
         ("_9__X_OF_CART_DB", ""),
@@ -67,7 +67,7 @@ fn pattern_and_case_are_the_pods_choice() {
 fn two_keys_that_become_one_variable_are_refused_and_both_are_named() {
     let mut scene = two();
     let run = scene.set("SEGURA_ENV_NAME", "{key}").init();
-    run.ended(78);
+    run.exits(78);
     for part in ["\"user-name\" of cart/db", "\"user-name\" of outputs", "user_name"] {
         assert!(run.error().contains(part), "{}", run.error());
     }
@@ -81,7 +81,7 @@ fn two_keys_that_become_one_property_are_refused_and_both_are_named() {
     scene.vault.set_data("outputs.b", json!({ "c": "2" }));
     scene.set("SEGURA_SOURCE", "application").set("SEGURA_IDENTITY", "outputs,outputs.b");
     let run = scene.set("SEGURA_OUTPUT", "properties").init();
-    run.ended(78);
+    run.exits(78);
     for part in ["\"b.c\" of outputs", "\"c\" of outputs.b", "outputs.b.c"] {
         assert!(run.error().contains(part), "{}", run.error());
     }
@@ -99,19 +99,19 @@ fn two_outputs_that_want_one_file_are_refused_and_both_are_named() {
         let mut scene = scene(&values(&[("k", "v")]));
         scene.set("SEGURA_OUTPUT", outputs).set(first, name).set(second, name);
         let run = scene.init();
-        run.ended(78);
+        run.exits(78);
         let told = run.stderr.lines().any(|line| line.contains(first) && line.contains(second));
         assert!(told, "{}", run.stderr);
-        assert!(scene.asked().is_empty(), "settings are proven first");
+        assert!(scene.request_lines().is_empty(), "settings are proven first");
     }
     // One that has taken another's default name.
     let mut scene = scene(&values(&[("k", "v")]));
     scene.set("SEGURA_OUTPUT", "json,yaml").set("SEGURA_YAML_FILE", "secrets.json");
     let run = scene.init();
-    run.ended(78);
+    run.exits(78);
     assert!(run.stderr.contains("SEGURA_JSON_FILE") && run.stderr.contains("SEGURA_YAML_FILE"));
     // A name is nobody's if its output isn't wanted.
-    scene.set("SEGURA_OUTPUT", "yaml").init().ended(0);
+    scene.set("SEGURA_OUTPUT", "yaml").init().exits(0);
     assert_eq!(scene.read("secrets.json"), "\"outputs\":\n  \"k\": \"v\"\n");
 }
 
@@ -128,19 +128,19 @@ fn a_secret_whose_folder_has_an_outputs_name_is_refused_and_both_are_named() {
             scene.vault.set_data(&identity, json!({ "k": "v" }));
             scene.set("SEGURA_SOURCE", "secret").set("SEGURA_IDENTITY", &identity);
             let run = scene.set("SEGURA_OUTPUT", &format!("files,{output}")).init();
-            run.ended(78);
+            run.exits(78);
             let both = run.stderr.contains(variable) && run.stderr.contains("SEGURA_IDENTITY");
-            assert!(both && scene.asked().is_empty(), "{}", run.stderr);
+            assert!(both && scene.request_lines().is_empty(), "{}", run.stderr);
             // Where all secrets are asked for, it shows once they are there.
             scene.vault.remove_secret(SEED);
             let run = scene.unset("SEGURA_IDENTITY").init();
-            run.ended(76);
+            run.exits(76);
             assert!(run.error().contains(owner), "{}", run.error());
             assert!(run.error().contains(&identity), "{}", run.error());
             assert!(scene.published().is_empty());
             // Without its files, nobody wants the folder.
             scene.set("SEGURA_IDENTITY", &identity);
-            scene.set("SEGURA_OUTPUT", output).init().ended(0);
+            scene.set("SEGURA_OUTPUT", output).init().exits(0);
             assert_eq!(scene.published().into_keys().collect::<Vec<_>>(), [name]);
         }
     }
@@ -161,11 +161,11 @@ fn equal_secrets_are_equal_bytes_whatever_their_order() {
     ] {
         first.set(variable, name);
     }
-    first.init().ended(0);
+    first.init().exits(0);
 
-    let mut second = first.beside("web-7d4b9c6f5-b8n2w");
+    let mut second = first.another_pod("web-7d4b9c6f5-b8n2w");
     second.vault.set_data(IDENTITY, r#"{"c": "it's\u000a", "a": "1", "b": "2"}"#);
-    second.set("SEGURA_IDENTITY", "outputs,cart/db").init().ended(0);
+    second.set("SEGURA_IDENTITY", "outputs,cart/db").init().exits(0);
     assert_eq!(second.published(), first.published());
 
     assert_eq!(
@@ -191,7 +191,7 @@ fn several_entries_are_one_in_documents_and_apart_in_files() {
     let data = r#"[{"user": "ann", "host": "h"}, {"user": "bob", "host": "h", "pw": "canary"}]"#;
     scene.vault.set_data(IDENTITY, data);
     let run = scene.set("SEGURA_OUTPUT", ALL).init();
-    run.ended(0);
+    run.exits(0);
     let told: Vec<&str> = run.stderr.lines().filter(|line| line.contains("WARN")).collect();
     assert_eq!(told.len(), 1, "{}", run.stderr);
     assert!(told[0].contains("user") && !told[0].contains("host"), "{}", told[0]);
@@ -203,8 +203,8 @@ fn several_entries_are_one_in_documents_and_apart_in_files() {
     assert_eq!(scene.read("outputs/2/user"), "bob");
     assert_eq!(scene.read("outputs/user"), "bob");
 
-    let mut strict = scene.beside("web-7d4b9c6f5-b8n2w");
+    let mut strict = scene.another_pod("web-7d4b9c6f5-b8n2w");
     let run = strict.set("SEGURA_COLLISION", "error").init();
-    run.ended(78);
+    run.exits(78);
     assert!(run.error().contains("outputs") && run.error().contains("user"), "{}", run.error());
 }

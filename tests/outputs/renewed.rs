@@ -136,9 +136,14 @@ fn pod(case: &Case, first: &str, second: Value, third: &str) -> Scene {
 
 /// What a start publishes of these.
 #[track_caller]
-fn fresh(case: &Case, first: &str, second: Value, third: &str) -> BTreeMap<String, Vec<u8>> {
+fn published_by_init(
+    case: &Case,
+    first: &str,
+    second: Value,
+    third: &str,
+) -> BTreeMap<String, Vec<u8>> {
     let scene = pod(case, first, second, third);
-    scene.init().ended(0);
+    scene.init().exits(0);
     scene.published()
 }
 
@@ -151,7 +156,7 @@ fn until_published(what: &str, scene: &Scene, expected: &BTreeMap<String, Vec<u8
 }
 
 /// Changes the first and the third secret.
-fn go_on(scene: &Scene, value: &str) {
+fn change_others(scene: &Scene, value: &str) {
     scene.vault.set_data(IDENTITY, json!({ "k": value }));
     scene.vault.set_data(THIRD, json!({ "k": value }));
 }
@@ -167,25 +172,29 @@ fn what_can_not_be_rendered_keeps_its_last_good_version_in_every_output() {
     side_by_side(cases(), |case| {
         let what = case.what;
         let scene = pod(&case, "1", (case.good)(), "1");
-        let sidecar = scene.kept();
-        assert!(scene.published() == fresh(&case, "1", (case.good)(), "1"), "{what}");
+        let sidecar = scene.renewing_sidecar();
+        assert!(scene.published() == published_by_init(&case, "1", (case.good)(), "1"), "{what}");
         scene.vault.set_data(OTHER, (case.bad)());
-        go_on(&scene, "2");
-        until_published(what, &scene, &fresh(&case, "2", (case.good)(), "2"));
+        change_others(&scene, "2");
+        until_published(what, &scene, &published_by_init(&case, "2", (case.good)(), "2"));
         until("it is held back", || scene.held_back(OTHER).is_some());
         assert_eq!(scene.held_back(OTHER).as_deref(), Some("render"), "{what}");
         assert_eq!((scene.held_back(IDENTITY), scene.held_back(THIRD)), (None, None), "{what}");
         // The others change on, while it is at fault.
-        go_on(&scene, "3");
-        until_published(what, &scene, &fresh(&case, "3", (case.good)(), "3"));
+        change_others(&scene, "3");
+        until_published(what, &scene, &published_by_init(&case, "3", (case.good)(), "3"));
         assert_eq!(scene.state()["last_error"], "render", "{what}");
-        sidecar.assert_said(lines::HELD_BACK, 1, what);
-        assert!(sidecar.says(lines::HELD_BACK).contains(OTHER), "{what}");
+        sidecar.assert_logged(lines::HELD_BACK, 1, what);
+        assert!(sidecar.until_logged(lines::HELD_BACK).contains(OTHER), "{what}");
 
         scene.vault.set_data(OTHER, (case.mended)());
-        until_published("what is mended", &scene, &fresh(&case, "3", (case.mended)(), "3"));
+        until_published(
+            "what is mended",
+            &scene,
+            &published_by_init(&case, "3", (case.mended)(), "3"),
+        );
         until("nothing is held back", || scene.held_back(OTHER).is_none());
-        until("it is told", || sidecar.said(lines::FRESH) == 1);
+        until("it is told", || sidecar.times_logged(lines::FRESH) == 1);
         stop(sidecar, what);
     });
 }
@@ -195,16 +204,20 @@ fn what_is_held_back_is_so_after_a_restart_too() {
     side_by_side(cases(), |case| {
         let what = case.what;
         let scene = pod(&case, "1", (case.good)(), "1");
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         scene.vault.set_data(OTHER, (case.bad)());
         until("it is held back", || scene.held_back(OTHER).is_some());
         sidecar.kill();
-        go_on(&scene, "2");
-        let sidecar = scene.kept();
-        until_published(what, &scene, &fresh(&case, "2", (case.good)(), "2"));
+        change_others(&scene, "2");
+        let sidecar = scene.renewing_sidecar();
+        until_published(what, &scene, &published_by_init(&case, "2", (case.good)(), "2"));
         until("it is held back again", || scene.held_back(OTHER).is_some());
         scene.vault.set_data(OTHER, (case.mended)());
-        until_published("what is mended", &scene, &fresh(&case, "2", (case.mended)(), "2"));
+        until_published(
+            "what is mended",
+            &scene,
+            &published_by_init(&case, "2", (case.mended)(), "2"),
+        );
         until("nothing is held back", || scene.held_back(OTHER).is_none());
         stop(sidecar, what);
     });
@@ -215,14 +228,14 @@ fn an_init_that_renews_holds_back_only_what_can_not_be_rendered() {
     side_by_side(cases(), |case| {
         let what = case.what;
         let scene = pod(&case, "1", (case.good)(), "1");
-        scene.init().ended(0);
+        scene.init().exits(0);
         scene.vault.set_data(OTHER, (case.bad)());
-        go_on(&scene, "2");
+        change_others(&scene, "2");
         scene.wait_until_due();
         let run = scene.init();
-        run.ended(0);
+        run.exits(0);
         assert!(!run.stderr.contains("cAnArY"), "{what}: {}", run.stderr);
-        let sound = fresh(&case, "2", (case.good)(), "2");
+        let sound = published_by_init(&case, "2", (case.good)(), "2");
         assert!(scene.published() == sound, "{what}: {}", run.stderr);
         assert_eq!(scene.held_back(OTHER).as_deref(), Some("render"), "{what}");
     });
@@ -232,7 +245,7 @@ fn an_init_that_renews_holds_back_only_what_can_not_be_rendered() {
 fn a_start_that_can_not_render_publishes_nothing() {
     side_by_side(cases(), |case| {
         let scene = pod(&case, "1", (case.bad)(), "1");
-        let run = Sidecar::spawn(scene.agent(&["sidecar"])).ends();
+        let run = Sidecar::spawn(scene.agent(&["sidecar"])).wait();
         assert!(matches!(run.code, Some(76 | 78)), "{}: {}", case.what, run.stderr);
         assert!(!run.stderr.contains("cAnArY"), "{}: {}", case.what, run.stderr);
         assert!(scene.published().is_empty() && scene.generations().is_empty(), "{}", case.what);
@@ -246,9 +259,9 @@ fn a_new_secret_that_can_not_be_rendered_is_left_out_and_the_others_go_on() {
     scene.set("SEGURA_SOURCE", "application").unset("SEGURA_IDENTITY").set("SEGURA_OUTPUT", ALL);
     scene.set("SEGURA_RENEW_INTERVAL", "1s");
     give(&mut scene, &[("app.conf.j2", "{% for s in secrets %}{{ s }};{% endfor %}")]);
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     scene.vault.set_data("app.conf", json!({ "k": "cAnArY" }));
-    let line = sidecar.says(lines::HELD_BACK);
+    let line = sidecar.until_logged(lines::HELD_BACK);
     assert!(line.contains("app.conf.j2") && line.contains("\"app.conf\""), "{line}");
     scene.vault.set_data("new", json!({ "k": "new" }));
     scene.vault.set_data(IDENTITY, json!({ "k": "2" }));
@@ -261,11 +274,11 @@ fn a_new_secret_that_can_not_be_rendered_is_left_out_and_the_others_go_on() {
 }
 
 /// A set that a sidecar has left whose next due is far away, and what a restart is told besides.
-fn left() -> Scene {
+fn left_by_sidecar() -> Scene {
     let mut scene = scene(&[("k".to_owned(), "aGk=".to_owned())].into());
     scene.set("SEGURA_RENEW_INTERVAL", "10m");
     give(&mut scene, &[("app.conf.j2", "one")]);
-    scene.kept().stop();
+    scene.renewing_sidecar().stop();
     scene.vault.clear_requests();
     scene
 }
@@ -326,16 +339,16 @@ const CHANGES: [(Change, &str, &str); 7] = [
 #[test]
 fn an_adopted_set_is_rendered_anew_when_settings_have_changed() {
     side_by_side(CHANGES, |(change, path, content)| {
-        let mut scene = left();
+        let mut scene = left_by_sidecar();
         assert_eq!(scene.state()["generation"], 1);
         change(&mut scene);
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         assert_eq!(scene.read(path), content);
         assert_eq!(scene.state()["generation"], 2, "{path}");
-        for_a_while("it asks for nothing", || scene.asked().is_empty());
+        for_a_while("it asks for nothing", || scene.request_lines().is_empty());
         stop(sidecar, path);
         // What is as it was before is left alone.
-        scene.kept().stop();
+        scene.renewing_sidecar().stop();
         assert_eq!(scene.state()["generation"], 2, "{path}");
     });
 }
@@ -363,30 +376,30 @@ fn an_adopted_set_that_new_settings_can_not_render_ends_the_start_and_stays() {
         ),
     ];
     side_by_side(changes, |(change, part)| {
-        let mut scene = left();
+        let mut scene = left_by_sidecar();
         let files = scene.published();
         change(&mut scene);
-        let run = Sidecar::spawn(scene.agent(&["sidecar"])).ends();
+        let run = Sidecar::spawn(scene.agent(&["sidecar"])).wait();
         assert!(matches!(run.code, Some(76 | 78)), "{}", run.stderr);
         assert!(run.stderr.contains(part), "{}", run.stderr);
         assert_eq!((scene.published(), &scene.state()["generation"]), (files, &1.into()));
-        assert_eq!(scene.count(PROVISION), 0, "{:?}", scene.asked());
+        assert_eq!(scene.count(PROVISION), 0, "{:?}", scene.request_lines());
     });
 }
 
 #[test]
 fn an_adopted_set_that_lacks_what_new_settings_ask_for_is_read_anew() {
     for mode in ["init", "sidecar"] {
-        let mut scene = left();
+        let mut scene = left_by_sidecar();
         scene.vault.set_data("outputs", json!({ "k": "v", "host": "db.example.com" }));
         give(&mut scene, &[("app.conf.j2", "{{ secrets.outputs.host }}")]);
         let agent = Sidecar::spawn(scene.agent(&[mode]));
         until("the new key is published", || scene.read("app.conf") == "db.example.com");
         assert_eq!(scene.count(PROVISION), 0, "nothing is provisioned for it");
         if mode == "init" {
-            agent.ends().ended(0);
+            agent.wait().exits(0);
         } else {
-            agent.stop().ended(0);
+            agent.stop().exits(0);
         }
     }
 }
@@ -399,10 +412,10 @@ fn a_command_is_started_anew_for_what_a_template_alone_shows() {
     let file = scene.path("app.conf").display().to_string();
     let app = scene.exec(&["sh", "-c", "echo \"saw $(cat \"$0\")\"; exec sleep 60", &file]);
     let version = || scene.vault.version(IDENTITY).unwrap_or_default();
-    app.prints(&format!("saw {}", version()));
+    app.until_printed(&format!("saw {}", version()));
     // Equal values, and a version of their own.
     scene.vault.set_data(IDENTITY, json!({ "k": "v" }));
-    app.prints(&format!("saw {}", version()));
+    app.until_printed(&format!("saw {}", version()));
     app.send(Signal::TERM);
-    assert_eq!(app.ends().code, Some(143));
+    assert_eq!(app.wait().code, Some(143));
 }

@@ -97,7 +97,7 @@ fn a_nul_is_refused_by_name_in_every_dialect() {
         let mut scene = scene(&[("the-key".to_owned(), "canary\0".to_owned())].into());
         scene.set("SEGURA_OUTPUT", "env").set("SEGURA_ENV_DIALECT", dialect.as_str());
         let run = scene.init();
-        run.ended(76);
+        run.exits(76);
         let error = run.error();
         assert!(error.contains("\"the-key\" of outputs") && error.contains("NUL"), "{error}");
         assert!(
@@ -107,7 +107,7 @@ fn a_nul_is_refused_by_name_in_every_dialect() {
         );
         assert!(!run.stderr.contains("canary"), "{}", run.stderr);
         // As a file it is what it is.
-        scene.set("SEGURA_OUTPUT", "files").init().ended(0);
+        scene.set("SEGURA_OUTPUT", "files").init().exits(0);
         assert_eq!(scene.read("outputs/the-key"), "canary\0");
     }
 }

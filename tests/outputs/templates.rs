@@ -29,7 +29,7 @@ pub fn give(scene: &mut Scene, templates: &[(&str, &str)]) -> PathBuf {
 fn made(values: &Values, template: &str) -> Scene {
     let mut scene = scene(values);
     give(&mut scene, &[("out.j2", template)]);
-    scene.init().ended(0);
+    scene.init().exits(0);
     scene
 }
 
@@ -91,7 +91,7 @@ fn a_template_sees_secrets_entries_meta_and_pod() {
 {{ pod.name }} {{ pod.namespace }} {{ pod.deploy }} {{ pod.uid }}
 "#;
     give(&mut scene, &[("out.j2", template)]);
-    scene.init().ended(0);
+    scene.init().exits(0);
     let state = scene.state();
     let secrets = state["secrets"].as_array().unwrap();
     let cart = secrets.iter().find(|secret| secret["identity"] == "cart/db").unwrap();
@@ -250,7 +250,7 @@ fn no_output_is_html_whatever_its_name() {
     let templates: Vec<_> =
         files.iter().map(|file| (file.as_str(), "{{ secrets.outputs.k }}")).collect();
     give(&mut scene, &templates);
-    scene.init().ended(0);
+    scene.init().exits(0);
     for name in names {
         assert_eq!(scene.read(name), "<&\"'/>", "{name}");
     }
@@ -297,7 +297,7 @@ fn documents_of_users_are_what_their_programs_need() {
         ),
     ];
     give(&mut scene, &templates);
-    scene.init().ended(0);
+    scene.init().exits(0);
     let password = "p:\\\"'#<&>${x} é";
     let found = libpq(&scene.read(".pgpass"), ["db.shop", "5432", "app", "ann"]);
     assert_eq!(found.as_deref(), Some(password));
@@ -322,11 +322,11 @@ fn equal_secrets_are_equal_bytes() {
     first.vault.set_data("cart/db", r#"{"z": "1", "y": "2", "x": "3"}"#);
     first.set("SEGURA_IDENTITY", "outputs,cart/db");
     give(&mut first, &[("out.j2", template)]);
-    first.init().ended(0);
-    let mut second = first.beside("web-7d4b9c6f5-b8n2w");
+    first.init().exits(0);
+    let mut second = first.another_pod("web-7d4b9c6f5-b8n2w");
     second.vault.set_data(IDENTITY, r#"[{"a": "1", "b": "2"}, {"c": "y", "d": "\u0078"}]"#);
     second.vault.set_data("cart/db", r#"{"x": "3", "y": "2", "z": "1"}"#);
-    second.set("SEGURA_IDENTITY", "cart/db,outputs").init().ended(0);
+    second.set("SEGURA_IDENTITY", "cart/db,outputs").init().exits(0);
     assert!(first.read("out").starts_with(r#"{"cart/db":{"x":"3","y":"2","z":"1"},"outputs":{"#));
     assert_eq!(second.published(), first.published());
 }
@@ -336,7 +336,7 @@ fn what_templates_make_is_published_with_the_files_in_one_generation() {
     let mut scene = scene(&[("k".to_owned(), "v".to_owned())].into());
     give(&mut scene, &[("a.conf.j2", "a {{ secrets.outputs.k }}"), ("b.j2", "b"), ("readme", "")]);
     for _ in 0..2 {
-        scene.init().ended(0);
+        scene.init().exits(0);
         assert_eq!(scene.state()["generation"], 1, "nothing has changed");
     }
     let generation = fs::canonicalize(scene.path("..data")).unwrap();
@@ -348,7 +348,7 @@ fn what_templates_make_is_published_with_the_files_in_one_generation() {
     assert_eq!(scene.published().len(), 3);
     // A template that is gone takes its output with it.
     give(&mut scene, &[("b.j2", "b")]);
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(scene.state()["generation"], 2);
     assert_eq!(scene.published().into_keys().collect::<Vec<_>>(), ["b", "outputs/k"]);
 }
@@ -364,7 +364,7 @@ fn templates_may_come_from_a_config_map() {
         fs::write(version.join(name), "<{{ secrets.outputs.k }}>").unwrap();
         symlink(Path::new("..data").join(name), dir.join(name)).unwrap();
     }
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(scene.read("app.conf"), "<v>");
     assert_eq!(scene.published().into_keys().collect::<Vec<_>>(), ["app.conf", "outputs/k"]);
 }

@@ -333,7 +333,7 @@ pub fn scene(values: &Values) -> Scene {
 pub fn env_scene(dialect: Dialect, values: &Values) -> Scene {
     let mut scene = scene(values);
     scene.set("SEGURA_OUTPUT", "env").set("SEGURA_ENV_DIALECT", dialect.as_str());
-    scene.init().ended(0);
+    scene.init().exits(0);
     scene
 }
 
@@ -352,7 +352,7 @@ pub fn is_refused(dialect: Dialect, value: &str, reason: &str) {
     let mut scene = scene(&[("the-key".to_owned(), canary)].into());
     scene.set("SEGURA_OUTPUT", "env").set("SEGURA_ENV_DIALECT", dialect.as_str());
     let run = scene.init();
-    run.ended(78);
+    run.exits(78);
     let error = run.error();
     for part in ["\"the-key\" of outputs", dialect.as_str(), reason] {
         assert!(error.contains(part), "{part} in {error}");

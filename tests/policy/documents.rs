@@ -95,7 +95,7 @@ fn the_example_is_given_the_agent_and_admitted() {
     let mutating = policy("MutatingAdmissionPolicy", "segura-agent");
     let found = mutated(&mutating, &pods::params(&json!({})), &example);
     assert_ne!(found, example);
-    rules::hold("the example", &example, &found);
+    rules::assert_rules("the example", &example, &found);
     let validating = policy("ValidatingAdmissionPolicy", "segura-agent");
     assert_eq!(refusals(&validating, &found), Vec::<String>::new());
 }

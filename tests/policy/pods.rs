@@ -70,7 +70,7 @@ fn what_has_been_through_is_not_changed_again() {
 fn each_pod_that_comes_out_holds_the_rules_and_is_admitted() {
     let validating = policy("ValidatingAdmissionPolicy", "segura-agent");
     for case in cases().iter().filter(|case| case.pod != case.expected && case.name != "root") {
-        rules::hold(&case.name, &case.pod, &case.expected);
+        rules::assert_rules(&case.name, &case.pod, &case.expected);
         assert_eq!(refusals(&validating, &case.expected), Vec::<String>::new(), "{}", case.name);
     }
 }
@@ -78,7 +78,7 @@ fn each_pod_that_comes_out_holds_the_rules_and_is_admitted() {
 #[test]
 fn everything_that_was_in_the_pod_is_in_it_still() {
     for case in cases() {
-        rules::kept(&case.name, &case.pod, &injected(&case.pod));
+        rules::assert_nothing_removed(&case.name, &case.pod, &injected(&case.pod));
     }
 }
 
@@ -153,7 +153,7 @@ fn the_agent_takes_the_modes_that_it_is_given() {
             scene.set(name, entry["value"].as_str().expect("a value"));
         }
     }
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(mode(scene.path(&format!("{SEED}/2/password"))), 0o444);
     assert_eq!(mode(scene.path(SEED)), 0o755);
 }
@@ -163,7 +163,7 @@ fn an_authority_of_ones_own_comes_by_a_parameter() {
     let mutating = policy("MutatingAdmissionPolicy", "segura-agent");
     let pod = pod("no-lists");
     let found = mutated(&mutating, &params(&json!({ "ca-config-map": "segura-ca" })), &pod);
-    rules::hold("ca-config-map", &pod, &found);
+    rules::assert_rules("ca-config-map", &pod, &found);
     let agent = &found["spec"]["initContainers"][0];
     let env = agent["env"].as_array().expect("a list");
     assert!(env.contains(&json!({ "name": "SEGURA_CA_FILE", "value": "/etc/segura-ca/ca.crt" })));

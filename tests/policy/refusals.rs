@@ -24,7 +24,7 @@ fn changed(change: &Value) -> Value {
     pod
 }
 
-fn said(object: &Value) -> Vec<String> {
+fn messages(object: &Value) -> Vec<String> {
     refusals(&policy("ValidatingAdmissionPolicy", "segura-agent"), object)
 }
 
@@ -45,9 +45,9 @@ fn workloads(pod: &Value) -> Vec<Value> {
 fn a_wrong_annotation_refuses_the_pod_with_one_line_first() {
     for (change, line) in table() {
         // As the API server has it: after the mutation, whatever that made of it.
-        let said = said(&injected(&changed(&change)));
-        assert_eq!(said.first(), Some(&line), "{change}");
-        assert!(said[1..].iter().all(|more| more == NOT_ADDED), "{change}: {said:?}");
+        let found = messages(&injected(&changed(&change)));
+        assert_eq!(found.first(), Some(&line), "{change}");
+        assert!(found[1..].iter().all(|more| more == NOT_ADDED), "{change}: {found:?}");
         assert!(!line.contains('\n'), "{line}");
     }
 }
@@ -56,7 +56,7 @@ fn a_wrong_annotation_refuses_the_pod_with_one_line_first() {
 fn the_same_line_warns_of_the_workload() {
     for (change, line) in table() {
         for workload in workloads(&changed(&change)) {
-            assert_eq!(said(&workload), [line.as_str()], "{}", workload["kind"]);
+            assert_eq!(messages(&workload), [line.as_str()], "{}", workload["kind"]);
         }
     }
 }
@@ -68,7 +68,7 @@ fn a_good_template_says_nothing() {
     {
         for workload in workloads(&case.pod) {
             assert_eq!(
-                said(&workload),
+                messages(&workload),
                 Vec::<String>::new(),
                 "{}: {}",
                 case.name,
@@ -81,19 +81,19 @@ fn a_good_template_says_nothing() {
 #[test]
 fn workloads_and_pods_without_our_annotations_are_not_looked_at() {
     let mut pod = changed(&json!({ "metadata": { "annotations": null } }));
-    assert_eq!(said(&pod), Vec::<String>::new());
+    assert_eq!(messages(&pod), Vec::<String>::new());
     for workload in workloads(&pod) {
-        assert_eq!(said(&workload), Vec::<String>::new());
+        assert_eq!(messages(&workload), Vec::<String>::new());
     }
     pod["metadata"]["annotations"] = json!({ "example.com/segura-agent": "x" });
-    assert_eq!(said(&pod), Vec::<String>::new());
+    assert_eq!(messages(&pod), Vec::<String>::new());
 }
 
 #[test]
 fn a_pod_that_asks_and_was_not_given_the_agent_is_refused() {
-    assert_eq!(said(&pod("no-lists")), [NOT_ADDED]);
-    assert_eq!(said(&pod("untouched-opted-out")), Vec::<String>::new());
-    assert_eq!(said(&pod("untouched-mirror")), Vec::<String>::new());
+    assert_eq!(messages(&pod("no-lists")), [NOT_ADDED]);
+    assert_eq!(messages(&pod("untouched-opted-out")), Vec::<String>::new());
+    assert_eq!(messages(&pod("untouched-mirror")), Vec::<String>::new());
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn what_is_right_is_let_be() {
         } } }),
     ];
     for change in good {
-        assert_eq!(said(&injected(&changed(&change))), Vec::<String>::new(), "{change}");
+        assert_eq!(messages(&injected(&changed(&change))), Vec::<String>::new(), "{change}");
     }
 }
 
@@ -121,7 +121,7 @@ fn loopback_has_many_names_and_others_are_none() {
         "https://[::1]:8443/x",
         "http://127.1.2.3",
     ] {
-        assert_eq!(said(&injected(&url(good))), Vec::<String>::new(), "{good}");
+        assert_eq!(messages(&injected(&url(good))), Vec::<String>::new(), "{good}");
     }
     for bad in [
         "http://127.0.0.1.example.com/",
@@ -129,6 +129,6 @@ fn loopback_has_many_names_and_others_are_none() {
         "ftp://127.0.0.1/",
         "127.0.0.1:80",
     ] {
-        assert_eq!(said(&injected(&url(bad))).len(), 1, "{bad}");
+        assert_eq!(messages(&injected(&url(bad))).len(), 1, "{bad}");
     }
 }

@@ -90,7 +90,7 @@ fn in_order(case: &str, pod: &Value) {
 }
 
 /// Everything that holds of a pod that was changed.
-pub fn hold(case: &str, before: &Value, pod: &Value) {
+pub fn assert_rules(case: &str, before: &Value, pod: &Value) {
     well_formed(case, pod);
     if before["metadata"]["annotations"]["segura-agent/injected"].is_null() {
         containers(pod).filter(|container| is_ours(container)).for_each(|c| restricted(case, c));
@@ -117,7 +117,7 @@ fn contains(new: &Value, old: &Value) -> bool {
 }
 
 /// Nothing is taken out of a pod; only what is ours may move.
-pub fn kept(case: &str, before: &Value, pod: &Value) {
+pub fn assert_nothing_removed(case: &str, before: &Value, pod: &Value) {
     let mut before = before.clone();
     if let Some(init) = before.pointer_mut("/spec/initContainers").and_then(Value::as_array_mut) {
         init.retain(|container| !is_ours(container));

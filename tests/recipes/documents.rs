@@ -34,7 +34,7 @@ fn the_connection_string_is_read_back_from_the_json_whatever_the_password() {
         let data = json!({ "host": "db", "username": "ada", "password": password });
         let scene = pod("dotnet/agent.yaml", &[("shop-db", data)]);
         template(&scene, "dotnet/appsettings.secrets.json.j2");
-        scene.init().ended(0);
+        scene.init().exits(0);
         let document: Value =
             serde_json::from_str(&scene.read("appsettings.secrets.json")).expect("it is JSON");
         let text = document["ConnectionStrings"]["Shop"].as_str().expect("a string");
@@ -50,7 +50,7 @@ fn the_connection_string_is_read_back_from_the_json_whatever_the_password() {
 fn a_file_for_each_key_has_the_name_that_net_wants() {
     let data = json!({ "ConnectionStrings__Shop": "Host=db" });
     let scene = pod("dotnet/agent-files.yaml", &[("shop-settings", data)]);
-    scene.init().ended(0);
+    scene.init().exits(0);
     let names: Vec<String> = scene.published().into_keys().collect();
     assert_eq!(names, ["shop-settings/ConnectionStrings__Shop"]);
 }
@@ -71,7 +71,7 @@ fn what_is_provisioned_wins_over_what_stands_in_the_vault() {
     let data = json!({ "host": "db", "username": "ada", "password": "stands" });
     let mut scene = pod("go/agent.yaml", &[("shop-db", data)]);
     scene.set("SEGURA_SOURCE", "provision");
-    scene.init().ended(0);
+    scene.init().exits(0);
     let document: Value = serde_json::from_str(&scene.read("secrets.json")).expect("it is JSON");
     let secret = &document["shop-db"];
     assert_eq!(secret["host"], "db");

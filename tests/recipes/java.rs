@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::pod::{APP, at, folder, pod, program, shared_with_the_app};
 use crate::harness::Run;
-use crate::harness::host::{User, bounded, bounded_as, can_be_others};
+use crate::harness::host::{User, bounded, bounded_as, can_switch_user};
 use crate::harness::sidecar::Sidecar;
 
 /// Spring's rules for `configtree:`, as its documentation and its ConfigTreePropertySource have them:
@@ -65,7 +65,7 @@ fn spring_reads_the_tree_by_its_rules() {
     let Some(java) = java(test) else {
         return;
     };
-    if !can_be_others(test) {
+    if !can_switch_user(test) {
         return;
     }
     let several = json!([{ "username": "ada", "password": "one" }, { "password": "two" }]);
@@ -73,7 +73,7 @@ fn spring_reads_the_tree_by_its_rules() {
     let scene = pod("spring/agent-tree.yaml", &secrets);
     shared_with_the_app(&scene);
     let run = Run::of(scene.agent_as(APP, &["init"]).output().unwrap());
-    run.ended(0);
+    run.exits(0);
     let dir = folder();
     let program = dir.path().join("ConfigTree.java");
     fs::write(&program, CONFIG_TREE).unwrap();
@@ -95,7 +95,7 @@ fn java_reads_the_properties_and_is_told_of_a_change() {
     };
     let secret = |password: &str| json!({ "username": "ada", "password": password });
     let scene = pod("spring/agent.yaml", &[("shop-db", secret("first é=#!"))]);
-    let agent = scene.kept();
+    let agent = scene.renewing_sidecar();
     let dir = folder();
     let program = dir.path().join("App.java");
     // Java runs the first class of a file.
@@ -104,11 +104,11 @@ fn java_reads_the_properties_and_is_told_of_a_change() {
     let mut command = Command::new(java);
     command.arg(program).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let app = Sidecar::spawn(command);
-    app.prints("first é=#!\n");
+    app.until_printed("first é=#!\n");
     scene.vault.set_data("shop-db", secret("second"));
-    app.prints("second\n");
+    app.until_printed("second\n");
     scene.vault.set_data("shop-db", secret("third"));
-    app.prints("third\n");
+    app.until_printed("third\n");
     app.kill();
     agent.stop();
 }
@@ -129,7 +129,7 @@ fn a_keystore_is_opened_by_java() {
     assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
     let held = STANDARD.encode(fs::read(&made).unwrap());
     let scene = pod("spring/agent-keystore.yaml", &[("web-tls", json!({ "keystore.p12": held }))]);
-    scene.init().ended(0);
+    scene.init().exits(0);
     let published = scene.path("web-tls/keystore.p12");
     let mut command = bounded(&[&keytool, "-list", "-storepass", "changeit", "-keystore"]);
     let run = Run::of(command.arg(published).output().unwrap());

@@ -24,15 +24,15 @@ fn sees_two_changes(scene: &Scene, mut app: Command) {
     let app = Sidecar::spawn(app);
     for password in ["first", "second", "third"] {
         scene.vault.set_data("shop-db", secret(password));
-        app.prints(&format!("saw {password}\n"));
+        app.until_printed(&format!("saw {password}\n"));
     }
     app.kill();
 }
 
 /// A pod whose secret is published, and a folder for the app.
-fn kept(recipe: &str) -> (Scene, Sidecar, TempDir) {
+fn with_sidecar(recipe: &str) -> (Scene, Sidecar, TempDir) {
     let scene = pod(recipe, &[("shop-db", secret("first"))]);
-    let agent = scene.kept();
+    let agent = scene.renewing_sidecar();
     (scene, agent, folder())
 }
 
@@ -41,7 +41,7 @@ fn node_reads_the_document_and_is_told_of_a_change() {
     let Some(node) = program("node_reads_the_document_and_is_told_of_a_change", "node") else {
         return;
     };
-    let (scene, agent, dir) = kept("node/agent.yaml");
+    let (scene, agent, dir) = with_sidecar("node/agent.yaml");
     copy(&scene, "node/secrets.mjs", dir.path());
     let main = r#"
         import { onChange, read } from "./secrets.mjs";
@@ -62,7 +62,7 @@ fn node_takes_the_env_file() {
         return;
     };
     let scene = pod("node/agent-env.yaml", &[("shop-db", secret("a b#c"))]);
-    scene.init().ended(0);
+    scene.init().exits(0);
     let dir = folder();
     let main = dir.path().join("server.mjs");
     fs::write(&main, "console.log(process.env.DB_USERNAME, process.env.DB_PASSWORD)").unwrap();
@@ -86,7 +86,7 @@ fn python_reads_the_document_and_is_told_of_a_change() {
     else {
         return;
     };
-    let (scene, agent, dir) = kept("python/agent.yaml");
+    let (scene, agent, dir) = with_sidecar("python/agent.yaml");
     copy(&scene, "python/secrets_file.py", dir.path());
     let main = r#"
 import threading
@@ -107,7 +107,7 @@ threading.Event().wait()
 }
 
 /// Runs a Python script of a recipe and then one line, if Python has what it imports.
-fn python_says(test: &str, scene: &Scene, recipe: &str, line: &str) -> Option<String> {
+fn python_prints(test: &str, scene: &Scene, recipe: &str, line: &str) -> Option<String> {
     let python = program(test, "python3")?;
     let dir = folder();
     let script = at(scene, recipe) + line;
@@ -131,9 +131,9 @@ fn pydantic_settings_reads_one_identity() {
     // Several entries: their directories are not in the way.
     let data = json!([{ "username": "ada", "password": "one" }, { "password": " two " }]);
     scene.vault.set_data("shop-db", data);
-    scene.init().ended(0);
+    scene.init().exits(0);
     let line = "print(repr((database.username, database.password.get_secret_value())))";
-    if let Some(read) = python_says(test, &scene, "python/settings.py", line) {
+    if let Some(read) = python_prints(test, &scene, "python/settings.py", line) {
         assert_eq!(read, "('ada', 'two')\n", "the page says that blanks are stripped");
     }
 }
@@ -141,9 +141,9 @@ fn pydantic_settings_reads_one_identity() {
 #[test]
 fn python_takes_the_env_file() {
     let scene = pod("python/agent-env.yaml", &[("shop-db", secret("a b#$c"))]);
-    scene.init().ended(0);
+    scene.init().exits(0);
     let line = "print(secrets['username'], secrets['password'])";
-    if let Some(read) = python_says("python_takes_the_env_file", &scene, "python/env.py", line) {
+    if let Some(read) = python_prints("python_takes_the_env_file", &scene, "python/env.py", line) {
         assert_eq!(read, "ada a b#$c\n");
     }
 }
@@ -181,7 +181,7 @@ fn go_reads_the_document_and_is_told_of_a_change() {
     let Some(go) = program("go_reads_the_document_and_is_told_of_a_change", "go") else {
         return;
     };
-    let (scene, agent, dir) = kept("go/agent.yaml");
+    let (scene, agent, dir) = with_sidecar("go/agent.yaml");
     let package = dir.path().join("secrets");
     fs::create_dir(&package).unwrap();
     copy(&scene, "go/secrets.go", &package);

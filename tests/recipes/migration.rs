@@ -14,7 +14,7 @@ fn what_external_secrets_read_is_published() {
     let scene = pod("migration/agent-external-secrets.yaml", &[("shop-db", data)]);
     let told = blocks::env("migration/agent-external-secrets.yaml");
     assert!(told.contains(&("SEGURA_SOURCE".to_owned(), "application".to_owned())));
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(scene.read("shop-db/password"), "two");
     assert_eq!(scene.read("shop-db/1/password"), "one");
     assert_eq!(scene.read("shop-db/port"), "5432");
@@ -32,7 +32,7 @@ fn a_template_of_vault_agent_is_said_in_jinja() {
     let mut scene = pod("migration/agent-conjur.yaml", &secrets);
     scene.unset("SEGURA_FILE_RULES").set("SEGURA_IDENTITY", "shop-db,shop");
     template(&scene, "migration/shop.conf.j2");
-    scene.init().ended(0);
+    scene.init().exits(0);
     let expected = "postgresql://ada:p%40%3Aw@db/shop\nAPI_KEY=aw==\nPIN=MQ==\n";
     assert_eq!(scene.read("shop.conf"), expected);
 }
@@ -43,7 +43,7 @@ fn a_group_of_conjur_is_a_template() {
     let data = json!({ "username": "ada", "password": password });
     let scene = pod("migration/agent-conjur.yaml", &[("shop-admin", data)]);
     template(&scene, "migration/credentials.yaml.j2");
-    scene.init().ended(0);
+    scene.init().exits(0);
     let text = scene.read("credentials.yaml");
     let documents = Yaml::load_from_str(&text).unwrap();
     let field = |name: &str| documents[0][name].as_str();

@@ -40,7 +40,7 @@ fn every_password_is_read_back_from_the_option_file() {
             let path = scene.path(&name);
             std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path)).unwrap();
         }
-        scene.init().ended(0);
+        scene.init().exits(0);
         let file = format!("--defaults-file={}", scene.path("my.cnf").display());
         let run = Run::of(bounded(&[&reader, &file, "client"]).output().unwrap());
         let expected = format!("--host=db\n--port=3306\n--user=ad#a\n--password={password}\n");

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use super::blocks;
 use super::pod::{APP, Server, at, folder, pod, program, shared_with_the_app, template};
-use crate::harness::host::{bounded_as, can_be_others};
+use crate::harness::host::{bounded_as, can_switch_user};
 use crate::harness::sidecar::{Sidecar, free_port};
 use crate::harness::{Run, Scene, until};
 
@@ -135,7 +135,7 @@ impl Drop for Master {
 
 /// The path of nginx, if this test can be run here.
 fn nginx(test: &str) -> Option<String> {
-    if can_be_others(test) { program(test, "nginx") } else { None }
+    if can_switch_user(test) { program(test, "nginx") } else { None }
 }
 
 fn as_app(nginx: &str, arguments: &[String]) -> Command {
@@ -152,7 +152,7 @@ fn nginx_serves_a_new_certificate_after_a_signal() {
     let [first, second] = [Certificate::new(), Certificate::new()];
     let shop = Shop::new("nginx/agent.yaml", &first);
     let agent = Sidecar::spawn(shop.scene.agent_as(APP, &["sidecar"]));
-    agent.says("published\"");
+    agent.until_logged("published\"");
     let arguments = shop.arguments();
     let check = Run::of(bounded_as(APP, &[&nginx, "-t"]).args(&arguments).output().unwrap());
     assert_eq!(check.code, Some(0), "{}", check.stderr);
@@ -172,7 +172,7 @@ fn a_key_that_does_not_fit_leaves_the_old_pair_served() {
     let [first, second, third] = [Certificate::new(), Certificate::new(), Certificate::new()];
     let shop = Shop::new("nginx/agent.yaml", &first);
     let agent = Sidecar::spawn(shop.scene.agent_as(APP, &["sidecar"]));
-    agent.says("published\"");
+    agent.until_logged("published\"");
     let said = folder();
     let log = said.path().join("log");
     let mut command = as_app(&nginx, &shop.arguments());
@@ -211,7 +211,7 @@ fn nginx_under_the_wrapper_serves_a_new_certificate() {
     assert!(before.is_some() && master.id() == before, "nginx has not been started anew");
     // What the image's STOPSIGNAL is.
     agent.send(Signal::QUIT);
-    let run = agent.ends();
+    let run = agent.wait();
     assert_eq!(run.code, Some(0), "{}", run.stderr);
 }
 
@@ -224,7 +224,7 @@ fn a_user_whose_password_has_changed_is_let_in_without_a_reload() {
     let mut shop = Shop::new("nginx/agent.yaml", &certificate);
     shop.scene.unset("SEGURA_SIGNAL_PROCESS");
     let agent = Sidecar::spawn(shop.scene.agent_as(APP, &["sidecar"]));
-    agent.says("published\"");
+    agent.until_logged("published\"");
     let _server = Server::start(as_app(&nginx, &shop.arguments()), Signal::TERM);
     shop.until_served(&certificate);
     // Nobody is behind the proxy: who is let in is told so.

@@ -45,7 +45,7 @@ fn shop(server: &Postgres) -> Scene {
 
 fn sidecar(scene: &Scene) -> Sidecar {
     let sidecar = Sidecar::spawn(scene.agent_as(APP, &["sidecar"]));
-    sidecar.says("published\"");
+    sidecar.until_logged("published\"");
     sidecar
 }
 
@@ -61,7 +61,7 @@ fn psql(scene: &Scene, psql: &str, recipe: &str) -> Command {
     command
 }
 
-fn asked(command: &mut Command) -> Run {
+fn output_of(command: &mut Command) -> Run {
     Run::of(command.output().expect("it was found before"))
 }
 
@@ -73,15 +73,15 @@ fn psql_connects_by_the_published_files_and_again_after_a_rotation() {
     };
     let scene = shop(&server);
     let agent = sidecar(&scene);
-    let run = asked(&mut psql(&scene, &path, "postgresql/app.yaml"));
+    let run = output_of(&mut psql(&scene, &path, "postgresql/app.yaml"));
     assert_eq!((run.stdout.trim_end(), run.stderr.as_str()), (USER, ""));
 
     server.does(&format!(r#"ALTER ROLE "{USER}" PASSWORD '{}'"#, PASSWORDS[1]));
-    let refused = asked(&mut psql(&scene, &path, "postgresql/app.yaml"));
+    let refused = output_of(&mut psql(&scene, &path, "postgresql/app.yaml"));
     assert!(refused.stderr.contains("password authentication failed"), "{}", refused.stderr);
     scene.vault.set_data("shop-db", secret(&server, PASSWORDS[1]));
     until("psql connects with the new password", || {
-        asked(&mut psql(&scene, &path, "postgresql/app.yaml")).code == Some(0)
+        output_of(&mut psql(&scene, &path, "postgresql/app.yaml")).code == Some(0)
     });
     agent.stop();
 }
@@ -95,7 +95,7 @@ fn a_password_file_that_the_group_can_read_is_ignored() {
     scene.unset("SEGURA_FILE_RULES");
     let agent = sidecar(&scene);
     assert_eq!(mode(scene.path(".pgpass")), 0o440);
-    let run = asked(&mut psql(&scene, &path, "postgresql/app.yaml"));
+    let run = output_of(&mut psql(&scene, &path, "postgresql/app.yaml"));
     assert_eq!(run.code, Some(2), "{}", run.stdout);
     // The page quotes it.
     let file = scene.path(".pgpass").display().to_string();
@@ -132,7 +132,7 @@ fn psql_takes_a_client_key_that_is_the_users_alone() {
         let mut psql = psql(&scene, &path, "postgresql/app-tls.yaml");
         psql.env("PGHOST", "127.0.0.1").env("PGPORT", server.port.to_string());
         psql.env("PGUSER", USER).env("PGDATABASE", "postgres").env("PGPASSWORD", PASSWORDS[0]);
-        let run = asked(&mut psql);
+        let run = output_of(&mut psql);
         assert_eq!(run.code, Some(code), "{}", run.stderr);
         let refused = run.stderr.contains("has group or world access");
         assert_eq!(refused, !recipe_rules, "{}", run.stderr);

@@ -15,11 +15,11 @@ fn what_init_has_left_is_adopted_and_nothing_is_asked_before_it_is_due() {
         scene.set("SEGURA_RENEW_INTERVAL", "1h");
     });
     let (files, connections) = (scene.published(), scene.vault.connections());
-    let first = scene.kept();
-    for_a_while("nothing is asked", || scene.asked().is_empty());
+    let first = scene.renewing_sidecar();
+    for_a_while("nothing is asked", || scene.request_lines().is_empty());
     first.kill();
-    let second = scene.kept();
-    for_a_while("nothing is asked after a crash", || scene.asked().is_empty());
+    let second = scene.renewing_sidecar();
+    for_a_while("nothing is asked after a crash", || scene.request_lines().is_empty());
     assert_eq!(scene.vault.connections(), connections);
     assert_eq!((scene.published(), scene.generations().len()), (files, 1));
     assert_eq!(scene.state()["generation"], 1);
@@ -32,8 +32,8 @@ fn what_init_has_left_is_adopted_and_nothing_is_asked_before_it_is_due() {
 fn without_a_set_it_provisions_once_like_init() {
     let mut scene = Scene::new();
     scene.set("SEGURA_RENEW_INTERVAL", "1h");
-    let sidecar = scene.kept();
-    for_a_while("it asked once", || scene.asked() == [LOGIN, PROVISION]);
+    let sidecar = scene.renewing_sidecar();
+    for_a_while("it asked once", || scene.request_lines() == [LOGIN, PROVISION]);
     assert_eq!(scene.read("secret-postman/password"), password(&scene));
     sidecar.stop();
     assert_eq!(scene.vault.provision_count(), 1);
@@ -43,17 +43,17 @@ fn without_a_set_it_provisions_once_like_init() {
 #[test]
 fn a_second_agent_is_told_of_the_sidecar_and_leaves_it_alone() {
     let scene = left_by_init();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let name = format!("sidecar, pid {}", sidecar.id());
-    let second = scene.sidecar().ends();
+    let second = scene.sidecar().wait();
     for run in [&second, &scene.init()] {
-        run.ended(73);
+        run.exits(73);
         assert!(run.error().contains(&name), "{}", run.error());
     }
     let reads = scene.count(READ);
     until("the first goes on", || scene.count(READ) > reads);
     sidecar.stop();
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(scene.vault.provision_count(), 1);
 }
 
@@ -70,10 +70,10 @@ fn a_termination_ends_it_as_it_found_it() {
         if before.is_some() {
             scene.vault.fault(Fault::new("token", Effect::Hang));
         }
-        let sidecar = if before.is_some() { scene.sidecar() } else { scene.kept() };
+        let sidecar = if before.is_some() { scene.sidecar() } else { scene.renewing_sidecar() };
         until("it has asked", || scene.count(LOGIN) == 1);
         sidecar.send(signal);
-        sidecar.ends().ended(before.unwrap_or(0));
+        sidecar.wait().exits(before.unwrap_or(0));
         assert_eq!(scene.published().is_empty(), before.is_some(), "{name}");
         assert_eq!(scene.generations().is_empty(), before.is_some(), "{name}");
         assert_eq!(scene.vault.provisioned(SEED).is_empty(), before.is_some(), "{name}");
@@ -87,7 +87,7 @@ fn a_sidecar_renews_by_its_own_interval_whatever_init_was_told() {
             scene.set("SEGURA_RENEW_INTERVAL", interval);
         });
         scene.set("SEGURA_RENEW_INTERVAL", "1s");
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         until("it renews", || scene.count(READ) > 1);
         sidecar.stop();
     });
@@ -98,8 +98,8 @@ fn a_sidecar_that_must_not_renew_does_not_whatever_init_was_told() {
     let mut scene = left_by_init();
     scene.set("SEGURA_RENEW_INTERVAL", "off");
     scene.wait_until_due();
-    let sidecar = scene.kept();
-    for_a_while("nothing is asked", || scene.asked().is_empty());
+    let sidecar = scene.renewing_sidecar();
+    for_a_while("nothing is asked", || scene.request_lines().is_empty());
     sidecar.stop();
 }
 
@@ -108,7 +108,7 @@ fn a_set_that_is_due_already_is_read_once_and_soon() {
     let scene = left_by_init();
     scene.wait_until_due();
     scene.vault.rotate();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     super::wait_until_fresh(&scene);
     sidecar.stop();
     assert_eq!((scene.count(LOGIN), scene.count(PROVISION)), (1, 0));
@@ -120,7 +120,7 @@ fn a_due_set_serves_from_the_start_though_the_vault_is_away() {
     let files = scene.published();
     scene.wait_until_due();
     scene.vault.go_down();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     until("it has failed", || scene.failures() > 0);
     assert_eq!(scene.published(), files);
     sidecar.stop();
@@ -130,7 +130,7 @@ fn a_due_set_serves_from_the_start_though_the_vault_is_away() {
 fn the_set_of_another_pod_is_replaced_and_not_adopted() {
     let mut scene = left_by_init();
     scene.set("SEGURA_POD_NAME", "web-7d4b9c6f5-bcdfg");
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     until("it has provisioned", || scene.vault.provision_count() == 2);
     let own = super::account_of(&scene, SEED, "web-7d4b9c6f5-bcdfg");
     until("its own is published", || scene.read("secret-postman/password") == own.password);
@@ -148,8 +148,8 @@ fn a_first_set_that_does_not_come_ends_it_like_init() {
         let mut scene = Scene::new();
         scene.set("SEGURA_STARTUP_TIMEOUT", "1s");
         spoil(&scene);
-        let run = scene.sidecar().ends();
-        assert!(run.ended(code).hint().is_some(), "{what}: {}", run.stderr);
+        let run = scene.sidecar().wait();
+        assert!(run.exits(code).hint().is_some(), "{what}: {}", run.stderr);
         assert!(scene.published().is_empty(), "{what}");
     });
 }

@@ -28,7 +28,7 @@ fn assert_survived((what, class, begin, end): Case) {
         scene.set("SEGURA_TIMEOUT", "2s").set("SEGURA_OUTPUT", "files,env,json");
     });
     let files = scene.published();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     until("it renews", || scene.count(READ) >= 1);
     begin(&scene);
     until(&format!("{what}: it fails on"), || scene.failures() >= 2);
@@ -37,13 +37,19 @@ fn assert_survived((what, class, begin, end): Case) {
     assert_eq!((&state["generation"], &state["given_back"]), (&1.into(), &false.into()), "{what}");
     assert_eq!(scene.published(), files, "{what}");
     sidecar.assert_warned(1, what);
-    assert_eq!(sidecar.said(lines::FRESH) + sidecar.said(lines::WORKS), 0, "{what}");
-    let asked = scene.asked().len();
+    assert_eq!(
+        sidecar.times_logged(lines::FRESH) + sidecar.times_logged(lines::WORKS),
+        0,
+        "{what}"
+    );
+    let asked = scene.request_lines().len();
     end(&scene);
     until(&format!("{what}: it is over"), || scene.failures() == 0);
     assert!(asked < 60, "{what}: {asked} requests while it failed");
     assert!(scene.state()["last_error"].is_null(), "{what}");
-    until("its end is told", || sidecar.said(lines::FRESH) + sidecar.said(lines::WORKS) == 1);
+    until("its end is told", || {
+        sidecar.times_logged(lines::FRESH) + sidecar.times_logged(lines::WORKS) == 1
+    });
     assert_eq!(scene.state()["generation"], 1, "{what}");
     scene.vault.rotate();
     wait_until_fresh(&scene);
@@ -58,12 +64,13 @@ fn cleared(scene: &Scene) {
 
 #[test]
 fn what_fails_for_a_while_is_survived() {
-    let cases = away().into_iter().chain(empty_handed()).chain(broken());
+    let cases =
+        unreachable_or_refusing().into_iter().chain(empty_answers()).chain(broken_exchanges());
     side_by_side(cases, assert_survived);
 }
 
 /// The vault is not there, or lets nobody in.
-fn away() -> Vec<Case> {
+fn unreachable_or_refusing() -> Vec<Case> {
     vec![
         ("down", "unreachable", |scene| scene.vault.go_down(), |scene| scene.vault.come_back()),
         ("a gateway", "unreachable", |scene| scene.vault.fault(Fault::bad_gateway("")), cleared),
@@ -92,7 +99,7 @@ fn away() -> Vec<Case> {
 }
 
 /// An answer that brings nothing.
-fn empty_handed() -> Vec<Case> {
+fn empty_answers() -> Vec<Case> {
     fn answers(scene: &Scene, body: &str) {
         scene.vault.fault(Fault::body(path::PROVISION, body));
     }
@@ -131,7 +138,7 @@ fn empty_handed() -> Vec<Case> {
 }
 
 /// An exchange that breaks, or is none.
-fn broken() -> Vec<Case> {
+fn broken_exchanges() -> Vec<Case> {
     vec![
         (
             "half a body",
@@ -191,7 +198,7 @@ fn a_list_that_brings_nothing_takes_nothing_away() {
         });
         let files = scene.published();
         scene.vault.fault(Fault::body(path, answer));
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         until(&format!("{source} {answer}: it fails"), || scene.failures() >= 2);
         assert_eq!(scene.published(), files, "{source} {answer}");
         assert_eq!(scene.state()["generation"], 1, "{source} {answer}");
@@ -211,12 +218,12 @@ fn a_client_that_is_refused_keeps_its_set() {
     side_by_side(cases, |(what, refuse)| {
         let scene = left_by_init();
         let files = scene.published();
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         refuse(&scene);
         scene.vault.revoke_tokens();
         until("it is refused", || scene.failures() >= 1);
-        let asked = scene.asked().len();
-        for_a_while("it does not ask on and on", || scene.asked().len() <= asked + 3);
+        let asked = scene.request_lines().len();
+        for_a_while("it does not ask on and on", || scene.request_lines().len() <= asked + 3);
         assert_eq!(scene.state()["last_error"], "refused", "{what}");
         assert_eq!(scene.published(), files, "{what}");
         sidecar.assert_warned(1, what);
@@ -227,7 +234,7 @@ fn a_client_that_is_refused_keeps_its_set() {
 #[test]
 fn connections_that_are_closed_are_no_failure() {
     let scene = left_by_init();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     for reads in 1..4 {
         until("it has read", || scene.count(READ) >= reads);
         scene.vault.disconnect();
@@ -248,8 +255,8 @@ fn the_vaults_wish_for_peace_is_honoured() {
         let scene = left_by_init();
         let files = scene.published();
         scene.vault.fault(fault.once());
-        let sidecar = scene.kept();
-        assert_peace(&scene, what);
+        let sidecar = scene.renewing_sidecar();
+        assert_waits(&scene, what);
         assert_eq!(scene.published(), files, "{what}");
         until("it is over", || scene.failures() == 0);
         sidecar.stop();
@@ -260,14 +267,14 @@ fn the_vaults_wish_for_peace_is_honoured() {
 fn the_wish_of_a_failing_vault_is_honoured() {
     let scene = left_by_init();
     scene.vault.fault(Fault::answer("dapp", 503, "").header("Retry-After", "3").once());
-    let sidecar = scene.kept();
-    assert_peace(&scene, "a failure");
+    let sidecar = scene.renewing_sidecar();
+    assert_waits(&scene, "a failure");
     sidecar.stop();
 }
 
 /// Asserts that nothing was asked for three seconds after an answer that wished so.
 #[track_caller]
-fn assert_peace(scene: &Scene, what: &str) {
+fn assert_waits(scene: &Scene, what: &str) {
     let wish = |status| matches!(status, Some(429 | 503));
     let asked_again = || {
         let requests = scene.vault.requests();
@@ -277,7 +284,7 @@ fn assert_peace(scene: &Scene, what: &str) {
     };
     until(&format!("{what}: it asks again"), || asked_again().is_some());
     let waited = asked_again().unwrap().as_secs_f64();
-    assert!(waited >= 3.0, "{what}: {waited} s: {:?}", scene.asked());
+    assert!(waited >= 3.0, "{what}: {waited} s: {:?}", scene.request_lines());
 }
 
 #[test]
@@ -286,15 +293,15 @@ fn a_wish_for_peace_in_the_middle_of_a_pass_is_honoured_too() {
         scene.set("SEGURA_IDENTITY", "application5,secret-postman");
     });
     scene.vault.fault(Fault::rate_limit("secret-postman", "3").method("GET").once());
-    let sidecar = scene.kept();
-    assert_peace(&scene, "the second of two");
+    let sidecar = scene.renewing_sidecar();
+    assert_waits(&scene, "the second of two");
     sidecar.stop();
 }
 
 #[test]
 fn a_vault_that_is_back_is_found_by_a_changed_file_too() {
     let scene = left_by_init();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     scene.vault.go_down();
     until("it fails on", || scene.failures() >= 4);
     scene.vault.come_back();
@@ -302,7 +309,7 @@ fn a_vault_that_is_back_is_found_by_a_changed_file_too() {
     poke(&scene);
     wait_until_fresh(&scene);
     sidecar.stop();
-    assert!(scene.count(LOGIN) <= 2, "{:?}", scene.asked());
+    assert!(scene.count(LOGIN) <= 2, "{:?}", scene.request_lines());
     assert_eq!(scene.vault.provisioned(SEED).len(), 1);
 }
 
@@ -314,7 +321,7 @@ fn a_few_absences_are_no_evidence() {
             scene.set("SEGURA_IDENTITY", "application5,payments/database");
         });
         let files = scene.published();
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         scene.vault.remove_secret("application5");
         until("it was absent five times", || scene.failures() >= 5);
         assert_eq!(scene.published(), files, "{on_absent}");
@@ -346,7 +353,7 @@ fn what_is_gone_for_ten_minutes_is_removed_where_that_is_wished() {
             scene.set("SEGURA_TEMPLATE_DIR", &templates.path().display().to_string());
         });
         scene.set("SEGURA_RENEW_INTERVAL", "30s");
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         scene.vault.remove_secret("application5");
         throughout(Duration::from_secs(595), "nothing is removed", || {
             scene.path("application5/my_key_name").exists() && scene.path("both").exists()
@@ -357,13 +364,13 @@ fn what_is_gone_for_ten_minutes_is_removed_where_that_is_wished() {
             assert_eq!(scene.path(path).exists(), stays, "{path}, {on_absent}");
         }
         assert_eq!(scene.read("secrets.json").contains("my_key_name"), stays, "{on_absent}");
-        let removed = sidecar.said(lines::REMOVED);
+        let removed = sidecar.times_logged(lines::REMOVED);
         assert_eq!(removed, usize::from(!stays), "{on_absent}");
         // The others go on, and what is left stands through a restart.
         sidecar.stop();
         scene.vault.set_data("payments/database", serde_json::json!({ "password": "newer" }));
         scene.set("SEGURA_RENEW_INTERVAL", "1s");
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         until("a later change is published", || scene.read("one") == "newer");
         assert_eq!(scene.path("both").exists(), stays, "{on_absent}");
         until("what was replaced is swept", || scene.generations().len() == 1);

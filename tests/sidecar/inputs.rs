@@ -60,7 +60,7 @@ fn mounted() -> (Scene, Mounted) {
     scene.set("SEGURA_CLIENT_ID_FILE", &mounted.path("id").display().to_string());
     scene.set("SEGURA_CLIENT_SECRET_FILE", &mounted.path("secret").display().to_string());
     scene.set("SEGURA_RENEW_INTERVAL", "10m");
-    scene.init().ended(0);
+    scene.init().exits(0);
     scene.vault.clear_requests();
     (scene, mounted)
 }
@@ -74,8 +74,8 @@ fn tried(scene: &Scene, credential: &str) -> bool {
 fn a_client_secret_that_is_replaced_is_taken_up_within_moments() {
     let (scene, mounted) = mounted();
     let id = scene.vault.client_id().to_owned();
-    let sidecar = scene.kept();
-    for_a_while("nothing is asked", || scene.asked().is_empty());
+    let sidecar = scene.renewing_sidecar();
+    for_a_while("nothing is asked", || scene.request_lines().is_empty());
     scene.vault.set_client_secret("second");
     mounted.swap(&[("id", &id), ("secret", "second")]);
     scene.vault.rotate();
@@ -86,7 +86,7 @@ fn a_client_secret_that_is_replaced_is_taken_up_within_moments() {
     assert!(sidecar.warnings().is_empty(), "{:?}", sidecar.warnings());
     // The same again changes nothing and asks nothing.
     mounted.swap(&[("id", &id), ("secret", "second")]);
-    for_a_while("nothing is asked", || scene.asked().len() == 2);
+    for_a_while("nothing is asked", || scene.request_lines().len() == 2);
     sidecar.stop();
 }
 
@@ -94,7 +94,7 @@ fn a_client_secret_that_is_replaced_is_taken_up_within_moments() {
 fn a_client_secret_that_is_replaced_is_proven_while_the_old_token_lives() {
     let (scene, mounted) = mounted();
     let id = scene.vault.client_id().to_owned();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     for secret in ["second", "third"] {
         scene.vault.set_client_secret(secret);
         mounted.swap(&[("id", &id), ("secret", secret)]);
@@ -107,7 +107,7 @@ fn a_client_secret_that_is_replaced_is_proven_while_the_old_token_lives() {
 fn a_client_id_that_is_replaced_is_used_at_once() {
     let (scene, mounted) = mounted();
     let (id, secret) = (scene.vault.client_id().to_owned(), scene.vault.client_secret().to_owned());
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     // A token of the first one, to be given up.
     super::poke(&scene);
     until("it has a token", || scene.count(READ) == 1);
@@ -129,7 +129,7 @@ fn a_client_id_that_never_brought_the_set_does_not_own_it() {
     let (scene, mounted) = mounted();
     let secret = scene.vault.client_secret().to_owned();
     let before = scene.state()["origin"]["client"].clone();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     mounted.swap(&[("id", "another"), ("secret", &secret)]);
     until("it is refused", || scene.failures() > 0);
     assert_eq!(scene.state()["origin"]["client"], before);
@@ -157,9 +157,9 @@ fn half_a_file_is_not_fatal_and_heals_when_it_is_whole() {
         });
         let (file, files) = (file(&scene), scene.published());
         let whole = fs::read(&file).unwrap();
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         fs::write(&file, &whole[..whole.len() / 2]).unwrap();
-        until("it is told", || sidecar.said(variable) > 0);
+        until("it is told", || sidecar.times_logged(variable) > 0);
         until("the state says so", || scene.state()["last_error"] == "settings");
         assert_eq!(scene.published(), files, "{variable}");
         fs::remove_file(&file).unwrap();
@@ -181,7 +181,7 @@ fn an_authority_that_is_another_one_is_used_at_once() {
     });
     let other = Scene::new();
     let whole = fs::read(scene.vault.ca_file()).unwrap();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     fs::copy(other.vault.ca_file(), scene.vault.ca_file()).unwrap();
     until("the vault is not trusted", || scene.state()["last_error"] == "unreachable");
     assert_eq!(scene.read("secret-postman/password"), password(&scene));
@@ -214,7 +214,7 @@ fn links_that_someone_takes_are_put_back_at_once() {
             scene.set("SEGURA_RENEW_INTERVAL", "10m");
         });
         let files = scene.published();
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         pause(300);
         harm(&scene);
         until(&format!("{what} is put back"), || {
@@ -223,7 +223,7 @@ fn links_that_someone_takes_are_put_back_at_once() {
                 && scene.published() == files
         });
         let run = sidecar.stop();
-        assert!(scene.asked().is_empty(), "{what}: {:?}", scene.asked());
+        assert!(scene.request_lines().is_empty(), "{what}: {:?}", scene.request_lines());
         assert_eq!(scene.state()["generation"], 1, "{what}: {}", run.stderr);
         assert_eq!(scene.generations().len(), 1, "{what}");
     });
@@ -249,7 +249,7 @@ fn what_someone_does_to_published_files_is_undone_by_the_next_pass() {
     side_by_side(cases, |(what, harm)| {
         let scene = left_by_init();
         let files = scene.published();
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         until("it renews", || scene.count(READ) >= 1);
         harm(&scene);
         until(&format!("{what} is undone"), || {
@@ -270,12 +270,12 @@ fn a_generation_that_someone_removes_is_fetched_anew_before_its_due() {
         scene.set("SEGURA_RENEW_INTERVAL", "10m");
     });
     let files = scene.published();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     // A set that was fetched a moment ago is not fetched anew at once.
     pause(3_000);
     let generation = fs::read_link(scene.path("..data")).unwrap();
     fs::remove_dir_all(scene.path("").join(generation)).unwrap();
-    until("it is told", || sidecar.said(lines::NOT_PUT_BACK) > 0);
+    until("it is told", || sidecar.times_logged(lines::NOT_PUT_BACK) > 0);
     until("it stands again", || scene.path(SEED).exists() && scene.published() == files);
     until("it is one whole set", || scene.check("ready").0);
     sidecar.stop();
@@ -288,7 +288,7 @@ fn a_file_in_place_of_a_link_is_moved_aside_and_the_link_is_restored() {
         scene.set("SEGURA_RENEW_INTERVAL", "10m");
     });
     let files = scene.published();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     fs::remove_file(scene.path(SEED)).unwrap();
     fs::write(scene.path(SEED), "mine").unwrap();
     until("the link is restored", || scene.path(SEED).is_dir() && scene.published() == files);
@@ -297,7 +297,7 @@ fn a_file_in_place_of_a_link_is_moved_aside_and_the_link_is_restored() {
     assert_eq!(scene.read(&moved.expect("the file is kept")), "mine");
     sidecar.stop();
     assert_eq!(scene.state()["generation"], 1);
-    assert!(scene.asked().is_empty(), "{:?}", scene.asked());
+    assert!(scene.request_lines().is_empty(), "{:?}", scene.request_lines());
 }
 
 /// An agent that may watch nothing, as where other agents of its user have taken every instance.
@@ -318,7 +318,7 @@ fn where_nothing_can_be_watched_inputs_are_read_at_each_pass() {
     scene.set("SEGURA_RENEW_INTERVAL", "1s");
     let sidecar = Sidecar::spawn(unwatched(&scene));
     until("it says so, or could not be started", || {
-        sidecar.said(lines::NOT_WATCHED) > 0 || sidecar.has_ended()
+        sidecar.times_logged(lines::NOT_WATCHED) > 0 || sidecar.has_ended()
     });
     if sidecar.has_ended() {
         let why = sidecar.log().join(" ");
@@ -331,6 +331,6 @@ fn where_nothing_can_be_watched_inputs_are_read_at_each_pass() {
     until("it is used", || tried(&scene, "client_secret=second"));
     fs::remove_file(scene.path(SEED)).unwrap();
     until("it is put back", || scene.path(SEED).exists());
-    sidecar.assert_said(lines::NOT_WATCHED, 1, "once");
+    sidecar.assert_logged(lines::NOT_WATCHED, 1, "once");
     sidecar.stop();
 }

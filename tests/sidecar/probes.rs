@@ -53,9 +53,9 @@ fn assert_all(scene: &Scene, expected: [bool; 3]) {
 fn where_renewal_is_off_nothing_is_asked_and_the_sidecar_is_alive() {
     let mut scene = Scene::new();
     scene.set("SEGURA_RENEW_INTERVAL", "off");
-    let sidecar = scene.kept();
-    let asked = scene.asked();
-    for_a_while("nothing is asked", || scene.asked() == asked);
+    let sidecar = scene.renewing_sidecar();
+    let asked = scene.request_lines();
+    for_a_while("nothing is asked", || scene.request_lines() == asked);
     assert_all(&scene, [true; 3]);
     assert!(scene.state()["next_due"].is_null());
     super::poke(&scene);
@@ -67,7 +67,7 @@ fn where_renewal_is_off_nothing_is_asked_and_the_sidecar_is_alive() {
 fn a_sidecar_is_started_ready_and_live_while_it_lives() {
     let scene = left_by_init();
     assert_all(&scene, [true, false, false]);
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     until("it renews", || scene.count(READ) >= 1);
     assert_all(&scene, [true; 3]);
     sidecar.send(Signal::STOP);
@@ -84,7 +84,7 @@ fn a_sidecar_is_started_ready_and_live_while_it_lives() {
 #[test]
 fn the_endpoints_say_what_check_says() {
     let scene = listening(|_| {});
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     until("it renews", || scene.count(READ) >= 2);
     for (path, word) in [("/livez", "live: generation 1"), ("/readyz", "ready: generation 1")] {
         let (status, body) = answer(&scene, path);
@@ -119,7 +119,7 @@ fn a_stale_set_is_not_ready_and_its_agent_is_live() {
     let scene = listening(|scene| {
         scene.set("SEGURA_MAX_STALE", "2s");
     });
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     until("it renews", || scene.count(READ) >= 1);
     assert_eq!(answer(&scene, "/readyz").0, 200);
     scene.vault.go_down();
@@ -145,7 +145,7 @@ fn it_is_live_and_not_ready_before_the_first_set() {
     scene.set("SEGURA_STARTUP_TIMEOUT", "1m");
     scene.vault.go_down();
     let sidecar = scene.sidecar();
-    until("it tries", || sidecar.said(lines::RETRIES) > 0);
+    until("it tries", || sidecar.times_logged(lines::RETRIES) > 0);
     assert_eq!((answer(&scene, "/livez").0, answer(&scene, "/readyz").0), (200, 503));
     assert_all(&scene, [false, false, true]);
     scene.vault.come_back();
@@ -158,13 +158,13 @@ fn an_address_that_someone_has_is_told_and_nothing_is_asked() {
     let mut scene = Scene::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     scene.set("SEGURA_LISTEN", &taken.local_addr().unwrap().to_string());
-    let run = scene.sidecar().ends();
+    let run = scene.sidecar().wait();
     assert!(
-        run.ended(78).hint().is_some_and(|hint| hint.contains("SEGURA_LISTEN")),
+        run.exits(78).hint().is_some_and(|hint| hint.contains("SEGURA_LISTEN")),
         "{}",
         run.stderr
     );
-    assert!(scene.asked().is_empty());
+    assert!(scene.request_lines().is_empty());
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn an_app_that_cannot_be_told_is_counted() {
     let scene = listening(|scene| {
         scene.set("SEGURA_NOTIFY_COMMAND", r#"["/bin/false"]"#);
     });
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let failures = || {
         let metrics = answer(&scene, "/metrics").1;
         let line = "segura_agent_delivery_failures_total ";
@@ -192,7 +192,7 @@ fn an_app_that_was_notified_is_counted() {
     let scene = listening(|scene| {
         scene.set("SEGURA_NOTIFY_COMMAND", r#"["/bin/true"]"#);
     });
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     scene.vault.rotate();
     until("a notification is counted", || {
         let metrics = answer(&scene, "/metrics").1;

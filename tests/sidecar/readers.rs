@@ -52,7 +52,7 @@ fn both(scene: &Scene) -> (String, String) {
 #[test]
 fn readers_see_one_set_or_the_next_and_never_a_mixture() {
     let scene = paired();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let (over, looks) = (AtomicBool::new(false), AtomicUsize::new(0));
     let going = || !over.load(Ordering::Relaxed);
     thread::scope(|scope| {
@@ -96,7 +96,7 @@ fn readers_see_one_set_or_the_next_and_never_a_mixture() {
 #[test]
 fn generations_do_not_pile_up_where_every_pass_brings_one() {
     let scene = left_by_init();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     wait_until_trusted(&scene);
     let mut most = 0;
     for n in 1..9 {
@@ -115,7 +115,7 @@ fn nobody_is_woken_while_nothing_changes() {
     let scene = with(Options::default(), |scene| {
         scene.set("SEGURA_OUTPUT", "files,env,json");
     });
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     until("it renews", || scene.count(READ) >= 1);
     let (sender, events) = channel();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {

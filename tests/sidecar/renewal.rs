@@ -16,14 +16,14 @@ use crate::{
 #[test]
 fn a_rotation_reaches_the_files_by_reading_alone() {
     let scene = left_by_init();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     wait_until_trusted(&scene);
     for _ in 0..2 {
         scene.vault.rotate();
         wait_until_fresh(&scene);
     }
     assert_eq!((scene.count(PROVISION), scene.count(LOGIN)), (0, 1), "the token is kept");
-    assert_eq!(scene.asked().len(), 1 + scene.count(READ));
+    assert_eq!(scene.request_lines().len(), 1 + scene.count(READ));
     assert_eq!(scene.vault.provision_count(), 1);
     until("what was replaced is swept", || scene.generations().len() == 1);
     assert_eq!(scene.state()["notified"], scene.state()["generation"], "there is nobody to tell");
@@ -34,7 +34,7 @@ fn a_rotation_reaches_the_files_by_reading_alone() {
 #[test]
 fn every_due_is_one_request() {
     let scene = left_by_init();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     until("it has renewed four times", || scene.count(READ) >= 4);
     sidecar.stop();
     let requests = scene.vault.requests();
@@ -62,10 +62,10 @@ fn it_asks_as_it_is_set_to() {
             scene.vault.set_data(SEED, r#"{"token": "of all"}"#);
             scene.set("SEGURA_REFRESH", refresh);
         });
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         until("it has asked three times", || scene.count(request) >= 3);
         sidecar.stop();
-        let asked = scene.asked();
+        let asked = scene.request_lines();
         assert_eq!(scene.count(LOGIN), 1, "{refresh}: {asked:?}");
         assert_eq!(asked.len(), 1 + scene.count(request), "{refresh}: {asked:?}");
         let posts = if request == PROVISION { scene.count(PROVISION) } else { 0 };
@@ -79,7 +79,7 @@ fn renewal_by_post_publishes_what_it_was_given() {
         scene.set("SEGURA_REFRESH", "post");
     });
     let first = scene.read("secret-postman/username");
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     until("another account is published", || scene.read("secret-postman/username") != first);
     sidecar.stop();
     let account = account_of(&scene, SEED, POD);
@@ -95,10 +95,11 @@ fn a_post_of_unknown_fate_is_looked_for_and_not_repeated() {
     let first = scene.read("secret-postman/username");
     let hang = Fault::new(path::PROVISION, crate::dev_vault::Effect::Hang);
     scene.vault.fault(hang.method("POST").once().after());
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     until("what it brought is published", || scene.read("secret-postman/username") != first);
     sidecar.stop();
-    let asked: Vec<String> = scene.asked().into_iter().filter(|line| line != LOGIN).collect();
+    let asked: Vec<String> =
+        scene.request_lines().into_iter().filter(|line| line != LOGIN).collect();
     assert_eq!(asked.first().map(String::as_str), Some(PROVISION), "{asked:?}");
     assert_eq!(asked.get(1).map(String::as_str), Some(READ), "{asked:?}");
 }
@@ -110,7 +111,7 @@ fn the_list_of_the_authorization_is_followed() {
             scene.unset("SEGURA_IDENTITY").set("SEGURA_SOURCE", source);
             scene.set("SEGURA_OUTPUT", "files,env,json");
         });
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         scene.vault.put_secret(r#"{"identity": "new/one", "data": {"key": "first"}}"#);
         until("a new secret appears", || scene.path("new/one/key").exists());
         assert_eq!(scene.read("new/one/key"), "first", "{source}");
@@ -121,7 +122,12 @@ fn the_list_of_the_authorization_is_followed() {
         assert!(!scene.read("secrets.json").contains("first"), "{source}");
         sidecar.stop();
         assert_eq!(scene.count(LOGIN), 1, "{source}");
-        assert_eq!(scene.asked().len(), 1 + scene.count(request), "{source}: {:?}", scene.asked());
+        assert_eq!(
+            scene.request_lines().len(),
+            1 + scene.count(request),
+            "{source}: {:?}",
+            scene.request_lines()
+        );
         assert_eq!(scene.vault.provision_count(), 0, "{source}");
     });
 }
@@ -131,7 +137,7 @@ fn a_named_secret_is_followed() {
     let scene = with(Options::default(), |scene| {
         scene.set("SEGURA_SOURCE", "secret").set("SEGURA_IDENTITY", "application5");
     });
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     scene.vault.set_data("application5", r#"{"token": "one"}"#);
     until("new data are there", || scene.path("application5/token").exists());
     assert!(!scene.path("application5/my_key_name").exists());
@@ -145,7 +151,7 @@ fn a_route_that_is_missing_for_a_while_is_a_gateways_bad_minute() {
     let files = scene.published();
     // Each pass asks twice, the second time with a token of its own.
     scene.vault.fault(Fault::no_route(path::PROVISION).method("GET").times(6));
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     until("it has failed", || scene.failures() > 0);
     assert_eq!(scene.published(), files);
     until("it has recovered", || scene.failures() == 0);
@@ -160,7 +166,7 @@ fn a_route_that_is_missing_for_a_while_is_a_gateways_bad_minute() {
 fn a_vault_without_the_route_is_not_given_up_on_within_seconds() {
     let scene = with(Options { get_route: false, ..Options::default() }, |_| {});
     let files = scene.published();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     until("it has failed some times", || scene.failures() >= 3);
     assert_eq!(scene.state()["refresh"], "get");
     assert_eq!((scene.count(APPLICATION), scene.count(PROVISION)), (0, 0));
@@ -172,16 +178,16 @@ fn a_vault_without_the_route_is_not_given_up_on_within_seconds() {
 #[test]
 fn a_vault_where_reading_provisions_is_read_so_no_more_than_twice() {
     let scene = with(Options { get_provisions: true, ..Options::default() }, |_| {});
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     until("it has settled", || scene.state()["refresh"] == "application");
     let applications = scene.count(APPLICATION);
     until("it reads the application", || scene.count(APPLICATION) >= applications + 3);
     assert_eq!((scene.count(READ), scene.count(PROVISION)), (2, 0));
     assert_eq!(scene.vault.provision_count(), 3);
-    sidecar.assert_said(lines::READING_PROVISIONS, 1, "");
+    sidecar.assert_logged(lines::READING_PROVISIONS, 1, "");
     sidecar.stop();
     // The next one goes on as it was settled.
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let applications = scene.count(APPLICATION);
     until("it reads the application", || scene.count(APPLICATION) > applications);
     assert_eq!(scene.vault.provision_count(), 3);
@@ -195,7 +201,7 @@ fn a_list_without_what_was_made_for_the_pod_takes_nothing_from_it() {
     state["refresh"] = "application".into();
     fs::remove_file(&path).unwrap();
     fs::write(&path, state.to_string()).unwrap();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     until("it reads the application", || scene.count(APPLICATION) >= 2);
     let password = fs::read_to_string(scene.path("secret-postman/password")).ok();
     let accounts = scene.vault.provisioned(SEED);
@@ -211,11 +217,11 @@ fn a_list_with_a_shared_password_takes_no_account_from_the_pod() {
         scene.set("SEGURA_REFRESH", "application");
     });
     let account = account_of(&scene, SEED, POD);
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     until("it reads the application", || scene.count(APPLICATION) >= 3);
     assert_eq!(scene.read("secret-postman/password"), account.password);
     let said = "the application's list holds fewer entries of secret-postman than the vault provisioned for this pod";
-    sidecar.assert_said(said, 1, "");
+    sidecar.assert_logged(said, 1, "");
     sidecar.stop();
 }
 
@@ -224,9 +230,9 @@ fn what_lives_shortly_is_provisioned_again_in_time() {
     let options = Options { ttl: Some("3".to_owned()), ..Options::default() };
     let scene = with(options, |_| {});
     let first = scene.read("secret-postman/username");
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     until("another account is published", || scene.read("secret-postman/username") != first);
-    sidecar.assert_said(lines::PROVISIONED_AGAIN, 1, "");
+    sidecar.assert_logged(lines::PROVISIONED_AGAIN, 1, "");
     sidecar.stop();
     let account = account_of(&scene, SEED, POD);
     assert_eq!(scene.read("secret-postman/password"), account.password);
@@ -236,7 +242,7 @@ fn what_lives_shortly_is_provisioned_again_in_time() {
 fn however_shortly_it_lives_two_provisionings_are_five_minutes_apart() {
     let options = Options { ttl: Some("3".to_owned()), ..Options::default() };
     let scene = with(options, |_| {});
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     until("it is provisioned again", || scene.count(PROVISION) == 1);
     let reads = scene.count(READ);
     until("it renews on", || scene.count(READ) >= reads + 4);
@@ -249,7 +255,7 @@ fn a_ttl_alone_beside_nothing_that_opens_provisions_nothing() {
     let scene = with(Options::default(), |scene| {
         scene.set("SEGURA_SOURCE", "secret").set("SEGURA_IDENTITY", "application5");
     });
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     until("it renews", || scene.count(&secret("application5")) >= 3);
     assert_eq!(scene.vault.provision_count(), 0);
     sidecar.stop();
@@ -260,8 +266,8 @@ fn pods_of_one_identity_keep_their_own_credentials() {
     let mut first = Scene::new();
     first.set("SEGURA_RENEW_INTERVAL", "1s");
     let names = [POD, "web-7d4b9c6f5-bcdfg", "web-7d4b9c6f5-hjklm"];
-    let mut second = first.beside(names[1]);
-    let third = first.beside(names[2]);
+    let mut second = first.another_pod(names[1]);
+    let third = first.another_pod(names[2]);
     second.set("SEGURA_DEPROVISION", "true");
     let assert_own = |scene: &Scene, pod: &str| {
         let own = || account_of(scene, SEED, pod);
@@ -270,13 +276,13 @@ fn pods_of_one_identity_keep_their_own_credentials() {
             read("username") == own.username && read("password") == own.password
         });
     };
-    let one = first.kept();
-    let two = second.kept();
+    let one = first.renewing_sidecar();
+    let two = second.renewing_sidecar();
     for (scene, pod) in [(&first, names[0]), (&second, names[1])] {
         assert_own(scene, pod);
     }
     let user = first.read("secret-postman/username");
-    let three = third.kept();
+    let three = third.renewing_sidecar();
     let reads = first.count(READ);
     until("each has read twice", || first.count(READ) >= reads + 9);
     first.vault.rotate();
@@ -286,7 +292,7 @@ fn pods_of_one_identity_keep_their_own_credentials() {
     // One ends and gives back, one crashes and comes back.
     two.stop();
     one.kill();
-    let one = first.kept();
+    let one = first.renewing_sidecar();
     first.vault.rotate();
     assert_own(&first, names[0]);
     assert_own(&third, names[2]);

@@ -39,8 +39,8 @@ fn a_termination_ends_it_within_moments_whatever_it_waits_for() {
         scene.set("SEGURA_TIMEOUT", "1h").set("SEGURA_CONNECT_TIMEOUT", "1h");
         let files = scene.published();
         spoil(&scene);
-        let sidecar = scene.kept();
-        until("it asks", || !scene.asked().is_empty());
+        let sidecar = scene.renewing_sidecar();
+        until("it asks", || !scene.request_lines().is_empty());
         assert_ends_soon(&scene, sidecar, what);
         assert_eq!(scene.published(), files, "{what}");
     });
@@ -59,7 +59,7 @@ fn a_termination_ends_it_while_it_connects() {
     });
     let silent = silent.unwrap();
     silent.set_nonblocking(true).unwrap();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let mut taken = None;
     until("it connects", || {
         taken = silent.accept().ok();
@@ -75,7 +75,7 @@ fn what_is_to_be_given_back_is_given_back_and_taken_away() {
     });
     let mut scene = scene;
     scene.set("SEGURA_DEPROVISION", "true");
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     until("it renews", || scene.count(READ) >= 1);
     sidecar.stop();
     assert_eq!(scene.count(DEPROVISION), 1);
@@ -85,7 +85,7 @@ fn what_is_to_be_given_back_is_given_back_and_taken_away() {
     assert!(!scene.check("started").0, "it is no set any more");
     assert_eq!(scene.generations().len(), 1, "no value stays: {:?}", scene.entries());
     // The next one provisions anew.
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     assert_eq!((scene.count(PROVISION), scene.vault.provision_count()), (1, 2));
     assert_eq!(scene.read("secret-postman/password"), password(&scene));
     sidecar.stop();
@@ -94,7 +94,7 @@ fn what_is_to_be_given_back_is_given_back_and_taken_away() {
 #[test]
 fn without_the_wish_nothing_is_given_back() {
     let scene = left_by_init();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     until("it renews", || scene.count(READ) >= 1);
     sidecar.stop();
     assert_eq!((scene.count(DEPROVISION), scene.vault.provisioned(SEED).len()), (0, 1));
@@ -105,7 +105,7 @@ fn a_set_that_can_not_be_given_back_stays() {
     let mut scene = left_by_init();
     scene.set("SEGURA_DEPROVISION", "true");
     let files = scene.published();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     scene.vault.go_down();
     let sent = scene.vault.elapsed();
     let run = sidecar.stop();
@@ -113,9 +113,9 @@ fn a_set_that_can_not_be_given_back_stays() {
     assert!(run.stderr.contains(lines::NOT_DEPROVISIONED), "{}", run.stderr);
     assert_eq!((scene.published(), &scene.state()["given_back"]), (files, &false.into()));
     scene.vault.come_back();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     sidecar.send(Signal::TERM);
-    sidecar.ends().ended(0);
+    sidecar.wait().exits(0);
     assert!(scene.vault.provisioned(SEED).is_empty());
     assert_eq!(scene.vault.provision_count(), 1);
 }
@@ -125,7 +125,7 @@ fn a_giving_back_that_may_have_happened_takes_the_set_away_in_time() {
     let mut scene = left_by_init();
     scene.set("SEGURA_DEPROVISION", "true");
     scene.vault.fault(Fault::new("deprovision", Effect::Hang).after());
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let sent = scene.vault.elapsed();
     sidecar.stop();
     let took = scene.vault.elapsed() - sent;
@@ -137,7 +137,7 @@ fn a_giving_back_that_may_have_happened_takes_the_set_away_in_time() {
 #[test]
 fn dues_that_were_slept_through_are_one_pass() {
     let scene = left_by_init();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     until("it renews", || scene.count(READ) >= 1);
     sidecar.send(Signal::STOP);
     pause(2_500);
@@ -163,7 +163,7 @@ fn dues_that_were_slept_through_are_one_pass() {
 fn tokens_that_live_two_seconds_are_replaced_without_a_word() {
     let options = Options { token_ttl: Duration::from_secs(2), ..Options::default() };
     let scene = with(options, |_| {});
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let mut failures = 0;
     until("it has renewed often", || {
         failures = failures.max(scene.failures());
@@ -171,6 +171,6 @@ fn tokens_that_live_two_seconds_are_replaced_without_a_word() {
     });
     assert_eq!(failures, 0);
     assert!(sidecar.warnings().is_empty(), "{:?}", sidecar.warnings());
-    assert!(scene.count(LOGIN) >= 2, "{:?}", scene.asked());
+    assert!(scene.count(LOGIN) >= 2, "{:?}", scene.request_lines());
     sidecar.stop();
 }

@@ -19,7 +19,7 @@ use crate::{
     dev_vault::Options,
     harness::{
         SEED, Scene,
-        host::{can_be_others, mode, owner},
+        host::{can_switch_user, mode, owner},
         sidecar::Sidecar,
         until,
     },
@@ -29,7 +29,7 @@ use crate::{
 const SHOWS: &str = r#"echo "<${password-$secret_postman_password}>"; read -r _; exit 5"#;
 
 /// One recording in the directory of its pod, beside a vault.
-pub struct Laid {
+pub struct Fixture {
     /// Version and name, for messages.
     pub name: String,
     pub scene: Scene,
@@ -48,33 +48,35 @@ pub struct Shown {
 type File = (Vec<u8>, u32, Option<(u32, u32)>);
 
 /// Every recording of a fate that this host can lay out.
-pub fn recorded(test: &str, fate: Fate) -> Vec<Laid> {
+pub fn recorded(test: &str, fate: Fate) -> Vec<Fixture> {
     let rows =
         RECORDED.iter().flat_map(|(version, sets)| sets.iter().map(move |set| (version, set)));
-    let laid = rows.map(|(version, set)| Laid::new(version, set, &set.recording(fate), CLIENT_ID));
-    let (foreign, mut laid): (Vec<_>, Vec<_>) = laid.partition(|laid| laid.recording.needs_root());
-    if can_be_others(&format!("{test}, files of another uid")) {
-        laid.extend(foreign);
+    let fixture =
+        rows.map(|(version, set)| Fixture::new(version, set, &set.recording(fate), CLIENT_ID));
+    let (foreign, mut fixture): (Vec<_>, Vec<_>) =
+        fixture.partition(|fixture| fixture.recording.needs_root());
+    if can_switch_user(&format!("{test}, files of another uid")) {
+        fixture.extend(foreign);
     }
-    laid
+    fixture
 }
 
 /// The first set of each version, live, for a client of the vault.
-pub fn first_of_each(client_id: &str) -> Vec<Laid> {
+pub fn first_of_each(client_id: &str) -> Vec<Fixture> {
     first(|set| set.recording(Fate::Live), client_id)
 }
 
 /// The directory of each version in which nothing but a POST was under way.
-pub fn pending_of_each() -> Vec<Laid> {
+pub fn pending_of_each() -> Vec<Fixture> {
     first(|_| PENDING.to_owned(), CLIENT_ID)
 }
 
-fn first(name: impl Fn(&Set) -> String, client_id: &str) -> Vec<Laid> {
+fn first(name: impl Fn(&Set) -> String, client_id: &str) -> Vec<Fixture> {
     let rows = RECORDED.iter().map(|(version, sets)| (version, &sets[0]));
-    rows.map(|(version, set)| Laid::new(version, set, &name(set), client_id)).collect()
+    rows.map(|(version, set)| Fixture::new(version, set, &name(set), client_id)).collect()
 }
 
-impl Laid {
+impl Fixture {
     /// The pod and the vault of a recording, whose directory is still empty.
     fn new(version: &str, set: &'static Set, name: &str, client_id: &str) -> Self {
         let client_id = Some(client_id.to_owned());
@@ -102,7 +104,7 @@ impl Laid {
     }
 
     /// Has the vault know each secret as the set has it: its version and its entries.
-    pub fn teach_the_vault(&self) {
+    pub fn store_in_vault(&self) {
         let values = self.recording.values();
         for secret in self.secrets() {
             let identity = secret["identity"].as_str().expect("a text");
@@ -114,7 +116,7 @@ impl Laid {
     }
 
     /// Has the vault know no password of any secret, as before a provisioning.
-    pub fn strip_the_vault(&self) {
+    pub fn clear_vault_passwords(&self) {
         for secret in self.secrets() {
             let identity = secret["identity"].as_str().expect("a text");
             self.scene.vault.set_data(identity, json!({ "hostname": "stripped" }));
@@ -151,7 +153,7 @@ impl Laid {
     }
 
     /// How many notifications the agent that left the set still owed.
-    pub fn owed(&self) -> usize {
+    pub fn pending_notifications(&self) -> usize {
         usize::from(self.set.left_by == LeftBy::Init)
     }
 
@@ -201,7 +203,7 @@ impl Laid {
             expected,
             "{}: {:?}",
             self.name,
-            self.scene.asked()
+            self.scene.request_lines()
         );
     }
 

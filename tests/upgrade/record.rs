@@ -131,9 +131,9 @@ impl Stage {
     fn leave(&self, by: LeftBy, fate: Fate) -> Outcome<()> {
         let words: &[&str] = match by {
             LeftBy::Init => {
-                ended(self.agent(&["init"]).spawn()?)?;
+                wait_for_success(self.agent(&["init"]).spawn()?)?;
                 if fate == Fate::Deprovisioned {
-                    ended(self.agent(&["deprovision"]).spawn()?)?;
+                    wait_for_success(self.agent(&["deprovision"]).spawn()?)?;
                 }
                 return self.check(fate);
             }
@@ -178,7 +178,7 @@ impl Stage {
     }
 }
 
-fn ended(mut child: Child) -> Outcome<()> {
+fn wait_for_success(mut child: Child) -> Outcome<()> {
     let status = child.wait()?;
     if status.success() { Ok(()) } else { Err(format!("the agent ended with {status}").into()) }
 }

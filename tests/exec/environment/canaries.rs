@@ -97,7 +97,7 @@ fn shown(pid: &str, file: &str) -> Vec<u8> {
 fn nothing_is_shown_by_a_wrapper_or_its_command_while_both_live() {
     let scene = scene();
     let wrapper = Held::script(&scene, "trap '' TERM; echo \"pid $$.\"");
-    wrapper.prints(".\n");
+    wrapper.until_printed(".\n");
     // It is stopped in vain, killed and started anew.
     change(&scene, 2);
     until("it is started anew", || wrapper.stdout().matches(".\n").count() == 2);
@@ -126,7 +126,7 @@ fn a_command_that_takes_the_agents_place_has_none_of_its_credentials() {
     let mut scene = scene();
     scene.set("SEGURA_RENEW_INTERVAL", "off");
     let wrapper = Held::script(&scene, "echo ready");
-    wrapper.prints("ready\n");
+    wrapper.until_printed("ready\n");
     let environment = shown(&wrapper.id().to_string(), "environ");
     assert!(String::from_utf8_lossy(&environment).contains(&format!("key={VALUE}-key-1\0")));
     assert_none(&credentials(&scene), &environment, "the command's environment");
@@ -168,7 +168,7 @@ fn nothing_is_shown_however_a_start_fails() {
             scene.set("SEGURA_RENEW_INTERVAL", interval);
             spoil(&mut scene);
             let program = if code == 127 { orphan.as_str() } else { "/bin/true" };
-            let run = Sidecar::spawn(scene.wrapper_by(LITTLE_ROOM, &[program])).ends();
+            let run = Sidecar::spawn(scene.wrapper_by(LITTLE_ROOM, &[program])).wait();
             assert_eq!(run.code, Some(code), "{what}: {}", run.stderr);
             assert_none(&values(&scene), run.stderr.as_bytes(), what);
             let secret = disguised(SECRET);

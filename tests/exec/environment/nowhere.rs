@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use super::super::basics::Held;
-use super::{asking, changing, expected, given, refused};
+use super::{expected, given, refused, scene_with, scene_with_changes};
 use crate::harness::{Scene, side_by_side, sidecar::Sidecar};
 
 /// Changes where nothing is to be written, and names what is then in the scene's directory.
@@ -32,17 +32,17 @@ const PLACES: [Place; 3] = [
 #[test]
 fn without_an_output_nothing_is_written_and_changes_reach_the_command() {
     side_by_side(PLACES, |place| {
-        let mut scene = changing();
+        let mut scene = scene_with_changes();
         let entries = place(&mut scene);
         scene.set("SEGURA_OUTPUT", "none");
         let wrapper = Held::script(&scene, "echo \"has $app_k $other_k.\"");
-        wrapper.prints("has one one.\n");
+        wrapper.until_printed("has one one.\n");
         for question in ["started", "ready", "live"] {
             let (holds, line) = scene.check(question);
             assert!(holds && line.contains("SEGURA_OUTPUT=none"), "{line}");
         }
         scene.vault.set_data("app", json!({"k": "two"}));
-        wrapper.prints("has two one.\n");
+        wrapper.until_printed("has two one.\n");
         let run = wrapper.release();
         assert_eq!((run.code, run.stdout.as_str()), (Some(0), "has one one.\nhas two one.\n"));
         scene.set("SEGURA_RENEW_INTERVAL", "off");
@@ -57,17 +57,17 @@ fn without_an_output_nothing_is_written_and_changes_reach_the_command() {
 fn no_output_stands_alone_needs_the_environment_and_is_for_exec_alone() {
     let cases = [("none,files", "true", "SEGURA_OUTPUT"), ("none", "false", "SEGURA_EXEC_ENV")];
     for (output, entries, variable) in cases {
-        let mut scene = asking(&json!({"k": "v"}));
+        let mut scene = scene_with(&json!({"k": "v"}));
         scene.set("SEGURA_OUTPUT", output).set("SEGURA_EXEC_ENV", entries);
         let run = refused(&scene);
-        run.ended(78);
+        run.exits(78);
         assert!(run.stderr.contains(&format!("\n  {variable}: ")), "{}", run.stderr);
-        assert_eq!(scene.asked(), [""; 0]);
+        assert_eq!(scene.request_lines(), [""; 0]);
     }
     for mode in ["init", "sidecar"] {
-        let mut scene = asking(&json!({"k": "v"}));
+        let mut scene = scene_with(&json!({"k": "v"}));
         scene.set("SEGURA_OUTPUT", "none");
-        let run = Sidecar::spawn(scene.agent(&[mode])).ends();
-        assert!(run.ended(78).stderr.contains("\n  SEGURA_OUTPUT: "), "{}", run.stderr);
+        let run = Sidecar::spawn(scene.agent(&[mode])).wait();
+        assert!(run.exits(78).stderr.contains("\n  SEGURA_OUTPUT: "), "{}", run.stderr);
     }
 }

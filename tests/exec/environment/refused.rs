@@ -4,8 +4,8 @@ use std::fs;
 
 use serde_json::json;
 
-use super::super::basics::{HOLD, Held, SUPERVISED_AND_NOT, WAIT, only};
-use super::{asking, changing, expected, given, refused};
+use super::super::basics::{HOLD, Held, SUPERVISED_AND_NOT, WAIT, only_line};
+use super::{expected, given, refused, scene_with, scene_with_changes};
 use crate::harness::{Run, Scene, for_a_while, lines, side_by_side, sidecar::Sidecar, until};
 
 #[test]
@@ -32,12 +32,12 @@ fn what_no_environment_can_hold_is_refused_before_the_command_starts() {
     ];
     for (data, code, parts, hint) in cases {
         for interval in SUPERVISED_AND_NOT {
-            let mut scene = asking(&data);
+            let mut scene = scene_with(&data);
             scene.set("SEGURA_RENEW_INTERVAL", interval);
             let run = refused(&scene);
-            let error = only(run.ended(code), "segura-agent: ");
+            let error = only_line(run.exits(code), "segura-agent: ");
             assert!(parts.iter().all(|part| error.contains(part)), "{error}");
-            assert!(only(&run, "hint: ").contains(hint), "{}", run.stderr);
+            assert!(only_line(&run, "hint: ").contains(hint), "{}", run.stderr);
             assert!(!run.stderr.contains("canary"), "{}", run.stderr);
             assert!(scene.published().is_empty(), "{:?}", scene.entries());
         }
@@ -48,7 +48,7 @@ fn what_no_environment_can_hold_is_refused_before_the_command_starts() {
 fn the_longest_variable_that_a_program_can_have_is_given() {
     // Name, `=` and NUL included (`MAX_ARG_STRLEN`).
     let longest = "x".repeat(128 * 1024 - "k=\0".len());
-    let mut scene = asking(&json!({"k": longest}));
+    let mut scene = scene_with(&json!({"k": longest}));
     for interval in SUPERVISED_AND_NOT {
         scene.set("SEGURA_RENEW_INTERVAL", interval);
         assert!(given(&scene) == expected(&[("k", &longest)]), "{interval}");
@@ -65,39 +65,39 @@ fn counted(texts: &[&str]) -> usize {
 }
 
 fn with_little_room(scene: &Scene, words: &[&str]) -> Run {
-    Sidecar::spawn(scene.wrapper_by(LITTLE_ROOM, words)).ends()
+    Sidecar::spawn(scene.wrapper_by(LITTLE_ROOM, words)).wait()
 }
 
 #[test]
 fn entries_that_are_too_long_together_are_refused_before_the_command_starts() {
     let [a, b, c] = ["a", "b", "c"].map(|letter| letter.repeat(100_000));
     for interval in SUPERVISED_AND_NOT {
-        let mut scene = asking(&json!({"a": a, "b": b, "c": c}));
+        let mut scene = scene_with(&json!({"a": a, "b": b, "c": c}));
         scene.set("SEGURA_RENEW_INTERVAL", interval);
         let trace = scene.vault.dir().join("the-command-ran");
         let run = with_little_room(&scene, &["touch", &trace.display().to_string()]);
-        only(run.ended(78), "segura-agent: ");
-        assert!(only(&run, "hint: ").contains("SEGURA_EXEC_ENV=false"), "{}", run.stderr);
+        only_line(run.exits(78), "segura-agent: ");
+        assert!(only_line(&run, "hint: ").contains("SEGURA_EXEC_ENV=false"), "{}", run.stderr);
         assert!(!trace.exists() && !run.stderr.contains("aaaa"));
         scene.vault.set_data("app", json!({"a": a, "b": b}));
         fs::remove_dir_all(scene.path("..segura")).unwrap();
         fs::remove_file(scene.path("..data")).unwrap();
-        with_little_room(&scene, &["true"]).ended(0);
+        with_little_room(&scene, &["true"]).exits(0);
     }
 }
 
 #[test]
 fn at_the_edge_of_the_room_the_command_runs_or_the_settings_are_refused() {
     let [a, b] = ["a", "b"].map(|letter| letter.repeat(120_000));
-    let mut scene = asking(&json!({"a": a, "b": b}));
-    scene.init().ended(0);
+    let mut scene = scene_with(&json!({"a": a, "b": b}));
+    scene.init().exits(0);
     let rest = counted(&["true", "a=", &a, "b=", &b, "PAD="]) - 2 * (1 + 8);
     let mut run = |pad: usize| {
         scene.set("PAD", &"x".repeat(pad));
         with_little_room(&scene, &["true"])
     };
-    run(1).ended(0);
-    run(ROOM - rest + 1).ended(78);
+    run(1).exits(0);
+    run(ROOM - rest + 1).exits(78);
     for less in (0..64).step_by(4) {
         let run = run(ROOM - rest - less);
         assert!(matches!(run.code, Some(0 | 78)), "{less}: {:?} {}", run.code, run.stderr);
@@ -110,17 +110,17 @@ fn on_renewal_what_no_environment_can_hold_is_held_back_and_the_command_runs_on(
     let long = json!({"k": "x".repeat(200_000)});
     let one_name = json!({"k": "x", "a-b": "x", "a.b": "x"});
     side_by_side([nul, long, one_name], |bad| {
-        let scene = changing();
+        let scene = scene_with_changes();
         let wrapper = Held::script(&scene, "echo \"has $app_k $other_k.\"");
-        wrapper.prints("has one one.\n");
+        wrapper.until_printed("has one one.\n");
         scene.vault.set_data("app", &bad);
         until("it is held back", || scene.held_back("app").is_some());
         assert_eq!(scene.held_back("other"), None);
         scene.vault.set_data("other", json!({"k": "two"}));
-        wrapper.prints("has one two.\n");
+        wrapper.until_printed("has one two.\n");
         assert_eq!(scene.read("app/k"), "one");
         scene.vault.set_data("app", json!({"k": "three"}));
-        wrapper.prints("has three two.\n");
+        wrapper.until_printed("has three two.\n");
         let run = wrapper.release();
         assert_eq!(run.stdout, "has one one.\nhas one two.\nhas three two.\n", "{}", run.stderr);
         assert_eq!(run.code, Some(0));
@@ -129,50 +129,52 @@ fn on_renewal_what_no_environment_can_hold_is_held_back_and_the_command_runs_on(
 
 #[test]
 fn on_renewal_a_set_that_is_too_long_together_leaves_the_command_running() {
-    let scene = changing();
+    let scene = scene_with_changes();
     let [a, b, c] = ["a", "b", "c"].map(|letter| letter.repeat(100_000));
     let script = format!("{HOLD}\necho \"has $app_k.\"\n{WAIT}");
     let wrapper = Held::spawn(scene.wrapper_by(LITTLE_ROOM, &["/bin/sh", "-c", &script]));
-    wrapper.prints("has one.\n");
+    wrapper.until_printed("has one.\n");
     scene.vault.set_data("app", json!({"k": "two", "a": a, "b": b, "c": c}));
-    let line = wrapper.says(lines::RUNS_ON);
+    let line = wrapper.until_logged(lines::RUNS_ON);
     assert!(line.contains("WARN") && line.contains("SEGURA_EXEC_ENV=false"), "{line}");
     for_a_while("it runs on", || !wrapper.has_ended() && wrapper.stdout() == "has one.\n");
     scene.vault.set_data("app", json!({"k": "three"}));
-    wrapper.prints("has three.\n");
+    wrapper.until_printed("has three.\n");
     let run = wrapper.release();
     assert_eq!((run.code, run.stdout.as_str()), (Some(0), "has one.\nhas three.\n"));
 }
 
 #[test]
 fn that_a_set_does_not_fit_is_said_once_however_often_it_is_asked_for() {
-    let scene = changing();
+    let scene = scene_with_changes();
     let wrapper = Held::spawn(scene.wrapper_by(LITTLE_ROOM, &["cat"]));
-    wrapper.says(lines::STARTED);
+    wrapper.until_logged(lines::STARTED);
     let [a, b, c] = ["a", "b", "c"].map(|letter| letter.repeat(100_000));
     scene.vault.set_data("app", json!({"a": a, "b": b, "c": c}));
-    wrapper.says(lines::RUNS_ON);
-    let asked = scene.asked().len();
-    until("it is asked for some times more", || scene.asked().len() >= asked + 6);
-    wrapper.assert_said(lines::RUNS_ON, 1, "one warning for one set");
-    wrapper.assert_said(lines::SPLAYING, 1, "it has changed once");
+    wrapper.until_logged(lines::RUNS_ON);
+    let asked = scene.request_lines().len();
+    until("it is asked for some times more", || scene.request_lines().len() >= asked + 6);
+    wrapper.assert_logged(lines::RUNS_ON, 1, "one warning for one set");
+    wrapper.assert_logged(lines::SPLAYING, 1, "it has changed once");
     assert_eq!(wrapper.release().code, Some(0));
 }
 
 #[test]
 fn on_renewal_no_command_is_ended_for_a_set_that_just_does_not_fit() {
-    let mut scene = changing();
+    let mut scene = scene_with_changes();
     scene.set("SEGURA_IDENTITY", "app");
     let script = format!("{HOLD}\necho \"has $k.\"\n{WAIT}");
     let words = ["/bin/sh", "-c", &script];
     let wrapper = Held::spawn(scene.wrapper_by(LITTLE_ROOM, &words));
-    wrapper.prints("has one.\n");
+    wrapper.until_printed("has one.\n");
     // The kernel counts the path of the program, too.
     let [a, c] = ["a", "c"].map(|letter| letter.repeat(100_000));
     let rest = counted(&words) + counted(&["k=two", "a=", &a, "b=", "c=", &c]) - 2 * (1 + 8);
     let b = "b".repeat(ROOM - rest);
     scene.vault.set_data("app", json!({"k": "two", "a": a, "b": b, "c": c}));
-    until("it is tried or given up", || wrapper.has_ended() || wrapper.said(lines::RUNS_ON) > 0);
+    until("it is tried or given up", || {
+        wrapper.has_ended() || wrapper.times_logged(lines::RUNS_ON) > 0
+    });
     let run = wrapper.release();
     assert_eq!((run.code, run.stdout.as_str()), (Some(0), "has one.\n"), "{}", run.stderr);
 }
@@ -180,11 +182,11 @@ fn on_renewal_no_command_is_ended_for_a_set_that_just_does_not_fit() {
 #[test]
 fn a_set_that_stands_and_that_no_environment_can_hold_is_refused_as_well() {
     for interval in SUPERVISED_AND_NOT {
-        let mut scene = asking(&json!({"bad": "canary\0"}));
+        let mut scene = scene_with(&json!({"bad": "canary\0"}));
         scene.set("SEGURA_RENEW_INTERVAL", interval);
-        scene.init().ended(0);
+        scene.init().exits(0);
         let run = refused(&scene);
-        assert!(run.ended(76).error().contains(r#""bad" of app"#), "{}", run.stderr);
+        assert!(run.exits(76).error().contains(r#""bad" of app"#), "{}", run.stderr);
         // Without a vault it is read, as by a reader.
         for name in ["SEGURA_URL", "SEGURA_CLIENT_ID", "SEGURA_CLIENT_SECRET"] {
             scene.unset(name);

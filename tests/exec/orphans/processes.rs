@@ -113,7 +113,7 @@ pub fn send_to(pid: i32, signal: Signal) {
 
 /// Says its process and `$password`, then runs each line that it reads; the end of its input is its
 /// own. A trap that sets `again` has it go on.
-pub const LISTENS: &str = r#"
+pub const EVAL_LINES: &str = r#"
 echo "start $password $$"
 while read -r line || [ -n "$again" ]; do again=; eval "$line"; done
 "#;
@@ -134,14 +134,14 @@ impl Wrapped {
         Self { _litter: Litter(number(&agent)), agent, input }
     }
 
-    /// Has a shell do `first`, and then what it is told; see [`LISTENS`].
-    pub fn listens(scene: &Scene, first: &str) -> Self {
-        let script = format!("{first}\n{LISTENS}");
+    /// Has a shell do `first`, and then what it is told; see [`EVAL_LINES`].
+    pub fn shell(scene: &Scene, first: &str) -> Self {
+        let script = format!("{first}\n{EVAL_LINES}");
         Self::spawn(scene.agent(&["exec", "--", "/bin/sh", "-c", &script]))
     }
 
     /// Tells the command what to do.
-    pub fn told(&self, line: &str) {
+    pub fn eval(&self, line: &str) {
         writeln!(&self.input, "{line}").expect("somebody holds the other end");
     }
 
@@ -156,13 +156,13 @@ impl Wrapped {
     }
 
     /// What the commands were given that have started so far.
-    pub fn given(&self) -> Vec<String> {
+    pub fn values(&self) -> Vec<String> {
         self.starts().into_iter().map(|(value, _)| value).collect()
     }
 
     /// Waits until so many have started, and gives the number of the last.
     #[track_caller]
-    pub fn started(&self, times: usize) -> i32 {
+    pub fn until_started(&self, times: usize) -> i32 {
         until("the command is started", || self.starts().len() >= times);
         self.starts().last().expect("one at least").1
     }

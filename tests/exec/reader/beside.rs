@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
-use super::{SHOWS, bare, change, has, reads, scene, shown, wraps};
+use super::{SHOWS, bare, change, reads, scene, shown, until_has, wraps};
 use crate::dev_vault::requests::LOGIN;
 use crate::harness::{Run, Scene, for_a_while, lines, sidecar::Sidecar, until};
 
@@ -32,14 +32,14 @@ fn traces(dir: &Path) -> BTreeMap<PathBuf, [i64; 5]> {
 fn a_reader_leaves_no_trace_and_the_sidecar_its_directory() {
     let mut scene = scene();
     scene.set("SEGURA_RENEW_INTERVAL", "1h");
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     // The last that its start writes.
     until("nobody is left to be told", || scene.state()["notified"] == 1);
     let before = traces(scene.dir.path());
     assert!(before.len() > 8, "{before:?}");
     for settings in [&[][..], &[("SEGURA_RENEW_INTERVAL", "off")]] {
         let reader = reads(&scene, SHOWS, settings);
-        has(&reader, &["one"]);
+        until_has(&reader, &["one"]);
         let (live, line) = scene.check("live");
         assert!(live && line.starts_with("live: generation 1"), "{line}");
         reader.kill();
@@ -47,9 +47,9 @@ fn a_reader_leaves_no_trace_and_the_sidecar_its_directory() {
     assert_eq!(traces(scene.dir.path()), before);
     let (live, line) = scene.check("live");
     assert!(live, "{line}");
-    let second = scene.sidecar().ends();
+    let second = scene.sidecar().wait();
     let name = format!("sidecar, pid {}", sidecar.id());
-    assert!(second.ended(73).error().contains(&name), "{}", second.stderr);
+    assert!(second.exits(73).error().contains(&name), "{}", second.stderr);
     sidecar.stop();
 }
 
@@ -57,21 +57,21 @@ fn a_reader_leaves_no_trace_and_the_sidecar_its_directory() {
 fn whoever_comes_to_a_wrappers_directory_is_told_who_has_it() {
     let scene = scene();
     let agent = wraps(&scene, SHOWS);
-    has(&agent, &["one"]);
+    until_has(&agent, &["one"]);
     let name = format!("exec, pid {}", agent.id());
-    for second in [scene.init(), scene.sidecar().ends()] {
-        assert!(second.ended(73).error().contains(&name), "{}", second.stderr);
+    for second in [scene.init(), scene.sidecar().wait()] {
+        assert!(second.exits(73).error().contains(&name), "{}", second.stderr);
         assert!(second.hint().is_some(), "{}", second.stderr);
     }
     change(&scene, "two");
-    has(&agent, &["one", "two"]);
+    until_has(&agent, &["one", "two"]);
 }
 
 #[test]
 fn probes_hear_of_a_wrapper_as_of_a_sidecar() {
     let scene = scene();
     let agent = wraps(&scene, SHOWS);
-    has(&agent, &["one"]);
+    until_has(&agent, &["one"]);
     for question in ["started", "ready", "live"] {
         let start = format!("{question}: generation 1, fetched ");
         until("it is answered", || scene.check(question).0);
@@ -89,23 +89,23 @@ fn probes_hear_of_a_wrapper_as_of_a_sidecar() {
 fn a_second_wrapper_reads_and_outlives_the_first() {
     let scene = scene();
     let first = wraps(&scene, SHOWS);
-    has(&first, &["one"]);
+    until_has(&first, &["one"]);
     let second = wraps(&scene, SHOWS);
-    has(&second, &["one"]);
-    second.says(lines::READS);
-    assert_eq!(first.said(lines::READS), 0);
+    until_has(&second, &["one"]);
+    second.until_logged(lines::READS);
+    assert_eq!(first.times_logged(lines::READS), 0);
     change(&scene, "two");
-    has(&first, &["one", "two"]);
-    has(&second, &["one", "two"]);
+    until_has(&first, &["one", "two"]);
+    until_has(&second, &["one", "two"]);
     first.send(Signal::TERM);
-    assert_eq!(first.ends().code, Some(143));
+    assert_eq!(first.wait().code, Some(143));
     let third = wraps(&scene, SHOWS);
-    has(&third, &["two"]);
-    third.says(lines::ADOPTED);
-    assert_eq!(third.said(lines::READS), 0, "it publishes in the first one's place");
+    until_has(&third, &["two"]);
+    third.until_logged(lines::ADOPTED);
+    assert_eq!(third.times_logged(lines::READS), 0, "it publishes in the first one's place");
     change(&scene, "three");
-    has(&third, &["two", "three"]);
-    has(&second, &["one", "two", "three"]);
+    until_has(&third, &["two", "three"]);
+    until_has(&second, &["one", "two", "three"]);
     let runs = shown(&second);
     assert_eq!(runs.len(), 3, "the first one's end was nothing to the second: {runs:?}");
 }
@@ -119,8 +119,9 @@ fn of_wrappers_that_come_at_once_one_publishes_and_the_others_read() {
         until("its command runs", || shown(wrapper).len() == 1);
     }
     let account = scene.vault.provisioned("app").pop().expect("the pod has an account");
-    wrappers.iter().for_each(|wrapper| has(wrapper, &[&account.password]));
-    let reading = || wrappers.iter().filter(|wrapper| wrapper.said(lines::READS) == 1).count();
+    wrappers.iter().for_each(|wrapper| until_has(wrapper, &[&account.password]));
+    let reading =
+        || wrappers.iter().filter(|wrapper| wrapper.times_logged(lines::READS) == 1).count();
     until("all but one read", || reading() == 4);
     assert_eq!((scene.vault.provision_count(), scene.count(LOGIN)), (1, 1));
 }
@@ -136,13 +137,13 @@ fn only_who_publishes_gives_back() {
     let [short, long] = [wraps(&scene, SHOWS), wraps(&scene, SHOWS)];
     for reader in [&short, &long] {
         until("its command runs", || shown(reader).len() == 1);
-        reader.says(lines::READS);
+        reader.until_logged(lines::READS);
     }
     short.send(Signal::TERM);
-    assert_eq!(short.ends().code, Some(143));
+    assert_eq!(short.wait().code, Some(143));
     assert_eq!((held(), scene.published().is_empty()), (1, false));
     agent.send(Signal::TERM);
-    let run = agent.ends();
+    let run = agent.wait();
     assert_eq!(run.code, Some(143), "{}", run.stderr);
     assert_eq!((held(), scene.published().is_empty()), (0, true));
     for_a_while("the reader runs on", || !long.has_ended() && shown(&long).len() == 1);
@@ -154,12 +155,12 @@ fn typed(mut agent: Command, script: &str) -> Run {
     let mut stdin = child.stdin.take().expect("it is a pipe");
     stdin.write_all(script.as_bytes()).expect("the shell reads");
     drop(stdin);
-    Run::ends(child)
+    Run::wait(child)
 }
 
 #[test]
 fn a_shell_beside_an_agent_has_the_entries_and_no_credentials() {
-    for starts in [Scene::kept, |scene: &Scene| wraps(scene, SHOWS)] {
+    for starts in [Scene::renewing_sidecar, |scene: &Scene| wraps(scene, SHOWS)] {
         let scene = scene();
         let agent = starts(&scene);
         until("the set stands", || scene.check("live").0 && scene.check("started").0);

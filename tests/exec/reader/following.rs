@@ -5,11 +5,11 @@ use std::fs;
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::{SHOWS, change, has, reads, scene, shown, values};
+use super::{SHOWS, change, reads, scene, shown, until_has, values};
 use crate::harness::{Scene, for_a_while, lines, sidecar::Sidecar, until};
 
 /// Says what the entry is, in its environment and on disk, and both again at each signal.
-const LISTENS: &str = r#"
+const EVAL_LINES: &str = r#"
 tell() { read -r file <"$FILE"; echo "$$ <$1 $password $file>"; }
 trap 'tell HUP' HUP
 trap 'tell USR1' USR1
@@ -35,13 +35,13 @@ fn assert_undisturbed(reader: &Sidecar, expected: &[&str]) {
 #[test]
 fn a_change_restarts_the_command_with_the_new_entries() {
     let scene = scene();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let reader = reads(&scene, SHOWS, &[]);
-    has(&reader, &["one"]);
+    until_has(&reader, &["one"]);
     change(&scene, "two");
-    has(&reader, &["one", "two"]);
+    until_has(&reader, &["one", "two"]);
     change(&scene, "three");
-    has(&reader, &["one", "two", "three"]);
+    until_has(&reader, &["one", "two", "three"]);
     let shown = shown(&reader);
     assert!(shown[0].0 != shown[1].0 && shown[1].0 != shown[2].0, "each is another: {shown:?}");
     assert_undisturbed(&reader, &["one", "two", "three"]);
@@ -55,14 +55,14 @@ fn a_change_signals_the_command_where_that_is_asked_for() {
         (&[("SEGURA_ON_CHANGE", "signal"), ("SEGURA_SIGNAL", "USR1")], "USR1"),
     ] {
         let scene = scene();
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         let file = scene.path("app/password").display().to_string();
         let settings = [settings, &[("FILE", &file)]].concat();
-        let reader = reads(&scene, LISTENS, &settings);
-        has(&reader, &["start one one"]);
+        let reader = reads(&scene, EVAL_LINES, &settings);
+        until_has(&reader, &["start one one"]);
         change(&scene, "two");
         let told = format!("{name} one two");
-        has(&reader, &["start one one", &told]);
+        until_has(&reader, &["start one one", &told]);
         let shown = shown(&reader);
         assert_eq!(shown[0].0, shown[1].0, "it is the same that runs on");
         assert_undisturbed(&reader, &["start one one", &told]);
@@ -77,11 +77,11 @@ fn a_change_ends_the_reader_where_that_is_asked_for() {
         (&[("SEGURA_ON_CHANGE", "exit"), ("SEGURA_CHANGE_EXIT_CODE", "9")], 9),
     ] {
         let scene = scene();
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         let reader = reads(&scene, SHOWS, settings);
-        has(&reader, &["one"]);
+        until_has(&reader, &["one"]);
         change(&scene, "two");
-        let run = reader.ends();
+        let run = reader.wait();
         assert_eq!(run.code, Some(code), "{}", run.stderr);
         assert_eq!(run.stdout.lines().count(), 1, "no other was started: {}", run.stdout);
         sidecar.stop();
@@ -91,13 +91,13 @@ fn a_change_ends_the_reader_where_that_is_asked_for() {
 #[test]
 fn a_change_does_nothing_where_that_is_asked_for() {
     let scene = scene();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let file = scene.path("app/password").display().to_string();
     let settings = [("SEGURA_ON_CHANGE", "none"), ("FILE", file.as_str())];
-    let reader = reads(&scene, LISTENS, &settings);
-    has(&reader, &["start one one"]);
+    let reader = reads(&scene, EVAL_LINES, &settings);
+    until_has(&reader, &["start one one"]);
     change(&scene, "two");
-    reader.says(lines::CHANGED);
+    reader.until_logged(lines::CHANGED);
     assert_undisturbed(&reader, &["start one one"]);
     sidecar.stop();
 }
@@ -105,67 +105,67 @@ fn a_change_does_nothing_where_that_is_asked_for() {
 #[test]
 fn a_lifetime_that_changes_alone_is_not_told() {
     let scene = scene();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let reader = reads(&scene, SHOWS, &[]);
-    has(&reader, &["one"]);
+    until_has(&reader, &["one"]);
     scene.vault.set_data("app", json!({"password": "one", "TTL": "1800"}));
     until("it is published", || scene.read("app/TTL") == "1800");
     assert_undisturbed(&reader, &["one"]);
     change(&scene, "two");
-    has(&reader, &["one", "two"]);
-    reader.assert_said(lines::CHANGED, 1, "only what is told of is a change");
+    until_has(&reader, &["one", "two"]);
+    reader.assert_logged(lines::CHANGED, 1, "only what is told of is a change");
     sidecar.stop();
 }
 
 #[test]
 fn a_sidecar_that_is_killed_and_comes_back_disturbs_nobody() {
     let scene = scene();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let reader = reads(&scene, SHOWS, &[]);
-    has(&reader, &["one"]);
+    until_has(&reader, &["one"]);
     sidecar.kill();
-    let sidecar = scene.kept();
-    sidecar.says(lines::ADOPTED);
+    let sidecar = scene.renewing_sidecar();
+    sidecar.until_logged(lines::ADOPTED);
     assert_undisturbed(&reader, &["one"]);
     assert_eq!(reader.warnings(), Vec::<String>::new());
     change(&scene, "two");
-    has(&reader, &["one", "two"]);
+    until_has(&reader, &["one", "two"]);
     sidecar.stop();
 }
 
 #[test]
 fn a_sidecar_that_comes_later_is_followed_by_who_reads_what_init_has_left() {
     let scene = scene();
-    scene.init().ended(0);
+    scene.init().exits(0);
     let reader = reads(&scene, SHOWS, &[]);
-    has(&reader, &["one"]);
-    let sidecar = scene.kept();
+    until_has(&reader, &["one"]);
+    let sidecar = scene.renewing_sidecar();
     assert_undisturbed(&reader, &["one"]);
     change(&scene, "two");
-    has(&reader, &["one", "two"]);
+    until_has(&reader, &["one", "two"]);
     sidecar.stop();
 }
 
 #[test]
 fn a_set_that_no_environment_can_hold_leaves_the_command_as_it_is() {
     let scene = scene();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let reader = reads(&scene, SHOWS, &[]);
-    has(&reader, &["one"]);
+    until_has(&reader, &["one"]);
     change(&scene, &"x".repeat(200_000));
-    let said = reader.says(lines::RUNS_ON);
+    let said = reader.until_logged(lines::RUNS_ON);
     assert!(said.contains("\"WARN\"") && said.contains("password"), "{said}");
     assert_undisturbed(&reader, &["one"]);
     change(&scene, "three");
-    has(&reader, &["one", "three"]);
+    until_has(&reader, &["one", "three"]);
     sidecar.stop();
 }
 
 /// A pod that gives back what it was provisioned, and its first set.
-fn to_be_given_back() -> (Scene, Sidecar) {
+fn with_deprovision() -> (Scene, Sidecar) {
     let mut scene = scene();
     scene.unset("SEGURA_SOURCE").set("SEGURA_DEPROVISION", "true");
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     (scene, sidecar)
 }
 
@@ -176,31 +176,31 @@ fn account(scene: &Scene) -> String {
 
 #[test]
 fn a_set_that_is_given_back_is_kept_until_another_is_published() {
-    let (scene, sidecar) = to_be_given_back();
+    let (scene, sidecar) = with_deprovision();
     let first = account(&scene);
     let reader = reads(&scene, SHOWS, &[]);
-    has(&reader, &[&first]);
+    until_has(&reader, &[&first]);
     sidecar.stop();
     assert!(scene.published().is_empty(), "{:?}", scene.entries());
     assert_undisturbed(&reader, &[&first]);
-    assert_eq!(reader.complaints(), Vec::<String>::new());
-    let sidecar = scene.kept();
+    assert_eq!(reader.text_warnings(), Vec::<String>::new());
+    let sidecar = scene.renewing_sidecar();
     let second = account(&scene);
     assert_ne!(first, second);
-    has(&reader, &[&first, &second]);
+    until_has(&reader, &[&first, &second]);
     sidecar.stop();
 }
 
 #[test]
 fn a_set_whose_numbers_begin_anew_is_followed() {
     let scene = scene();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     for value in ["two", "three"] {
         change(&scene, value);
         until_published(&scene, value);
     }
     let reader = reads(&scene, SHOWS, &[]);
-    has(&reader, &["three"]);
+    until_has(&reader, &["three"]);
     assert_eq!(scene.state()["generation"], 3);
     sidecar.stop();
     for entry in scene.entries() {
@@ -210,21 +210,21 @@ fn a_set_whose_numbers_begin_anew_is_followed() {
     }
     assert_undisturbed(&reader, &["three"]);
     change(&scene, "four");
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     assert_eq!(scene.state()["generation"], 1);
-    has(&reader, &["three", "four"]);
+    until_has(&reader, &["three", "four"]);
     change(&scene, "five");
-    has(&reader, &["three", "four", "five"]);
+    until_has(&reader, &["three", "four", "five"]);
     sidecar.stop();
 }
 
 #[test]
 fn a_reader_that_follows_nothing_leaves_its_place_to_the_command() {
     let scene = scene();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let reader = reads(&scene, SHOWS, &[("SEGURA_RENEW_INTERVAL", "off")]);
-    has(&reader, &["one"]);
-    reader.says(lines::READS);
+    until_has(&reader, &["one"]);
+    reader.until_logged(lines::READS);
     assert_eq!(shown(&reader)[0].0, reader.id(), "the command has our number");
     let program = fs::read_link(format!("/proc/{}/exe", reader.id())).unwrap();
     assert_eq!(program, fs::canonicalize("/bin/sh").unwrap(), "nothing of the agent remains");
@@ -233,22 +233,22 @@ fn a_reader_that_follows_nothing_leaves_its_place_to_the_command() {
     assert_undisturbed(&reader, &["one"]);
     reader.send(Signal::TERM);
     // No code but the signal itself.
-    assert_eq!(reader.ends().code, None);
+    assert_eq!(reader.wait().code, None);
     sidecar.stop();
 }
 
 #[test]
 fn two_readers_of_one_set_are_each_told() {
     let scene = scene();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let readers = [reads(&scene, SHOWS, &[]), reads(&scene, SHOWS, &[])];
-    readers.iter().for_each(|reader| has(reader, &["one"]));
+    readers.iter().for_each(|reader| until_has(reader, &["one"]));
     change(&scene, "two");
-    readers.iter().for_each(|reader| has(reader, &["one", "two"]));
+    readers.iter().for_each(|reader| until_has(reader, &["one", "two"]));
     let [first, second] = readers;
     first.send(Signal::TERM);
-    assert_eq!(first.ends().code, Some(143));
+    assert_eq!(first.wait().code, Some(143));
     change(&scene, "three");
-    has(&second, &["one", "two", "three"]);
+    until_has(&second, &["one", "two", "three"]);
     sidecar.stop();
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{APP, ReadOnly, bare, for_the_group_to_read, held, scene, words};
 use crate::harness::{
     Run, Scene,
-    host::{can_be_others, with_own_mounts},
+    host::{can_switch_user, with_own_mounts},
     lines, side_by_side,
     sidecar::Sidecar,
 };
@@ -21,21 +21,26 @@ const SCRIPT: &str =
 /// Asserts that it reads, and that the vault hears nothing of it from its start to its end.
 #[track_caller]
 fn assert_reads(scene: &Scene, reader: Command, shown: &str) {
-    let heard = || (scene.vault.requests().len(), scene.vault.connections());
-    let before = heard();
+    let signals_received = || (scene.vault.requests().len(), scene.vault.connections());
+    let before = signals_received();
     let reader = Sidecar::spawn(reader);
-    reader.prints(shown);
-    let said = reader.says(lines::READS);
+    reader.until_printed(shown);
+    let said = reader.until_logged(lines::READS);
     assert!(said.contains("\"INFO\""), "{said}");
     reader.send(Signal::TERM);
-    let run = reader.ends();
+    let run = reader.wait();
     assert_eq!(run.code, Some(143), "{}", run.stderr);
     assert_eq!(run.stdout, format!("{shown}\n"), "{}", run.stderr);
-    assert_eq!(heard(), before, "the vault is asked nothing: {:?}", scene.asked());
+    assert_eq!(
+        signals_received(),
+        before,
+        "the vault is asked nothing: {:?}",
+        scene.request_lines()
+    );
 }
 
 /// A scene that renews so seldom that nothing but a reader could ask.
-fn calm() -> Scene {
+fn seldom_renewed() -> Scene {
     let mut scene = scene();
     scene.set("SEGURA_RENEW_INTERVAL", "1h");
     scene
@@ -48,8 +53,8 @@ fn knows_the_place(scene: &Scene) -> Command {
 
 #[test]
 fn where_a_living_sidecar_publishes() {
-    let scene = calm();
-    let sidecar = scene.kept();
+    let scene = seldom_renewed();
+    let sidecar = scene.renewing_sidecar();
     assert_reads(&scene, knows_the_place(&scene), "<one|||>");
     // Whoever has a vault, too, as `kubectl exec` in the sidecar's own container.
     assert_reads(&scene, held(scene.agent(&words(SCRIPT))), "<one|||>");
@@ -58,19 +63,19 @@ fn where_a_living_sidecar_publishes() {
 
 #[test]
 fn where_a_set_was_left_and_no_vault_is_known() {
-    let scene = calm();
-    scene.init().ended(0);
+    let scene = seldom_renewed();
+    scene.init().exits(0);
     assert_reads(&scene, knows_the_place(&scene), "<one|||>");
 }
 
 #[test]
 fn where_another_user_may_write_alone() {
-    if !can_be_others("where_another_user_may_write_alone") {
+    if !can_switch_user("where_another_user_may_write_alone") {
         return;
     }
-    let scene = calm();
+    let scene = seldom_renewed();
     for_the_group_to_read(scene.dir.path());
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     assert_reads(&scene, bare(&scene, scene.agent_as(APP, &words(SCRIPT))), "<one|||>");
     // Neither a living agent nor the want of a vault makes this one a reader.
     sidecar.stop();
@@ -80,13 +85,13 @@ fn where_another_user_may_write_alone() {
 #[test]
 fn where_the_volume_is_mounted_read_only() {
     with_own_mounts("where_the_volume_is_mounted_read_only", || {
-        let scene = calm();
+        let scene = seldom_renewed();
         let view = ReadOnly::view_of(scene.dir.path());
         let at_the_view = |mut reader: Command| {
             reader.env("SEGURA_OUTPUT_DIR", view.path());
             reader
         };
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         assert_reads(&scene, at_the_view(knows_the_place(&scene)), "<one|||>");
         sidecar.stop();
         let with_a_vault = held(scene.agent(&words(SCRIPT)));
@@ -104,15 +109,15 @@ fn entries_are_named_as_their_publisher_names_them() {
         (None, "<|one|of the db|>"),
     ];
     side_by_side(cases, |(identities, shown)| {
-        let mut scene = calm();
+        let mut scene = seldom_renewed();
         scene.vault.set_data("db", json!({"password": "of the db"}));
         match identities {
             Some(identities) => scene.set("SEGURA_IDENTITY", identities),
             None => scene.unset("SEGURA_IDENTITY"),
         };
-        scene.init().ended(0);
+        scene.init().exits(0);
         assert_reads(&scene, knows_the_place(&scene), shown);
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         assert_reads(&scene, knows_the_place(&scene), shown);
         sidecar.stop();
         // And as a wrapper with the publisher's settings names them.
@@ -123,8 +128,8 @@ fn entries_are_named_as_their_publisher_names_them() {
 
 #[test]
 fn a_reader_has_a_say_of_its_own_in_names() {
-    let scene = calm();
-    scene.init().ended(0);
+    let scene = seldom_renewed();
+    scene.init().exits(0);
     let script = "echo \"<$password|$THE_PASSWORD|$THE_APP_PASSWORD>\"";
     for (settings, shown) in [
         (&[("SEGURA_ENV_NAME", "the_{key}")][..], "<||>"),
@@ -134,17 +139,17 @@ fn a_reader_has_a_say_of_its_own_in_names() {
     ] {
         let mut reader = bare(&scene, scene.agent(&words(script)));
         reader.envs(settings.iter().copied());
-        let run = Sidecar::spawn(reader).ends();
+        let run = Sidecar::spawn(reader).wait();
         assert_eq!(run.stdout, format!("{shown}\n"), "{settings:?}: {}", run.stderr);
     }
 }
 
 #[test]
 fn a_directory_to_write_without_a_set_and_without_a_vault_is_told_what_to_set() {
-    let scene = calm();
+    let scene = seldom_renewed();
     let reader = knows_the_place(&scene).output().expect("the agent runs");
     let run = Run::of(reader);
-    run.ended(78);
+    run.exits(78);
     for part in ["SEGURA_URL", "SEGURA_CLIENT_ID", "SEGURA_CLIENT_SECRET"] {
         run.refuses(part);
     }
@@ -153,9 +158,9 @@ fn a_directory_to_write_without_a_set_and_without_a_vault_is_told_what_to_set() 
 
 #[test]
 fn a_set_that_was_given_back_is_not_read_but_what_to_set_is_told() {
-    let mut scene = calm();
+    let mut scene = seldom_renewed();
     scene.set("SEGURA_SOURCE", "provision").set("SEGURA_DEPROVISION", "true");
-    scene.kept().stop();
+    scene.renewing_sidecar().stop();
     assert_eq!(scene.state()["given_back"], true);
     let run = Run::of(knows_the_place(&scene).output().expect("the agent runs"));
     run.refuses("SEGURA_URL");

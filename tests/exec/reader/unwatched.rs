@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
-use super::{APP, SHOWS, bare, change, for_the_group_to_read, has, scene, values, words};
+use super::{APP, SHOWS, bare, change, for_the_group_to_read, scene, until_has, values, words};
 use crate::harness::{
     Scene,
-    host::{can_be_others, skip},
+    host::{can_switch_user, skip},
     lines,
     sidecar::Sidecar,
     until,
@@ -35,12 +35,12 @@ fn assert_follows(scene: &Scene, reader: &Sidecar) {
         looks += 1;
         looks > 1_900 || values(reader).len() > 1
     });
-    has(reader, &["one", "two"]);
+    until_has(reader, &["one", "two"]);
 }
 
 fn assert_follows_without(test: &str, limit: &str) {
     let scene = scene();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let mut reader = without(limit, &scene);
     reader.env("SEGURA_RESTART_SPLAY", "0s");
     let reader = Sidecar::spawn(reader);
@@ -48,8 +48,8 @@ fn assert_follows_without(test: &str, limit: &str) {
     if reader.has_ended() {
         return skip(test, &reader.log().join(" "));
     }
-    has(&reader, &["one"]);
-    reader.says(lines::NOT_WATCHED);
+    until_has(&reader, &["one"]);
+    reader.until_logged(lines::NOT_WATCHED);
     assert_follows(&scene, &reader);
     sidecar.stop();
 }
@@ -67,22 +67,22 @@ fn changes_are_found_where_no_watch_is_left() {
 
 #[test]
 fn changes_are_found_where_the_directory_was_not_to_be_opened_at_first() {
-    if !can_be_others("changes_are_found_where_the_directory_was_not_to_be_opened_at_first") {
+    if !can_switch_user("changes_are_found_where_the_directory_was_not_to_be_opened_at_first") {
         return;
     }
     let scene = scene();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     fs::set_permissions(scene.dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
     let mut reader = bare(&scene, scene.agent_as(APP, &words(SHOWS)));
     reader.env("SEGURA_RESTART_SPLAY", "0s").env("SEGURA_STARTUP_TIMEOUT", "1m");
     let reader = Sidecar::spawn(reader);
-    reader.says(lines::WAITS);
+    reader.until_logged(lines::WAITS);
     sidecar.stop();
     for_the_group_to_read(scene.dir.path());
     // As an agent after this one publishes it for the group.
     fs::remove_file(scene.path("..data")).unwrap();
-    let sidecar = scene.kept();
-    has(&reader, &["one"]);
+    let sidecar = scene.renewing_sidecar();
+    until_has(&reader, &["one"]);
     assert_follows(&scene, &reader);
     sidecar.stop();
 }

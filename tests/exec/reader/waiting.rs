@@ -7,14 +7,14 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use super::{
-    APP, FS_GROUP, ReadOnly, SHOWS, bare, for_the_group_to_read, has, reads, scene, words,
+    APP, FS_GROUP, ReadOnly, SHOWS, bare, for_the_group_to_read, reads, scene, until_has, words,
 };
 use crate::harness::lines;
 use crate::{
     dev_vault::{Effect, Fault},
     harness::{
         Run, Scene, for_a_while,
-        host::{can_be_others, with_own_mounts},
+        host::{can_switch_user, with_own_mounts},
         side_by_side,
         sidecar::Sidecar,
         until,
@@ -36,18 +36,18 @@ fn unanswered() -> (Scene, Sidecar) {
 fn assert_waits_for_the_sidecar(scene: &Scene, mut reader: Command) {
     reader.env("SEGURA_STARTUP_TIMEOUT", "1m");
     let reader = Sidecar::spawn(reader);
-    let said = reader.says(lines::WAITS);
+    let said = reader.until_logged(lines::WAITS);
     assert!(said.contains("WARN") && said.contains("hint"), "{said}");
-    let sidecar = scene.kept();
-    has(&reader, &["one"]);
-    reader.assert_said(lines::READS, 1, "once");
-    reader.assert_said(lines::WAITS, 1, "once");
+    let sidecar = scene.renewing_sidecar();
+    until_has(&reader, &["one"]);
+    reader.assert_logged(lines::READS, 1, "once");
+    reader.assert_logged(lines::WAITS, 1, "once");
     sidecar.stop();
 }
 
 #[test]
 fn a_reader_that_comes_first_waits_where_another_user_will_publish() {
-    if !can_be_others("a_reader_that_comes_first_waits") {
+    if !can_switch_user("a_reader_that_comes_first_waits") {
         return;
     }
     let scene = scene();
@@ -70,18 +70,18 @@ fn a_reader_that_comes_first_waits_on_a_volume_that_is_mounted_read_only() {
 fn a_reader_waits_for_the_first_set_of_an_agent_that_has_none_yet() {
     let (scene, sidecar) = unanswered();
     let reader = reads(&scene, SHOWS, &[]);
-    reader.says(lines::WAITS);
+    reader.until_logged(lines::WAITS);
     assert_eq!(reader.stdout(), "", "nothing runs without its secrets");
     scene.vault.clear_faults();
-    has(&reader, &["one"]);
+    until_has(&reader, &["one"]);
     sidecar.kill();
 }
 
 #[test]
 fn a_reader_gives_up_in_its_time_with_one_line_and_a_hint() {
     let (scene, _sidecar) = unanswered();
-    let run = reads(&scene, SHOWS, &[("SEGURA_STARTUP_TIMEOUT", "1s")]).ends();
-    run.ended(69);
+    let run = reads(&scene, SHOWS, &[("SEGURA_STARTUP_TIMEOUT", "1s")]).wait();
+    run.exits(69);
     let place = scene.dir.path().display();
     let line = format!(
         "segura-agent: cannot read a set in {place}: no set is published there; gave up after 1s"
@@ -96,10 +96,10 @@ fn a_reader_gives_up_in_its_time_with_one_line_and_a_hint() {
 fn a_reader_that_is_to_wait_for_ever_does() {
     let (scene, sidecar) = unanswered();
     let reader = reads(&scene, SHOWS, &[("SEGURA_STARTUP_TIMEOUT", "off")]);
-    reader.says(lines::WAITS);
+    reader.until_logged(lines::WAITS);
     for_a_while("it waits", || !reader.has_ended() && reader.stdout().is_empty());
     scene.vault.clear_faults();
-    has(&reader, &["one"]);
+    until_has(&reader, &["one"]);
     sidecar.kill();
 }
 
@@ -109,18 +109,18 @@ fn a_signal_ends_a_reader_that_waits_and_no_command_ever_runs() {
     let (scene, _sidecar) = unanswered();
     side_by_side(cases, |(signal, code)| {
         let reader = reads(&scene, SHOWS, &[("SEGURA_STARTUP_TIMEOUT", "off")]);
-        reader.says(lines::WAITS);
+        reader.until_logged(lines::WAITS);
         reader.send(signal);
-        let run = reader.ends();
-        run.ended(code);
+        let run = reader.wait();
+        run.exits(code);
         assert!(!run.stderr.contains("segura-agent: "), "an end as asked: {}", run.stderr);
     });
 }
 
 /// Asserts that it is told who must be able to read, and that no command ran.
 #[track_caller]
-fn assert_told_of_rights(run: &Run) {
-    run.ended(73);
+fn assert_reports_rights(run: &Run) {
+    run.exits(73);
     assert!(run.error().contains("Permission denied"), "{}", run.stderr);
     assert!(run.hint().is_some_and(|hint| hint.contains("fsGroup")), "{}", run.stderr);
     assert_eq!(run.stderr.matches("segura-agent: ").count(), 1, "{}", run.stderr);
@@ -128,43 +128,43 @@ fn assert_told_of_rights(run: &Run) {
 
 /// What a container of another user is told whose volume is of this group, with files of this mode.
 #[track_caller]
-fn assert_barred(group: u32, mode: u32, file_mode: &str) {
+fn assert_denied(group: u32, mode: u32, file_mode: &str) {
     let mut scene = scene();
     chown(scene.dir.path(), None, Some(group)).expect("root may");
     fs::set_permissions(scene.dir.path(), fs::Permissions::from_mode(mode)).expect("root may");
     scene.set("SEGURA_FILE_MODE", file_mode);
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let mut reader = bare(&scene, scene.agent_as(APP, &words(SHOWS)));
     reader.env("SEGURA_STARTUP_TIMEOUT", "1s");
-    assert_told_of_rights(&Sidecar::spawn(reader).ends());
+    assert_reports_rights(&Sidecar::spawn(reader).wait());
     sidecar.stop();
 }
 
 #[test]
 fn a_reader_of_files_for_the_agents_user_alone_is_told_the_remedy() {
-    if can_be_others("a_reader_of_files_for_the_agents_user_alone") {
-        assert_barred(FS_GROUP, 0o2755, "0400");
+    if can_switch_user("a_reader_of_files_for_the_agents_user_alone") {
+        assert_denied(FS_GROUP, 0o2755, "0400");
     }
 }
 
 #[test]
 fn a_reader_outside_of_the_group_is_told_the_remedy() {
-    if can_be_others("a_reader_outside_of_the_group_is_told_the_remedy") {
-        assert_barred(0, 0o755, "0440");
+    if can_switch_user("a_reader_outside_of_the_group_is_told_the_remedy") {
+        assert_denied(0, 0o755, "0440");
     }
 }
 
 #[test]
 fn a_reader_that_may_not_open_the_directory_is_told_the_remedy() {
-    if can_be_others("a_reader_that_may_not_open_the_directory") {
-        assert_barred(0, 0o700, "0440");
+    if can_switch_user("a_reader_that_may_not_open_the_directory") {
+        assert_denied(0, 0o700, "0440");
     }
 }
 
 #[test]
 fn a_reader_outside_of_the_group_is_told_the_remedy_where_everyone_may_write() {
-    if can_be_others("a_reader_outside_of_the_group_where_everyone_may_write") {
+    if can_switch_user("a_reader_outside_of_the_group_where_everyone_may_write") {
         // An emptyDir without fsGroup.
-        assert_barred(0, 0o777, "0440");
+        assert_denied(0, 0o777, "0440");
     }
 }

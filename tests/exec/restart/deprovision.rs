@@ -18,7 +18,7 @@ fn scene(interval: &str) -> Scene {
 
 /// Asserts that the set was given back once, and is taken away.
 #[track_caller]
-fn assert_given_back(scene: &Scene) {
+fn assert_deprovisioned(scene: &Scene) {
     assert_eq!(scene.count(DEPROVISION), 1);
     assert!(scene.vault.provisioned(SEED).is_empty());
     assert!(scene.published().is_empty(), "{:?}", scene.entries());
@@ -29,15 +29,15 @@ fn assert_given_back(scene: &Scene) {
 fn a_command_that_ends_by_itself_has_its_set_given_back() {
     side_by_side(["10m", "1s", "off"], |interval| {
         let scene = scene(interval);
-        let wrapped = Wrapped::listens(&scene, "");
-        let command = wrapped.started(1);
+        let wrapped = Wrapped::shell(&scene, "");
+        let command = wrapped.until_started(1);
         assert_ne!(command, wrapped.agent_pid(), "{interval}: it is supervised");
         assert_eq!(scene.vault.provisioned(SEED).len(), 1, "{interval}");
         for_a_while("nothing is given back", || scene.count(DEPROVISION) == 0);
-        wrapped.told("exit 4");
-        let run = wrapped.agent.ends();
+        wrapped.eval("exit 4");
+        let run = wrapped.agent.wait();
         assert_eq!(run.code, Some(4), "{interval}: {}", run.stderr);
-        assert_given_back(&scene);
+        assert_deprovisioned(&scene);
     });
 }
 
@@ -45,16 +45,16 @@ fn a_command_that_ends_by_itself_has_its_set_given_back() {
 fn a_command_that_is_terminated_has_its_set_until_it_has_ended() {
     side_by_side(["10m", "off"], |interval| {
         let scene = scene(interval);
-        let wrapped = Wrapped::listens(&scene, "trap 'echo held; read -r line; exit 5' TERM");
-        wrapped.started(1);
+        let wrapped = Wrapped::shell(&scene, "trap 'echo held; read -r line; exit 5' TERM");
+        wrapped.until_started(1);
         wrapped.agent.send(Signal::TERM);
-        wrapped.agent.prints("held");
+        wrapped.agent.until_printed("held");
         for_a_while("nothing is given back", || scene.count(DEPROVISION) == 0);
         assert!(scene.path("secret-postman/password").exists(), "{interval}");
-        wrapped.told("");
-        let run = wrapped.agent.ends();
+        wrapped.eval("");
+        let run = wrapped.agent.wait();
         assert_eq!(run.code, Some(5), "{interval}: {}", run.stderr);
-        assert_given_back(&scene);
+        assert_deprovisioned(&scene);
     });
 }
 
@@ -66,56 +66,56 @@ fn a_set_is_given_back_only_after_the_commands_group_is_gone() {
         let scene = scene("10m");
         scene.vault.fault(Fault::delay("deprovision", 500).after());
         let first = "(trap '' TERM HUP; exec sleep 600) & echo \"member $!\"";
-        let wrapped = Wrapped::listens(&scene, first);
-        wrapped.started(1);
+        let wrapped = Wrapped::shell(&scene, first);
+        wrapped.until_started(1);
         let member = members(&wrapped)[0];
         assert!(living(member).is_some());
         match signal {
             Some(signal) => wrapped.agent.send(signal),
-            None => wrapped.told(end),
+            None => wrapped.eval(end),
         }
         until("it is given back", || scene.count(DEPROVISION) == 1);
         assert_eq!(living(member), None);
-        assert_eq!(wrapped.agent.ends().code, Some(code));
-        assert_given_back(&scene);
+        assert_eq!(wrapped.agent.wait().code, Some(code));
+        assert_deprovisioned(&scene);
     });
 }
 
 #[test]
 fn a_restart_gives_nothing_back() {
     let scene = scene("1s");
-    let wrapped = Wrapped::listens(&scene, "");
-    wrapped.started(1);
+    let wrapped = Wrapped::shell(&scene, "");
+    wrapped.until_started(1);
     scene.vault.rotate();
-    wrapped.started(2);
-    let given = wrapped.given();
+    wrapped.until_started(2);
+    let given = wrapped.values();
     assert_ne!(given[0], given[1]);
     assert_eq!((scene.count(DEPROVISION), scene.vault.provision_count()), (0, 1));
-    wrapped.told("exit 0");
-    assert_eq!(wrapped.agent.ends().code, Some(0));
-    assert_given_back(&scene);
+    wrapped.eval("exit 0");
+    assert_eq!(wrapped.agent.wait().code, Some(0));
+    assert_deprovisioned(&scene);
 }
 
 #[test]
 fn an_end_for_a_change_gives_the_set_back_as_well() {
     let mut scene = scene("1s");
     scene.set("SEGURA_ON_CHANGE", "exit");
-    let wrapped = Wrapped::listens(&scene, "");
-    wrapped.started(1);
+    let wrapped = Wrapped::shell(&scene, "");
+    wrapped.until_started(1);
     scene.vault.rotate();
-    let run = wrapped.agent.ends();
+    let run = wrapped.agent.wait();
     assert_eq!(run.code, Some(75), "{}", run.stderr);
-    assert_given_back(&scene);
+    assert_deprovisioned(&scene);
 }
 
 #[test]
 fn a_vault_that_can_not_be_reached_keeps_nobody_from_ending_as_the_command() {
     let scene = scene("10m");
-    let wrapped = Wrapped::listens(&scene, "");
-    wrapped.started(1);
+    let wrapped = Wrapped::shell(&scene, "");
+    wrapped.until_started(1);
     scene.vault.go_down();
-    wrapped.told("exit 7");
-    let run = wrapped.agent.ends();
+    wrapped.eval("exit 7");
+    let run = wrapped.agent.wait();
     assert_eq!(run.code, Some(7), "{}", run.stderr);
     assert!(run.stderr.contains(lines::NOT_DEPROVISIONED), "{}", run.stderr);
     assert_eq!(scene.state()["given_back"], false);

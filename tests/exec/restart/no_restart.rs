@@ -6,18 +6,18 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use super::{change_now, look_again, looked_at, until_watched};
-use crate::exec::orphans::processes::{LISTENS, Wrapped, living};
+use super::{change_now, look_again, until_watched, watched_scene};
+use crate::exec::orphans::processes::{EVAL_LINES, Wrapped, living};
 use crate::harness::{Scene, for_a_while, lines, side_by_side, until};
-use crate::notify::agent::{after_passes, change, generations, until_published, until_told};
+use crate::notify::agent::{after_passes, change, generations, until_notified, until_published};
 
 #[test]
 fn an_outage_of_the_vault_touches_no_command() {
-    let mut scene = looked_at();
+    let mut scene = watched_scene();
     scene.set("SEGURA_RENEW_INTERVAL", "1s");
     let traps = "for s in HUP INT USR1; do trap 'again=1; echo told' $s; done";
-    let wrapped = Wrapped::listens(&scene, traps);
-    let command = wrapped.started(1);
+    let wrapped = Wrapped::shell(&scene, traps);
+    let command = wrapped.until_started(1);
     until_watched(&scene);
     scene.vault.go_down();
     change(&scene, "two");
@@ -25,16 +25,16 @@ fn an_outage_of_the_vault_touches_no_command() {
     for_a_while("the command runs", || living(command).is_some());
     scene.vault.come_back();
     until("the command is started anew", || wrapped.starts().len() == 2);
-    assert_eq!(wrapped.given(), ["one", "two"]);
-    until_told(&scene);
-    wrapped.told("exit 0");
-    let run = wrapped.agent.ends();
+    assert_eq!(wrapped.values(), ["one", "two"]);
+    until_notified(&scene);
+    wrapped.eval("exit 0");
+    let run = wrapped.agent.wait();
     assert_eq!((run.code, run.stdout.contains("told")), (Some(0), false), "{}", run.stdout);
 }
 
 /// An agent with a small stack, by which the kernel measures what it takes for an environment.
 fn with_a_small_stack(scene: &Scene) -> Wrapped {
-    let agent = scene.agent(&["exec", "--", "sh", "-c", LISTENS]);
+    let agent = scene.agent(&["exec", "--", "sh", "-c", EVAL_LINES]);
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -s 2048; exec \"$@\"", "sh"]);
     command.arg(agent.get_program()).args(agent.get_args()).env_clear();
@@ -52,44 +52,44 @@ fn too_much(password: &str) -> serde_json::Value {
 
 #[test]
 fn a_set_that_no_environment_holds_leaves_the_command_running_and_is_told_once() {
-    let mut scene = looked_at();
+    let mut scene = watched_scene();
     scene.set("SEGURA_RENEW_INTERVAL", "1s");
     let wrapped = with_a_small_stack(&scene);
-    let command = wrapped.started(1);
+    let command = wrapped.until_started(1);
     until_watched(&scene);
     scene.vault.set_data("app", too_much("two"));
     until_published(&scene, "two");
-    wrapped.agent.says(lines::RUNS_ON);
+    wrapped.agent.until_logged(lines::RUNS_ON);
     after_passes(&scene, 4);
     assert!(living(command).is_some());
-    let complaints = wrapped.agent.complaints();
+    let complaints = wrapped.agent.text_warnings();
     assert_eq!(complaints.len(), 1, "{complaints:#?}");
     assert!(complaints[0].contains("SEGURA_EXEC_ENV=false"), "{complaints:?}");
     assert_eq!(generations(&scene), (2, 1), "it is not told");
     change(&scene, "three");
     until("the command is started anew", || wrapped.starts().len() == 2);
-    assert_eq!(wrapped.given(), ["one", "three"]);
-    until_told(&scene);
-    wrapped.told("exit 0");
-    assert_eq!(wrapped.agent.ends().code, Some(0));
+    assert_eq!(wrapped.values(), ["one", "three"]);
+    until_notified(&scene);
+    wrapped.eval("exit 0");
+    assert_eq!(wrapped.agent.wait().code, Some(0));
 }
 
 #[test]
 fn a_value_that_no_variable_holds_is_held_back_and_restarts_nothing() {
     side_by_side(["x".repeat(200_000), "a\0b".to_owned()], |value| {
-        let scene = looked_at();
-        let wrapped = Wrapped::listens(&scene, "");
-        let command = wrapped.started(1);
+        let scene = watched_scene();
+        let wrapped = Wrapped::shell(&scene, "");
+        let command = wrapped.until_started(1);
         until_watched(&scene);
         change_now(&scene, &value);
         until("it is held back", || scene.held_back("app").is_some());
         for_a_while("the command runs", || living(command).is_some());
-        assert_eq!((wrapped.agent.said(lines::SPLAYING), generations(&scene)), (0, (1, 1)));
+        assert_eq!((wrapped.agent.times_logged(lines::SPLAYING), generations(&scene)), (0, (1, 1)));
         change_now(&scene, "two");
-        wrapped.started(2);
-        assert_eq!(wrapped.given(), ["one", "two"]);
-        wrapped.told("exit 0");
-        assert_eq!(wrapped.agent.ends().code, Some(0));
+        wrapped.until_started(2);
+        assert_eq!(wrapped.values(), ["one", "two"]);
+        wrapped.eval("exit 0");
+        assert_eq!(wrapped.agent.wait().code, Some(0));
     });
 }
 
@@ -102,38 +102,38 @@ fn a_program_that_has_vanished_or_lost_its_right_keeps_the_one_that_runs() {
     type Harm<'a> = &'a (dyn Fn(&std::path::Path) + Sync);
     let cases: [Harm<'_>; 2] = [&vanish, &forbid];
     for harm in cases {
-        let scene = looked_at();
+        let scene = watched_scene();
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let program = dir.path().join("app");
         // Not copied by this process, whose open descriptor a child might hold at the wrong moment.
         assert!(Command::new("cp").arg("/bin/sh").arg(&program).status().unwrap().success());
         let words = program.display().to_string();
-        let agent = scene.agent(&["exec", "--", &words, "-c", LISTENS]);
+        let agent = scene.agent(&["exec", "--", &words, "-c", EVAL_LINES]);
         let wrapped = Wrapped::spawn(agent);
-        let command = wrapped.started(1);
+        let command = wrapped.until_started(1);
         until_watched(&scene);
         harm(&program);
         change_now(&scene, "two");
-        let said = wrapped.agent.says(lines::RUNS_ON);
+        let said = wrapped.agent.until_logged(lines::RUNS_ON);
         assert!(said.contains(&words), "{said}");
         for_a_while("the command runs", || living(command).is_some());
-        wrapped.told("exit 0");
-        assert_eq!(wrapped.agent.ends().code, Some(0));
+        wrapped.eval("exit 0");
+        assert_eq!(wrapped.agent.wait().code, Some(0));
     }
 }
 
 #[test]
 fn a_set_that_is_put_back_as_it_was_is_the_same_set() {
-    let scene = looked_at();
-    let wrapped = Wrapped::listens(&scene, "");
-    let command = wrapped.started(1);
+    let scene = watched_scene();
+    let wrapped = Wrapped::shell(&scene, "");
+    let command = wrapped.until_started(1);
     until_watched(&scene);
-    let asked = scene.asked().len();
+    let asked = scene.request_lines().len();
     look_again(&scene);
-    until("it is read again", || scene.asked().len() > asked);
+    until("it is read again", || scene.request_lines().len() > asked);
     change_now(&scene, "one");
     for_a_while("the command runs", || living(command).is_some());
     assert_eq!((wrapped.starts().len(), generations(&scene)), (1, (1, 1)));
-    wrapped.told("exit 0");
-    assert_eq!(wrapped.agent.ends().code, Some(0));
+    wrapped.eval("exit 0");
+    assert_eq!(wrapped.agent.wait().code, Some(0));
 }

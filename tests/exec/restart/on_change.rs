@@ -6,27 +6,27 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::{LONG, change_now, looked_at, members, until_watched};
+use super::{LONG, change_now, members, until_watched, watched_scene};
 use crate::exec::orphans::processes::{Wrapped, living};
 use crate::harness::{Scene, for_a_while, lines, side_by_side, sidecar::free_port, until};
-use crate::notify::agent::{generations, until_told};
+use crate::notify::agent::{generations, until_notified};
 
 #[test]
 fn an_exit_for_a_change_stops_the_command_first() {
     side_by_side([(None, 75), (Some("42"), 42)], |(code, expected)| {
-        let mut scene = looked_at();
+        let mut scene = watched_scene();
         scene.set("SEGURA_ON_CHANGE", "exit");
         if let Some(code) = code {
             scene.set("SEGURA_CHANGE_EXIT_CODE", code);
         }
         let first =
             "trap 'echo stopped; exit 3' TERM; (trap '' TERM; exec sleep 600) & echo \"member $!\"";
-        let wrapped = Wrapped::listens(&scene, first);
-        wrapped.started(1);
+        let wrapped = Wrapped::shell(&scene, first);
+        wrapped.until_started(1);
         let member = members(&wrapped)[0];
         until_watched(&scene);
         change_now(&scene, "two");
-        let run = wrapped.agent.ends();
+        let run = wrapped.agent.wait();
         assert_eq!(run.code, Some(expected), "{}", run.stderr);
         assert!(run.stdout.contains("stopped\n"), "{}", run.stdout);
         assert_eq!(living(member), None, "its group has gone with it");
@@ -36,48 +36,48 @@ fn an_exit_for_a_change_stops_the_command_first() {
 
 #[test]
 fn an_exit_for_a_change_kills_a_command_that_ignores_its_stop() {
-    let mut scene = looked_at();
+    let mut scene = watched_scene();
     scene.set("SEGURA_ON_CHANGE", "exit").set("SEGURA_STOP_TIMEOUT", "300ms");
-    let wrapped = Wrapped::listens(&scene, "trap '' TERM");
-    wrapped.started(1);
+    let wrapped = Wrapped::shell(&scene, "trap '' TERM");
+    wrapped.until_started(1);
     until_watched(&scene);
     change_now(&scene, "two");
-    let run = wrapped.agent.ends();
+    let run = wrapped.agent.wait();
     assert_eq!(run.code, Some(75), "{}", run.stderr);
     assert_eq!(run.stderr.matches("SEGURA_STOP_TIMEOUT").count(), 1, "{}", run.stderr);
 }
 
 #[test]
 fn an_end_before_the_exit_for_a_change_is_the_commands_own() {
-    let mut scene = looked_at();
+    let mut scene = watched_scene();
     scene.set("SEGURA_ON_CHANGE", "exit").set("SEGURA_RESTART_SPLAY", LONG);
     for (end, code) in [(None, 143), (Some("exit 9"), 9)] {
-        let wrapped = Wrapped::listens(&scene, "");
-        wrapped.started(1);
-        until_told(&scene);
+        let wrapped = Wrapped::shell(&scene, "");
+        wrapped.until_started(1);
+        until_notified(&scene);
         change_now(&scene, &format!("for {code}"));
-        wrapped.agent.says(lines::SPLAYING);
+        wrapped.agent.until_logged(lines::SPLAYING);
         match end {
-            Some(end) => wrapped.told(end),
+            Some(end) => wrapped.eval(end),
             None => wrapped.agent.send(Signal::TERM),
         }
-        assert_eq!(wrapped.agent.ends().code, Some(code));
+        assert_eq!(wrapped.agent.wait().code, Some(code));
     }
 }
 
 #[test]
 fn where_nothing_is_to_be_done_nothing_is_done() {
-    let mut scene = looked_at();
+    let mut scene = watched_scene();
     scene.set("SEGURA_ON_CHANGE", "none");
     let traps = "for s in HUP TERM INT USR1; do trap 'again=1; echo told' $s; done";
-    let wrapped = Wrapped::listens(&scene, traps);
-    let command = wrapped.started(1);
+    let wrapped = Wrapped::shell(&scene, traps);
+    let command = wrapped.until_started(1);
     until_watched(&scene);
     change_now(&scene, "two");
     until("it counts as told", || generations(&scene) == (2, 2));
     for_a_while("the command runs", || living(command).is_some());
-    wrapped.told("exit 0");
-    let run = wrapped.agent.ends();
+    wrapped.eval("exit 0");
+    let run = wrapped.agent.wait();
     assert_eq!((run.code, run.stdout.contains("told")), (Some(0), false), "{}", run.stdout);
 }
 
@@ -90,24 +90,24 @@ fn where_a_signal_is_to_be_sent_it_is_sent_once_for_each_change() {
         (&[("SEGURA_ON_CHANGE", "signal"), ("SEGURA_SIGNAL", "USR1")], "USR1"),
     ];
     side_by_side(cases, |(settings, signal)| {
-        let mut scene = looked_at();
+        let mut scene = watched_scene();
         for (name, value) in settings {
             scene.set(name, value);
         }
         let traps = "for s in HUP USR1; do trap \"again=1; echo 'told $s'\" $s; done";
-        let wrapped = Wrapped::listens(&scene, traps);
-        let command = wrapped.started(1);
+        let wrapped = Wrapped::shell(&scene, traps);
+        let command = wrapped.until_started(1);
         until_watched(&scene);
         for (times, value) in [(1, "two"), (2, "three")] {
             change_now(&scene, value);
             let told = format!("told {signal}\n");
             until("it is told", || wrapped.agent.stdout().matches(&told).count() == times);
-            until_told(&scene);
+            until_notified(&scene);
         }
         assert_eq!(wrapped.agent.stdout().matches("told").count(), 2);
         assert_eq!((wrapped.starts().len(), living(command).is_some()), (1, true));
-        wrapped.told("exit 0");
-        assert_eq!(wrapped.agent.ends().code, Some(0));
+        wrapped.eval("exit 0");
+        assert_eq!(wrapped.agent.wait().code, Some(0));
     });
 }
 
@@ -126,7 +126,7 @@ fn answer(port: u16, path: &str) -> (u16, String) {
 }
 
 fn listening() -> (Scene, u16) {
-    let (mut scene, port) = (looked_at(), free_port());
+    let (mut scene, port) = (watched_scene(), free_port());
     scene.set("SEGURA_LISTEN", &format!("127.0.0.1:{port}"));
     (scene, port)
 }
@@ -134,23 +134,23 @@ fn listening() -> (Scene, u16) {
 #[test]
 fn who_asks_is_answered_while_the_command_runs_and_is_started_anew() {
     let (scene, port) = listening();
-    let wrapped = Wrapped::listens(&scene, "");
-    wrapped.started(1);
+    let wrapped = Wrapped::shell(&scene, "");
+    wrapped.until_started(1);
     until_watched(&scene);
     for (times, value) in [(1, "two"), (2, "three")] {
         let (status, body) = answer(port, "/readyz");
         assert!(status == 200 && body.starts_with("ready: generation "), "{body}");
         assert_eq!(answer(port, "/livez").0, 200);
         change_now(&scene, value);
-        wrapped.started(times + 1);
-        until_told(&scene);
+        wrapped.until_started(times + 1);
+        until_notified(&scene);
     }
     let (status, metrics) = answer(port, "/metrics");
     assert_eq!(status, 200);
     assert!(metrics.contains("segura_agent_generation 3\n"), "{metrics}");
     assert_eq!(answer(port, "/").0, 404);
-    wrapped.told("exit 0");
-    assert_eq!(wrapped.agent.ends().code, Some(0));
+    wrapped.eval("exit 0");
+    assert_eq!(wrapped.agent.wait().code, Some(0));
 }
 
 #[test]
@@ -158,13 +158,13 @@ fn who_asks_before_the_command_starts_hears_that_it_is_not_ready() {
     let (mut scene, port) = listening();
     scene.set("SEGURA_STARTUP_TIMEOUT", "1m");
     scene.vault.go_down();
-    let wrapped = Wrapped::listens(&scene, "");
-    wrapped.agent.says(lines::RETRIES);
+    let wrapped = Wrapped::shell(&scene, "");
+    wrapped.agent.until_logged(lines::RETRIES);
     assert_eq!((answer(port, "/livez").0, answer(port, "/readyz").0), (200, 503));
     assert!(wrapped.starts().is_empty());
     scene.vault.come_back();
-    wrapped.started(1);
+    wrapped.until_started(1);
     assert_eq!(answer(port, "/readyz").0, 200);
-    wrapped.told("exit 0");
-    assert_eq!(wrapped.agent.ends().code, Some(0));
+    wrapped.eval("exit 0");
+    assert_eq!(wrapped.agent.wait().code, Some(0));
 }

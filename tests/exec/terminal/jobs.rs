@@ -1,53 +1,53 @@
 //! Job control: the agent and its command are one job of the shell above them.
 
 use super::super::orphans::processes::{is_stopped, living, send_to};
-use super::session::{CTRL_C, CTRL_Z, END, Seat};
+use super::session::{CTRL_C, CTRL_Z, END, Session};
 use super::{REPEATS, scene};
 use crate::dev_vault::Fault;
 use crate::dev_vault::requests::secret;
-use crate::exec::restart::looked_at;
+use crate::exec::restart::watched_scene;
 use crate::harness::{Scene, for_a_while, side_by_side, until};
 use rustix::process::Signal;
 
 const SHELLS: [&str; 2] = ["dash", "bash"];
 
 /// Runs a case below each shell, which knows `script` as `$SCRIPT`.
-fn below_shells(script: &str, case: impl Fn(&Scene, &Seat) + Sync) {
+fn below_shells(script: &str, case: impl Fn(&Scene, &Session) + Sync) {
     side_by_side(SHELLS, |shell| {
         let mut scene = scene();
         scene.set("SCRIPT", script);
-        let seat = Seat::of_shell(&scene, shell);
+        let seat = Session::of_shell(&scene, shell);
         case(&scene, &seat);
-        seat.types("exit 0\n");
+        seat.type_keys("exit 0\n");
         until("the shell ends", || living(seat.leader_pid()).is_none());
     });
 }
 
 /// Asserts that the shell has the terminal, and listens.
 #[track_caller]
-fn assert_shell_listens(seat: &Seat, number: u32) {
+fn assert_shell_listens(seat: &Session, number: u32) {
     until("the shell has the terminal", || seat.foreground() == seat.leader_pid());
-    seat.types(&format!("echo shell $(({number} + 0))\n"));
-    seat.shows(&format!("shell {number}\n"));
+    seat.type_keys(&format!("echo shell $(({number} + 0))\n"));
+    seat.until_shown(&format!("shell {number}\n"));
 }
 
 #[test]
 fn a_job_that_is_stopped_comes_back_to_the_foreground_and_reads_on() {
     below_shells(REPEATS, |_, seat| {
-        seat.types("\"$AGENT\" exec -- sh -c \"$SCRIPT\"\n");
+        seat.type_keys("\"$AGENT\" exec -- sh -c \"$SCRIPT\"\n");
         let (command, agent) = seat.pids(1);
         for n in 0..3 {
             until("the command has the terminal", || seat.foreground() == command);
-            seat.types(&format!("line {n}\n"));
-            seat.shows(&format!("got line {n}\n"));
-            seat.types(CTRL_Z);
+            seat.type_keys(&format!("line {n}\n"));
+            seat.until_shown(&format!("got line {n}\n"));
+            seat.type_keys(CTRL_Z);
             until("both are stopped", || is_stopped(command) && is_stopped(agent));
             assert_shell_listens(seat, n);
-            seat.types("fg\n");
+            seat.type_keys("fg\n");
             until("both go on", || !is_stopped(command) && !is_stopped(agent));
         }
         until("the command has the terminal", || seat.foreground() == command);
-        seat.types(END);
+        seat.type_keys(END);
         assert_shell_listens(seat, 10);
     });
 }
@@ -55,19 +55,19 @@ fn a_job_that_is_stopped_comes_back_to_the_foreground_and_reads_on() {
 #[test]
 fn a_job_that_is_stopped_goes_on_in_the_background_without_the_terminal() {
     below_shells("echo \"pid $$ $PPID\"; exec sleep 600", |_, seat| {
-        seat.types("\"$AGENT\" exec -- sh -c \"$SCRIPT\"\n");
+        seat.type_keys("\"$AGENT\" exec -- sh -c \"$SCRIPT\"\n");
         let (command, agent) = seat.pids(1);
         until("the command has the terminal", || seat.foreground() == command);
-        seat.types(CTRL_Z);
+        seat.type_keys(CTRL_Z);
         until("both are stopped", || is_stopped(command) && is_stopped(agent));
         assert_shell_listens(seat, 1);
-        seat.types("bg\n");
+        seat.type_keys("bg\n");
         until("both go on", || !is_stopped(command) && !is_stopped(agent));
         for_a_while("the shell has the terminal", || seat.foreground() == seat.leader_pid());
         assert_shell_listens(seat, 2);
-        seat.types("fg\n");
+        seat.type_keys("fg\n");
         until("the shell has given it away", || seat.foreground() != seat.leader_pid());
-        seat.types(CTRL_C);
+        seat.type_keys(CTRL_C);
         assert_shell_listens(seat, 3);
         until("both have ended", || living(command).is_none() && living(agent).is_none());
     });
@@ -76,12 +76,12 @@ fn a_job_that_is_stopped_goes_on_in_the_background_without_the_terminal() {
 #[test]
 fn a_job_that_starts_in_the_background_takes_no_terminal() {
     below_shells("echo \"pid $$ $PPID\"; exec sleep 600", |_, seat| {
-        seat.types("\"$AGENT\" exec -- sh -c \"$SCRIPT\" &\n");
+        seat.type_keys("\"$AGENT\" exec -- sh -c \"$SCRIPT\" &\n");
         let (command, agent) = seat.pids(1);
         for_a_while("the shell has the terminal", || seat.foreground() == seat.leader_pid());
         assert_shell_listens(seat, 1);
         assert!(!is_stopped(command) && !is_stopped(agent));
-        seat.types("kill %1\n");
+        seat.type_keys("kill %1\n");
         until("both have ended", || living(command).is_none() && living(agent).is_none());
     });
 }
@@ -89,15 +89,15 @@ fn a_job_that_starts_in_the_background_takes_no_terminal() {
 #[test]
 fn a_job_that_reads_in_the_background_is_stopped_until_it_is_brought_back() {
     below_shells(REPEATS, |_, seat| {
-        seat.types("\"$AGENT\" exec -- sh -c \"$SCRIPT\" &\n");
+        seat.type_keys("\"$AGENT\" exec -- sh -c \"$SCRIPT\" &\n");
         let (command, agent) = seat.pids(1);
         until("both are stopped", || is_stopped(command) && is_stopped(agent));
         assert_shell_listens(seat, 1);
-        seat.types("fg\n");
+        seat.type_keys("fg\n");
         until("the command has the terminal", || seat.foreground() == command);
-        seat.types("one\n");
-        seat.shows("got one\n");
-        seat.types(END);
+        seat.type_keys("one\n");
+        seat.until_shown("got one\n");
+        seat.type_keys(END);
         assert_shell_listens(seat, 2);
     });
 }
@@ -108,14 +108,14 @@ const READS_LATER: &str = "trap go=1 USR1; echo \"pid $$ $PPID\"; while [ -z \"$
 #[test]
 fn a_job_that_runs_in_the_background_has_the_terminal_once_it_is_brought_back() {
     below_shells(READS_LATER, |_, seat| {
-        seat.types("\"$AGENT\" exec -- sh -c \"$SCRIPT\" &\n");
+        seat.type_keys("\"$AGENT\" exec -- sh -c \"$SCRIPT\" &\n");
         let (command, agent) = seat.pids(1);
         assert_shell_listens(seat, 1);
-        seat.types("fg\n");
+        seat.type_keys("fg\n");
         until("the shell has given it away", || seat.foreground() != seat.leader_pid());
         send_to(command, Signal::USR1);
-        seat.types("one\n");
-        seat.shows("got one\n");
+        seat.type_keys("one\n");
+        seat.until_shown("got one\n");
         assert_shell_listens(seat, 2);
         until("both have ended", || living(command).is_none() && living(agent).is_none());
     });
@@ -124,20 +124,20 @@ fn a_job_that_runs_in_the_background_has_the_terminal_once_it_is_brought_back() 
 #[test]
 fn a_job_that_is_stopped_before_its_command_starts_goes_on_with_it() {
     side_by_side(SHELLS, |shell| {
-        let mut scene = looked_at();
+        let mut scene = watched_scene();
         scene.set("SEGURA_LOG", "warn").set("SCRIPT", REPEATS);
         scene.vault.fault(Fault::delay("sctm", 1_000).once());
-        let seat = Seat::of_shell(&scene, shell);
-        seat.types("\"$AGENT\" exec -- sh -c \"$SCRIPT\"\n");
+        let seat = Session::of_shell(&scene, shell);
+        seat.type_keys("\"$AGENT\" exec -- sh -c \"$SCRIPT\"\n");
         until("the secret is asked for", || scene.count(&secret("app")) > 0);
-        seat.types(CTRL_Z);
+        seat.type_keys(CTRL_Z);
         assert_shell_listens(&seat, 1);
-        seat.types("fg\n");
+        seat.type_keys("fg\n");
         let (command, _) = seat.pids(1);
         until("the command has the terminal", || seat.foreground() == command);
-        seat.types("one\n");
-        seat.shows("got one\n");
-        seat.types(END);
+        seat.type_keys("one\n");
+        seat.until_shown("got one\n");
+        seat.type_keys(END);
         assert_shell_listens(&seat, 2);
     });
 }
@@ -146,11 +146,11 @@ fn a_job_that_is_stopped_before_its_command_starts_goes_on_with_it() {
 fn the_others_of_a_pipeline_can_read_from_the_terminal() {
     below_shells("echo \"pid $$ $PPID\" >&2; exec sleep 600", |_, seat| {
         let reader = "sh -c 'read -r line </dev/tty; echo \"got $line\"'";
-        seat.types(&format!("\"$AGENT\" exec -- sh -c \"$SCRIPT\" | {reader}\n"));
+        seat.type_keys(&format!("\"$AGENT\" exec -- sh -c \"$SCRIPT\" | {reader}\n"));
         let (command, agent) = seat.pids(1);
-        seat.types("one\n");
-        seat.shows("got one\n");
-        seat.types(CTRL_C);
+        seat.type_keys("one\n");
+        seat.until_shown("got one\n");
+        seat.type_keys(CTRL_C);
         until("both have ended", || living(command).is_none() && living(agent).is_none());
         assert_shell_listens(seat, 1);
     });
@@ -159,15 +159,15 @@ fn the_others_of_a_pipeline_can_read_from_the_terminal() {
 #[test]
 fn a_pipeline_is_stopped_and_brought_back_as_one_job() {
     below_shells("echo \"pid $$ $PPID\" >&2; exec sleep 600", |_, seat| {
-        seat.types("\"$AGENT\" exec -- sh -c \"$SCRIPT\" | cat\n");
+        seat.type_keys("\"$AGENT\" exec -- sh -c \"$SCRIPT\" | cat\n");
         let (command, agent) = seat.pids(1);
         until("the shell has given it away", || seat.foreground() != seat.leader_pid());
-        seat.types(CTRL_Z);
+        seat.type_keys(CTRL_Z);
         until("both are stopped", || is_stopped(command) && is_stopped(agent));
         assert_shell_listens(seat, 1);
-        seat.types("fg\n");
+        seat.type_keys("fg\n");
         until("both go on", || !is_stopped(command) && !is_stopped(agent));
-        seat.types(CTRL_C);
+        seat.type_keys(CTRL_C);
         assert_shell_listens(seat, 2);
         until("both have ended", || living(command).is_none() && living(agent).is_none());
     });
@@ -177,9 +177,9 @@ fn a_pipeline_is_stopped_and_brought_back_as_one_job() {
 fn beside_a_job_of_a_shell_without_job_control_the_shell_reads_on() {
     let scene = scene();
     let script = "\"$AGENT\" exec -- sh -c 'echo \"pid $$ $PPID\"; exec sleep 600' & read -r line; echo \"got $line\"; kill $!; wait $!";
-    let seat = Seat::of(&scene, &["sh", "-c", script]);
+    let seat = Session::of(&scene, &["sh", "-c", script]);
     seat.pids(1);
-    seat.types("one\n");
-    seat.shows("got one\n");
-    assert_eq!(seat.leader.ends().code, Some(143));
+    seat.type_keys("one\n");
+    seat.until_shown("got one\n");
+    assert_eq!(seat.leader.wait().code, Some(143));
 }

@@ -26,7 +26,7 @@ pub const CTRL_C: &str = "\x03";
 pub const CTRL_Z: &str = "\x1a";
 
 /// A session and its terminal, of which the test has the other end.
-pub struct Seat {
+pub struct Session {
     _litter: Litter,
     /// Who leads the session.
     pub leader: Sidecar,
@@ -53,7 +53,7 @@ impl Drop for Screen {
     }
 }
 
-impl Seat {
+impl Session {
     /// Starts a program as the leader of a session with a terminal. `$AGENT` is the agent's binary.
     pub fn of(scene: &Scene, words: &[&str]) -> Self {
         let (master, slave) = terminal();
@@ -94,18 +94,18 @@ impl Seat {
             "bash" => Self::of(scene, &["bash", "--norc", "--noprofile", "--noediting", "-i"]),
             shell => Self::of(scene, &[shell, "-i"]),
         };
-        seat.types("echo here $((40 + 2))\n");
-        seat.shows("here 42\n");
+        seat.type_keys("echo here $((40 + 2))\n");
+        seat.until_shown("here 42\n");
         seat
     }
 
     /// Types, without a key for the end of a line.
-    pub fn types(&self, keys: &str) {
+    pub fn type_keys(&self, keys: &str) {
         (&*self.master).write_all(keys.as_bytes()).expect("the terminal takes a few keys");
     }
 
     /// Makes the window another size.
-    pub fn resizes(&self, rows: u16, columns: u16) {
+    pub fn resize(&self, rows: u16, columns: u16) {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&*self.master, size).expect("it is a terminal");
     }
@@ -117,7 +117,7 @@ impl Seat {
 
     /// Waits until this is shown.
     #[track_caller]
-    pub fn shows(&self, part: &str) {
+    pub fn until_shown(&self, part: &str) {
         until(&format!("{part:?} is shown"), || self.shown().contains(part));
     }
 
@@ -153,7 +153,7 @@ impl Seat {
     }
 
     /// Takes the terminal away, as a connection that breaks does.
-    pub fn hangs_up(self) -> (Litter, Sidecar) {
+    pub fn hang_up(self) -> (Litter, Sidecar) {
         (self._litter, self.leader)
     }
 }

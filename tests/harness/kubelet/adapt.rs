@@ -60,9 +60,9 @@ pub const ADAPTATIONS: &[Adaptation] = &[
         vault,
     ),
     adaptation(
-        "patience",
+        "short intervals",
         "renewal every second and restarts without splay: tests don't wait for minutes",
-        patience,
+        short_intervals,
     ),
     adaptation(
         "the network",
@@ -172,7 +172,7 @@ pub fn authority(pod: &mut Value) {
     push(&mut pod["spec"], "volumes", json!({"name": CA, "configMap": {"name": CA}}));
 }
 
-fn patience(pod: &mut Value, _: &Around<'_>) {
+fn short_intervals(pod: &mut Value, _: &Around<'_>) {
     each(pod, |container| {
         if asks(container) {
             set(container, "SEGURA_RENEW_INTERVAL", "1s");

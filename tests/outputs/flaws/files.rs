@@ -10,10 +10,10 @@ use serde_json::json;
 
 use super::super::templates::give;
 use super::super::values::{IDENTITY, Values, scene};
-use super::{CANARY, assert_refused_at_once, provisioned, started, with};
+use super::{CANARY, assert_refused_at_once, init, provisioned, with};
 use crate::harness::{
     Run, Scene,
-    host::{NOBODY, can_be_others},
+    host::{NOBODY, can_switch_user},
 };
 
 #[test]
@@ -29,7 +29,7 @@ fn two_outputs_that_want_one_name_are_refused_and_both_are_named() {
         assert_refused_at_once(&scene, &[variable]);
         // A name is nobody's if its output isn't wanted.
         scene.set("SEGURA_OUTPUT", "files");
-        started(&scene).ended(0);
+        init(&scene).exits(0);
         assert_eq!(scene.read(name), "x");
     }
 }
@@ -45,13 +45,13 @@ fn a_secret_whose_folder_has_a_templates_name_is_refused_and_both_are_named() {
         // Where all secrets are asked for, it shows once they are there.
         scene.vault.remove_secret(IDENTITY);
         scene.unset("SEGURA_IDENTITY");
-        let run = started(&scene);
-        run.ended(76);
+        let run = init(&scene);
+        run.exits(76);
         let error = run.error();
         assert!(error.contains("app.conf.j2") && error.contains(identity), "{error}");
         assert!(scene.published().is_empty());
         scene.set("SEGURA_OUTPUT", "json");
-        started(&scene).ended(0);
+        init(&scene).exits(0);
         assert_eq!(scene.read("app.conf"), "x");
     }
 }
@@ -101,7 +101,7 @@ fn a_pipe_that_nobody_writes_to_holds_no_start_up() {
 
 #[test]
 fn a_template_that_the_agent_may_not_read_is_refused_before_anything_is_asked() {
-    if !can_be_others("a_template_that_the_agent_may_not_read") {
+    if !can_switch_user("a_template_that_the_agent_may_not_read") {
         return;
     }
     let mut scene = provisioned();
@@ -119,7 +119,7 @@ fn a_template_that_the_agent_may_not_read_is_refused_before_anything_is_asked() 
     let run = init(&scene);
     run.refuses("SEGURA_TEMPLATE_DIR");
     assert!(!run.stderr.contains("app.j2"), "no name is known: {}", run.stderr);
-    assert!(scene.asked().is_empty() && scene.entries().is_empty());
+    assert!(scene.request_lines().is_empty() && scene.entries().is_empty());
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn names_that_no_output_may_have_are_refused_or_are_no_templates() {
         let scene = with(&[(name, CANARY), ("sound.j2", "x")]);
         if name.starts_with("..") {
             // The kubelet's own are none.
-            started(&scene).ended(0);
+            init(&scene).exits(0);
             assert!(!scene.published().contains_key(name), "{name}");
             assert!(scene.published().contains_key("sound"), "{name}");
         } else {
@@ -137,7 +137,7 @@ fn names_that_no_output_may_have_are_refused_or_are_no_templates() {
     }
     for name in ["..data.j2", "..segura.j2", "..bundle.json.j2", "..generation.json.j2"] {
         let scene = with(&[(name, "x"), ("sound.j2", "x")]);
-        started(&scene).ended(0);
+        init(&scene).exits(0);
         assert_eq!(scene.published().len(), 16 + 1, "{:?}", scene.published().keys());
         assert!(fs::read_link(scene.path("..data")).is_ok(), "{name}");
         assert_eq!(scene.state()["generation"], 1);
@@ -149,8 +149,8 @@ fn names_that_no_output_may_have_are_refused_or_are_no_templates() {
 #[test]
 fn a_name_forges_no_line() {
     let scene = with(&[("a\nsegura-agent: forged: x.j2", "{{")]);
-    let run = started(&scene);
-    run.ended(78);
+    let run = init(&scene);
+    run.exits(78);
     assert!(
         !run.stderr.lines().any(|line| line.starts_with("segura-agent: forged")),
         "{}",

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::harness::host::{User, bounded, bounded_as, can_be_others, skip};
+use crate::harness::host::{User, bounded, bounded_as, can_switch_user, skip};
 use crate::harness::sidecar::free_port;
 use crate::harness::{Run, until};
 use crate::recipes::pod::{Server, folder, found};
@@ -28,7 +28,7 @@ pub struct Postgres {
 impl Postgres {
     /// Makes a cluster and starts it, if this machine can.
     pub fn start(test: &str, psql: &str) -> Option<Self> {
-        if !can_be_others(test) {
+        if !can_switch_user(test) {
             return None;
         }
         let Some(programs) = programs() else {

@@ -27,7 +27,7 @@ fn several(change: impl FnOnce(&mut Scene)) -> Scene {
 
 /// Asserts that one identity stands as it was, whatever became of the others.
 #[track_caller]
-fn assert_stands(scene: &Scene, what: &str, token: &str) {
+fn assert_kept_version(scene: &Scene, what: &str, token: &str) {
     assert_eq!(scene.read("payments/database/token"), token, "{what}");
     let line = format!("payments_database_token='{token}'\n");
     assert!(scene.read("secrets.env").contains(&line), "{what}");
@@ -38,7 +38,7 @@ fn assert_stands(scene: &Scene, what: &str, token: &str) {
 /// One way of failing, how it is called in the state, what brings it about and what ends it.
 type Case = (&'static str, &'static str, Change, Change);
 
-fn spoilings() -> Vec<Case> {
+fn faulty_answers() -> Vec<Case> {
     fn restored(scene: &Scene) {
         scene.vault.set_data(OTHER, r#"{"token": "restored"}"#);
     }
@@ -98,10 +98,10 @@ fn spoilings() -> Vec<Case> {
 
 #[test]
 fn an_identity_that_fails_keeps_its_last_good_version_and_the_others_are_renewed() {
-    side_by_side(spoilings(), |(what, class, spoil, mend)| {
+    side_by_side(faulty_answers(), |(what, class, spoil, mend)| {
         let scene = several(|_| {});
         let password = scene.read("payments/database/password");
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         spoil(&scene);
         until(&format!("{what}: it is held back"), || scene.held_back(OTHER).is_some());
         scene.vault.rotate();
@@ -111,7 +111,7 @@ fn an_identity_that_fails_keeps_its_last_good_version_and_the_others_are_renewed
         assert_eq!(scene.state()["last_error"], class, "{what}");
         let reads = scene.count(READ);
         until("it goes on", || scene.count(READ) >= reads + 4);
-        assert_stands(&scene, what, "good");
+        assert_kept_version(&scene, what, "good");
         assert_eq!(scene.read("payments/database/password"), password, "{what}");
         sidecar.assert_warned(1, what);
         assert!(sidecar.warnings()[0].contains(OTHER), "{what}: {:?}", sidecar.warnings());
@@ -123,9 +123,9 @@ fn an_identity_that_fails_keeps_its_last_good_version_and_the_others_are_renewed
         assert!(ready && line.contains("held back: payments/database"), "{what}: {line}");
         mend(&scene);
         until(&format!("{what}: it is over"), || scene.held_back(OTHER).is_none());
-        assert_stands(&scene, what, "restored");
+        assert_kept_version(&scene, what, "restored");
         until("the state says so", || scene.failures() == 0);
-        sidecar.assert_said(lines::FRESH, 1, what);
+        sidecar.assert_logged(lines::FRESH, 1, what);
         assert!(!answer(&scene, "/metrics").1.contains("secret_held_back{"), "{what}");
         sidecar.stop();
     });
@@ -135,7 +135,7 @@ fn an_identity_that_fails_keeps_its_last_good_version_and_the_others_are_renewed
 fn what_is_still_held_back_is_never_called_fresh() {
     let mut scene = several(|_| {});
     scene.set("SEGURA_RENEW_INTERVAL", "3s");
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     // One that is tried again between two dues, and one that is not.
     scene.vault.fault(Fault::new("application5", Effect::Hang));
     scene.vault.set_data(OTHER, r#"{"a-b": "1", "a.b": "2"}"#);
@@ -144,7 +144,7 @@ fn what_is_still_held_back_is_never_called_fresh() {
     });
     let failures = scene.failures();
     until("both are tried again", || scene.failures() >= failures + 3);
-    assert_eq!(sidecar.said(lines::FRESH), 0, "{:?}", sidecar.log());
+    assert_eq!(sidecar.times_logged(lines::FRESH), 0, "{:?}", sidecar.log());
     sidecar.assert_warned(2, "");
     sidecar.stop();
 }
@@ -157,7 +157,7 @@ fn what_a_pass_did_not_come_to_is_asked_for_soon() {
     scene.vault.rotate();
     scene.vault.fault(Fault::new("payments", Effect::Hang));
     scene.vault.fault(Fault::rate_limit("secret-postman", "0").once());
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     poke(&scene);
     wait_until_fresh(&scene);
     sidecar.stop();
@@ -169,7 +169,7 @@ fn however_many_fail_the_rest_is_renewed() {
     let passwords = [OTHER, "application5"].map(|name| scene.read(&format!("{name}/password")));
     scene.vault.fault(Fault::new("payments", Effect::Cut));
     scene.vault.set_data("application5", r#"{"..": "x"}"#);
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     scene.vault.rotate();
     wait_until_fresh(&scene);
     let now = [OTHER, "application5"].map(|name| scene.read(&format!("{name}/password")));
@@ -185,13 +185,13 @@ fn a_sidecar_that_comes_after_it_still_holds_back() {
     let scene = several(|_| {});
     let password = scene.read("payments/database/password");
     scene.vault.set_data(OTHER, r#"{"a-b": "1", "a.b": "2"}"#);
-    let first = scene.kept();
+    let first = scene.renewing_sidecar();
     until("it is held back", || scene.held_back(OTHER).is_some());
     first.kill();
-    let second = scene.kept();
+    let second = scene.renewing_sidecar();
     scene.vault.rotate();
     wait_until_fresh(&scene);
-    assert_stands(&scene, "after a crash", "good");
+    assert_kept_version(&scene, "after a crash", "good");
     assert_eq!(scene.read("payments/database/password"), password);
     assert_eq!(scene.held_back(OTHER).as_deref(), Some("render"));
     second.stop();

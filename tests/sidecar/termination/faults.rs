@@ -26,23 +26,27 @@ const FULL: &str = "No space left on device";
 
 /// Runs a sidecar that holds a newer set than its full volume takes; the next due is far away, and
 /// all has been asked for once. What remains to be done is to make room.
-fn with_a_set_in_hand(test: &str, interval: &str, run: impl Fn(&Scene, &Sidecar, &Path) + Sync) {
+fn with_an_unpublished_set(
+    test: &str,
+    interval: &str,
+    run: impl Fn(&Scene, &Sidecar, &Path) + Sync,
+) {
     with_own_mounts(test, || {
         let mut scene = Scene::new();
         let _memory = Memory::mount(scene.dir.path(), 128, MsFlags::empty());
         scene.set("SEGURA_RENEW_INTERVAL", interval);
-        scene.init().ended(0);
+        scene.init().exits(0);
         let (files, ballast) = (scene.published(), scene.path(".ballast"));
         // Three pages for the state; a generation takes a dozen and more.
         let room = rustix::fs::statvfs(scene.dir.path()).unwrap().f_bavail;
         fs::write(&ballast, vec![0; (usize::try_from(room).unwrap() - 3) * 4096]).unwrap();
         scene.vault.clear_requests();
         scene.vault.rotate();
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         poke(&scene);
-        until("it is told", || sidecar.said(FULL) > 0);
+        until("it is told", || sidecar.times_logged(FULL) > 0);
         until("the state says so", || scene.state()["last_error"] == "write");
-        assert!(sidecar.said("sizeLimit") > 0, "{:?}", sidecar.log());
+        assert!(sidecar.times_logged("sizeLimit") > 0, "{:?}", sidecar.log());
         assert_eq!((scene.published(), scene.count(READ)), (files, 1));
         run(&scene, &sidecar, &ballast);
         wait_until_fresh(&scene);
@@ -55,7 +59,7 @@ fn with_a_set_in_hand(test: &str, interval: &str, run: impl Fn(&Scene, &Sidecar,
 
 #[test]
 fn a_set_that_finds_no_room_is_published_from_memory_once_there_is_some() {
-    with_a_set_in_hand("a_set_that_finds_no_room", "10m", |scene, sidecar, ballast| {
+    with_an_unpublished_set("a_set_that_finds_no_room", "10m", |scene, sidecar, ballast| {
         for_a_while("it is not fetched again", || scene.count(READ) == 1);
         sidecar.assert_warned(1, "");
         fs::remove_file(ballast).unwrap();
@@ -64,7 +68,7 @@ fn a_set_that_finds_no_room_is_published_from_memory_once_there_is_some() {
 
 #[test]
 fn a_set_that_finds_no_room_is_kept_where_renewal_is_off() {
-    with_a_set_in_hand("a_set_is_kept_where_renewal_is_off", "off", |scene, _, ballast| {
+    with_an_unpublished_set("a_set_is_kept_where_renewal_is_off", "off", |scene, _, ballast| {
         for_a_while("it is not fetched again", || scene.count(READ) == 1);
         fs::remove_file(ballast).unwrap();
     });
@@ -72,7 +76,7 @@ fn a_set_that_finds_no_room_is_kept_where_renewal_is_off() {
 
 #[test]
 fn a_set_that_finds_no_room_is_not_forgotten_over_a_repair() {
-    with_a_set_in_hand("a_set_is_not_forgotten_over_a_repair", "10m", |scene, _, ballast| {
+    with_an_unpublished_set("a_set_is_not_forgotten_over_a_repair", "10m", |scene, _, ballast| {
         fs::remove_file(scene.path("secret-postman/1/username")).unwrap();
         let failures = scene.failures();
         fs::write(scene.path(".hint"), "").unwrap();
@@ -83,11 +87,15 @@ fn a_set_that_finds_no_room_is_not_forgotten_over_a_repair() {
 
 #[test]
 fn that_there_is_room_again_is_told_when_it_is_so() {
-    with_a_set_in_hand("that_there_is_room_again_is_told", "10m", |scene, sidecar, ballast| {
-        fs::remove_file(ballast).unwrap();
-        wait_until_fresh(scene);
-        until("it is told", || sidecar.said(lines::WORKS) == 1);
-    });
+    with_an_unpublished_set(
+        "that_there_is_room_again_is_told",
+        "10m",
+        |scene, sidecar, ballast| {
+            fs::remove_file(ballast).unwrap();
+            wait_until_fresh(scene);
+            until("it is told", || sidecar.times_logged(lines::WORKS) == 1);
+        },
+    );
 }
 
 #[test]
@@ -96,13 +104,13 @@ fn a_volume_without_one_free_page_keeps_its_set() {
         let mut scene = Scene::new();
         let _memory = Memory::mount(scene.dir.path(), 64, MsFlags::empty());
         scene.set("SEGURA_RENEW_INTERVAL", "1s");
-        scene.init().ended(0);
+        scene.init().exits(0);
         let files = scene.published();
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         let ballast = scene.path(".ballast");
         fs::write(&ballast, vec![0; 64 * 4096]).unwrap_err();
         scene.vault.rotate();
-        until("it is told", || sidecar.said(FULL) > 0);
+        until("it is told", || sidecar.times_logged(FULL) > 0);
         let reads = scene.count(READ);
         until("it goes on", || scene.count(READ) >= reads + 2);
         assert_eq!(scene.published(), files);
@@ -119,15 +127,15 @@ fn what_was_given_back_is_not_served_on_though_the_volume_is_full() {
         let mut scene = Scene::new();
         let _memory = Memory::mount(scene.dir.path(), 64, MsFlags::empty());
         scene.set("SEGURA_RENEW_INTERVAL", "10m");
-        scene.init().ended(0);
+        scene.init().exits(0);
         scene.set("SEGURA_DEPROVISION", "true");
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         let ballast = scene.path(".ballast");
         fs::write(&ballast, vec![0; 64 * 4096]).unwrap_err();
         sidecar.stop();
         assert!(scene.vault.provisioned(SEED).is_empty());
         fs::remove_file(&ballast).unwrap();
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         assert_eq!(scene.vault.provision_count(), 2);
         assert_eq!(scene.read("secret-postman/password"), password(&scene));
         sidecar.stop();
@@ -139,7 +147,7 @@ fn killed_anywhere_it_leaves_a_whole_set_and_the_next_one_clears_up() {
     let scene = left_by_init();
     for n in 0..20_u64 {
         // Every third is killed in its start.
-        let sidecar = if n % 3 == 2 { scene.sidecar() } else { scene.kept() };
+        let sidecar = if n % 3 == 2 { scene.sidecar() } else { scene.renewing_sidecar() };
         scene.vault.rotate();
         poke(&scene);
         // The hint is acted on after a tenth of a second.
@@ -149,7 +157,7 @@ fn killed_anywhere_it_leaves_a_whole_set_and_the_next_one_clears_up() {
         assert!(!read("password").is_empty() && !read("2/username").is_empty());
         assert_eq!(read("password"), read("2/password"));
     }
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     scene.vault.rotate();
     wait_until_fresh(&scene);
     until("what was replaced is swept", || scene.generations().len() == 1);
