@@ -88,7 +88,7 @@ fn floors() -> BTreeMap<String, u32> {
 }
 
 #[test]
-fn every_file_has_its_place_in_the_table() {
+fn every_file_belongs_to_a_wing_of_the_table() {
     let wings: BTreeSet<String> = agent().iter().map(|source| wing(source).to_owned()).collect();
     let placed: BTreeSet<String> = floors().into_keys().collect();
     let lib = BTreeSet::from(["lib".to_owned()]);
@@ -115,7 +115,7 @@ fn imports_point_down_only() {
 }
 
 #[test]
-fn imports_are_found_however_they_are_written() {
+fn imports_are_found_in_every_spelling() {
     let text = "//! Head: crate::comment.\nuse crate::one::{A, B};\nuse crate::{two::{C, c}, three};\n\
                 fn f() { crate::four::g(); segura_agent::five::h(); other_crate::six(); }\n\
                 #[cfg(test)]\nmod tests { use crate::seven; }\n";
@@ -203,7 +203,7 @@ fn is_below(source: &Source, paths: &[&str]) -> bool {
 }
 
 #[test]
-fn what_decides_does_no_io() {
+fn pure_parts_do_no_io() {
     let effects = [
         "std::fs",
         "std::net",
@@ -223,7 +223,7 @@ fn what_decides_does_no_io() {
 }
 
 #[test]
-fn each_edge_has_one_file() {
+fn each_edge_is_used_in_its_own_files() {
     assert_only(&["backoff::"], |source| is_below(source, &["src/lifecycle/schedule"]));
     assert_only(&["SystemTime::now", "ClockId::Boottime"], |source| {
         source.path == "src/os/clock.rs"
@@ -237,7 +237,7 @@ fn each_edge_has_one_file() {
 }
 
 #[test]
-fn the_life_of_a_set_is_given_its_edges() {
+fn lifecycle_and_notify_get_their_edges_as_values() {
     let reached = ["clock::boot", "clock::wall", "clock::until", "Rng::new", "Watch::", "Client::"];
     assert_none(&reached, |source| wing(source) == "lifecycle");
     let reached =
@@ -262,7 +262,7 @@ fn paths_below_the_directory_are_opened_by_descriptor_alone() {
 }
 
 #[test]
-fn every_file_says_what_it_is_and_none_is_too_long() {
+fn every_file_begins_with_its_purpose_and_has_at_most_500_lines() {
     for source in tree::sources("src").iter().chain(&tree::sources("tests")) {
         let only_tests = source.path.ends_with("/tests.rs");
         let opens = source.text.starts_with("//! ");
@@ -282,7 +282,7 @@ fn the_map_is_one_page() {
 }
 
 #[test]
-fn nothing_is_put_off() {
+fn no_todo_is_left_and_only_slow_tests_are_ignored() {
     // Spelled so that this file holds none of them.
     let words = [["TO", "DO"], ["FIX", "ME"], ["XX", "X:"], ["to", "do!("]];
     for source in tree::sources("src").iter().chain(&tree::sources("tests")) {

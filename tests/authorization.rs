@@ -20,7 +20,7 @@ fn assert_refused(scene: &mut Scene) {
 }
 
 #[test]
-fn a_certificate_that_the_authorization_is_bound_to_is_shown() {
+fn a_certificate_that_the_authorization_is_bound_to_is_presented() {
     let mut scene = Scene::with(Options { bind_certificate: true, ..Options::default() });
     let certificate = scene.vault.client_cert_file().display().to_string();
     let key = scene.vault.client_key_file().display().to_string();
@@ -31,7 +31,7 @@ fn a_certificate_that_the_authorization_is_bound_to_is_shown() {
 }
 
 #[test]
-fn a_referer_that_the_authorization_wants_is_sent() {
+fn a_required_referer_is_sent() {
     let referer = Some("https://shop.example.com".to_owned());
     let mut scene = Scene::with(Options { referer, ..Options::default() });
     scene.unset("SEGURA_REFERER");
@@ -40,7 +40,7 @@ fn a_referer_that_the_authorization_wants_is_sent() {
 }
 
 #[test]
-fn an_address_or_a_resource_that_is_not_allowed_is_told() {
+fn a_forbidden_address_or_resource_is_reported_with_its_causes() {
     let allowed_ips = vec!["192.168.1.*".to_owned()];
     assert_refused(&mut Scene::with(Options { allowed_ips, ..Options::default() }));
     let allowed_ips = vec!["127.0.*".to_owned()];
@@ -50,7 +50,7 @@ fn an_address_or_a_resource_that_is_not_allowed_is_told() {
 }
 
 #[test]
-fn an_authorization_whose_time_is_over_is_told_as_that() {
+fn an_expired_authorization_is_reported() {
     let expiration_date = Some("2020-01-01 00:00:00".to_owned());
     let scene = Scene::with(Options { expiration_date, ..Options::default() });
     let run = scene.init();
@@ -61,7 +61,7 @@ fn an_authorization_whose_time_is_over_is_told_as_that() {
 }
 
 #[test]
-fn without_a_right_to_pam_a_credential_is_refused_with_the_remedy() {
+fn without_permission_for_pam_a_credential_is_refused_with_the_remedy() {
     let scene = Scene::with(Options { pam_write: false, ..Options::default() });
     let path = scene.vault.dir().join("credential.json");
     std::fs::write(&path, r#"{"username": "u", "hostname": "w2016", "ip": "10.66.33.15"}"#)

@@ -83,7 +83,7 @@ fn rewrite(scene: &Scene, change: impl FnOnce(&mut Value)) {
 }
 
 #[test]
-fn what_init_has_left_is_started_and_no_more() {
+fn a_set_of_init_is_started_but_not_live() {
     let scene = Scene::new();
     assert_no(&scene, "started");
     scene.init().exits(0);
@@ -100,7 +100,7 @@ fn what_init_has_left_is_started_and_no_more() {
 }
 
 #[test]
-fn an_agent_is_alive_as_long_as_it_is() {
+fn an_agent_is_live_until_it_ends() {
     let scene = Scene::with_due_set();
     let agent = waiting(&scene);
     assert_first(&scene, "ready");
@@ -112,7 +112,7 @@ fn an_agent_is_alive_as_long_as_it_is() {
 }
 
 #[test]
-fn looking_takes_nothing_from_the_agent() {
+fn a_check_leaves_the_lock_to_the_agent() {
     let scene = Scene::with_due_set();
     let agent = waiting(&scene);
     for _ in 0..20 {
@@ -126,7 +126,7 @@ fn looking_takes_nothing_from_the_agent() {
 }
 
 #[test]
-fn an_agent_without_a_set_is_live_alone() {
+fn an_agent_without_a_set_is_live_but_not_ready() {
     let mut scene = Scene::new();
     scene.set("SEGURA_STARTUP_TIMEOUT", "1m");
     let agent = waiting(&scene);
@@ -137,7 +137,7 @@ fn an_agent_without_a_set_is_live_alone() {
 }
 
 #[test]
-fn the_loop_is_judged_by_what_its_own_agent_has_promised() {
+fn liveness_is_judged_by_the_heartbeat_that_its_own_agent_promised() {
     let scene = Scene::with_due_set();
     let agent = waiting(&scene);
     let fetched = scene.state()["boot_ms"]["fetched"].as_u64().unwrap();
@@ -170,7 +170,7 @@ fn a_set_over_max_stale_is_not_ready() {
 }
 
 #[test]
-fn failures_are_told() {
+fn failures_are_reported() {
     let scene = Scene::with_due_set();
     scene.vault.go_down();
     scene.init().exits(0);
@@ -179,7 +179,7 @@ fn failures_are_told() {
 }
 
 #[test]
-fn a_directory_that_is_missing_is_told() {
+fn a_missing_directory_is_reported() {
     let mut scene = Scene::new();
     let missing = scene.path("missing").display().to_string();
     scene.set("SEGURA_OUTPUT_DIR", &missing);
@@ -190,7 +190,7 @@ fn a_directory_that_is_missing_is_told() {
 }
 
 #[test]
-fn a_set_that_was_given_back_is_none() {
+fn a_deprovisioned_set_is_neither_started_nor_ready() {
     let scene = Scene::new();
     scene.init().exits(0);
     rewrite(&scene, |state| state["given_back"] = json!(true));
@@ -199,7 +199,7 @@ fn a_set_that_was_given_back_is_none() {
 }
 
 #[test]
-fn a_state_that_is_torn_takes_nothing_from_the_set() {
+fn a_torn_state_file_does_not_make_the_set_incomplete() {
     let scene = Scene::new();
     scene.init().exits(0);
     fs::remove_file(scene.path(STATE)).unwrap();
@@ -211,7 +211,7 @@ fn a_state_that_is_torn_takes_nothing_from_the_set() {
 }
 
 #[test]
-fn a_set_that_lost_a_name_is_not_whole() {
+fn a_set_without_one_of_its_names_is_incomplete() {
     let scene = Scene::new();
     scene.init().exits(0);
     fs::remove_file(scene.path("secret-postman")).unwrap();
@@ -219,8 +219,8 @@ fn a_set_that_lost_a_name_is_not_whole() {
 }
 
 #[test]
-fn those_who_may_read_may_check_and_others_are_told_why_not() {
-    if !can_switch_user("those_who_may_read_may_check") {
+fn users_with_read_rights_can_check_and_others_get_the_reason() {
+    if !can_switch_user("users_with_read_rights_can_check_and_others_get_the_reason") {
         return;
     }
     let scene = Scene::with_due_set();
@@ -257,7 +257,7 @@ fn an_agent_is_seen_from_another_process_namespace() {
 }
 
 #[test]
-fn where_nothing_is_written_there_is_nothing_to_check() {
+fn with_output_none_there_is_nothing_to_check() {
     let mut scene = Scene::new();
     scene.set("SEGURA_OUTPUT", "none").set("SEGURA_OUTPUT_DIR", "/missing");
     for question in QUESTIONS {

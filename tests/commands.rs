@@ -33,7 +33,7 @@ fn file(scene: &Scene, name: &str, text: &str) -> String {
 }
 
 #[test]
-fn each_document_has_its_line_and_the_worst_decides() {
+fn each_document_has_its_line_and_the_worst_result_is_the_exit_code() {
     let scene = Scene::new();
     let path = file(
         &scene,
@@ -79,7 +79,7 @@ fn a_dry_run_needs_no_vault() {
 }
 
 #[test]
-fn a_document_may_come_from_stdin_and_its_values_from_elsewhere() {
+fn a_document_can_come_from_stdin_and_its_values_from_files_and_variables() {
     let mut scene = Scene::new();
     scene.set("DB_PASSWORD", CANARY);
     let key = file(&scene, "key.pem", "line one\nline two\n");
@@ -114,7 +114,7 @@ fn a_document_may_come_from_stdin_and_its_values_from_elsewhere() {
 }
 
 #[test]
-fn what_the_vault_repeats_of_a_value_is_not_shown() {
+fn a_value_that_the_vault_repeats_is_redacted() {
     let scene = Scene::new();
     let path = file(&scene, "a.yaml", &format!("identity: a\ndata: {{k: {CANARY}}}\n"));
     let body = json!({ "response": { "status": 400, "error": true, "error_code": 1,
@@ -126,7 +126,7 @@ fn what_the_vault_repeats_of_a_value_is_not_shown() {
 }
 
 #[test]
-fn what_the_vault_repeats_packed_or_in_part_is_not_shown() {
+fn a_value_that_the_vault_repeats_packed_or_in_part_is_redacted() {
     let scene = Scene::new();
     let document =
         format!("identity: a\ndata: {{a: {CANARY}, b: {CANARY}-longer, c: {{from_file: c}}}}\n");
@@ -157,7 +157,7 @@ fn what_the_vault_repeats_packed_or_in_part_is_not_shown() {
 }
 
 #[test]
-fn a_page_that_is_not_the_vaults_is_no_success() {
+fn a_page_of_another_server_is_no_success() {
     let scene = Scene::new();
     scene.init().exits(0);
     let path = file(&scene, "a.yaml", "identity: a\ndata: {k: v}\n");
@@ -173,7 +173,7 @@ fn a_page_that_is_not_the_vaults_is_no_success() {
 }
 
 #[test]
-fn a_name_forges_no_line_and_every_mistake_is_told() {
+fn a_name_cannot_forge_a_line_and_every_mistake_is_reported() {
     let scene = Scene::new();
     let mut document = String::from("identity: \"a\\nwritten  b  id=1\"\ndata: {k: v}\n");
     for n in 0..200 {
@@ -185,7 +185,7 @@ fn a_name_forges_no_line_and_every_mistake_is_told() {
 }
 
 #[test]
-fn a_write_without_an_answer_is_not_repeated_and_says_so() {
+fn a_write_without_an_answer_is_not_repeated_and_is_reported() {
     let mut scene = Scene::new();
     scene.set("SEGURA_PROVISION_TIMEOUT", "2s");
     let path = file(&scene, "a.yaml", "identity: a\ndata: {k: v}\n");
@@ -197,7 +197,7 @@ fn a_write_without_an_answer_is_not_repeated_and_says_so() {
 }
 
 #[test]
-fn what_can_not_be_read_is_told_by_place() {
+fn unreadable_documents_are_reported_by_line_and_column() {
     let scene = Scene::new();
     for text in ["identity: [a\nb: c", "{\"identity\": \"a", "", "a: &x 1\nb: *x"] {
         let path = file(&scene, "broken", text);
@@ -212,7 +212,7 @@ fn what_can_not_be_read_is_told_by_place() {
 }
 
 #[test]
-fn a_secret_that_is_not_there_is_told_and_wrong_use_is_64() {
+fn a_missing_secret_is_reported_and_wrong_use_is_64() {
     let scene = Scene::new();
     let missing = run(&scene, &["secret", "get", "nobody"]);
     assert!(matches!(missing.code, Some(77 | 78)), "{}", missing.stderr);
@@ -231,7 +231,7 @@ fn a_secret_that_is_not_there_is_told_and_wrong_use_is_64() {
 }
 
 #[test]
-fn a_list_shows_the_seeds_secret() {
+fn a_list_shows_the_seed_secret() {
     let scene = Scene::new();
     let run = run(&scene, &["secret", "list"]);
     assert_eq!(run.code, Some(0), "{}", run.stderr);

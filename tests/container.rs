@@ -31,8 +31,10 @@ fn init(podman: &Podman, scene: &Scene, termination_log: &Path) -> Output {
 }
 
 #[test]
-fn the_seeds_secret_lands_from_an_empty_image_without_any_right() {
-    let Some(binary) = static_agent("the_seeds_secret_lands_from_an_empty_image") else {
+fn the_seed_secret_is_published_from_an_empty_image_without_capabilities() {
+    let Some(binary) =
+        static_agent("the_seed_secret_is_published_from_an_empty_image_without_capabilities")
+    else {
         return;
     };
     let podman = Podman::new();

@@ -108,7 +108,7 @@ fn the_test_that_is_shown_is_one_of_these() {
 const LONGEST: usize = 40;
 
 #[test]
-fn each_decision_says_its_context_and_what_would_change_it_and_is_in_the_index() {
+fn each_decision_has_context_and_reversal_and_is_in_the_index() {
     let index = Page::read("docs/decisions/README.md");
     let pages = pages().into_iter().filter(|page| page.path.starts_with("docs/decisions/"));
     let decisions: Vec<Page> = pages.filter(|page| page.path != index.path).collect();
@@ -135,13 +135,10 @@ fn questions(form: &Value) -> BTreeMap<&str, bool> {
 }
 
 #[test]
-fn forms_ask_for_what_an_answer_needs_and_warn_of_secrets() {
+fn forms_request_the_needed_facts_and_warn_of_secrets() {
     let folder = package().join(".github/ISSUE_TEMPLATE");
     if !folder.exists() {
-        return skip(
-            "forms_ask_for_what_an_answer_needs_and_warn_of_secrets",
-            "a package has none",
-        );
+        return skip("forms_request_the_needed_facts_and_warn_of_secrets", "a package has none");
     }
     for (name, needed) in [
         ("bug", ["happens", "version", "mode", "kubernetes", "doctor", "log"].as_slice()),

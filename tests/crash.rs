@@ -385,10 +385,10 @@ fn a_replacing_publish_can_be_killed_anywhere() {
 }
 
 #[test]
-fn a_publish_whose_names_come_and_go_can_be_killed_anywhere() {
+fn a_publish_that_adds_and_removes_names_can_be_killed_anywhere() {
     let mut stage = Stage::new();
     stage.scene.set("SEGURA_RENEW_INTERVAL", "off").set("SEGURA_OUTPUT", "files,json");
     stage.publish_first();
     stage.scene.set("SEGURA_OUTPUT", "files,env");
-    stage.kill_at_each("a_publish_whose_names_come_and_go_can_be_killed_anywhere", 30);
+    stage.kill_at_each("a_publish_that_adds_and_removes_names_can_be_killed_anywhere", 30);
 }

@@ -34,7 +34,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 #[test]
-fn a_directory_that_is_missing_is_told_with_the_remedy() {
+fn a_missing_directory_is_reported_with_the_remedy() {
     let mut scene = Scene::new();
     let missing = scene.path("not/there");
     scene.set("SEGURA_OUTPUT_DIR", &missing.display().to_string());
@@ -46,7 +46,7 @@ fn a_directory_that_is_missing_is_told_with_the_remedy() {
 }
 
 #[test]
-fn a_directory_that_is_a_file_is_told() {
+fn a_file_in_place_of_the_directory_is_reported() {
     let mut scene = Scene::new();
     let file = scene.path("file");
     fs::write(&file, "mine").unwrap();
@@ -62,7 +62,10 @@ fn a_directory_that_is_a_file_is_told() {
 fn a_disk_is_refused_unless_it_is_allowed() {
     let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     if [0x0102_1994, 0x8584_58f6].contains(&rustix::fs::statfs(disk.path()).unwrap().f_type) {
-        return crate::harness::host::skip("a_disk_is_refused", "the target directory is no disk");
+        return crate::harness::host::skip(
+            "a_disk_is_refused_unless_it_is_allowed",
+            "the target directory is no disk",
+        );
     }
     let mut scene = Scene::new();
     scene.set("SEGURA_OUTPUT_DIR", &disk.path().display().to_string());
@@ -75,8 +78,8 @@ fn a_disk_is_refused_unless_it_is_allowed() {
 }
 
 #[test]
-fn a_volume_that_is_mounted_read_only_is_told_with_the_remedy() {
-    with_own_mounts("a_volume_that_is_mounted_read_only", || {
+fn a_read_only_volume_is_reported_with_the_remedy() {
+    with_own_mounts("a_read_only_volume_is_reported_with_the_remedy", || {
         let scene = Scene::new();
         let _memory = Memory::mount(scene.dir.path(), 64, MsFlags::MS_RDONLY);
         let run = scene.init();
@@ -86,8 +89,8 @@ fn a_volume_that_is_mounted_read_only_is_told_with_the_remedy() {
 }
 
 #[test]
-fn a_volume_that_is_full_is_told_before_anything_is_provisioned() {
-    with_own_mounts("a_volume_that_is_full", || {
+fn a_full_volume_is_reported_before_anything_is_provisioned() {
+    with_own_mounts("a_full_volume_is_reported_before_anything_is_provisioned", || {
         let scene = Scene::new();
         let _memory = Memory::mount(scene.dir.path(), 16, MsFlags::empty());
         fs::write(scene.path("ballast"), vec![0; 16 * 4096]).unwrap();
@@ -98,8 +101,8 @@ fn a_volume_that_is_full_is_told_before_anything_is_provisioned() {
 }
 
 #[test]
-fn a_set_that_never_fits_is_provisioned_once_and_given_back() {
-    with_own_mounts("a_set_that_never_fits", || {
+fn a_set_that_never_fits_is_provisioned_once_and_deprovisioned() {
+    with_own_mounts("a_set_that_never_fits_is_provisioned_once_and_deprovisioned", || {
         let mut scene = Scene::new();
         // What proves the directory fits, the set of a dozen files does not.
         let _memory = Memory::mount(scene.dir.path(), 5, MsFlags::empty());
@@ -116,7 +119,7 @@ fn a_set_that_never_fits_is_provisioned_once_and_given_back() {
 
 #[test]
 fn a_set_is_published_from_memory_once_there_is_room() {
-    with_own_mounts("a_set_is_published_from_memory", || {
+    with_own_mounts("a_set_is_published_from_memory_once_there_is_room", || {
         let mut scene = Scene::new();
         let _memory = Memory::mount(scene.dir.path(), 64, MsFlags::empty());
         let ballast = scene.path("ballast");
@@ -140,8 +143,8 @@ fn a_set_is_published_from_memory_once_there_is_room() {
 }
 
 #[test]
-fn a_directory_that_may_not_be_written_is_told_before_anything_is_provisioned() {
-    if !can_switch_user("a_directory_that_may_not_be_written") {
+fn an_unwritable_directory_is_reported_before_anything_is_provisioned() {
+    if !can_switch_user("an_unwritable_directory_is_reported_before_anything_is_provisioned") {
         return;
     }
     // Not even readable, readable, and writable for a group that the agent is not in.
@@ -157,8 +160,10 @@ fn a_directory_that_may_not_be_written_is_told_before_anything_is_provisioned() 
 }
 
 #[test]
-fn owners_that_the_agent_may_not_give_are_told_before_anything_is_provisioned() {
-    if !can_switch_user("owners_that_the_agent_may_not_give") {
+fn owners_that_the_agent_may_not_set_are_reported_before_anything_is_provisioned() {
+    if !can_switch_user(
+        "owners_that_the_agent_may_not_set_are_reported_before_anything_is_provisioned",
+    ) {
         return;
     }
     for (variable, id) in [("SEGURA_FILE_UID", "1001"), ("SEGURA_FILE_GID", "2000")] {
@@ -172,8 +177,9 @@ fn owners_that_the_agent_may_not_give_are_told_before_anything_is_provisioned() 
 }
 
 #[test]
-fn modes_that_keep_the_agent_itself_out_are_told_before_anything_is_provisioned() {
-    if !can_switch_user("modes_that_keep_the_agent_itself_out") {
+fn modes_that_lock_out_the_agent_are_reported_before_anything_is_provisioned() {
+    if !can_switch_user("modes_that_lock_out_the_agent_are_reported_before_anything_is_provisioned")
+    {
         return;
     }
     for (variable, mode) in [
@@ -191,8 +197,8 @@ fn modes_that_keep_the_agent_itself_out_are_told_before_anything_is_provisioned(
 }
 
 #[test]
-fn owners_that_the_agent_may_give_are_given() {
-    if !can_switch_user("owners_that_the_agent_may_give") {
+fn owners_that_the_agent_may_set_are_set() {
+    if !can_switch_user("owners_that_the_agent_may_set_are_set") {
         return;
     }
     let mut scene = Scene::new();
@@ -219,7 +225,7 @@ fn owners_that_the_agent_may_give_are_given() {
 }
 
 #[test]
-fn modes_are_as_they_are_set_whatever_the_umask() {
+fn modes_are_those_of_the_settings_under_every_umask() {
     let octal = |mode: &str| u32::from_str_radix(mode, 8).unwrap();
     for umask in ["000", "022", "077"] {
         for (file, folder) in [("", ""), ("0644", "0755"), ("400", "700")] {
@@ -251,7 +257,7 @@ fn with_umask(scene: &Scene, umask: &str) -> Run {
 
 #[test]
 fn an_app_of_another_uid_reads_through_the_group_of_the_volume() {
-    if !can_switch_user("an_app_of_another_uid_reads") {
+    if !can_switch_user("an_app_of_another_uid_reads_through_the_group_of_the_volume") {
         return;
     }
     // As the kubelet prepares a volume for fsGroup: root's, set-gid, writable for the group.
@@ -287,7 +293,7 @@ fn an_app_of_another_uid_reads_through_the_group_of_the_volume() {
 }
 
 #[test]
-fn a_second_agent_is_told_of_the_first_and_leaves_it_alone() {
+fn a_second_agent_reports_the_first_and_does_not_disturb_it() {
     let mut scene = Scene::new();
     scene.set("SEGURA_STARTUP_TIMEOUT", "1m").set("SEGURA_TIMEOUT", "2s");
     scene.vault.fault(Fault::new("token", Effect::Hang));
@@ -325,7 +331,7 @@ fn assert_in_the_way((name, squat): (&str, Squat)) {
 }
 
 #[test]
-fn what_someone_else_put_in_the_way_is_told_before_anything_is_provisioned() {
+fn foreign_files_under_published_names_are_reported_before_anything_is_provisioned() {
     let cases: [(&str, Squat); 5] = [
         (SEED, |path| fs::write(path, "mine").unwrap()),
         (SEED, |path| fs::create_dir(path).unwrap()),
@@ -351,7 +357,7 @@ fn files_under_the_agents_own_names_are_moved_aside_and_lose_nothing() {
         squat(&scene.path(name));
         let before = fs::symlink_metadata(scene.path(name)).unwrap().ino();
         let run = scene.init();
-        run.ended(0);
+        run.exits(0);
         assert!(scene.check("started").0, "{name}: {}", run.stderr);
         let inode = |entry: &String| fs::symlink_metadata(scene.path(entry)).unwrap().ino();
         let now = scene.entries().into_iter().find(|entry| inode(entry) == before);
@@ -374,7 +380,7 @@ fn a_path_to_the_directory_may_lead_through_links() {
 }
 
 #[test]
-fn the_historic_layout_is_made_with_its_own_modes() {
+fn the_historic_layout_has_its_own_modes() {
     let vault_env = ["SEGURA_URL", "SEGURA_CLIENT_ID", "SEGURA_CLIENT_SECRET"];
     let mut scene = Scene::with(Options { tls: false, ..Options::default() });
     let (url, id) = (scene.vault.url(), scene.vault.client_id().to_owned());

@@ -50,7 +50,7 @@ fn ours(scene: &Scene) -> String {
 }
 
 #[test]
-fn before_the_first_set_every_file_is_new_and_nothing_is_touched() {
+fn before_the_first_set_every_file_is_new_and_nothing_is_written() {
     let mut scene = scene();
     scene.set("SEGURA_OUTPUT", "files,json");
     let run = plan(&scene);
@@ -73,7 +73,7 @@ fn before_the_first_set_every_file_is_new_and_nothing_is_touched() {
 }
 
 #[test]
-fn against_a_set_that_stands_each_file_is_new_changed_gone_or_the_same() {
+fn against_a_published_set_each_file_is_new_changed_removed_or_the_same() {
     let mut scene = scene();
     scene.init().exits(0);
     assert!(lines(&plan(&scene)).iter().all(|line| line.starts_with("same ")));
@@ -97,7 +97,7 @@ fn against_a_set_that_stands_each_file_is_new_changed_gone_or_the_same() {
 }
 
 #[test]
-fn a_plan_can_be_made_beside_a_living_agent() {
+fn a_dry_run_works_beside_a_running_agent() {
     let mut scene = Scene::new();
     scene.set("SEGURA_DEPROVISION", "true");
     let sidecar = scene.renewing_sidecar();
@@ -111,7 +111,7 @@ fn a_plan_can_be_made_beside_a_living_agent() {
 }
 
 #[test]
-fn nothing_is_provisioned_for_a_plan() {
+fn a_dry_run_provisions_nothing() {
     let scene = Scene::new();
     let run = plan(&scene);
     assert!(lines(&run).iter().all(|line| line.starts_with("new ")), "{}", run.stdout);
@@ -126,7 +126,7 @@ fn nothing_is_provisioned_for_a_plan() {
 }
 
 #[test]
-fn what_would_stop_a_start_stops_the_plan_by_name() {
+fn a_failure_that_would_stop_a_start_stops_the_dry_run() {
     let told = |change: &dyn Fn(&mut Scene), code: i32, words: &str| {
         let mut scene = scene();
         change(&mut scene);
@@ -180,9 +180,9 @@ fn what_would_stop_a_start_stops_the_plan_by_name() {
 }
 
 #[test]
-fn a_plan_needs_no_right_to_write() {
+fn a_dry_run_needs_no_right_to_write() {
     if !is_root() {
-        return crate::harness::host::skip("a_plan_needs_no_right_to_write", "it takes root");
+        return crate::harness::host::skip("a_dry_run_needs_no_right_to_write", "it takes root");
     }
     let scene = scene();
     let agent = scene.agent_as(crate::harness::host::NOBODY, &["init", "--dry-run"]);
@@ -191,7 +191,7 @@ fn a_plan_needs_no_right_to_write() {
 }
 
 #[test]
-fn what_looks_wrong_is_told_with_the_plan() {
+fn warnings_are_printed_with_the_plan() {
     let mut scene = scene();
     scene.vault.set_data("db", json!([{ "user": "canary-1" }, { "user": "canary-2" }]));
     scene.set("SEGURA_DECODE", "bd/*").set("SEGURA_FILE_RULES", r#"[{"glob": "dv/*"}]"#);

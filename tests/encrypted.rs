@@ -23,7 +23,7 @@ fn encrypted() -> Scene {
 }
 
 #[test]
-fn values_are_opened_with_the_key_and_plain_ones_pass() {
+fn encrypted_values_are_decrypted_and_plain_ones_are_taken_as_they_are() {
     let mut scene = encrypted();
     let key = scene.vault.private_key_file().display().to_string();
     scene.set("SEGURA_PRIVATE_KEY_FILE", &key).init().exits(0);
@@ -33,7 +33,7 @@ fn values_are_opened_with_the_key_and_plain_ones_pass() {
 }
 
 #[test]
-fn without_the_key_they_are_published_as_they_are_and_told() {
+fn without_a_key_encrypted_values_are_published_as_they_are_with_a_warning() {
     let mut scene = encrypted();
     let run = scene.unset("SEGURA_PRIVATE_KEY_FILE").init();
     run.exits(0);
@@ -42,7 +42,7 @@ fn without_the_key_they_are_published_as_they_are_and_told() {
 }
 
 #[test]
-fn an_encrypted_value_is_remarked_once_and_not_at_every_pass() {
+fn an_encrypted_value_is_logged_once_and_not_at_every_pass() {
     for source in ["provision", "application", "secret"] {
         let mut scene = encrypted();
         scene.set("SEGURA_SOURCE", source).set("SEGURA_RENEW_INTERVAL", "1s");
@@ -58,7 +58,7 @@ fn an_encrypted_value_is_remarked_once_and_not_at_every_pass() {
 }
 
 #[test]
-fn a_value_that_was_too_long_for_the_vault_is_an_error_by_key() {
+fn a_value_too_long_for_the_vault_to_encrypt_is_an_error_by_key() {
     let mut scene = encrypted();
     let key = scene.vault.private_key_file().display().to_string();
     scene.vault.set_data(SEED, json!({ "username": "ada", "password": "x".repeat(300) }));
@@ -70,7 +70,7 @@ fn a_value_that_was_too_long_for_the_vault_is_an_error_by_key() {
 }
 
 #[test]
-fn a_key_of_another_authorization_is_told() {
+fn the_key_of_another_authorization_is_reported() {
     let mut scene = encrypted();
     let other = RsaPrivateKey::new(&mut OsRng, 2048).unwrap().to_pkcs8_pem(LineEnding::LF);
     let path = scene.vault.dir().join("other.pem");

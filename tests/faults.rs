@@ -47,7 +47,7 @@ fn an_inactive_authorization_is_refused_at_once() {
 }
 
 #[test]
-fn what_may_be_a_gateways_bad_minute_is_retried_and_then_a_refusal_with_its_causes() {
+fn a_possibly_passing_refusal_is_retried_and_then_reported_with_its_causes() {
     let denied = r#"{"response": {"status": 500, "error": true,
         "message": "You are not authorized to access this resource."}}"#;
     let cases = [
@@ -72,7 +72,7 @@ fn what_may_be_a_gateways_bad_minute_is_retried_and_then_a_refusal_with_its_caus
 }
 
 #[test]
-fn a_referer_that_the_authorization_wants_is_sent() {
+fn a_required_referer_is_sent() {
     let mut scene = Scene::new();
     scene.vault.configure(|options| options.referer = Some("https://shop.example".to_owned()));
     scene.set("SEGURA_REFERER", "https://shop.example");
@@ -82,7 +82,7 @@ fn a_referer_that_the_authorization_wants_is_sent() {
 }
 
 #[test]
-fn a_last_try_that_is_cut_short_does_not_hide_why_the_vault_refuses() {
+fn a_last_try_cut_by_the_deadline_does_not_hide_the_refusal() {
     let mut scene = Scene::new();
     scene.set("SEGURA_STARTUP_TIMEOUT", "6s");
     scene.vault.fault(Fault::no_route(path::LOGIN).once());
@@ -106,7 +106,7 @@ fn five_failures_and_then_a_success_is_a_success() {
 }
 
 #[test]
-fn the_vaults_wish_for_peace_is_honoured() {
+fn retry_after_is_honoured() {
     let limit = r#"{"message":"API rate limit exceeded"}"#;
     let cases = [
         ("login", Fault::rate_limit(path::LOGIN, "1")),
@@ -130,7 +130,7 @@ fn the_vaults_wish_for_peace_is_honoured() {
 }
 
 #[test]
-fn a_wish_for_more_peace_than_is_left_ends_the_start_without_another_request() {
+fn a_retry_after_beyond_the_deadline_ends_the_start_without_another_request() {
     let scene = with_short_timeout();
     scene.vault.fault(Fault::rate_limit(path::LOGIN, "3600"));
     let run = scene.init();
@@ -140,7 +140,7 @@ fn a_wish_for_more_peace_than_is_left_ends_the_start_without_another_request() {
 }
 
 #[test]
-fn a_vault_that_makes_no_sense_is_76_and_one_that_fails_is_69() {
+fn malformed_answers_are_76_and_failed_exchanges_are_69() {
     let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
     elsewhere.set_nonblocking(true).unwrap();
     let location = format!("https://{}/", elsewhere.local_addr().unwrap());
@@ -175,7 +175,7 @@ fn a_vault_that_makes_no_sense_is_76_and_one_that_fails_is_69() {
 }
 
 #[test]
-fn a_secret_with_a_name_that_leaves_the_directory_is_nonsense() {
+fn a_secret_whose_name_leaves_the_directory_is_malformed() {
     for (data, key) in [
         (r#"{"../evil": "canary"}"#, "../evil"),
         (r#"{"..data": "canary"}"#, "..data"),
@@ -191,7 +191,7 @@ fn a_secret_with_a_name_that_leaves_the_directory_is_nonsense() {
 }
 
 #[test]
-fn a_flood_is_neither_read_nor_kept() {
+fn a_flood_is_neither_read_to_its_end_nor_kept_in_memory() {
     let mut scene = with_short_timeout();
     scene.set("SEGURA_STARTUP_TIMEOUT", "4s").set("SEGURA_TIMEOUT", "4s");
     scene.vault.fault(Fault::new(path::LOGIN, Effect::Flood { mib: 4_096 }));
@@ -207,7 +207,7 @@ fn a_flood_is_neither_read_nor_kept() {
 }
 
 #[test]
-fn a_vault_that_can_not_be_reached_is_69_once_the_time_is_over() {
+fn an_unreachable_vault_is_69_at_the_deadline() {
     let scene = with_short_timeout();
     scene.vault.go_down();
     let run = scene.init();
@@ -229,7 +229,7 @@ fn a_vault_that_comes_back_is_found() {
 }
 
 #[test]
-fn a_connection_that_was_closed_between_two_requests_is_made_again() {
+fn a_connection_closed_between_two_requests_is_opened_again() {
     let scene = Scene::new();
     scene.vault.fault(Fault::new(path::LOGIN, Effect::Close));
     scene.init().exits(0);
@@ -237,7 +237,7 @@ fn a_connection_that_was_closed_between_two_requests_is_made_again() {
 }
 
 #[test]
-fn a_termination_while_it_waits_ends_it_within_moments() {
+fn sigterm_during_a_wait_ends_init_at_once() {
     let cases = [
         ("between tries", Fault::rate_limit("", "3600"), Signal::TERM, 143),
         ("between tries", Fault::rate_limit("", "3600"), Signal::INT, 130),
@@ -261,7 +261,7 @@ fn a_termination_while_it_waits_ends_it_within_moments() {
 }
 
 #[test]
-fn a_termination_while_nobody_listens_ends_it_too() {
+fn sigterm_while_the_vault_is_down_ends_init_at_once() {
     let mut scene = Scene::new();
     scene.set("SEGURA_STARTUP_TIMEOUT", "off");
     scene.vault.go_down();

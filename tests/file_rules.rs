@@ -22,7 +22,7 @@ fn scene(rules: &str) -> Scene {
 }
 
 #[test]
-fn one_file_has_what_its_rule_says_and_the_rest_what_all_have() {
+fn a_rule_applies_to_its_file_and_the_rest_have_the_defaults() {
     let scene = scene(PGPASS);
     scene.init().exits(0);
     assert_eq!(mode(scene.path("db/.pgpass")), 0o600);
@@ -55,8 +55,8 @@ fn the_first_rule_that_matches_counts() {
 }
 
 #[test]
-fn owners_by_rule_are_given_and_told() {
-    if !can_switch_user("owners_by_rule_are_given") {
+fn owners_by_rule_are_set_and_reported() {
+    if !can_switch_user("owners_by_rule_are_set_and_reported") {
         return;
     }
     let mut scene = scene(
@@ -82,8 +82,10 @@ fn owners_by_rule_are_given_and_told() {
 }
 
 #[test]
-fn what_the_agent_may_not_do_is_told_by_rule_before_anything_is_provisioned() {
-    if !can_switch_user("what_the_agent_may_not_do_by_rule") {
+fn rules_that_the_agent_may_not_apply_are_reported_before_anything_is_provisioned() {
+    if !can_switch_user(
+        "rules_that_the_agent_may_not_apply_are_reported_before_anything_is_provisioned",
+    ) {
         return;
     }
     for (wish, reason) in [
@@ -108,7 +110,7 @@ fn what_the_agent_may_not_do_is_told_by_rule_before_anything_is_provisioned() {
 }
 
 #[test]
-fn what_is_wrong_with_rules_is_told_with_all_other_problems() {
+fn mistakes_in_rules_are_reported_with_all_other_problems() {
     let mut scene = scene(r#"[{"glob": "x", "mode": "rw"}, {"path": "canary"}]"#);
     scene.set("SEGURA_FILE_MODE", "rw");
     let run = scene.init();
@@ -123,7 +125,7 @@ fn what_is_wrong_with_rules_is_told_with_all_other_problems() {
 }
 
 #[test]
-fn a_rule_that_is_about_no_file_is_told_once() {
+fn a_rule_that_matches_no_file_is_logged_once() {
     let mut scene =
         scene(r#"[{"glob": "bd/*", "mode": "0400"}, {"glob": "db/*", "mode": "0400"}]"#);
     scene.set("SEGURA_RENEW_INTERVAL", "1s");
@@ -141,7 +143,7 @@ fn a_rule_that_is_about_no_file_is_told_once() {
 }
 
 #[test]
-fn a_set_that_stands_gets_what_new_rules_say() {
+fn an_adopted_set_gets_the_modes_of_new_rules() {
     let mut scene = scene(PGPASS);
     scene.init().exits(0);
     let before = scene.generations();

@@ -107,7 +107,7 @@ fn a_vendors_manifest_works_with_its_arguments() {
 }
 
 #[test]
-fn bug_1_a_lifetime_between_ten_and_a_hundred_and_twenty_seconds_is_honoured() {
+fn bug_1_lifetimes_from_ten_to_a_hundred_and_twenty_seconds_are_honoured() {
     for (ttl, least, most) in
         [("15", 10, 15), ("30", 10, 30), ("5", 30, 120), ("300", 30, 120), ("", 30, 120)]
     {
@@ -156,7 +156,7 @@ fn bugs_2_and_7_no_error_deletes_a_secret_or_ends_the_process() {
 }
 
 #[test]
-fn bugs_3_and_4_readers_see_no_gap_and_what_is_not_ours_stays() {
+fn bugs_3_and_4_readers_see_no_gap_and_foreign_files_stay() {
     let mut scene = scene();
     scene.set("SEGURA_RENEW_INTERVAL", "1s");
     let iso = scene.path("senhasegura/iso");
@@ -178,7 +178,7 @@ fn bugs_3_and_4_readers_see_no_gap_and_what_is_not_ours_stays() {
 }
 
 #[test]
-fn bugs_5_6_and_11_names_that_can_not_be_are_refused_by_name_and_nothing_is_written() {
+fn bugs_5_6_and_11_impossible_names_are_refused_by_name_and_nothing_is_written() {
     let secret = |identity: &str, data: Value| json!({ "secret_id": "1", "secret_name": "s", "identity": identity, "version": "1", "engine": "Generic", "data": [data] });
     for (secrets, told) in [
         (json!([secret("db", json!({ "a/b": "x", "k": "v" }))]), "a/b"),
@@ -201,7 +201,7 @@ fn bugs_5_6_and_11_names_that_can_not_be_are_refused_by_name_and_nothing_is_writ
 }
 
 #[test]
-fn bug_8_a_vault_that_is_not_trusted_is_not_talked_to() {
+fn bug_8_an_untrusted_vault_gets_no_request() {
     let mut scene = of(Options::default());
     scene.set("SEGURA_STARTUP_TIMEOUT", "1s");
     let run = scene.init();
@@ -213,14 +213,14 @@ fn bug_8_a_vault_that_is_not_trusted_is_not_talked_to() {
 }
 
 #[test]
-fn bug_9_files_can_be_run_by_nobody() {
+fn bug_9_no_published_file_is_executable() {
     let scene = scene();
     scene.init().exits(0);
     assert_eq!(mode(scene.path("senhasegura/db/password")) & 0o333, 0, "read, and nothing else");
 }
 
 #[test]
-fn bug_10_a_token_serves_as_long_as_it_may_and_a_signal_ends_it_well() {
+fn bug_10_a_token_is_used_for_its_lifetime_and_a_signal_ends_the_agent_with_0() {
     let mut scene = scene();
     scene.set("SEGURA_RENEW_INTERVAL", "1s");
     let sidecar = Sidecar::spawn(scene.agent(&["sidecar"]));
@@ -231,7 +231,7 @@ fn bug_10_a_token_serves_as_long_as_it_may_and_a_signal_ends_it_well() {
 }
 
 #[test]
-fn bug_12_one_value_that_is_no_text_spoils_no_other() {
+fn bug_12_a_value_that_is_not_text_affects_no_other() {
     let scene = scene();
     let body = answer(&json!([{ "secret_id": 7, "identity": "db", "version": 2,
         "data": [{ "port": 5432, "tls": true, "user": "ada", "more": { "a": [1] } }] }]));
@@ -245,7 +245,7 @@ fn bug_12_one_value_that_is_no_text_spoils_no_other() {
 }
 
 #[test]
-fn a_vault_that_hangs_is_not_waited_for_without_end() {
+fn the_wait_for_a_hanging_vault_is_bounded() {
     let mut scene = scene();
     scene.set("SEGURA_TIMEOUT", "1s").set("SEGURA_STARTUP_TIMEOUT", "3s");
     scene.vault.fault(Fault::new(path::APPLICATION, Effect::Hang));

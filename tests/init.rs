@@ -41,7 +41,7 @@ fn tamper(scene: &Scene, path: &str, bytes: &[u8]) {
 }
 
 #[test]
-fn the_seeds_secret_lands_with_one_connection_and_two_requests() {
+fn the_seed_secret_is_published_with_one_connection_and_two_requests() {
     let scene = Scene::new();
     scene.init().exits(0);
     assert_eq!(scene.request_lines(), [LOGIN, PROVISION]);
@@ -59,7 +59,7 @@ fn the_seeds_secret_lands_with_one_connection_and_two_requests() {
 }
 
 #[test]
-fn every_value_lands_as_it_is_and_nothing_besides() {
+fn every_value_is_published_exactly_and_nothing_else_is() {
     let scene = Scene::new();
     scene.init().exits(0);
     let own = account(&scene);
@@ -82,7 +82,7 @@ fn every_value_lands_as_it_is_and_nothing_besides() {
 }
 
 #[test]
-fn the_post_says_which_pod_it_is_for() {
+fn the_post_names_its_pod() {
     let scene = Scene::new();
     scene.init().exits(0);
     let requests = scene.vault.requests();
@@ -95,7 +95,7 @@ fn the_post_says_which_pod_it_is_for() {
 }
 
 #[test]
-fn without_an_identity_every_secret_of_the_authorization_lands() {
+fn without_an_identity_every_secret_of_the_authorization_is_published() {
     let mut scene = Scene::new();
     scene.unset("SEGURA_IDENTITY").set("SEGURA_OUTPUT", "files,env");
     scene.init().exits(0);
@@ -135,7 +135,7 @@ fn a_secret_is_read_by_its_identity() {
 }
 
 #[test]
-fn an_identity_with_a_slash_is_read_however_the_vault_takes_it() {
+fn an_identity_with_a_slash_is_read_in_either_spelling_of_the_path() {
     side_by_side([Slashes::Both, Slashes::Encoded, Slashes::Raw], |slashes| {
         let options = Options { slashes, ..Options::default() };
         let mut scene = Scene::with(options);
@@ -147,7 +147,7 @@ fn an_identity_with_a_slash_is_read_however_the_vault_takes_it() {
 }
 
 #[test]
-fn without_an_identity_the_list_of_secrets_lands() {
+fn without_an_identity_the_list_of_secrets_is_published() {
     let mut scene = Scene::new();
     scene.set("SEGURA_SOURCE", "secret").unset("SEGURA_IDENTITY");
     scene.init().exits(0);
@@ -187,7 +187,7 @@ fn the_json_file_alone_is_an_object_by_identity() {
 }
 
 #[test]
-fn all_outputs_stand_side_by_side_and_agree() {
+fn all_outputs_are_published_together_and_agree() {
     let mut scene = Scene::new();
     scene.set("SEGURA_OUTPUT", "files,env,json");
     scene.init().exits(0);
@@ -215,7 +215,7 @@ fn several_identities_are_one_set() {
 }
 
 #[test]
-fn a_second_identity_that_is_refused_leaves_nothing_and_the_first_is_given_back() {
+fn a_refused_second_identity_publishes_nothing_and_the_first_is_deprovisioned() {
     let mut scene = Scene::new();
     scene.set("SEGURA_IDENTITY", "secret-postman,not-there");
     let run = scene.init();
@@ -233,7 +233,7 @@ fn a_second_identity_that_is_refused_leaves_nothing_and_the_first_is_given_back(
 }
 
 #[test]
-fn answers_of_every_release_and_mood_land() {
+fn answers_in_the_shape_of_every_release_are_published() {
     let quirks = [
         ("legacy", Quirks::legacy()),
         ("numbers", Quirks { numbers: true, ..Quirks::default() }),
@@ -256,7 +256,7 @@ fn answers_of_every_release_and_mood_land() {
 }
 
 #[test]
-fn values_that_are_no_strings_are_published_as_they_stand() {
+fn values_that_are_not_strings_are_published_as_spelled() {
     let scene = Scene::new();
     scene.vault.set_data(
         SEED,
@@ -275,7 +275,7 @@ fn values_that_are_no_strings_are_published_as_they_stand() {
 }
 
 #[test]
-fn a_path_in_front_of_the_vault_is_kept() {
+fn a_path_prefix_in_the_url_is_kept() {
     let options = Options { base_path: "/dsm/prod".to_owned(), ..Options::default() };
     let mut scene = Scene::with(options);
     let with_slash = format!("{}/", scene.vault.url());
@@ -335,7 +335,7 @@ fn an_identity_that_the_vault_does_not_have_is_named_and_nothing_is_published() 
 }
 
 #[test]
-fn an_answer_about_another_secret_is_no_answer() {
+fn an_answer_about_another_secret_is_refused() {
     let scene = Scene::new();
     let other = r#"{"response": {"status": 200, "error": false},
         "secret": {"identity": "other", "data": {"password": "x"}}}"#;
@@ -358,7 +358,7 @@ fn an_authorization_without_secrets_is_refused() {
 }
 
 #[test]
-fn a_second_start_adopts_what_stands_and_asks_nothing() {
+fn a_second_start_adopts_the_published_set_without_a_request() {
     let scene = Scene::new();
     scene.init().exits(0);
     let (files, state) = (scene.published(), scene.state());
@@ -371,7 +371,7 @@ fn a_second_start_adopts_what_stands_and_asks_nothing() {
 }
 
 #[test]
-fn a_set_is_adopted_while_the_vault_is_away() {
+fn a_set_is_adopted_while_the_vault_is_down() {
     let scene = Scene::new();
     scene.init().exits(0);
     scene.vault.go_down();
@@ -380,7 +380,7 @@ fn a_set_is_adopted_while_the_vault_is_away() {
 }
 
 #[test]
-fn a_set_is_adopted_by_what_its_generation_remembers_where_the_state_is_lost() {
+fn a_set_without_a_state_file_is_adopted_by_the_copy_in_its_generation() {
     let scene = Scene::new();
     scene.init().exits(0);
     let state = scene.path("..segura/state.json");
@@ -414,7 +414,7 @@ fn a_due_set_is_read_and_never_provisioned_again() {
 }
 
 #[test]
-fn a_due_set_is_read_the_way_that_renewal_is_set_to_ask() {
+fn a_due_set_is_fetched_by_the_method_of_renewal() {
     let cases = [
         ("auto", Some(READ)),
         ("get", Some(READ)),
@@ -460,7 +460,7 @@ fn a_changed_secret_is_the_next_generation_and_the_old_one_is_swept() {
 }
 
 #[test]
-fn what_may_pass_does_not_stop_a_start_where_a_set_stands() {
+fn a_passing_failure_does_not_stop_a_start_with_a_published_set() {
     let empty = r#"{"response": {"status": 200, "error": false}, "secret": {}}"#;
     let cases = [
         (Fault::bad_gateway(""), "unreachable"),
@@ -534,7 +534,7 @@ fn a_secret_that_vanished_from_the_vault_stays_published() {
 }
 
 #[test]
-fn the_set_of_another_pod_or_wish_is_not_adopted() {
+fn a_set_of_another_pod_or_of_other_settings_is_not_adopted() {
     let changes = [
         ("SEGURA_POD_NAME", "web-7d4b9c6f5-bcdfg", SEED),
         ("SEGURA_POD_UID", "0e1c4a0e-0000-4000-8000-000000000001", SEED),
@@ -557,7 +557,7 @@ fn the_set_of_another_pod_or_wish_is_not_adopted() {
 }
 
 #[test]
-fn another_source_is_asked_anew() {
+fn another_source_is_fetched_again() {
     let mut scene = Scene::new();
     scene.init().exits(0);
     scene.vault.clear_requests();
@@ -568,7 +568,7 @@ fn another_source_is_asked_anew() {
 }
 
 #[test]
-fn a_published_file_that_was_harmed_is_put_back_without_the_vault() {
+fn a_damaged_published_file_is_restored_without_the_vault() {
     let harms: [(&str, Change); 5] = [
         ("other bytes", |scene| tamper(scene, "secret-postman/password", b"evil")),
         ("deleted", |scene| fs::remove_file(scene.path("secret-postman/password")).unwrap()),
@@ -591,7 +591,7 @@ fn a_published_file_that_was_harmed_is_put_back_without_the_vault() {
 }
 
 #[test]
-fn another_output_is_rendered_from_what_stands_without_the_vault() {
+fn another_output_is_rendered_from_the_published_set_without_the_vault() {
     let mut scene = Scene::new();
     scene.init().exits(0);
     let own = account(&scene);
@@ -639,7 +639,7 @@ fn a_pod_that_crash_loops_provisions_once() {
 }
 
 #[test]
-fn killed_anywhere_in_its_first_start_a_pod_is_provisioned_once() {
+fn a_pod_killed_anywhere_in_its_first_start_is_provisioned_once() {
     let scene = Scene::new();
     // Closer and closer to the end of a start, each of which goes on where the last one died.
     for n in 0..30_u64 {

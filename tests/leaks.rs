@@ -78,7 +78,7 @@ fn known_token(scene: &Scene) {
 }
 
 #[test]
-fn what_is_looked_for_is_really_there() {
+fn the_canaries_are_in_the_published_files() {
     let scene = scene();
     let seen = watched(scene.spawn_init());
     seen.0.exits(0);
@@ -99,7 +99,7 @@ fn what_is_looked_for_is_really_there() {
 }
 
 #[test]
-fn a_start_over_tls_shows_nothing() {
+fn a_start_over_tls_leaks_nothing() {
     for (certificate, code) in [(Certificate::Good, 0), (Certificate::WrongName, 69)] {
         let scene = with(Options { certificate, ..Options::default() });
         let seen = watched(scene.spawn_init());
@@ -109,7 +109,7 @@ fn a_start_over_tls_shows_nothing() {
 }
 
 #[test]
-fn a_login_that_fails_shows_nothing() {
+fn a_failed_login_leaks_nothing() {
     assert_cases_silent(&[
         ("a wrong client secret", 77, |scene| scene.vault.set_client_secret("another")),
         ("an inactive authorization", 77, |scene| scene.vault.set_enabled(false)),
@@ -161,7 +161,7 @@ fn a_login_that_fails_shows_nothing() {
 }
 
 #[test]
-fn an_answer_that_repeats_credentials_shows_none() {
+fn an_answer_that_repeats_credentials_leaks_none() {
     fn repeats(scene: &mut Scene, status: u16, body: fn(&str) -> serde_json::Value) {
         known_token(scene);
         let said = format!("Bearer {TOKEN} of {SECRET} is not liked");
@@ -205,7 +205,7 @@ fn an_answer_that_repeats_credentials_shows_none() {
 }
 
 #[test]
-fn an_answer_that_makes_no_sense_shows_nothing() {
+fn a_malformed_answer_leaks_nothing() {
     fn answers(scene: &mut Scene, body: &str) {
         let body = body.replace("VALUE", VALUE);
         scene.vault.fault(Fault::body(PROVISION, &body));
@@ -268,7 +268,7 @@ fn an_answer_that_makes_no_sense_shows_nothing() {
 }
 
 #[test]
-fn secrets_that_can_not_be_rendered_show_nothing() {
+fn secrets_that_cannot_be_rendered_leak_nothing() {
     assert_cases_silent(&[
         ("NUL in an environment", 76, |scene| {
             let data = format!(r#"{{"key": "{VALUE}\u0000{VALUE}"}}"#);
@@ -302,7 +302,7 @@ fn secrets_that_can_not_be_rendered_show_nothing() {
 }
 
 #[test]
-fn a_directory_or_a_setting_that_will_not_do_shows_nothing() {
+fn an_unusable_directory_or_setting_leaks_nothing() {
     fn file(scene: &mut Scene, variable: &str) {
         let path = scene.vault.dir().join("given");
         fs::write(&path, format!("{SECRET}\0{SECRET}\n{VALUE}")).expect("it is ours");
@@ -342,7 +342,7 @@ fn a_directory_or_a_setting_that_will_not_do_shows_nothing() {
 }
 
 #[test]
-fn settings_that_are_all_wrong_are_never_quoted() {
+fn malformed_settings_are_never_quoted() {
     let mut scene = scene();
     for variable in VARIABLES {
         if variable.name != "SEGURA_TERMINATION_LOG" {
@@ -356,7 +356,7 @@ fn settings_that_are_all_wrong_are_never_quoted() {
 }
 
 #[test]
-fn values_that_arrive_encrypted_show_nothing_when_the_key_is_another() {
+fn encrypted_values_with_the_wrong_key_leak_nothing() {
     let key = || {
         let key = RsaPrivateKey::new(&mut OsRng, 1024).unwrap();
         key.to_pkcs8_pem(LineEnding::LF).unwrap().to_string()
@@ -372,7 +372,7 @@ fn values_that_arrive_encrypted_show_nothing_when_the_key_is_another() {
 }
 
 #[test]
-fn a_termination_shows_nothing() {
+fn sigterm_leaks_nothing() {
     let scene = scene();
     scene.vault.fault(Fault::new(PROVISION, Effect::Hang).after());
     let agent = scene.spawn_init();
@@ -384,7 +384,7 @@ fn a_termination_shows_nothing() {
 }
 
 #[test]
-fn a_set_that_can_not_be_renewed_shows_nothing() {
+fn a_set_that_cannot_be_renewed_leaks_nothing() {
     type Late = (&'static str, fn() -> Fault);
     let faults: [Late; 3] = [
         ("nonsense", || Fault::body(PROVISION, &format!(r#"{{"secret": "{VALUE}"}}"#))),

@@ -63,7 +63,7 @@ fn read_until(log: &mut impl BufRead, words: &str) {
 }
 
 #[test]
-fn a_hanging_post_that_was_not_acted_on_is_sent_again_after_a_read() {
+fn a_hanging_post_that_did_not_provision_is_repeated_after_a_read() {
     let scene = with_short_timeout();
     scene.vault.fault(on_post(Effect::Hang).once());
     scene.init().exits(0);
@@ -73,7 +73,7 @@ fn a_hanging_post_that_was_not_acted_on_is_sent_again_after_a_read() {
 }
 
 #[test]
-fn a_hanging_post_that_was_acted_on_is_found_and_not_repeated() {
+fn a_hanging_post_that_provisioned_is_found_and_not_repeated() {
     let scene = with_short_timeout();
     scene.vault.fault(on_post(Effect::Hang).once().after());
     scene.init().exits(0);
@@ -83,7 +83,7 @@ fn a_hanging_post_that_was_acted_on_is_found_and_not_repeated() {
 }
 
 #[test]
-fn an_answer_that_comes_too_slowly_is_found_and_not_asked_for_again() {
+fn an_account_whose_answer_is_too_slow_is_found_by_a_read() {
     for effect in [Effect::Drip { ms: 50 }, Effect::Delay { ms: 60_000 }] {
         let scene = with_short_timeout();
         scene.vault.fault(on_post(effect).once().after());
@@ -95,7 +95,7 @@ fn an_answer_that_comes_too_slowly_is_found_and_not_asked_for_again() {
 }
 
 #[test]
-fn a_token_is_used_for_four_fifths_of_its_life_and_no_longer() {
+fn a_token_is_used_for_four_fifths_of_its_lifetime() {
     let options = Options { token_ttl: Duration::from_secs(5), ..Options::default() };
     let mut scene = Scene::with(options);
     scene.set("SEGURA_PROVISION_TIMEOUT", "4500ms").set("SEGURA_STARTUP_TIMEOUT", "30s");
@@ -105,7 +105,7 @@ fn a_token_is_used_for_four_fifths_of_its_life_and_no_longer() {
 }
 
 #[test]
-fn a_post_of_unknown_fate_is_read_before_it_is_repeated() {
+fn a_post_of_unknown_fate_is_followed_by_a_read_before_it_is_repeated() {
     let html = "<html>log in</html>";
     let denied = r#"{"response": {"status": 200, "error": true, "message": "no"}}"#;
     let bare = r#"{"response": {"status": 200, "error": false}}"#;
@@ -140,7 +140,7 @@ fn a_post_of_unknown_fate_is_read_before_it_is_repeated() {
 }
 
 #[test]
-fn a_login_that_failed_is_no_post() {
+fn a_failed_login_is_no_post() {
     let login = |effect| Fault::new(path::LOGIN, effect);
     let cases = [
         ("502", Fault::bad_gateway(path::LOGIN)),
@@ -162,7 +162,7 @@ fn a_login_that_failed_is_no_post() {
 }
 
 #[test]
-fn a_post_that_was_turned_away_is_repeated_without_a_read() {
+fn a_refused_post_is_repeated_without_a_read() {
     let cases = [
         ("429", Fault::rate_limit(path::PROVISION, "0").once()),
         ("expired", Fault::expired(path::PROVISION).once()),
@@ -193,7 +193,7 @@ fn at_most_three_posts_of_unknown_fate_are_sent_in_a_start() {
 }
 
 #[test]
-fn a_termination_ends_a_hanging_post_at_once_and_the_next_start_looks_before_it_asks() {
+fn sigterm_ends_a_hanging_post_at_once_and_the_next_start_reads_before_it_provisions() {
     let cases = [(false, Signal::TERM, 143), (true, Signal::TERM, 143), (true, Signal::INT, 130)];
     side_by_side(cases, |(acted, signal, code)| {
         let scene = Scene::new();
@@ -234,7 +234,7 @@ fn a_post_that_outlasts_the_start_is_found_by_the_next_one() {
 }
 
 #[test]
-fn what_another_pod_left_unanswered_is_not_looked_for() {
+fn a_post_of_another_pod_without_an_answer_is_not_read_for() {
     let mut scene = Scene::new();
     scene.vault.fault(on_post(Effect::Hang).once().after());
     let mut child = spawn_until_posted(&scene);
@@ -258,7 +258,7 @@ fn an_expired_token_costs_one_login_and_the_post_is_made_once() {
 }
 
 #[test]
-fn the_first_identity_is_kept_while_the_second_is_tried_again() {
+fn a_provisioned_identity_is_kept_while_another_is_retried() {
     let mut scene = with_short_timeout();
     scene.set("SEGURA_IDENTITY", "secret-postman,payments/database");
     scene.vault.fault(on_post(answer(502, "")).skip(1).once());
@@ -271,7 +271,7 @@ fn the_first_identity_is_kept_while_the_second_is_tried_again() {
 }
 
 #[test]
-fn a_termination_gives_back_what_would_never_be_published() {
+fn sigterm_deprovisions_accounts_that_would_never_be_published() {
     let mut scene = Scene::new();
     scene.set("SEGURA_IDENTITY", "secret-postman,payments/database");
     scene.vault.fault(on_post(Effect::Hang).skip(1).once());
@@ -285,7 +285,7 @@ fn a_termination_gives_back_what_would_never_be_published() {
 }
 
 #[test]
-fn what_could_not_be_given_back_is_found_by_the_next_start() {
+fn an_account_that_could_not_be_deprovisioned_is_found_by_the_next_start() {
     let mut scene = Scene::new();
     scene.set("SEGURA_IDENTITY", "secret-postman,not-there");
     scene.vault.fault(Fault::bad_gateway(path::DEPROVISION));
@@ -301,7 +301,7 @@ fn what_could_not_be_given_back_is_found_by_the_next_start() {
 }
 
 #[test]
-fn what_the_vault_refused_for_certain_is_asked_for_by_the_next_start() {
+fn a_post_that_was_certainly_refused_is_repeated_by_the_next_start() {
     let mut scene = Scene::new();
     // It has a password of its own, so a read can't tell that the pod was never provisioned.
     scene.set("SEGURA_IDENTITY", "payments/database");
@@ -321,7 +321,7 @@ fn what_the_vault_refused_for_certain_is_asked_for_by_the_next_start() {
 }
 
 #[test]
-fn what_was_given_back_is_named_by_secret_and_pod() {
+fn deprovision_requests_name_the_secret_and_the_pod() {
     let mut scene = Scene::new();
     scene.set("SEGURA_IDENTITY", "secret-postman,not-there");
     scene.init().exits(78);
@@ -335,7 +335,7 @@ fn what_was_given_back_is_named_by_secret_and_pod() {
 }
 
 #[test]
-fn a_set_that_can_not_be_rendered_is_given_back() {
+fn a_set_that_cannot_be_rendered_is_deprovisioned() {
     let clash = |scene: &mut Scene| {
         scene.vault.put_secret(r#"{"identity": "a", "data": {"b": "1"}}"#);
         scene.vault.put_secret(r#"{"identity": "a/b", "data": {"c": "2"}}"#);
@@ -378,7 +378,7 @@ fn a_set_that_can_not_be_rendered_is_given_back() {
 }
 
 #[test]
-fn a_set_that_can_not_be_written_is_kept_in_memory_and_published_when_it_can() {
+fn a_set_that_cannot_be_written_is_kept_in_memory_and_published_later() {
     let scene = Scene::new();
     scene.vault.fault(on_post(Effect::Delay { ms: 300 }));
     let mut child = spawn_until_posted(&scene);
@@ -393,7 +393,7 @@ fn a_set_that_can_not_be_written_is_kept_in_memory_and_published_when_it_can() {
 }
 
 #[test]
-fn a_set_that_can_never_be_written_is_given_back() {
+fn a_set_that_can_never_be_written_is_deprovisioned() {
     let mut scene = Scene::new();
     scene.set("SEGURA_STARTUP_TIMEOUT", "1s");
     scene.vault.fault(on_post(Effect::Delay { ms: 300 }));
@@ -408,7 +408,7 @@ fn a_set_that_can_never_be_written_is_given_back() {
 }
 
 #[test]
-fn all_that_is_local_is_proven_before_anything_is_asked() {
+fn local_settings_and_directories_are_checked_before_any_request() {
     let in_the_way = |scene: &mut Scene| fs::write(scene.path(SEED), "mine").unwrap();
     let missing = |scene: &mut Scene| {
         scene.set("SEGURA_OUTPUT_DIR", "/dev/shm/segura-not-there/at-all");
@@ -446,7 +446,7 @@ fn without_a_route_to_read_by_the_list_is_read_before_the_post_is_repeated() {
 }
 
 #[test]
-fn a_renewal_by_the_list_does_not_take_the_account_away() {
+fn a_renewal_by_the_list_keeps_the_account() {
     let options = Options { get_route: false, ..Options::default() };
     let mut scene = Scene::with(options);
     scene.set("SEGURA_STARTUP_TIMEOUT", "30s").set("SEGURA_RENEW_INTERVAL", "1s");

@@ -37,7 +37,7 @@ const SYNTAX_ALONE: [&str; 12] = [
 ];
 
 #[test]
-fn every_block_is_taken_by_a_test_or_listed_with_those_that_none_takes() {
+fn every_block_is_run_by_a_test_or_listed_as_not_run() {
     let tests = sources();
     let page = blocks::page("README");
     for block in blocks::blocks() {
@@ -67,7 +67,7 @@ fn no_two_blocks_of_a_page_have_one_name() {
 }
 
 #[test]
-fn every_test_that_a_page_names_is_there() {
+fn every_test_that_a_page_names_exists() {
     let tests = sources();
     for page in blocks::pages() {
         let text = blocks::page(&page);

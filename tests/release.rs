@@ -41,7 +41,7 @@ fn manifests_and_pages_name_the_image_of_this_version() {
 }
 
 #[test]
-fn the_parts_that_are_listed_are_those_that_are_locked() {
+fn the_sbom_lists_the_packages_of_the_lock_file() {
     let parts: serde_json::Value = serde_json::from_str(&text("sbom.cdx.json")).unwrap();
     let locked = text("Cargo.lock");
     let parts = parts["components"].as_array().unwrap();

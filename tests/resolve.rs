@@ -81,7 +81,7 @@ fn init(hosts: &str, resolv_conf: &str) -> Option<Run> {
 }
 
 #[test]
-fn a_name_in_the_hosts_file_asks_no_dns() {
+fn a_name_in_the_hosts_file_needs_no_dns() {
     let Some(server) = NameServer::start("127.0.0.77") else {
         return host::skip("host names", "no port 53 on loopback for us");
     };
@@ -95,7 +95,7 @@ fn a_name_in_the_hosts_file_asks_no_dns() {
 }
 
 #[test]
-fn other_names_are_asked_of_the_servers_that_resolv_conf_names() {
+fn other_names_are_looked_up_at_the_servers_of_resolv_conf() {
     let Some(server) = NameServer::start("127.0.0.78") else {
         return host::skip("host names", "no port 53 on loopback for us");
     };
@@ -108,7 +108,7 @@ fn other_names_are_asked_of_the_servers_that_resolv_conf_names() {
 }
 
 #[test]
-fn without_a_name_server_the_name_is_not_found_and_no_public_one_is_asked() {
+fn without_a_name_server_a_name_is_not_found_and_no_public_server_is_used() {
     let Some(run) = init("127.0.0.1 localhost\n", "# nothing\n") else {
         return host::skip("host names", "no mount namespaces for us");
     };

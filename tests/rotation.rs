@@ -82,34 +82,34 @@ fn assert_learned(pattern: Pattern) {
 }
 
 #[test]
-fn an_exact_beat_is_read_within_two_seconds() {
+fn an_exact_rotation_is_read_within_two_seconds() {
     assert_learned(Pattern::Exact);
 }
 
 #[test]
-fn a_beat_that_comes_ever_later_is_followed() {
+fn a_growing_rotation_period_is_followed() {
     assert_learned(Pattern::Drifting(0.1));
 }
 
 #[test]
-fn a_beat_that_comes_ever_earlier_is_followed() {
+fn a_shrinking_rotation_period_is_followed() {
     assert_learned(Pattern::Drifting(-0.1));
 }
 
 #[test]
-fn a_beat_with_jitter_is_read_within_two_seconds() {
+fn a_rotation_with_jitter_is_read_within_two_seconds() {
     assert_learned(Pattern::Jittered(1.0));
 }
 
 #[test]
-fn an_interval_as_long_as_the_rotation_learns_from_what_the_vault_says() {
+fn an_interval_as_long_as_the_rotation_learns_from_the_vaults_hints() {
     let same = case(Pattern::Exact, 600.0, Poll::Every(600.0), true);
     let case = Case { learning: 20, ..same };
     assert_prompt(case, &run(case), 5.0);
 }
 
 #[test]
-fn a_period_that_is_no_whole_minute_is_learned_more_slowly() {
+fn a_rotation_period_off_the_whole_minute_is_learned_more_slowly() {
     for period in PERIODS.map(|period| period + 17.3) {
         for poll in POLLS {
             let case = Case { learning: 30, ..case(Pattern::Exact, period, poll, false) };
@@ -123,7 +123,7 @@ fn a_period_that_is_no_whole_minute_is_learned_more_slowly() {
 }
 
 #[test]
-fn changes_by_hand_neither_wait_nor_break_the_beat() {
+fn changes_by_hand_are_read_in_time_and_leave_the_rotation_period() {
     for case in cases(Pattern::Manual) {
         let case = Case { learning: 20, ..case };
         let figures = run(case);
@@ -136,7 +136,7 @@ fn changes_by_hand_neither_wait_nor_break_the_beat() {
 }
 
 #[test]
-fn what_has_no_beat_costs_and_waits_no_more_than_plain_polling() {
+fn secrets_without_a_rotation_cost_no_more_than_plain_polling() {
     let patterns = [Pattern::Jumping(30), Pattern::Stopping, Pattern::Irregular, Pattern::Never];
     for case in patterns.into_iter().flat_map(cases) {
         // Many small lives say as much as a long one.
@@ -154,7 +154,7 @@ fn what_has_no_beat_costs_and_waits_no_more_than_plain_polling() {
 }
 
 #[test]
-fn a_beat_that_jumped_is_learned_again() {
+fn a_rotation_that_shifted_is_learned_again() {
     for poll in [Poll::Auto, Poll::Every(30.0), Poll::Every(300.0)] {
         let case = case(Pattern::Jumping(30), HOUR, poll, true);
         assert!(run(case).percentile(50) <= 2.0, "{case:?}");
@@ -162,7 +162,7 @@ fn a_beat_that_jumped_is_learned_again() {
 }
 
 #[test]
-fn a_beat_outlives_the_vaults_outages() {
+fn a_rotation_period_is_kept_through_outages() {
     for poll in POLLS {
         let beat = case(Pattern::Exact, 6.0 * HOUR, poll, false);
         let case = Case { outage: 1_500.0, ..beat };
@@ -171,7 +171,7 @@ fn a_beat_outlives_the_vaults_outages() {
 }
 
 #[test]
-fn secrets_with_beats_of_their_own_are_all_followed() {
+fn secrets_with_different_rotation_periods_are_all_followed() {
     let periods = [600.0, 1_500.0, 3_600.0];
     let names = ["a", "b", "c"].map(|name| SecretName::new(name).expect("it is a name"));
     let interval = RenewInterval::Every(Duration::from_secs(60));

@@ -227,7 +227,7 @@ fn post_create_credential() {
 }
 
 #[test]
-fn the_errors_of_create_credential_are_told_with_their_remedies() {
+fn the_errors_of_create_credential_are_reported_with_their_remedies() {
     let sound = || json!({ "username": "u", "hostname": "w2016", "ip": "10.66.33.15" });
     let jit = |plugin: &str, template: &str| {
         json!({ "jit": true, "use_own_credential_to_connect": true, "enable_disable_credential": true,

@@ -51,7 +51,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn a_variable_that_is_not_known_is_refused_by_name() {
+fn an_unknown_variable_is_refused_by_name() {
     let mut scene = Scene::new();
     scene.set("SEGURA_RENEW_INTERVALL", "canary");
     assert_refused(&scene, "SEGURA_RENEW_INTERVALL");
@@ -59,7 +59,7 @@ fn a_variable_that_is_not_known_is_refused_by_name() {
 }
 
 #[test]
-fn every_variable_malformed_at_once_is_told_at_once_and_without_its_value() {
+fn every_malformed_variable_is_reported_at_once_and_without_its_value() {
     let mut scene = Scene::new();
     scene.set("SEGURA_NOT_KNOWN", "canary");
     for variable in VARIABLES.iter().filter(|variable| !FREE.contains(&variable.name)) {
@@ -85,7 +85,7 @@ fn every_variable_malformed_at_once_is_told_at_once_and_without_its_value() {
 }
 
 #[test]
-fn what_is_missing_is_told_at_once() {
+fn missing_variables_are_reported_at_once() {
     let mut scene = Scene::new();
     let names = ["SEGURA_URL", "SEGURA_CLIENT_ID", "SEGURA_CLIENT_SECRET", "SEGURA_POD_NAME"];
     for name in names {
@@ -117,7 +117,7 @@ fn service_links_of_a_service_named_segura_are_no_typos() {
 }
 
 #[test]
-fn an_empty_value_is_none() {
+fn an_empty_value_counts_as_unset() {
     let mut scene = Scene::new();
     let set = ["SEGURA_URL", "SEGURA_CLIENT_ID", "SEGURA_CLIENT_SECRET", "SEGURA_CA_FILE"];
     let set = set.iter().chain(&["SEGURA_OUTPUT_DIR", "SEGURA_POD_NAME", "SEGURA_IDENTITY"]);
@@ -130,7 +130,7 @@ fn an_empty_value_is_none() {
 }
 
 #[test]
-fn a_variable_that_is_no_text_is_refused_by_name() {
+fn a_variable_that_is_not_utf_8_is_refused_by_name() {
     use std::{ffi::OsString, os::unix::ffi::OsStringExt};
     let scene = Scene::new();
     let value = OsString::from_vec(b"canary\xff".to_vec());
@@ -141,7 +141,7 @@ fn a_variable_that_is_no_text_is_refused_by_name() {
 }
 
 #[test]
-fn both_forms_of_a_credential_are_one_too_many() {
+fn a_credential_in_both_forms_is_refused() {
     for variable in ["SEGURA_CLIENT_ID", "SEGURA_CLIENT_SECRET"] {
         let mut scene = Scene::new();
         let path = scene.vault.dir().join("credential");
@@ -164,7 +164,7 @@ fn half_a_client_certificate_is_refused() {
 }
 
 #[test]
-fn a_file_without_a_usable_credential_is_named_before_anything_is_asked() {
+fn a_file_without_a_usable_credential_is_reported_before_any_request() {
     let names = ["SEGURA_CLIENT_ID", "SEGURA_CLIENT_SECRET"];
     let contents: [Option<&[u8]>; 6] = [
         None,
@@ -197,7 +197,7 @@ fn a_file_without_a_usable_credential_is_named_before_anything_is_asked() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named_before_anything_is_asked() {
+fn a_missing_file_is_reported_before_any_request() {
     for variable in ["SEGURA_CLIENT_ID", "SEGURA_CLIENT_SECRET"] {
         let mut scene = Scene::new();
         let file = format!("{variable}_FILE");
@@ -210,7 +210,7 @@ fn a_file_that_is_not_there_is_named_before_anything_is_asked() {
 }
 
 #[test]
-fn init_refuses_to_give_back() {
+fn init_refuses_deprovisioning() {
     let mut scene = Scene::new();
     scene.set("SEGURA_DEPROVISION", "true");
     assert_refused(&scene, "SEGURA_DEPROVISION");
@@ -219,7 +219,7 @@ fn init_refuses_to_give_back() {
 }
 
 #[test]
-fn init_refuses_an_output_that_is_not_its_own() {
+fn init_refuses_output_none_and_malformed_outputs() {
     for output in ["none", "canary", "files,canary", "files,,env"] {
         let mut scene = Scene::new();
         scene.set("SEGURA_OUTPUT", output);
@@ -228,7 +228,7 @@ fn init_refuses_an_output_that_is_not_its_own() {
 }
 
 #[test]
-fn with_the_vendors_variables_alone_it_stands_in_for_the_historic_sidecar() {
+fn with_the_vendors_variables_alone_the_agent_replaces_the_historic_sidecar() {
     let scene = Scene::new();
     let folder = memory_dir();
     let mut command = scene.agent(&["init"]);
@@ -258,7 +258,7 @@ fn with_the_vendors_variables_alone_it_stands_in_for_the_historic_sidecar() {
 }
 
 #[test]
-fn an_unknown_authority_is_no_longer_trusted_by_the_stand_in() {
+fn the_drop_in_trusts_no_unknown_authority() {
     let scene = Scene::new();
     let folder = memory_dir();
     let mut command = scene.agent(&["init"]);
@@ -285,7 +285,7 @@ fn our_own_names_win_over_the_vendors() {
 }
 
 #[test]
-fn the_pods_name_is_found_where_the_spec_gives_none() {
+fn the_pods_name_is_found_without_a_variable() {
     let mut scene = Scene::new();
     scene.unset("SEGURA_POD_NAME").unset("SEGURA_NAMESPACE");
     scene.set("POD_NAME", "kafka-2").set("POD_NAMESPACE", "queues").set("HOSTNAME", "other-9");
@@ -328,7 +328,7 @@ fn help_and_version_go_to_stdout_and_need_no_settings() {
 }
 
 #[test]
-fn a_fatal_error_is_also_the_containers_termination_message_if_there_is_one() {
+fn a_fatal_error_is_also_written_to_the_termination_log() {
     let mut scene = Scene::new();
     let log = scene.vault.dir().join("termination-log");
     scene.set("SEGURA_TERMINATION_LOG", &log.display().to_string());
@@ -376,7 +376,7 @@ fn log_lines_are_json_unless_text_is_wanted() {
 }
 
 #[test]
-fn the_log_is_as_quiet_as_it_is_told_to_be() {
+fn the_log_level_is_that_of_the_settings() {
     let mut scene = Scene::new();
     scene.set("SEGURA_LOG", "warn").set("SEGURA_IDENTITY", "payments/database");
     let run = scene.init();
@@ -406,7 +406,7 @@ fn loopback_is_never_proxied() {
 }
 
 #[test]
-fn a_proxy_is_asked_for_the_vault_by_name_elsewhere() {
+fn other_hosts_are_reached_through_the_proxy_by_name() {
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = proxy.local_addr().unwrap();
     let heard = thread::spawn(move || {

@@ -14,7 +14,7 @@ fn with(certificate: Certificate) -> Scene {
 }
 
 #[test]
-fn a_certificate_that_can_not_be_trusted_is_retried_and_its_fault_is_told() {
+fn an_untrusted_certificate_is_retried_and_its_fault_reported() {
     let authority = "no trusted authority signed it";
     let cases = [
         (Certificate::OtherCa, authority, "SEGURA_CA_FILE"),
@@ -62,14 +62,14 @@ fn the_vault_is_reached_by_each_name_that_its_certificate_holds() {
 }
 
 #[test]
-fn a_client_certificate_that_is_wanted_lets_the_pod_in() {
+fn a_required_client_certificate_is_presented() {
     let scene = Scene::with(Options { client_certificate: true, ..Options::default() });
     scene.init().exits(0);
     assert_eq!(scene.vault.provision_count(), 1);
 }
 
 #[test]
-fn a_client_certificate_that_is_wanted_and_missing_is_told() {
+fn a_missing_required_client_certificate_is_reported() {
     let mut scene = Scene::with(Options { client_certificate: true, ..Options::default() });
     scene.unset("SEGURA_CLIENT_CERT_FILE").unset("SEGURA_CLIENT_KEY_FILE");
     scene.set("SEGURA_STARTUP_TIMEOUT", "6s");
@@ -79,7 +79,7 @@ fn a_client_certificate_that_is_wanted_and_missing_is_told() {
 }
 
 #[test]
-fn files_of_certificates_that_can_not_be_used_are_named_before_anything_is_asked() {
+fn unusable_certificate_files_are_reported_before_any_request() {
     let vault = Scene::with(Options { client_certificate: true, ..Options::default() });
     let garbage = vault.vault.dir().join("garbage.pem");
     fs::write(&garbage, "-----BEGIN CERTIFICATE-----\ncanary\n-----END CERTIFICATE-----\n")
@@ -102,7 +102,7 @@ fn files_of_certificates_that_can_not_be_used_are_named_before_anything_is_asked
 }
 
 #[test]
-fn a_key_of_another_certificate_is_told_before_anything_is_asked() {
+fn a_key_of_another_certificate_is_reported_before_any_request() {
     let other = Scene::with(Options { client_certificate: true, ..Options::default() });
     let mut scene = Scene::with(Options { client_certificate: true, ..Options::default() });
     scene.set("SEGURA_CLIENT_KEY_FILE", &other.vault.client_key_file().display().to_string());

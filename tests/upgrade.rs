@@ -80,7 +80,7 @@ fn init_adopts_every_live_set() {
 
 #[test]
 fn init_reads_every_live_set_that_is_due_and_leaves_it_as_it_is() {
-    with_each_live_set("init_reads_every_live_set_that_is_due", |fixture| {
+    with_each_live_set("init_reads_every_live_set_that_is_due_and_leaves_it_as_it_is", |fixture| {
         fixture.lay_out(Age::Due);
         let before = fixture.shown();
         fixture.scene.init().exits(0);
@@ -90,8 +90,8 @@ fn init_reads_every_live_set_that_is_due_and_leaves_it_as_it_is() {
 }
 
 #[test]
-fn sidecar_adopts_every_live_set_and_notifies_nobody_before_it_changes() {
-    with_each_live_set("sidecar_adopts_every_live_set", |fixture| {
+fn sidecar_adopts_every_live_set_and_notifies_only_of_changes() {
+    with_each_live_set("sidecar_adopts_every_live_set_and_notifies_only_of_changes", |fixture| {
         // The app is older than the publish, so a signal for it would be sent.
         let app = App::new(&fixture.scene);
         let _running = app.start();
@@ -121,31 +121,34 @@ fn sidecar_adopts_every_live_set_and_notifies_nobody_before_it_changes() {
 
 #[test]
 fn exec_adopts_every_live_set_and_restarts_nothing_before_it_changes() {
-    with_each_live_set("exec_adopts_every_live_set", |fixture| {
-        let notified = notified_by_command(fixture);
-        fixture.scene.set("SEGURA_RENEW_INTERVAL", "1s");
-        fixture.lay_out(Age::Fresh);
-        let (before, password) = (fixture.shown(), fixture.password());
-        let agent = fixture.exec();
-        fixture.until_given(&agent, &[&password]);
-        fixture.until_notified(1);
-        fixture.until_renewed();
-        fixture.assert_adopted(&before);
-        fixture.assert_checks(KEPT);
-        fixture.until_given(&agent, &[&password]);
-        assert_eq!(notified(), fixture.pending_notifications(), "{}", fixture.name);
-        change(fixture);
-        fixture.until_notified(2);
-        fixture.until_given(&agent, &[&password, "changed"]);
-        assert_eq!(notified(), fixture.pending_notifications() + 1, "{}", fixture.name);
-        fixture.assert_posts(0);
-        assert_ends("exec", agent);
-    });
+    with_each_live_set(
+        "exec_adopts_every_live_set_and_restarts_nothing_before_it_changes",
+        |fixture| {
+            let notified = notified_by_command(fixture);
+            fixture.scene.set("SEGURA_RENEW_INTERVAL", "1s");
+            fixture.lay_out(Age::Fresh);
+            let (before, password) = (fixture.shown(), fixture.password());
+            let agent = fixture.exec();
+            fixture.until_given(&agent, &[&password]);
+            fixture.until_notified(1);
+            fixture.until_renewed();
+            fixture.assert_adopted(&before);
+            fixture.assert_checks(KEPT);
+            fixture.until_given(&agent, &[&password]);
+            assert_eq!(notified(), fixture.pending_notifications(), "{}", fixture.name);
+            change(fixture);
+            fixture.until_notified(2);
+            fixture.until_given(&agent, &[&password, "changed"]);
+            assert_eq!(notified(), fixture.pending_notifications() + 1, "{}", fixture.name);
+            fixture.assert_posts(0);
+            assert_ends("exec", agent);
+        },
+    );
 }
 
 #[test]
 fn exec_that_renews_nothing_hands_every_live_set_to_its_command() {
-    with_each_live_set("exec_that_renews_nothing", |fixture| {
+    with_each_live_set("exec_that_renews_nothing_hands_every_live_set_to_its_command", |fixture| {
         fixture.scene.set("SEGURA_RENEW_INTERVAL", "off");
         fixture.lay_out(Age::Fresh);
         let before = fixture.shown();
@@ -156,7 +159,7 @@ fn exec_that_renews_nothing_hands_every_live_set_to_its_command() {
 
 #[test]
 fn exec_without_a_vault_reads_every_live_set() {
-    with_each_live_set("exec_without_a_vault", |fixture| {
+    with_each_live_set("exec_without_a_vault_reads_every_live_set", |fixture| {
         fixture.lay_out(Age::Fresh);
         let before = fixture.shown();
         let mut reader = fixture.agent_of_exec();
@@ -213,7 +216,7 @@ fn a_deprovisioned_set_is_provisioned_again() {
 #[test]
 fn a_deprovisioned_set_is_not_current_to_a_reader() {
     side_by_side(
-        recorded("a_deprovisioned_set_is_not_current", Fate::Deprovisioned),
+        recorded("a_deprovisioned_set_is_not_current_to_a_reader", Fate::Deprovisioned),
         |mut fixture| {
             fixture.lay_out(Age::Fresh);
             let reads = |fixture: &Fixture| {

@@ -230,7 +230,7 @@ fn circles(files: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
-fn a_circle_is_found_however_it_is_written() {
+fn a_circle_is_found_in_every_spelling() {
     let a_to_b = ("u/a", "use super::{C, b::{self, B as Other}};\n");
     for back in [
         "use super::a;\n",
@@ -266,7 +266,7 @@ fn a_circle_is_found_however_it_is_written() {
 }
 
 #[test]
-fn no_circle_is_seen_where_none_is() {
+fn imports_without_a_circle_show_none() {
     let above = "mod a;\nmod b;\npub use a::A;\npub use b::B;\nuse std::fmt;\npub struct C;\n";
     for b in [
         "use super::{C, fmt};\n",

@@ -38,7 +38,7 @@ fn no_name_is_given_to_two_types() {
 }
 
 #[test]
-fn types_are_found_however_they_are_written() {
+fn types_are_found_in_every_spelling() {
     let code = "struct A;\npub struct B(u8);\npub(super) enum C { D }\npub(crate) trait E: F {}\n\
                 type G<'a> = &'a A;\nimpl H for I {\n    type J = A;\n}\nfn f() {\n    struct K<'a>(&'a A);\n}\n\
                 // struct L;\nuse m::N as O;\n";

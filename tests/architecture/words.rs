@@ -47,7 +47,7 @@ fn no_doc_line_begins_with_a_headless_clause() {
 }
 
 #[test]
-fn no_word_is_archaic() {
+fn sources_use_no_archaic_word() {
     let found = found(is_archaic);
     assert!(found.is_empty(), "{}", found.join("\n"));
 }

@@ -5,7 +5,7 @@ use crate::dev_vault::requests::DEPROVISION;
 use crate::harness::{SEED, Scene, sidecar::Sidecar};
 
 #[test]
-fn what_stands_is_given_back_and_taken_away() {
+fn the_published_set_is_deprovisioned_and_removed() {
     let scene = Scene::new();
     scene.init().exits(0);
     assert_eq!(scene.vault.provisioned(SEED).len(), 1);
@@ -27,7 +27,7 @@ fn what_stands_is_given_back_and_taken_away() {
 }
 
 #[test]
-fn what_could_not_be_given_back_is_remembered_for_another_try() {
+fn failed_deprovisioning_is_recorded_for_another_try() {
     let mut scene = Scene::new();
     scene.vault.set_data("two", serde_json::json!({ "user": "x" }));
     scene.set("SEGURA_IDENTITY", "secret-postman,two").init().exits(0);
@@ -49,7 +49,7 @@ fn what_could_not_be_given_back_is_remembered_for_another_try() {
 }
 
 #[test]
-fn an_id_is_given_back_without_touching_a_file() {
+fn an_id_is_deprovisioned_without_touching_a_file() {
     let scene = Scene::new();
     scene.init().exits(0);
     let files = scene.published();
@@ -60,7 +60,7 @@ fn an_id_is_given_back_without_touching_a_file() {
 }
 
 #[test]
-fn a_living_agent_is_not_robbed_of_its_set() {
+fn the_set_of_a_running_agent_is_not_deprovisioned() {
     let scene = Scene::new();
     let sidecar = scene.renewing_sidecar();
     let refused = run(&scene, &["deprovision"]);
@@ -71,7 +71,7 @@ fn a_living_agent_is_not_robbed_of_its_set() {
 }
 
 #[test]
-fn nobody_elses_set_is_given_back() {
+fn a_set_of_another_origin_is_not_deprovisioned() {
     let mut scene = Scene::new();
     scene.init().exits(0);
     scene.set("SEGURA_POD_NAME", "web-7d4b9c6f5-other");

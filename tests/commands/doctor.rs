@@ -28,7 +28,7 @@ fn fails(run: &Run, code: i32, step: &str, told: &str, remedy: &str) {
 }
 
 #[test]
-fn a_sound_path_is_walked_to_its_end_and_nothing_is_done() {
+fn doctor_checks_every_step_and_changes_nothing() {
     let mut scene = Scene::new();
     let mut target = Ends(Command::new("sleep").arg("60").spawn().unwrap());
     scene.set("SEGURA_NOTIFY_URL", "http://127.0.0.1:9/reload");
@@ -88,7 +88,7 @@ const BROKEN: [Broken; 7] = [
 ];
 
 #[test]
-fn what_fails_is_named_with_its_remedy() {
+fn doctor_names_each_failure_with_its_remedy() {
     for (variable, value, code, step, told, remedy) in BROKEN {
         let mut scene = Scene::new();
         scene.set(variable, value);
@@ -105,7 +105,7 @@ fn what_fails_is_named_with_its_remedy() {
 }
 
 #[test]
-fn a_living_agent_is_seen_with_what_it_holds() {
+fn doctor_reports_a_running_agent_and_its_set() {
     let scene = Scene::new();
     let sidecar = scene.renewing_sidecar();
     let run = run(&scene, &["doctor"]);
@@ -117,9 +117,12 @@ fn a_living_agent_is_seen_with_what_it_holds() {
 }
 
 #[test]
-fn a_volume_that_is_read_only_makes_a_reader() {
+fn on_a_read_only_volume_doctor_checks_as_a_reader() {
     if !is_root() {
-        return crate::harness::host::skip("a_volume_that_is_read_only", "it takes root");
+        return crate::harness::host::skip(
+            "on_a_read_only_volume_doctor_checks_as_a_reader",
+            "it takes root",
+        );
     }
     let scene = Scene::new();
     scene.init().exits(0);

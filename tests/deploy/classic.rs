@@ -31,7 +31,7 @@ fn the_app_gets_its_signal_for_each_rotation() {
 }
 
 #[test]
-fn the_app_sees_the_agents_process_but_nothing_of_what_it_holds() {
+fn the_app_sees_the_agents_process_but_not_its_memory_or_environment() {
     on_a_node("deploy/classic: what the app sees of the agent", SERVER, |node| {
         let pod = node.pod(&Manifest::read("classic"), POD);
         pod.start();
@@ -47,7 +47,7 @@ fn the_app_sees_the_agents_process_but_nothing_of_what_it_holds() {
 }
 
 #[test]
-fn what_restarts_is_told_no_more_than_it_has_missed() {
+fn only_missed_changes_are_notified_after_a_restart() {
     on_a_node("deploy/classic: restarts", SERVER, |node| {
         let pod = node.pod(&Manifest::read("classic"), POD);
         pod.start();

@@ -7,7 +7,7 @@ use crate::harness::lines;
 use crate::harness::until;
 
 #[test]
-fn a_wrapped_app_is_started_anew_with_what_is_new_and_ends_as_it_would() {
+fn a_wrapped_app_is_restarted_with_new_values_and_ends_with_its_own_code() {
     on_a_node("deploy/exec", SERVER, |node| {
         let pod = node.pod(&Manifest::read("exec"), POD);
         pod.start();

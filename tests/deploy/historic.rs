@@ -10,7 +10,7 @@ use crate::harness::kubelet::{manifest::Manifest, on_a_node};
 const PASSWORD: &str = "/var/run/secrets/senhasegura/my-secret/password";
 
 #[test]
-fn an_old_manifest_with_our_image_publishes_where_and_as_the_old_one_did() {
+fn an_old_manifest_with_our_image_publishes_in_the_historic_layout() {
     on_a_node("deploy/historic", SERVER, |node| {
         let pod = node.pod(&Manifest::read("historic"), POD);
         pod.start();

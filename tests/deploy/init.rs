@@ -5,7 +5,7 @@ use super::{PASSWORD, POD, PROVISION, SERVER, changed, password, reads};
 use crate::harness::kubelet::{manifest::Manifest, on_a_node};
 
 #[test]
-fn an_init_container_leaves_the_secret_as_it_is_while_the_pod_lives() {
+fn an_init_container_publishes_once_and_never_renews() {
     on_a_node("deploy/init", SERVER, |node| {
         let pod = node.pod(&Manifest::read("init"), POD);
         pod.start();

@@ -40,11 +40,11 @@ fn ends_and_deprovisions(manifest: &str, name: &str) {
 }
 
 #[test]
-fn a_job_ends_with_its_app_and_gives_back_what_was_provisioned() {
+fn a_job_ends_with_its_app_and_deprovisions_its_secrets() {
     ends_and_deprovisions("job", "app-x2k4z");
 }
 
 #[test]
-fn each_run_of_a_cron_job_ends_with_its_app_and_gives_back_what_was_provisioned() {
+fn each_run_of_a_cron_job_ends_with_its_app_and_deprovisions_its_secrets() {
     ends_and_deprovisions("cron-job", "app-29395935-x2k4z");
 }

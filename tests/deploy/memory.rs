@@ -32,7 +32,7 @@ fn data(turn: usize) -> Value {
 }
 
 #[test]
-fn the_agent_stays_below_its_limit_while_the_largest_sets_follow_each_other() {
+fn the_agent_stays_below_its_memory_limit_while_it_publishes_the_largest_sets() {
     on_a_node(TEST, SERVER, |node| {
         let manifest = Manifest::read("base");
         let pod = node.pod(&manifest, POD);

@@ -107,7 +107,7 @@ fn secrets_lie_in_memory_with_a_limit_and_the_binary_does_not() {
 }
 
 #[test]
-fn only_who_publishes_can_write_and_nobody_mounts_a_single_file() {
+fn only_the_publisher_can_write_and_no_container_mounts_a_single_file() {
     each(|manifest, template| {
         for (volume, may) in [
             ("segura", publishes as fn(&Value) -> bool),
@@ -124,7 +124,7 @@ fn only_who_publishes_can_write_and_nobody_mounts_a_single_file() {
 }
 
 #[test]
-fn pods_share_a_group_and_need_no_right_of_restricted() {
+fn pods_share_a_group_and_meet_the_restricted_profile() {
     each(|manifest, template| {
         let name = &manifest.name;
         let pod = &template["spec"]["securityContext"];
@@ -154,7 +154,7 @@ fn pods_share_a_group_and_need_no_right_of_restricted() {
 }
 
 #[test]
-fn what_is_outside_of_restricted_says_so() {
+fn manifests_outside_of_the_restricted_profile_say_so() {
     let folders = fs::read_dir(deploy().join("components")).unwrap();
     let files = folders.map(|folder| folder.unwrap().path().join("kustomization.yaml"));
     let texts = files.map(|file| fs::read_to_string(file).unwrap());
@@ -165,7 +165,7 @@ fn what_is_outside_of_restricted_says_so() {
 }
 
 #[test]
-fn processes_are_shared_where_one_is_signalled_and_nowhere_else() {
+fn the_pid_namespace_is_shared_only_where_a_process_is_signalled() {
     each(|manifest, template| {
         let signals = containers(template)
             .any(|container| named(&container["env"], "SEGURA_SIGNAL_PROCESS").is_some());
@@ -175,7 +175,7 @@ fn processes_are_shared_where_one_is_signalled_and_nowhere_else() {
 }
 
 #[test]
-fn the_agent_is_told_who_the_pod_is() {
+fn the_agent_gets_the_name_and_namespace_of_the_pod() {
     each_container(|name, container| {
         if !publishes(container) {
             return;
@@ -197,7 +197,7 @@ fn the_agent_is_told_who_the_pod_is() {
 }
 
 #[test]
-fn the_client_secret_is_a_file_that_only_the_agent_has() {
+fn the_client_secret_is_a_file_mounted_by_the_agent_alone() {
     each(|manifest, template| {
         let name = &manifest.name;
         if is_spared(manifest, Rule::SecretByFile) {
@@ -224,7 +224,7 @@ fn the_client_secret_is_a_file_that_only_the_agent_has() {
 }
 
 #[test]
-fn limits_leave_room_for_what_is_written_to_memory() {
+fn memory_limits_leave_room_for_the_volumes_in_memory() {
     each(|manifest, template| {
         let volume = named(&template["spec"]["volumes"], "segura").unwrap();
         let size = mebibytes(volume["emptyDir"]["sizeLimit"].as_str().unwrap());
@@ -244,7 +244,7 @@ fn limits_leave_room_for_what_is_written_to_memory() {
 }
 
 #[test]
-fn a_native_sidecar_has_time_to_start_and_no_say_in_the_pods_readiness() {
+fn a_native_sidecar_has_time_to_start_and_no_other_probe() {
     each_container(|name, container| {
         for probe in ["readinessProbe", "livenessProbe"] {
             assert!(!is_agent(container) || container[probe].is_null(), "{name}: {probe}");
@@ -304,7 +304,7 @@ fn common(container: &Value) -> Value {
 }
 
 #[test]
-fn the_agents_container_is_the_same_in_all_manifests_but_for_its_mode() {
+fn the_agents_containers_differ_only_by_their_mode() {
     let mut seen: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for manifest in Manifest::all() {
         for (_, template) in manifest.templates() {
@@ -320,7 +320,7 @@ fn the_agents_container_is_the_same_in_all_manifests_but_for_its_mode() {
 }
 
 #[test]
-fn what_kubectl_builds_is_what_is_written() {
+fn kubectl_builds_the_manifests_as_they_are_written() {
     for manifest in Manifest::all() {
         let Some(built) = Manifest::built(&manifest.name) else {
             return skip("deploy: kubectl kustomize", "there is no kubectl");
@@ -335,7 +335,7 @@ fn what_kubectl_builds_is_what_is_written() {
 }
 
 #[test]
-fn the_list_of_adaptations_says_why_of_each() {
+fn every_adaptation_has_a_reason() {
     let names: BTreeSet<&str> = ADAPTATIONS.iter().map(|adaptation| adaptation.name).collect();
     assert_eq!(names.len(), ADAPTATIONS.len());
     for adaptation in ADAPTATIONS {

@@ -32,7 +32,7 @@ fn the_app_has_its_secret_before_it_starts_and_sees_each_rotation() {
 }
 
 #[test]
-fn the_app_is_told_by_the_post_that_the_manifest_proposes() {
+fn the_app_is_notified_by_the_post_that_the_manifest_proposes() {
     on_a_node("deploy/base: the app is told by a POST", SERVER, |node| {
         let text = Manifest::read("base").text;
         let proposed = text
@@ -48,7 +48,7 @@ fn the_app_is_told_by_the_post_that_the_manifest_proposes() {
 }
 
 #[test]
-fn a_sidecar_that_was_killed_adopts_what_it_had_published() {
+fn a_killed_sidecar_adopts_its_published_set() {
     on_a_node("deploy/base: the sidecar restarts", SERVER, |node| {
         let pod = node.pod(&Manifest::read("base"), POD);
         pod.start();
@@ -68,7 +68,7 @@ fn a_sidecar_that_was_killed_adopts_what_it_had_published() {
 }
 
 #[test]
-fn an_app_that_was_restarted_reads_what_stands_now() {
+fn a_restarted_app_reads_the_current_set() {
     on_a_node("deploy/base: the app restarts", SERVER, |node| {
         let pod = node.pod(&Manifest::read("base"), POD);
         pod.start();
@@ -124,7 +124,7 @@ fn the_app_does_not_start_until_the_vault_has_answered() {
 }
 
 #[test]
-fn a_pod_of_a_stateful_set_comes_back_by_its_name_with_a_secret_of_its_own() {
+fn a_recreated_pod_of_a_stateful_set_gets_an_account_of_its_own() {
     on_a_node("deploy/stateful-set", SERVER, |node| {
         let manifest = Manifest::read("stateful-set");
         let pods = ["app-0", "app-1"].map(|name| node.pod(&manifest, name));

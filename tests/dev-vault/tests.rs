@@ -90,7 +90,7 @@ fn provision(vault: &DevVault, token: &str, pod: &str) -> Value {
 }
 
 #[test]
-fn the_first_provision_is_the_documents_example() {
+fn the_first_provision_answers_the_documented_example() {
     let vault = plain(Options::default());
     let line = format!("GET {PROVISION}?identity=secret-postman");
     let (_, mut answer) = ask(&vault, &token(&vault), &line, "");
@@ -162,7 +162,7 @@ fn the_gateway_comes_before_the_routes() {
 }
 
 #[test]
-fn tokens_are_given_in_every_documented_way() {
+fn tokens_are_issued_in_every_documented_way() {
     let vault = plain(Options::default());
     let (id, secret) = (vault.client_id(), vault.client_secret());
     let check = |kind: &str, body: &str, expected: u16| {
@@ -236,7 +236,7 @@ fn a_written_secret_is_expanded_by_its_labels() {
 }
 
 #[test]
-fn data_keep_their_spelling_and_old_vaults_their_shape() {
+fn data_keep_their_spelling_in_the_shape_of_old_vaults() {
     let vault = plain(Options { quirks: Quirks::legacy(), ..Options::default() });
     vault.set_data("odd", r#"[{"z":1e3,"a":null},{"a":"2","z":1e3}]"#);
     let head = format!(
@@ -297,7 +297,7 @@ fn a_registration_is_repeatable_and_its_pair_works() {
 }
 
 #[test]
-fn a_fault_strikes_when_and_as_often_as_it_says() {
+fn a_fault_is_served_when_and_as_often_as_configured() {
     let vault = plain(Options::default());
     let token = token(&vault);
     vault.fault(Fault::rate_limit("provision", "2").method("post").skip(1).once().after());
@@ -337,7 +337,7 @@ fn a_cut_answer_promises_more_than_it_sends() {
 }
 
 #[test]
-fn an_answer_may_be_the_connections_last() {
+fn an_answer_can_close_its_connection() {
     let vault = plain(Options::default());
     vault.fault(Fault::new("", Effect::Close));
     let mut stream = connect(&vault);
@@ -349,7 +349,7 @@ fn an_answer_may_be_the_connections_last() {
 }
 
 #[test]
-fn a_vault_that_went_down_comes_back_as_it_was() {
+fn a_vault_that_went_down_comes_back_with_its_data() {
     let vault = plain(Options::default());
     let token = token(&vault);
     vault.go_down();
@@ -361,7 +361,7 @@ fn a_vault_that_went_down_comes_back_as_it_was() {
 }
 
 #[test]
-fn the_admin_route_can_do_it_too() {
+fn the_admin_route_changes_the_same_settings() {
     let vault = plain(Options::default());
     let fault = json!({"path": "token", "effect": {"answer": {"status": 503}}, "times": 1});
     let admin = |line: &str, body: &str| send(&vault, &format!("{line} HTTP/1.1"), body);
@@ -379,7 +379,7 @@ fn the_admin_route_can_do_it_too() {
 }
 
 #[test]
-fn sensitive_values_leave_encrypted_if_asked() {
+fn sensitive_values_are_sent_encrypted_on_request() {
     let (key, encryption) = small_key();
     let vault = plain(Options { encryption, ..Options::default() });
     let long = "x".repeat(87);
@@ -412,7 +412,7 @@ fn open(key: &RsaPrivateKey, sealed: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn each_certificate_is_as_bad_as_it_should_be() {
+fn each_faulty_certificate_has_exactly_its_fault() {
     let check = |certificate, expected: &str| {
         let vault = DevVault::start(Options { certificate, ..Options::default() });
         let mut roots = RootCertStore::empty();

@@ -87,7 +87,7 @@ fn every_page_of_docs_is_in_the_index() {
 }
 
 #[test]
-fn what_manifests_and_pages_name_of_the_repository_is_there() {
+fn paths_that_manifests_and_pages_name_exist() {
     let mut gone = Vec::new();
     let mut named = 0;
     for path in

@@ -23,7 +23,7 @@ fn every_picture_is_well_formed() {
 }
 
 #[test]
-fn a_picture_that_is_not_well_formed_is_found() {
+fn a_malformed_picture_is_found() {
     let head = "flowchart TD";
     for lines in [
         &["pie"][..],

@@ -82,7 +82,7 @@ fn links(chain: &str) -> Vec<&str> {
 }
 
 #[test]
-fn what_the_page_quotes_is_what_the_agent_says() {
+fn every_quoted_message_is_in_the_sources() {
     let said = Said::of(&sources());
     let quoted = quoted();
     let foreign: Vec<&String> = quoted.iter().filter(|message| !said.holds(message)).collect();
@@ -91,7 +91,7 @@ fn what_the_page_quotes_is_what_the_agent_says() {
 }
 
 #[test]
-fn each_sentence_that_tests_wait_for_is_one_of_the_agents() {
+fn every_log_line_that_tests_wait_for_is_in_the_sources() {
     let sources = sources();
     let literals = || sources.iter().flat_map(|source| &source.literals);
     for (name, sentence) in lines::ALL {
@@ -102,7 +102,7 @@ fn each_sentence_that_tests_wait_for_is_one_of_the_agents() {
 }
 
 #[test]
-fn what_the_agent_does_not_say_would_be_found() {
+fn a_quote_that_is_not_in_the_sources_is_found() {
     let said = Said::of(&sources());
     assert!(said.holds("cannot log in to the vault at …: the authorization is inactive: …"));
     assert!(said.holds("cannot publish to …: it is on a disk, not on tmpfs or ramfs"));
@@ -162,7 +162,7 @@ fn complaints(sources: &[Source]) -> BTreeSet<String> {
 }
 
 #[test]
-fn whatever_the_agent_complains_of_has_its_row() {
+fn every_message_of_the_agent_has_its_row() {
     let sources = sources();
     let (said, quoted, complaints) = (Said::of(&sources), quoted(), complaints(&sources));
     let told: BTreeSet<&str> = quoted.iter().flat_map(|message| links(message)).collect();

@@ -54,7 +54,7 @@ fn names(text: &str) -> BTreeSet<&str> {
 }
 
 #[test]
-fn every_metric_has_its_row_and_no_other_is_named() {
+fn every_metric_has_its_row_and_no_unknown_one_is_named() {
     let (page, served) = (page(), served());
     let kinds = served.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let served: BTreeSet<&str> = kinds.filter_map(|line| line.split(' ').next()).collect();
@@ -94,7 +94,7 @@ fn rules<'a>(document: &'a Yaml<'a>) -> Vec<&'a Yaml<'a>> {
 }
 
 #[test]
-fn every_alert_is_whole_and_rests_on_metrics() {
+fn every_alert_is_complete_and_uses_known_metrics() {
     let page = page();
     let texts = documents(&page);
     let mut alerts = BTreeSet::new();
@@ -148,8 +148,8 @@ fn promtool(folder: &TempDir, words: &[&str]) {
 }
 
 #[test]
-fn promtool_takes_every_rule() {
-    if let Some(folder) = rule_file("promtool_takes_every_rule") {
+fn promtool_accepts_every_rule() {
+    if let Some(folder) = rule_file("promtool_accepts_every_rule") {
         promtool(&folder, &["check", "rules", "rules.yaml"]);
     }
 }
@@ -184,8 +184,9 @@ fn fires(series: Vec<Value>, alerts: &[(&str, u32)]) -> Value {
 }
 
 #[test]
-fn one_outage_is_one_alert_and_one_pods_trouble_is_that_pods() {
-    let Some(folder) = rule_file("one_outage_is_one_alert_and_one_pods_trouble_is_that_pods")
+fn one_outage_raises_one_alert_and_a_failure_of_one_pod_names_that_pod() {
+    let Some(folder) =
+        rule_file("one_outage_raises_one_alert_and_a_failure_of_one_pod_names_that_pod")
     else {
         return;
     };
@@ -223,7 +224,7 @@ fn one_outage_is_one_alert_and_one_pods_trouble_is_that_pods() {
 }
 
 #[test]
-fn figures_of_requests_are_those_that_are_simulated() {
+fn request_figures_are_those_of_the_simulation() {
     let (page, rotation) = (page(), Page::read("docs/rotation.md"));
     let shares = rotation.rows("10,000 agents, `auto`");
     assert_eq!(shares.len(), 4, "{shares:?}");

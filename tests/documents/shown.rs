@@ -96,7 +96,7 @@ fn is_shown(line: &str, shown: &str) -> bool {
 }
 
 #[test]
-fn what_the_page_shows_is_what_the_binary_prints() {
+fn the_page_shows_what_the_binary_prints() {
     let page = Page::read("docs/troubleshooting.md");
     let blocks = blocks(&page);
     let provoked = CASES.iter().map(|(name, _, _)| *name);
@@ -106,7 +106,7 @@ fn what_the_page_shows_is_what_the_binary_prints() {
         scene.set("SEGURA_STARTUP_TIMEOUT", "6s");
         let run = provoke(&mut scene);
         if name == "on-a-disk" && run.code == Some(0) {
-            return skip("what_the_page_shows_is_what_the_binary_prints", "/tmp is no disk");
+            return skip("the_page_shows_what_the_binary_prints", "/tmp is no disk");
         }
         assert_eq!(run.code, Some(code), "{name}: {}", run.stderr);
         let printed: Vec<&str> =
@@ -127,7 +127,7 @@ fn sorted<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
 
 /// One that runs, provoked as a cluster would: the log's own line, not the last two.
 #[test]
-fn what_a_running_agent_warns_of_is_in_the_log_as_the_page_has_it() {
+fn the_page_shows_the_warnings_of_a_running_agent() {
     let page = Page::read("docs/troubleshooting.md");
     let rows = page.rows("it says").join("\n");
     let mut scene = Scene::new();

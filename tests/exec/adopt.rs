@@ -46,7 +46,7 @@ fn killed_with_its_command(agent: Sidecar) {
 }
 
 #[test]
-fn what_init_has_left_is_adopted_and_the_command_starts_at_once() {
+fn a_set_of_init_is_adopted_and_the_command_starts_at_once() {
     let scene = left_by_init("1h");
     let (files, connections) = (scene.published(), scene.vault.connections());
     let agent = wraps(&scene, SHOWS);
@@ -60,7 +60,7 @@ fn what_init_has_left_is_adopted_and_the_command_starts_at_once() {
 }
 
 #[test]
-fn what_init_has_left_is_adopted_by_a_command_that_takes_our_place() {
+fn a_set_of_init_is_adopted_and_the_command_replaces_the_agent() {
     let scene = left_by_init("1h");
     let mut agent = scene.agent(&words("echo \"<$password>\"; exit 5"));
     agent.env("SEGURA_RENEW_INTERVAL", "off");
@@ -72,7 +72,7 @@ fn what_init_has_left_is_adopted_by_a_command_that_takes_our_place() {
 }
 
 #[test]
-fn a_command_that_has_taken_our_place_holds_nothing() {
+fn a_command_that_replaced_the_agent_holds_no_lock() {
     let mut scene = Scene::new();
     scene.set("SEGURA_RENEW_INTERVAL", "off");
     let command = wraps(&scene, SHOWS);
@@ -88,7 +88,7 @@ fn a_command_that_has_taken_our_place_holds_nothing() {
 }
 
 #[test]
-fn a_wrapper_that_was_killed_adopts_what_it_had_published() {
+fn a_killed_exec_adopts_its_published_set() {
     let mut scene = Scene::new();
     scene.set("SEGURA_RENEW_INTERVAL", "1h");
     let first = wraps(&scene, SHOWS);
@@ -106,7 +106,7 @@ fn a_wrapper_that_was_killed_adopts_what_it_had_published() {
 }
 
 #[test]
-fn a_set_that_is_due_is_read_before_the_command_starts() {
+fn a_due_set_is_renewed_before_the_command_starts() {
     let scene = left_by_init("1s");
     let before = password(&scene);
     scene.wait_until_due();
@@ -118,7 +118,7 @@ fn a_set_that_is_due_is_read_before_the_command_starts() {
 }
 
 #[test]
-fn a_due_set_serves_though_the_vault_is_away_and_is_renewed_once_it_is_back() {
+fn a_due_set_is_used_during_an_outage_and_renewed_after_it() {
     let scene = left_by_init("1s");
     let before = password(&scene);
     scene.wait_until_due();
@@ -138,7 +138,7 @@ fn a_due_set_serves_though_the_vault_is_away_and_is_renewed_once_it_is_back() {
 }
 
 #[test]
-fn a_due_set_is_no_way_around_a_vault_that_refuses_for_good() {
+fn a_due_set_does_not_hide_a_refusal_of_the_vault() {
     let cases: [Refusal; 2] = [
         ("another client secret", |scene| scene.vault.set_client_secret("another")),
         ("an inactive authorization", |scene| scene.vault.set_enabled(false)),
@@ -157,7 +157,7 @@ fn a_due_set_is_no_way_around_a_vault_that_refuses_for_good() {
 }
 
 #[test]
-fn a_signal_while_a_due_set_is_read_ends_it_without_a_command() {
+fn a_signal_during_the_renewal_of_a_due_set_ends_exec_without_a_command() {
     let scene = left_by_init("1s");
     scene.wait_until_due();
     scene.vault.fault(Fault::new("", Effect::Hang));
@@ -180,7 +180,7 @@ fn the_set_of_another_pod_is_replaced_and_not_adopted() {
 }
 
 #[test]
-fn the_state_is_kept_as_a_sidecar_keeps_it() {
+fn exec_writes_the_same_state_as_a_sidecar() {
     let kept = |start: fn(&Scene) -> Sidecar| {
         let scene = left_by_init("1s");
         let agent = start(&scene);

@@ -17,7 +17,7 @@ fn state(pid: &str) -> Option<char> {
 }
 
 #[test]
-fn a_log_that_nobody_reads_costs_no_command() {
+fn a_log_without_a_reader_does_not_end_the_command() {
     let mut scene = changing();
     scene.set("SEGURA_ON_CHANGE", "none").set("SEGURA_LOG", "debug");
     let (reader, writer) = pipe().expect("a pipe");
@@ -34,7 +34,7 @@ fn a_log_that_nobody_reads_costs_no_command() {
 }
 
 #[test]
-fn an_end_is_noticed_although_its_signal_was_merged_with_one_from_outside() {
+fn the_end_of_the_command_is_seen_although_its_sigchld_was_merged() {
     let scene = Scene::with_published_set();
     let wrapper = scene.exec(&["/bin/sh", "-c", "echo \"pid $$.\"; exec sleep 300"]);
     wrapper.until_printed(".\n");
@@ -52,7 +52,7 @@ fn an_end_is_noticed_although_its_signal_was_merged_with_one_from_outside() {
 }
 
 #[test]
-fn a_command_that_changes_its_files_is_not_started_anew_for_that() {
+fn a_command_that_changes_its_files_is_not_restarted_for_that() {
     let mut scene = changing();
     scene.set("SEGURA_RESTART_SPLAY", "0s");
     let file = scene.path("app/password").display().to_string();
@@ -67,7 +67,7 @@ fn a_command_that_changes_its_files_is_not_started_anew_for_that() {
 }
 
 #[test]
-fn a_command_that_is_not_there_costs_no_provisioning() {
+fn a_missing_command_causes_no_provisioning() {
     let mut scene = Scene::new();
     for output in ["files", "none"] {
         scene.set("SEGURA_OUTPUT", output);

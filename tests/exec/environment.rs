@@ -134,7 +134,7 @@ fn without_exec_env_there_is_no_entry() {
 }
 
 #[test]
-fn settings_and_credentials_are_taken_away_and_all_else_stays() {
+fn settings_and_credentials_are_removed_and_all_other_variables_stay() {
     let stays = [
         ("SEGURA_OF_THE_APP", "x"),
         ("SEGURA_PORT", "tcp://10.0.0.1:443"),
@@ -179,7 +179,7 @@ fn settings_and_credentials_are_taken_away_and_all_else_stays() {
 }
 
 #[test]
-fn who_wins_a_name_is_said_once_and_without_a_value() {
+fn the_winner_of_a_name_clash_is_logged_once_and_without_a_value() {
     let mut scene =
         scene_with(&json!({"login": "canary-1", "password": "canary-2", "ip": "canary-3"}));
     scene.set("login", "canary-4").set("password", "canary-5").set("OTHER", "canary-6");
@@ -204,7 +204,7 @@ fn who_wins_a_name_is_said_once_and_without_a_value() {
 }
 
 #[test]
-fn names_that_steer_programs_are_withheld_and_said_once() {
+fn names_that_steer_programs_are_withheld_and_logged_once() {
     let names = [
         "BASH_ENV",
         "Hostname",

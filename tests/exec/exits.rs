@@ -40,7 +40,7 @@ fn on_a_few<C: Send + Sync>(all: &[C], run: impl Fn(&Scene, &C) + Sync) {
 }
 
 #[test]
-fn every_exit_code_of_the_command_is_the_wrappers() {
+fn every_exit_code_of_the_command_becomes_that_of_exec() {
     let all: Vec<i32> = (0..256).collect();
     on_a_few(&all, |scene, code| {
         scene.exec_to_end(&["/bin/sh", "-c", &format!("exit {code}")]).exits(*code);
@@ -48,7 +48,7 @@ fn every_exit_code_of_the_command_is_the_wrappers() {
 }
 
 #[test]
-fn every_signal_that_kills_the_command_is_told_by_the_code() {
+fn every_signal_that_kills_the_command_shows_in_the_exit_code() {
     let all: Vec<i32> = deadly().collect();
     assert_eq!(all.len(), 23 + 31);
     on_a_few(&all, |scene, signal| {
@@ -60,7 +60,7 @@ fn every_signal_that_kills_the_command_is_told_by_the_code() {
 }
 
 #[test]
-fn with_nothing_to_renew_the_end_of_the_command_is_the_end_of_the_process() {
+fn without_renewal_the_end_of_the_command_is_the_end_of_the_process() {
     let mut scene = Scene::with_published_set();
     scene.set("SEGURA_RENEW_INTERVAL", "off");
     scene.exec_to_end(&["/bin/sh", "-c", "exit 42"]).exits(42);
@@ -72,7 +72,7 @@ fn with_nothing_to_renew_the_end_of_the_command_is_the_end_of_the_process() {
 }
 
 #[test]
-fn with_nothing_to_renew_the_command_takes_the_agents_place() {
+fn without_renewal_the_command_replaces_the_agent() {
     let mut scene = Scene::with_published_set();
     scene.set("SEGURA_RENEW_INTERVAL", "off");
     let wrapper = Held::spawn(scene.wrapper(&["/bin/cat"]));
@@ -123,7 +123,7 @@ fn a_command_that_cannot_be_run_is_126_or_127_with_its_remedy() {
 }
 
 #[test]
-fn a_command_is_looked_for_as_shells_do() {
+fn a_command_is_searched_for_as_shells_do() {
     let mut scene = Scene::with_published_set();
     let folders = ["one", "two"].map(|name| scene.vault.dir().join(name));
     folders.iter().for_each(|folder| fs::create_dir(folder).unwrap());
@@ -157,7 +157,7 @@ fn trace(scene: &Scene) -> PathBuf {
 }
 
 #[test]
-fn a_first_fetch_that_fails_ends_as_init_does_and_the_command_never_ran() {
+fn a_failed_first_fetch_ends_exec_like_init_without_a_command() {
     type Spoil = fn(&mut Scene);
     let cases: [(&str, i32, Spoil); 6] = [
         ("nothing", 0, |_| {}),
@@ -185,7 +185,7 @@ fn a_first_fetch_that_fails_ends_as_init_does_and_the_command_never_ran() {
 }
 
 #[test]
-fn all_that_is_wrong_with_the_settings_is_told_at_once() {
+fn every_mistake_in_the_settings_is_reported_at_once() {
     let wrong = [
         ("SEGURA_URL", "canary"),
         ("SEGURA_RENEW_INTERVAL", "canary"),
@@ -212,7 +212,7 @@ fn all_that_is_wrong_with_the_settings_is_told_at_once() {
 }
 
 #[test]
-fn a_name_that_may_be_the_apps_is_only_warned_of() {
+fn an_unknown_name_that_may_be_the_apps_causes_a_warning_only() {
     let mut scene = Scene::with_published_set();
     scene.set("SEGURA_OF_THE_APP", "canary");
     for interval in SUPERVISED_AND_NOT {
@@ -225,7 +225,7 @@ fn a_name_that_may_be_the_apps_is_only_warned_of() {
 }
 
 #[test]
-fn a_signal_before_the_first_set_ends_the_start_and_the_command_never_ran() {
+fn a_signal_before_the_first_set_ends_exec_without_a_command() {
     let signals =
         [(Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129), (Signal::QUIT, 131)];
     for interval in SUPERVISED_AND_NOT {
@@ -262,7 +262,7 @@ fn a_signal_between_the_set_and_the_command_is_not_lost() {
 }
 
 #[test]
-fn a_signal_that_the_agent_was_started_to_ignore_does_not_end_the_start() {
+fn a_signal_that_was_ignored_at_the_start_does_not_end_exec() {
     for interval in SUPERVISED_AND_NOT {
         let mut scene = Scene::new();
         scene.set("SEGURA_RENEW_INTERVAL", interval).set("SEGURA_TIMEOUT", "2s");
@@ -282,7 +282,7 @@ fn a_signal_that_the_agent_was_started_to_ignore_does_not_end_the_start() {
 }
 
 #[test]
-fn a_set_that_is_due_while_the_vault_is_down_serves_the_command() {
+fn a_due_set_is_used_by_the_command_while_the_vault_is_down() {
     for interval in ["1s", "off"] {
         let mut scene = Scene::with_published_set_after(|scene| {
             scene.set("SEGURA_RENEW_INTERVAL", "1s");

@@ -118,7 +118,7 @@ fn real_time_signals_arrive_as_often_as_they_were_sent() {
 }
 
 #[test]
-fn from_outside_nothing_escalates() {
+fn a_signal_from_outside_never_escalates() {
     let mut scene = Scene::with_published_set();
     scene.set("SEGURA_STOP_TIMEOUT", "100ms");
     // One hears it and goes on, the other was started to ignore it.
@@ -143,7 +143,7 @@ fn from_outside_nothing_escalates() {
 }
 
 #[test]
-fn a_command_that_a_signal_has_stopped_goes_on_by_another() {
+fn a_command_stopped_by_a_signal_is_continued_by_another() {
     let scene = Scene::with_published_set();
     let wrapper = Held::spawn(scene.wrapper(&["cat", "/proc/self/stat", "-"]));
     wrapper.until_printed("\n");
@@ -187,7 +187,7 @@ fn a_signal_goes_to_the_command_and_not_to_its_children() {
 }
 
 #[test]
-fn the_end_of_an_orphan_is_nothing_that_the_command_hears_of() {
+fn the_end_of_an_orphan_sends_the_command_no_signal() {
     let scene = Scene::with_published_set();
     let script = "(sh -c 'read -r _ <&3; :' & echo \"orphan $!.\")
         trap 'echo heard 17.' CHLD; echo ready";
@@ -218,7 +218,7 @@ fn signalling(signal: &str) -> Scene {
 }
 
 #[test]
-fn a_change_is_told_once_by_the_agents_own_signal_and_to_the_command_alone() {
+fn a_change_is_notified_once_by_signal_to_the_command_alone() {
     side_by_side([("USR1", 10), ("RTMIN+3", 37), ("HUP", 1)], |(name, number)| {
         let scene = signalling(name);
         let all = [1, 10, 12, 15, 37];

@@ -75,7 +75,7 @@ fn older(dir: &Path) -> Child {
 }
 
 #[test]
-fn the_copy_is_whole_and_for_everyone_whatever_the_umask() {
+fn the_copy_is_complete_and_executable_by_everyone_under_every_umask() {
     for umask in ["000", "022", "077", "777"] {
         let dir = dir();
         let script = format!("umask {umask}; exec \"$@\"");
@@ -86,7 +86,7 @@ fn the_copy_is_whole_and_for_everyone_whatever_the_umask() {
 }
 
 #[test]
-fn an_older_copy_is_replaced_though_it_runs() {
+fn an_older_copy_is_replaced_while_it_runs() {
     let dir = dir();
     let mut older = older(dir.path());
     let before = fs::metadata(dir.path().join(NAME)).unwrap().ino();
@@ -99,7 +99,7 @@ fn an_older_copy_is_replaced_though_it_runs() {
 }
 
 #[test]
-fn whoever_looks_meanwhile_sees_the_old_one_or_the_new() {
+fn a_reader_during_install_sees_the_old_copy_or_the_new() {
     /// How long a file is, and the end of it.
     fn ending(path: &Path) -> (u64, Vec<u8>) {
         let file = File::open(path).expect("it is never missing");
@@ -156,7 +156,7 @@ fn the_copy_runs() {
 }
 
 #[test]
-fn a_directory_that_is_missing_is_told_with_the_remedy() {
+fn a_missing_directory_is_reported_with_the_remedy() {
     let dir = dir();
     let missing = dir.path().join("missing");
     assert_refused(&install(&missing), &missing, "No such file or directory", "emptyDir");
@@ -164,7 +164,7 @@ fn a_directory_that_is_missing_is_told_with_the_remedy() {
 }
 
 #[test]
-fn a_directory_that_is_a_file_is_told_with_the_remedy() {
+fn a_file_in_place_of_the_directory_is_reported_with_the_remedy() {
     let dir = dir();
     let file = dir.path().join("file");
     fs::write(&file, "theirs").unwrap();
@@ -174,8 +174,8 @@ fn a_directory_that_is_a_file_is_told_with_the_remedy() {
 }
 
 #[test]
-fn a_volume_that_is_mounted_read_only_is_told_with_the_remedy() {
-    with_own_mounts("a_volume_that_is_mounted_read_only", || {
+fn a_read_only_volume_is_reported_with_the_remedy() {
+    with_own_mounts("a_read_only_volume_is_reported_with_the_remedy", || {
         let dir = dir();
         let _memory = Memory::mount(dir.path(), 64, MsFlags::MS_RDONLY);
         assert_refused(&install(dir.path()), dir.path(), "Read-only file system", "readOnly");
@@ -184,8 +184,8 @@ fn a_volume_that_is_mounted_read_only_is_told_with_the_remedy() {
 }
 
 #[test]
-fn a_directory_of_another_user_is_told_with_the_remedy() {
-    if !can_switch_user("a_directory_of_another_user_is_told") {
+fn a_directory_of_another_user_is_reported_with_the_remedy() {
+    if !can_switch_user("a_directory_of_another_user_is_reported_with_the_remedy") {
         return;
     }
     let scene = Scene::new();
@@ -196,8 +196,8 @@ fn a_directory_of_another_user_is_told_with_the_remedy() {
 }
 
 #[test]
-fn a_volume_that_is_full_is_told_and_keeps_what_it_had() {
-    with_own_mounts("a_volume_that_is_full", || {
+fn a_full_volume_is_reported_and_keeps_its_files() {
+    with_own_mounts("a_full_volume_is_reported_and_keeps_its_files", || {
         let dir = dir();
         let _memory = Memory::mount(dir.path(), 64, MsFlags::empty());
         for older in [None, Some("an older one")] {
@@ -229,7 +229,7 @@ fn wrong_use_is_64() {
 }
 
 #[test]
-fn settings_of_the_pod_do_not_matter_to_it() {
+fn install_ignores_the_settings_of_the_pod() {
     let dir = dir();
     let mut agent = command(AGENT, &["install"]);
     agent.env("SEGURA_URL", "nonsense").env("SEGURA_TYPO", "x").arg(dir.path());

@@ -45,7 +45,7 @@ fn assert_few_restarts(scene: &Scene, wrapped: &Wrapped, change: impl Fn(usize))
 }
 
 #[test]
-fn fifty_rotations_within_a_second_are_a_few_restarts_and_the_last_value_counts() {
+fn fifty_rotations_within_a_second_cause_few_restarts_and_the_last_value_counts() {
     let scene = watched_scene();
     let wrapped = Wrapped::shell(&scene, "");
     wrapped.until_started(1);
@@ -57,7 +57,7 @@ fn fifty_rotations_within_a_second_are_a_few_restarts_and_the_last_value_counts(
 }
 
 #[test]
-fn fifty_rotations_while_the_command_is_being_stopped_are_one_restart() {
+fn fifty_rotations_while_the_command_is_being_stopped_cause_one_restart() {
     let mut scene = watched_scene();
     scene.set("SEGURA_STOP_TIMEOUT", "10m");
     let wrapped = Wrapped::shell(&scene, "trap 'echo held; read -r line; exit 0' TERM");
@@ -108,7 +108,7 @@ fn publish(scene: &Scene, number: usize, value: &str) {
 }
 
 #[test]
-fn fifty_generations_within_a_second_are_a_few_restarts_of_a_readers_command() {
+fn fifty_generations_within_a_second_cause_few_restarts_of_a_readers_command() {
     let mut scene = watched_scene();
     scene.init().exits(0);
     let wrapped = reader(&mut scene);
@@ -118,7 +118,7 @@ fn fifty_generations_within_a_second_are_a_few_restarts_of_a_readers_command() {
 }
 
 #[test]
-fn fifty_rotations_beside_a_sidecar_are_a_few_restarts_of_a_readers_command() {
+fn fifty_rotations_beside_a_sidecar_cause_few_restarts_of_a_readers_command() {
     let mut scene = watched_scene();
     scene.unset("SEGURA_LOG_FORMAT");
     let sidecar = scene.renewing_sidecar();
@@ -130,7 +130,7 @@ fn fifty_rotations_beside_a_sidecar_are_a_few_restarts_of_a_readers_command() {
 }
 
 #[test]
-fn a_set_that_can_not_be_read_leaves_a_readers_command_running() {
+fn an_unreadable_set_leaves_the_command_of_a_reader_running() {
     let mut scene = watched_scene();
     scene.init().exits(0);
     let wrapped = reader(&mut scene);
@@ -219,7 +219,7 @@ fn a_thousand_children_that_end_at_once_are_waited_for_beside_signals() {
 }
 
 #[test]
-fn a_hundred_commands_that_end_at_once_have_their_codes() {
+fn a_hundred_commands_that_end_at_once_give_their_own_codes() {
     let mut scene = Scene::with(Options { tls: false, ..Options::default() });
     fetch_app_alone(&mut scene);
     scene.set("SEGURA_OUTPUT", "none").set("SEGURA_STARTUP_TIMEOUT", "1m");

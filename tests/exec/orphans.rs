@@ -109,8 +109,8 @@ fn a_thousand_orphans_leave_no_zombie_beside_process_1() {
 }
 
 #[test]
-fn process_1_ends_as_its_command_and_all_others_with_it() {
-    if !can_be_init("process_1_ends_as_its_command_and_all_others_with_it") {
+fn process_1_ends_with_its_command_and_all_other_processes_end_too() {
+    if !can_be_init("process_1_ends_with_its_command_and_all_other_processes_end_too") {
         return;
     }
     let scene = scene();
@@ -130,8 +130,8 @@ fn process_1_ends_as_its_command_and_all_others_with_it() {
 }
 
 #[test]
-fn process_1_forwards_what_would_not_end_it_by_itself() {
-    if !can_be_init("process_1_forwards_what_would_not_end_it_by_itself") {
+fn process_1_forwards_signals_that_have_no_default_action_for_it() {
+    if !can_be_init("process_1_forwards_signals_that_have_no_default_action_for_it") {
         return;
     }
     let scene = scene();
@@ -148,8 +148,8 @@ fn process_1_forwards_what_would_not_end_it_by_itself() {
 }
 
 #[test]
-fn who_is_left_by_somebody_that_entered_the_namespace_is_waited_for() {
-    if !can_be_init("who_is_left_by_somebody_that_entered_the_namespace_is_waited_for") {
+fn orphans_of_a_process_that_entered_the_namespace_are_waited_for() {
+    if !can_be_init("orphans_of_a_process_that_entered_the_namespace_are_waited_for") {
         return;
     }
     let scene = scene();
@@ -186,7 +186,7 @@ fn orphans_are_waited_for_before_the_command_starts() {
 }
 
 #[test]
-fn children_that_it_was_started_with_are_waited_for() {
+fn children_from_before_the_execve_are_waited_for() {
     let mut scene = scene();
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let lock = fs::File::create(dir.path().join("lock")).unwrap();
@@ -216,7 +216,7 @@ fn children_that_it_was_started_with_are_waited_for() {
 }
 
 #[test]
-fn an_orphan_that_is_stopped_stops_nobody_else() {
+fn a_stopped_orphan_stops_no_other_process() {
     let scene = scene();
     let wrapped = Wrapped::shell(&scene, "");
     let (command, agent) = (wrapped.until_started(1), wrapped.agent_pid());
@@ -238,7 +238,7 @@ fn an_orphan_that_is_stopped_stops_nobody_else() {
 }
 
 #[test]
-fn a_command_that_takes_the_agents_place_is_sent_no_orphans() {
+fn a_command_that_replaces_the_agent_gets_no_orphans() {
     let mut scene = scene();
     scene.set("SEGURA_RENEW_INTERVAL", "off");
     let wrapped = Wrapped::shell(&scene, "");
@@ -279,7 +279,7 @@ fn notified_by_script() -> (Scene, TempDir) {
 }
 
 #[test]
-fn the_end_of_a_command_that_tells_is_seen_among_a_thousand_others() {
+fn the_end_of_a_notify_command_is_seen_among_a_thousand_others() {
     let (scene, dir) = notified_by_script();
     let wrapped = Wrapped::shell(&scene, "");
     wrapped.until_started(1);
@@ -298,7 +298,7 @@ fn the_end_of_a_command_that_tells_is_seen_among_a_thousand_others() {
 }
 
 #[test]
-fn a_command_that_tells_blocks_no_signal_and_knows_no_credential() {
+fn a_notify_command_blocks_no_signal_and_has_no_credential() {
     let mut scene = scene();
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     // No shell in between: dash(1) begins with blocking nothing.

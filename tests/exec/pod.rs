@@ -123,8 +123,10 @@ fn assert_has(podman: &Podman, password: &str) {
 }
 
 #[test]
-fn an_app_of_another_image_runs_with_its_secrets_and_ends_as_it_would() {
-    let Some((podman, scene)) = prepared("an_app_of_another_image_runs_with_its_secrets") else {
+fn an_app_of_another_image_runs_with_its_secrets_and_ends_with_its_own_code() {
+    let Some((podman, scene)) =
+        prepared("an_app_of_another_image_runs_with_its_secrets_and_ends_with_its_own_code")
+    else {
         return;
     };
     let volumes =
@@ -140,7 +142,9 @@ fn an_app_of_another_image_runs_with_its_secrets_and_ends_as_it_would() {
 
 #[test]
 fn an_app_beside_a_sidecar_needs_neither_a_vault_nor_a_right_to_write() {
-    let Some((podman, scene)) = prepared("an_app_beside_a_sidecar_needs_neither_a_vault") else {
+    let Some((podman, scene)) =
+        prepared("an_app_beside_a_sidecar_needs_neither_a_vault_nor_a_right_to_write")
+    else {
         return;
     };
     let volumes =

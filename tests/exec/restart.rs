@@ -53,7 +53,7 @@ fn until_watched(scene: &Scene) {
 }
 
 #[test]
-fn a_change_starts_the_command_anew_with_the_new_entries() {
+fn a_change_restarts_the_command_with_the_new_entries() {
     let signals = [("TERM", "SIGTERM", 15), ("QUIT", "SIGQUIT", 3), ("RTMIN+3", "RTMIN+3", 37)];
     side_by_side(signals, |(name, shown, number)| {
         let mut scene = watched_scene();
@@ -86,7 +86,7 @@ fn members(wrapped: &Wrapped) -> Vec<i32> {
 }
 
 #[test]
-fn a_command_that_ignores_its_stop_is_killed_with_its_group_and_started_anew() {
+fn a_command_that_ignores_the_stop_signal_is_killed_with_its_group_and_restarted() {
     let mut scene = watched_scene();
     scene.set("SEGURA_STOP_TIMEOUT", "300ms");
     let first = "trap '' TERM; sleep 600 & echo \"member $!\"";
@@ -105,7 +105,7 @@ fn a_command_that_ignores_its_stop_is_killed_with_its_group_and_started_anew() {
 }
 
 #[test]
-fn who_is_left_of_a_group_is_gone_before_the_next_start() {
+fn all_processes_of_the_group_are_gone_before_the_next_start() {
     let scene = watched_scene();
     let first = "trap 'exit 0' TERM; (trap '' TERM HUP; exec sleep 600) & echo \"member $!\"";
     let wrapped = Wrapped::shell(&scene, first);
@@ -123,7 +123,7 @@ fn who_is_left_of_a_group_is_gone_before_the_next_start() {
 }
 
 #[test]
-fn a_command_that_ends_by_itself_is_never_started_anew() {
+fn a_command_that_ends_by_itself_is_never_restarted() {
     let ends = [("exit 0", 0), ("exit 9", 9), ("kill -TERM $$", 143), ("kill -KILL $$", 137)];
     side_by_side(ends, |(end, code)| {
         for splaying in [false, true] {
@@ -145,7 +145,7 @@ fn a_command_that_ends_by_itself_is_never_started_anew() {
 }
 
 #[test]
-fn a_command_that_dies_while_it_is_stopped_is_started_anew() {
+fn a_command_that_dies_while_it_is_stopped_is_started_again() {
     side_by_side(["exit 3", "exit 0", "kill -KILL $$", "kill -SEGV $$"], |end| {
         let scene = watched_scene();
         let first = format!("ulimit -c 0; trap '{end}' TERM");
@@ -161,7 +161,7 @@ fn a_command_that_dies_while_it_is_stopped_is_started_anew() {
 }
 
 #[test]
-fn lifetimes_that_change_restart_nothing() {
+fn a_change_of_lifetimes_alone_restarts_no_command() {
     let scene = watched_scene();
     let wrapped = Wrapped::shell(&scene, "");
     wrapped.until_started(1);
@@ -180,7 +180,7 @@ fn lifetimes_that_change_restart_nothing() {
 }
 
 #[test]
-fn changes_during_a_restart_are_one_with_it() {
+fn changes_during_a_restart_cause_no_second_one() {
     let mut scene = watched_scene();
     scene.set("SEGURA_STOP_TIMEOUT", "10m");
     let wrapped = Wrapped::shell(&scene, "trap 'echo held; read -r line; exit 0' TERM");
@@ -210,7 +210,7 @@ fn within(line: &str) -> u64 {
 }
 
 #[test]
-fn where_nothing_is_written_the_new_entries_are_in_the_new_environment() {
+fn with_output_none_the_new_entries_are_in_the_new_environment() {
     let mut scene = watched_scene();
     scene.set("SEGURA_OUTPUT", "none").set("SEGURA_RENEW_INTERVAL", "1s");
     let wrapped = Wrapped::shell(&scene, "");
@@ -248,7 +248,7 @@ fn a_restart_waits_for_a_random_part_of_the_splay() {
 }
 
 #[test]
-fn a_splay_that_is_over_has_the_command_started_anew() {
+fn the_command_is_restarted_at_the_end_of_the_splay() {
     let mut scene = watched_scene();
     scene.set("SEGURA_RESTART_SPLAY", "2s");
     let wrapped = Wrapped::shell(&scene, "");

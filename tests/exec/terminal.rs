@@ -26,7 +26,7 @@ fn scene() -> Scene {
 }
 
 #[test]
-fn a_command_reads_from_the_terminal_every_time() {
+fn a_command_reads_from_the_terminal_after_each_start() {
     let scene = scene();
     let below_a_shell = "\"$AGENT\" exec -- sh -c 'read -r x; echo \"got $x\"; exit 7'";
     for n in 0..50 {
@@ -71,7 +71,7 @@ fn an_interrupt_reaches_the_command_once() {
 }
 
 #[test]
-fn an_interrupt_that_ends_the_command_ends_the_agent_as_well() {
+fn an_interrupt_that_ends_the_command_ends_the_agent_too() {
     let scene = scene();
     let seat = Session::of_agent(&scene, REPEATS);
     let (command, _) = seat.pids(1);
@@ -106,7 +106,7 @@ fn a_stop_has_no_lasting_effect_below_a_shell_without_job_control() {
 }
 
 #[test]
-fn a_stop_before_the_start_that_nobody_could_undo_has_no_lasting_effect() {
+fn a_stop_before_the_start_that_no_process_could_undo_has_no_lasting_effect() {
     let mut scene = watched_scene();
     scene.set("SEGURA_LOG", "warn");
     scene.vault.fault(Fault::delay("sctm", 1_000).once());
@@ -121,7 +121,7 @@ fn a_stop_before_the_start_that_nobody_could_undo_has_no_lasting_effect() {
 }
 
 #[test]
-fn after_the_command_the_terminal_is_whose_it_was() {
+fn after_the_command_the_terminal_returns_to_its_former_group() {
     let scene = scene();
     let script = "\"$AGENT\" exec -- cat; read -r x; echo \"then $x\"";
     let seat = Session::of(&scene, &["sh", "-c", script]);
@@ -134,7 +134,7 @@ fn after_the_command_the_terminal_is_whose_it_was() {
 }
 
 #[test]
-fn after_a_command_that_can_not_be_started_the_terminal_is_whose_it_was() {
+fn after_a_command_that_cannot_start_the_terminal_returns_to_its_former_group() {
     let scene = scene();
     let script = "\"$AGENT\" exec -- /nonexistent; echo \"code $?\"; read -r x; echo \"then $x\"";
     let seat = Session::of(&scene, &["sh", "-c", script]);
@@ -145,7 +145,7 @@ fn after_a_command_that_can_not_be_started_the_terminal_is_whose_it_was() {
 }
 
 #[test]
-fn a_command_that_is_started_anew_has_the_terminal() {
+fn a_restarted_command_has_the_terminal() {
     let scene = scene();
     let seat = Session::of_agent(&scene, REPEATS);
     let mut before = 0;
@@ -166,7 +166,7 @@ fn a_command_that_is_started_anew_has_the_terminal() {
 }
 
 #[test]
-fn an_interrupt_between_the_halves_of_a_restart_is_the_end() {
+fn an_interrupt_between_stop_and_start_of_a_restart_ends_the_agent() {
     let scene = scene();
     let seat = Session::of_agent(&scene, &format!("{LINGERS}; {REPEATS}"));
     let (command, agent) = seat.pids(1);
@@ -183,7 +183,7 @@ fn an_interrupt_between_the_halves_of_a_restart_is_the_end() {
 }
 
 #[test]
-fn another_size_of_the_window_reaches_the_command_once() {
+fn a_resize_of_the_window_reaches_the_command_once() {
     let scene = scene();
     let traps = "trap 'n=$((n + 1)); again=1; echo \"WINCH $n $(stty size)\"' WINCH";
     let seat = Session::of_agent(&scene, &format!("{traps}; {REPEATS}"));
@@ -199,7 +199,7 @@ fn another_size_of_the_window_reaches_the_command_once() {
 }
 
 #[test]
-fn a_terminal_that_goes_away_ends_the_command_and_so_the_agent() {
+fn a_closed_terminal_ends_the_command_and_the_agent() {
     let mut scene = scene();
     let file = scene.vault.dir().join("told");
     scene.set("FILE", &file.display().to_string());
@@ -213,8 +213,8 @@ fn a_terminal_that_goes_away_ends_the_command_and_so_the_agent() {
 }
 
 #[test]
-fn a_session_that_is_led_outside_of_the_pid_namespace_is_no_obstacle() {
-    if !can_be_init("a_session_that_is_led_outside_of_the_pid_namespace_is_no_obstacle") {
+fn a_session_leader_outside_of_the_pid_namespace_is_no_obstacle() {
+    if !can_be_init("a_session_leader_outside_of_the_pid_namespace_is_no_obstacle") {
         return;
     }
     let scene = scene();

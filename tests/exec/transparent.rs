@@ -63,7 +63,7 @@ fn is_its_own(field: &str) -> bool {
 }
 
 #[test]
-fn arguments_pass_to_the_byte() {
+fn arguments_are_passed_byte_for_byte() {
     let odd: [&[u8]; 14] = [
         b"",
         b" ",
@@ -135,7 +135,7 @@ fn the_three_streams_are_the_commands() {
 }
 
 #[test]
-fn what_a_process_inherits_it_inherits_through_the_wrapper() {
+fn inherited_attributes_of_a_process_reach_the_command() {
     let mut scene = Scene::with_published_set();
     // Each of these differs from what the agent was started with.
     let setup = "umask 0027; ulimit -n 512; ulimit -S -s 7000; ulimit -S -c \"$(ulimit -H -c)\"
@@ -167,7 +167,7 @@ fn what_a_process_inherits_it_inherits_through_the_wrapper() {
 }
 
 #[test]
-fn without_anything_special_no_signal_is_blocked_or_ignored() {
+fn by_default_no_signal_is_blocked_or_ignored() {
     let mut scene = Scene::with_published_set();
     let before = "env --default-signal";
     for interval in SUPERVISED_AND_NOT {
@@ -181,7 +181,7 @@ fn without_anything_special_no_signal_is_blocked_or_ignored() {
 }
 
 #[test]
-fn a_broken_pipe_is_never_ignored_and_whoever_waits_for_children_can() {
+fn sigpipe_is_never_ignored_and_an_inherited_ignored_sigchld_does_no_harm() {
     let mut scene = Scene::with_published_set();
     for interval in SUPERVISED_AND_NOT {
         scene.set("SEGURA_RENEW_INTERVAL", interval);
@@ -207,7 +207,7 @@ fn descriptors(listed: &str) -> BTreeMap<&str, String> {
 }
 
 #[test]
-fn descriptors_pass_and_the_agents_own_do_not() {
+fn inherited_descriptors_are_passed_and_the_agents_own_are_not() {
     let mut scene = Scene::with_published_set();
     let setup = "exec 7</etc/passwd 8>/dev/null 9<>/dev/zero";
     for interval in SUPERVISED_AND_NOT {
@@ -221,7 +221,7 @@ fn descriptors_pass_and_the_agents_own_do_not() {
 }
 
 #[test]
-fn a_command_that_is_started_anew_is_given_the_same() {
+fn a_restarted_command_gets_the_same_arguments_and_environment() {
     let mut scene = Scene::new();
     scene.set("SEGURA_SOURCE", "secret").set("SEGURA_IDENTITY", "app");
     scene.set("SEGURA_RENEW_INTERVAL", "1s").set("SEGURA_RESTART_SPLAY", "0s");
@@ -264,8 +264,8 @@ fn a_command_heads_a_group_of_its_own_in_our_session() {
 }
 
 #[test]
-fn nothing_that_hides_the_agent_hides_the_command() {
-    let test = "nothing_that_hides_the_agent_hides_the_command";
+fn hardening_of_the_agent_does_not_apply_to_the_command() {
+    let test = "hardening_of_the_agent_does_not_apply_to_the_command";
     // What root hides is root's as well, so root's tests need another user.
     let root = is_root();
     if root && !can_switch_user(test) {
@@ -287,7 +287,7 @@ fn nothing_that_hides_the_agent_hides_the_command() {
 }
 
 #[test]
-fn with_nothing_to_renew_orphans_go_where_they_go_without_the_agent() {
+fn without_renewal_orphans_have_the_same_parent_as_without_the_agent() {
     // The one in the middle ends, and its child is an orphan.
     let orphan = "(sh -c 'read -r _ <&3; :' & echo \"orphan $!\"); echo ready";
     let script = format!("{HOLD}; {orphan}; {WAIT}");
@@ -308,7 +308,7 @@ fn with_nothing_to_renew_orphans_go_where_they_go_without_the_agent() {
 }
 
 #[test]
-fn a_command_that_closes_everything_disturbs_nobody() {
+fn a_command_that_closes_its_descriptors_disturbs_no_process() {
     let scene = Scene::with_published_set();
     let trace = scene.vault.dir().join("trace");
     let path = trace.display();

@@ -64,8 +64,8 @@ fn ready(scene: &Scene) -> Run {
 }
 
 #[test]
-fn a_wall_clock_that_jumps_changes_no_pace() {
-    let Some(library) = library("a_wall_clock_that_jumps_changes_no_pace") else { return };
+fn a_jump_of_the_wall_clock_changes_no_interval() {
+    let Some(library) = library("a_jump_of_the_wall_clock_changes_no_interval") else { return };
     let dir = memory_dir();
     let file = dir.path().join("time");
     let mut scene = scene();
@@ -97,8 +97,8 @@ fn a_wall_clock_that_jumps_changes_no_pace() {
 }
 
 #[test]
-fn a_pid_file_stays_good_when_the_clock_is_set_forward() {
-    let test = "a_pid_file_stays_good_when_the_clock_is_set_forward";
+fn a_pid_file_stays_valid_when_the_clock_is_set_forward() {
+    let test = "a_pid_file_stays_valid_when_the_clock_is_set_forward";
     let Some(library) = library(test) else { return };
     let mut scene = scene();
     let app = App::new(&scene);

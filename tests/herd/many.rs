@@ -249,21 +249,24 @@ fn wait_until(scene: &Scene, at: Duration) {
 }
 
 #[test]
-fn two_hundred_sidecars_ask_evenly_and_all_learn_of_a_change() {
-    run("two_hundred_sidecars_ask_evenly", 24, None);
+fn two_hundred_sidecars_spread_their_requests_and_all_publish_a_change() {
+    run("two_hundred_sidecars_spread_their_requests_and_all_publish_a_change", 24, None);
 }
 
 #[test]
 #[ignore = "takes two minutes"]
-fn two_hundred_sidecars_ask_evenly_for_two_minutes() {
-    let test = "two_hundred_sidecars_ask_evenly_for_two_minutes";
+fn two_hundred_sidecars_spread_their_requests_for_two_minutes() {
+    let test = "two_hundred_sidecars_spread_their_requests_for_two_minutes";
     run(test, 120, static_binary().as_deref());
 }
 
 #[test]
-fn a_sidecar_of_the_static_binary_takes_a_megabyte_of_its_own_at_most() {
+fn a_sidecar_of_the_static_binary_uses_at_most_one_megabyte_of_private_memory() {
     let Some(binary) = static_binary() else {
-        skip("a_sidecar_takes_a_megabyte", "SEGURA_STATIC_BINARY does not name the static binary");
+        skip(
+            "a_sidecar_of_the_static_binary_uses_at_most_one_megabyte_of_private_memory",
+            "SEGURA_STATIC_BINARY does not name the static binary",
+        );
         return;
     };
     let scene = scene("1s");

@@ -83,7 +83,7 @@ fn outage(scene: &Scene, lasts: Duration, value: &str) -> Outage {
 }
 
 #[test]
-fn what_stands_outlives_a_short_outage() {
+fn the_published_set_survives_a_short_outage() {
     let scene = scene();
     let sidecar = scene.sidecar();
     after_passes(&scene, 1);
@@ -98,7 +98,7 @@ fn what_stands_outlives_a_short_outage() {
 
 #[test]
 #[ignore = "takes eleven minutes"]
-fn what_stands_outlives_an_outage_of_ten_minutes() {
+fn the_published_set_survives_an_outage_of_ten_minutes() {
     let mut scene = scene();
     scene.set("SEGURA_RENEW_INTERVAL", "10s");
     let sidecar = scene.sidecar();

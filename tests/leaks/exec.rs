@@ -74,7 +74,7 @@ fn end_silent(scene: &Scene, wrapper: Sidecar, what: &str, former: &[String]) {
 }
 
 #[test]
-fn a_life_with_a_command_shows_nothing() {
+fn an_exec_from_start_to_end_leaks_nothing() {
     let mut scene = wrapped();
     scene.set("SEGURA_DEPROVISION", "true").set("SEGURA_STARTUP_TIMEOUT", "1m");
     let agent = agent(&scene);
@@ -104,7 +104,7 @@ fn a_life_with_a_command_shows_nothing() {
 }
 
 #[test]
-fn failures_under_a_command_show_nothing() {
+fn failures_under_a_command_leak_nothing() {
     let said = format!("{SECRET} {VALUE} {TOKEN}");
     let message = serde_json::json!({"message": SECRET}).to_string();
     let faults = [
@@ -128,7 +128,7 @@ fn failures_under_a_command_show_nothing() {
 }
 
 #[test]
-fn a_start_that_fails_shows_nothing_and_runs_no_command() {
+fn a_failed_start_leaks_nothing_and_runs_no_command() {
     let cases: [Case; 7] = [
         ("a wrong client secret", 77, |scene| scene.vault.set_client_secret("another")),
         ("HTML", 76, |scene| {
@@ -163,7 +163,7 @@ fn a_start_that_fails_shows_nothing_and_runs_no_command() {
 }
 
 #[test]
-fn a_reader_shows_nothing_of_what_it_reads() {
+fn a_reader_leaks_nothing_of_its_set() {
     let mut scene = wrapped();
     scene.set("SEGURA_OUTPUT", "files");
     let sidecar = scene.renewing_sidecar();
@@ -194,9 +194,12 @@ fn holding(pid: u32) -> Vec<String> {
 }
 
 #[test]
-fn a_waiting_wrapper_holds_no_value_and_its_command_does() {
+fn a_waiting_agent_holds_no_value_in_memory_and_its_command_does() {
     if !is_root() {
-        return skip("a_waiting_wrapper_holds_no_value", "only root reads another's memory");
+        return skip(
+            "a_waiting_agent_holds_no_value_in_memory_and_its_command_does",
+            "only root reads another's memory",
+        );
     }
     let mut scene = wrapped();
     scene.set("SEGURA_LOG", "info");
@@ -214,10 +217,11 @@ fn a_waiting_wrapper_holds_no_value_and_its_command_does() {
 }
 
 #[test]
-fn a_process_of_the_same_user_reads_the_command_and_nothing_of_the_wrapper() {
+fn a_process_of_the_same_user_can_read_the_command_but_not_the_agent() {
     // Root reads everything, so root's tests need a user for both sides.
     let root = is_root();
-    if root && !can_switch_user("a_process_of_the_same_user_reads_the_command") {
+    if root && !can_switch_user("a_process_of_the_same_user_can_read_the_command_but_not_the_agent")
+    {
         return;
     }
     let scene = wrapped();

@@ -35,9 +35,12 @@ pub(super) fn writable(pid: u32) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn a_waiting_sidecar_holds_no_value() {
+fn a_waiting_sidecar_holds_no_value_in_memory() {
     if !is_root() {
-        return skip("a_waiting_sidecar_holds_no_value", "only root reads another's memory");
+        return skip(
+            "a_waiting_sidecar_holds_no_value_in_memory",
+            "only root reads another's memory",
+        );
     }
     let mut scene = with(Options::default());
     scene.set("SEGURA_RENEW_INTERVAL", "1s").set("SEGURA_LOG", "info");

@@ -31,7 +31,7 @@ fn dialect(scene: &mut Scene, dialect: &str, before: &str, behind: &str) {
 }
 
 #[test]
-fn every_output_shows_its_values_where_it_is_published_and_nowhere_else() {
+fn every_output_holds_its_values_in_its_published_files_alone() {
     let mut scene = scene();
     value(&mut scene, &format!("{VALUE}-1"));
     let encoded = STANDARD.encode(format!("{VALUE}-2"));
@@ -52,7 +52,7 @@ fn every_output_shows_its_values_where_it_is_published_and_nowhere_else() {
 }
 
 #[test]
-fn values_that_a_dialect_refuses_are_not_shown() {
+fn values_that_a_dialect_refuses_are_not_leaked() {
     assert_cases_silent(&[
         ("shell, a noncharacter", 78, |scene| dialect(scene, "shell", "", "\u{fffe}")),
         ("shell, a NUL", 76, |scene| dialect(scene, "shell", "", "\0")),
@@ -79,7 +79,7 @@ fn values_that_a_dialect_refuses_are_not_shown() {
 }
 
 #[test]
-fn values_that_are_not_base64_are_not_shown() {
+fn values_that_are_not_base64_are_not_leaked() {
     assert_cases_silent(&[
         ("not base64", 76, |scene| {
             value(scene, &format!("{VALUE}!"));
@@ -97,7 +97,7 @@ fn values_that_are_not_base64_are_not_shown() {
 }
 
 #[test]
-fn templates_that_can_not_be_rendered_show_nothing() {
+fn templates_that_cannot_be_rendered_leak_nothing() {
     assert_cases_silent(&[
         ("no template", 78, |scene| templates(scene, "{{ KEY")),
         ("a missing name", 78, |scene| templates(scene, "{{ KEY }}{{ secrets.nothing }}")),
@@ -137,7 +137,7 @@ fn templates_that_can_not_be_rendered_show_nothing() {
 }
 
 #[test]
-fn what_can_not_be_rendered_on_renewal_is_not_shown() {
+fn values_that_cannot_be_rendered_on_renewal_are_not_leaked() {
     type Change = fn(&mut Scene);
     let cases: [(&str, Change, &str); 4] = [
         ("a template", |scene| templates(scene, "{{ KEY }}"), "{\"other\": \"VALUE\"}"),

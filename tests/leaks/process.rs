@@ -18,10 +18,10 @@ use crate::{
 };
 
 #[test]
-fn a_process_of_the_same_user_reads_nothing_from_the_agent() {
+fn a_process_of_the_same_user_cannot_read_the_agent() {
     // Root reads everything, so root's tests need a user for both sides.
     let root = is_root();
-    if root && !can_switch_user("a_process_of_the_same_user_reads_nothing_from_the_agent") {
+    if root && !can_switch_user("a_process_of_the_same_user_cannot_read_the_agent") {
         return;
     }
     let scene = scene();
@@ -55,7 +55,7 @@ fn a_process_of_the_same_user_reads_nothing_from_the_agent() {
 }
 
 #[test]
-fn a_full_stderr_holds_nobody_up() {
+fn a_full_stderr_delays_no_process() {
     let cases: [Case; 3] = [
         ("success", 0, |_| {}),
         ("refusal", 77, |scene| scene.vault.set_client_secret("another")),
@@ -97,7 +97,7 @@ fn lines_that_did_not_fit_are_counted() {
 }
 
 #[test]
-fn a_stderr_that_nobody_has_is_no_reason_to_fail() {
+fn a_closed_stderr_is_no_failure() {
     let scene = scene();
     let (reader, writer) = pipe().unwrap();
     drop(reader);

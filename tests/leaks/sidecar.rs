@@ -25,7 +25,7 @@ fn stop_silent(scene: &Scene, sidecar: Sidecar, what: &str, former: &[String]) {
 }
 
 #[test]
-fn a_life_of_rotations_and_failures_shows_nothing() {
+fn a_sidecar_with_rotations_and_failures_leaks_nothing() {
     let mut scene = scene();
     scene.set("SEGURA_DEPROVISION", "true").set("SEGURA_STARTUP_TIMEOUT", "1m");
     let sidecar = scene.renewing_sidecar();
@@ -54,7 +54,7 @@ fn a_life_of_rotations_and_failures_shows_nothing() {
 }
 
 #[test]
-fn failures_of_renewal_show_nothing() {
+fn failures_of_renewal_leak_nothing() {
     let said = format!("{SECRET} {VALUE} {TOKEN}");
     let location = format!("https://{VALUE}.invalid/");
     let faults = [
@@ -82,7 +82,7 @@ fn failures_of_renewal_show_nothing() {
 }
 
 #[test]
-fn answers_that_repeat_credentials_to_a_sidecar_show_none() {
+fn answers_that_repeat_credentials_to_a_sidecar_leak_none() {
     let said = format!("Bearer {TOKEN} of {SECRET} is not liked");
     let cases = [
         (
@@ -114,7 +114,7 @@ fn answers_that_repeat_credentials_to_a_sidecar_show_none() {
 }
 
 #[test]
-fn a_client_secret_that_changes_shows_neither_the_old_nor_the_new() {
+fn a_replaced_client_secret_leaks_neither_the_old_nor_the_new() {
     let mut scene = scene();
     let path = scene.vault.dir().join("client-secret");
     fs::write(&path, SECRET).unwrap();

@@ -103,7 +103,7 @@ impl Drop for Script {
 }
 
 #[test]
-fn a_command_is_given_its_words_and_nothing_of_the_agents() {
+fn a_command_gets_its_arguments_and_nothing_of_the_agents() {
     let mut scene = scene();
     let words = ["two words", "$HOME", "*", "`id`", "", "; exit 9", "ünï"];
     let script = Script::of(&mut scene, &words);
@@ -156,7 +156,7 @@ fn mask(status: &str, name: &str) -> u64 {
 }
 
 #[test]
-fn a_command_that_fails_or_takes_long_holds_nothing_up() {
+fn a_failing_or_slow_command_delays_no_renewal() {
     let cases: [fn(); 3] = [
         a_failure_is_retried_at_passes_and_fetches_nothing,
         a_slow_command_delays_no_renewal,
@@ -222,7 +222,7 @@ fn the_agent_ends_while_a_command_runs() {
 }
 
 #[test]
-fn a_lifetime_that_changes_runs_nothing_again() {
+fn a_change_of_lifetimes_alone_runs_no_command() {
     let mut scene = scene();
     let script = Script::of(&mut scene, &[]);
     // Somebody else can't be told yet.

@@ -7,7 +7,7 @@ use crate::harness::side_by_side;
 use crate::harness::until;
 
 #[test]
-fn what_was_not_told_before_a_crash_is_told_after_it() {
+fn a_notification_missed_by_a_crash_is_sent_by_the_next_agent() {
     let cases: [fn(); 3] = [
         a_command_that_hung_is_run_again,
         the_next_agent_notifies_the_process,

@@ -30,7 +30,7 @@ fn ended_pid() -> u32 {
 }
 
 #[test]
-fn a_pid_file_is_read_anew_each_time_and_not_believed_blindly() {
+fn a_pid_file_is_read_each_time_and_checked() {
     let cases: [fn(); 4] = [
         another_number_means_another_process,
         a_stale_file_is_noticed_once,

@@ -23,7 +23,7 @@ while :; do sleep 1; done
 
 #[test]
 fn a_sidecar_signals_the_app_in_another_container_of_its_pod() {
-    let test = "a_sidecar_signals_the_app_in_another_container";
+    let test = "a_sidecar_signals_the_app_in_another_container_of_its_pod";
     let Some((binary, shell)) = static_agent_and_shell(test) else {
         return;
     };

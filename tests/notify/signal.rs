@@ -8,7 +8,7 @@ use crate::harness::lines;
 use crate::harness::side_by_side;
 
 #[test]
-fn the_head_of_a_family_is_told_once_for_each_change_of_bytes() {
+fn the_head_of_a_process_tree_is_signalled_once_for_each_change_of_bytes() {
     side_by_side(["HUP", "USR1", "RTMIN+3"], |signal| {
         let mut scene = scene();
         let app = App::new(&scene);
@@ -42,7 +42,7 @@ fn the_head_of_a_family_is_told_once_for_each_change_of_bytes() {
 }
 
 #[test]
-fn who_is_younger_than_the_publish_or_has_no_handler_yet_is_not_disturbed() {
+fn a_process_younger_than_the_publish_or_without_a_handler_is_not_signalled() {
     let cases: [fn(); 4] = [
         a_notified_process_gets_no_second_signal_while_others_wait,
         a_process_that_starts_after_the_publish_is_not_signalled,

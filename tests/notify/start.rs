@@ -12,7 +12,7 @@ use crate::harness::sidecar::Sidecar;
 use crate::harness::{lines, pause, until};
 
 #[test]
-fn what_cannot_work_is_said_at_the_start_with_its_remedy() {
+fn impossible_notifications_are_reported_at_the_start_with_the_remedy() {
     let cases: [fn(); 3] =
         [there_is_no_such_process, the_process_is_another_users, the_agent_is_process_one];
     side_by_side(cases, |case| case());
@@ -89,7 +89,7 @@ fn sleeps(pid: u32) -> u64 {
 }
 
 #[test]
-fn who_waits_for_someone_to_tell_takes_no_time_between_passes() {
+fn waiting_for_a_process_to_notify_costs_no_cpu_between_passes() {
     let mut scene = scene();
     scene.set("SEGURA_RENEW_INTERVAL", "10m");
     scene.set("SEGURA_SIGNAL_PROCESS", "nobody-is-called-this");

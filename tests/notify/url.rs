@@ -52,7 +52,7 @@ fn answer(mut stream: TcpStream, status: u16) -> std::io::Result<String> {
 }
 
 #[test]
-fn a_url_is_posted_to_once_for_each_change_and_asked_again_until_it_takes_it() {
+fn a_url_gets_one_post_for_each_change_repeated_until_it_succeeds() {
     let cases: [fn(); 3] =
         [one_post_for_each_change, a_refused_post_is_repeated, the_server_starts_later];
     side_by_side(cases, |case| case());

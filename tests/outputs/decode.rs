@@ -158,7 +158,7 @@ fn each_entry_is_decoded_by_itself() {
 }
 
 #[test]
-fn what_is_not_base64_is_refused_by_name_and_given_back() {
+fn a_value_that_is_not_base64_is_refused_by_name_and_its_secret_deprovisioned() {
     let values =
         ["cAnArY!", "YWI", "YW=I", "YQ=", "Y Q = = =", "-_8=", "YWJj\u{e9}", "YQ==YQ==", "="];
     side_by_side(values, |value| {
@@ -183,7 +183,7 @@ fn what_is_not_base64_is_refused_by_name_and_given_back() {
 }
 
 #[test]
-fn what_is_decoded_has_to_fit_the_env_file() {
+fn decoded_values_have_to_fit_the_env_file() {
     for (dialect, value, code, part) in [
         ("shell", "cAnArY\0x", 76, "NUL"),
         ("dotenv", "cAnArY\\", 78, "dotenv"),
@@ -205,7 +205,7 @@ fn what_is_decoded_has_to_fit_the_env_file() {
 }
 
 #[test]
-fn a_command_has_what_is_decoded_in_its_environment() {
+fn a_command_has_decoded_values_in_its_environment() {
     let bytes = STANDARD.encode([0xff, 0]);
     let values = [("CERT", STANDARD.encode("it's\n")), ("STORE", bytes)];
     let values: Vec<_> = values.iter().map(|(key, value)| (*key, value.as_str())).collect();
@@ -219,7 +219,7 @@ fn a_command_has_what_is_decoded_in_its_environment() {
 }
 
 #[test]
-fn a_list_of_globs_that_is_none_is_refused_before_anything_is_asked() {
+fn a_malformed_list_of_globs_is_refused_before_any_request() {
     for globs in ["/outputs/k", "outputs/k,,x", ",", "outputs/k,", "outputs/{k", "!outputs/k"] {
         let scene = given(&[("k", "aGk=")], globs);
         let run = scene.init();

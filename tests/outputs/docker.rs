@@ -205,7 +205,7 @@ fn every_value_of_one_line_is_in_the_environment_of_a_podman_container() {
 }
 
 #[test]
-fn what_would_end_a_line_or_fill_it_is_refused_by_name() {
+fn values_that_would_end_or_fill_a_line_are_refused_by_name() {
     is_refused(Dialect::Docker, "a\nb", "line break");
     is_refused(Dialect::Docker, "a\r\nb", "line break");
     is_refused(Dialect::Docker, "a\r", "line break");

@@ -69,7 +69,7 @@ fn every_value_of_the_subset_is_read_back_by_ruby() {
 }
 
 #[test]
-fn what_readers_take_otherwise_is_refused_by_name() {
+fn values_that_readers_take_in_different_ways_are_refused_by_name() {
     for (value, reason) in [
         ("a\r\nb", "carriage return"),
         ("\r", "carriage return"),
@@ -86,7 +86,7 @@ fn what_readers_take_otherwise_is_refused_by_name() {
 }
 
 #[test]
-fn each_value_stands_alone_too() {
+fn each_value_is_read_back_from_a_file_of_its_own() {
     let scenes = alone(Dialect::Dotenv, &["it's", "$(>ran)", "a # b", "\n", ""]);
     side_by_side(readers(), |reader| {
         scenes.iter().all(|(scene, value)| reader.reads(TEST, &scene.path("secrets.env"), value));

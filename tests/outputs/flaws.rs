@@ -68,7 +68,7 @@ fn assert_refused(scene: &Scene, template: &str, parts: &[&str]) {
 }
 
 #[test]
-fn what_is_no_template_is_refused_before_anything_is_asked() {
+fn a_malformed_template_is_refused_before_any_request() {
     side_by_side(
         [
             "a\n{% if %}",
@@ -90,7 +90,7 @@ fn what_is_no_template_is_refused_before_anything_is_asked() {
 }
 
 #[test]
-fn no_template_reads_another_file() {
+fn templates_cannot_read_other_files() {
     side_by_side(
         [
             "\n{% include \"/etc/passwd\" %}",
@@ -110,7 +110,7 @@ fn no_template_reads_another_file() {
 }
 
 #[test]
-fn every_flawed_template_is_told_at_once() {
+fn every_faulty_template_is_reported_at_once() {
     let mut scene = with(&[("a.j2", "\n\n{{"), ("b.j2", "x"), ("c.j2", "{% endif %}")]);
     assert_refused_at_once(&scene, &["a.j2, line 3", "c.j2, line 1"]);
     scene.set("SEGURA_RENEW_INTERVAL", "never").set("SEGURA_SOURCE", "nowhere");
@@ -121,7 +121,7 @@ fn every_flawed_template_is_told_at_once() {
 }
 
 #[test]
-fn what_is_not_there_is_told_by_line_and_never_empty() {
+fn a_missing_value_is_reported_by_line_and_never_rendered_as_empty() {
     let s = "secrets[\"secret-postman\"]";
     let missing = "it uses a name that is not defined";
     let cases = [
@@ -161,7 +161,7 @@ fn what_is_not_there_is_told_by_line_and_never_empty() {
 }
 
 #[test]
-fn what_is_not_there_is_refused_by_every_filter() {
+fn every_filter_refuses_a_missing_value() {
     let s = "secrets[\"secret-postman\"]";
     let cases = [
         format!("{{{{ {s}.nothing|tojson }}}}"),
@@ -208,7 +208,7 @@ fn what_is_not_there_is_refused_by_every_filter() {
 }
 
 #[test]
-fn no_template_reaches_the_environment_files_or_the_network() {
+fn templates_cannot_reach_the_environment_files_or_the_network() {
     let unknown = [
         "env(\"PATH\")",
         "getenv(\"PATH\")",
@@ -273,7 +273,7 @@ const ENDLESS: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn time_and_length_are_bounded() {
+fn the_time_and_the_output_of_a_template_are_bounded() {
     side_by_side(ENDLESS, |&(template, part)| {
         let scene = with(&[("app.j2", &format!("\n{template}"))]);
         assert_refused(&scene, template, &["the template app.j2", part]);

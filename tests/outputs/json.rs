@@ -122,7 +122,7 @@ fn every_string_is_read_back_as_the_string_it_is() {
 }
 
 #[test]
-fn a_document_carries_every_byte_even_a_nul() {
+fn a_document_carries_every_character_and_nul() {
     let document: Document =
         [("s".to_owned(), [("k".to_owned(), "a\0b".to_owned())].into())].into();
     let scene = published(&document, "json,yaml,properties");

@@ -82,7 +82,7 @@ fn files(values: Values) -> Vec<Values> {
 }
 
 #[test]
-fn every_value_that_is_taken_is_read_back_by_the_kubelets_rules() {
+fn every_accepted_value_is_read_back_by_the_kubelets_rules() {
     let mut values = values(8_000);
     // A CR at the end of a line has a test of its own.
     values.retain(|_, value| !value.is_empty() && !value.contains("\r\n"));
@@ -101,7 +101,7 @@ fn every_value_that_is_taken_is_read_back_by_the_kubelets_rules() {
 }
 
 #[test]
-fn what_single_quotes_cant_carry_is_refused_by_name() {
+fn values_that_single_quotes_cannot_carry_are_refused_by_name() {
     is_refused(Dialect::Kubernetes, "it's", "single quote");
     is_refused(Dialect::Kubernetes, &"x".repeat(LONGEST_VALUE), "32 KiB");
 }
@@ -134,7 +134,7 @@ fn a_file_that_is_too_long_is_refused_by_the_key_that_makes_it_so() {
 }
 
 #[test]
-fn what_the_kubelet_takes_for_missing_is_left_out_and_told() {
+fn values_that_the_kubelet_takes_for_missing_are_left_out_with_a_warning() {
     let values = [("EMPTY", ""), ("FULL", "x"), ("NONE", "")];
     let values = values.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let mut scene = super::values::scene(&values.into());

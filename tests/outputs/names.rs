@@ -50,7 +50,7 @@ fn several_identities_give_variables_by_identity_and_key() {
 }
 
 #[test]
-fn pattern_and_case_are_the_pods_choice() {
+fn the_pod_chooses_pattern_and_case() {
     let mut scene = two();
     scene.set("SEGURA_ENV_NAME", "9{key}_of_{identity}").set("SEGURA_ENV_CASE", "upper");
     scene.init().exits(0);
@@ -147,7 +147,7 @@ fn a_secret_whose_folder_has_an_outputs_name_is_refused_and_both_are_named() {
 }
 
 #[test]
-fn equal_secrets_are_equal_bytes_whatever_their_order() {
+fn equal_secrets_are_equal_bytes_in_every_order() {
     let mut first = scene(&values(&[]));
     first.vault.set_data(IDENTITY, r#"{"b": "2", "a": "1", "c": "it's\n"}"#);
     first.vault.set_data("cart/db", r#"[{"z": 1e3}, {"y": null}]"#);
@@ -186,7 +186,7 @@ fn equal_secrets_are_equal_bytes_whatever_their_order() {
 }
 
 #[test]
-fn several_entries_are_one_in_documents_and_apart_in_files() {
+fn several_entries_are_merged_in_documents_and_separate_in_files() {
     let mut scene = scene(&values(&[]));
     let data = r#"[{"user": "ann", "host": "h"}, {"user": "bob", "host": "h", "pw": "canary"}]"#;
     scene.vault.set_data(IDENTITY, data);

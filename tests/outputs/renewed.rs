@@ -168,7 +168,7 @@ fn stop(sidecar: Sidecar, what: &str) {
 }
 
 #[test]
-fn what_can_not_be_rendered_keeps_its_last_good_version_in_every_output() {
+fn a_secret_that_cannot_be_rendered_keeps_its_last_good_version_in_every_output() {
     side_by_side(cases(), |case| {
         let what = case.what;
         let scene = pod(&case, "1", (case.good)(), "1");
@@ -200,7 +200,7 @@ fn what_can_not_be_rendered_keeps_its_last_good_version_in_every_output() {
 }
 
 #[test]
-fn what_is_held_back_is_so_after_a_restart_too() {
+fn a_held_back_secret_is_held_back_after_a_restart_too() {
     side_by_side(cases(), |case| {
         let what = case.what;
         let scene = pod(&case, "1", (case.good)(), "1");
@@ -224,7 +224,7 @@ fn what_is_held_back_is_so_after_a_restart_too() {
 }
 
 #[test]
-fn an_init_that_renews_holds_back_only_what_can_not_be_rendered() {
+fn an_init_that_renews_holds_back_only_secrets_that_cannot_be_rendered() {
     side_by_side(cases(), |case| {
         let what = case.what;
         let scene = pod(&case, "1", (case.good)(), "1");
@@ -242,7 +242,7 @@ fn an_init_that_renews_holds_back_only_what_can_not_be_rendered() {
 }
 
 #[test]
-fn a_start_that_can_not_render_publishes_nothing() {
+fn a_start_that_cannot_render_publishes_nothing() {
     side_by_side(cases(), |case| {
         let scene = pod(&case, "1", (case.bad)(), "1");
         let run = Sidecar::spawn(scene.agent(&["sidecar"])).wait();
@@ -253,7 +253,7 @@ fn a_start_that_can_not_render_publishes_nothing() {
 }
 
 #[test]
-fn a_new_secret_that_can_not_be_rendered_is_left_out_and_the_others_go_on() {
+fn a_new_secret_that_cannot_be_rendered_is_left_out_and_the_others_are_renewed() {
     let mut scene = Scene::with(Options { demo_secrets: false, ..Options::default() });
     scene.vault.set_data(IDENTITY, json!({ "k": "1" }));
     scene.set("SEGURA_SOURCE", "application").unset("SEGURA_IDENTITY").set("SEGURA_OUTPUT", ALL);
@@ -337,7 +337,7 @@ const CHANGES: [(Change, &str, &str); 7] = [
 ];
 
 #[test]
-fn an_adopted_set_is_rendered_anew_when_settings_have_changed() {
+fn an_adopted_set_is_rendered_again_after_a_change_of_settings() {
     side_by_side(CHANGES, |(change, path, content)| {
         let mut scene = left_by_sidecar();
         assert_eq!(scene.state()["generation"], 1);
@@ -354,7 +354,7 @@ fn an_adopted_set_is_rendered_anew_when_settings_have_changed() {
 }
 
 #[test]
-fn an_adopted_set_that_new_settings_can_not_render_ends_the_start_and_stays() {
+fn an_adopted_set_that_new_settings_cannot_render_ends_the_start_and_stays() {
     let changes: [(Change, &str); 3] = [
         (
             |scene| {
@@ -388,7 +388,7 @@ fn an_adopted_set_that_new_settings_can_not_render_ends_the_start_and_stays() {
 }
 
 #[test]
-fn an_adopted_set_that_lacks_what_new_settings_ask_for_is_read_anew() {
+fn an_adopted_set_that_lacks_a_secret_of_new_settings_is_fetched_again() {
     for mode in ["init", "sidecar"] {
         let mut scene = left_by_sidecar();
         scene.vault.set_data("outputs", json!({ "k": "v", "host": "db.example.com" }));
@@ -405,7 +405,7 @@ fn an_adopted_set_that_lacks_what_new_settings_ask_for_is_read_anew() {
 }
 
 #[test]
-fn a_command_is_started_anew_for_what_a_template_alone_shows() {
+fn a_change_that_only_a_template_shows_restarts_the_command() {
     let mut scene = scene(&[("k".to_owned(), "v".to_owned())].into());
     give(&mut scene, &[("version", ""), ("app.conf.j2", "{{ meta.outputs.version }}")]);
     scene.set("SEGURA_RENEW_INTERVAL", "1s").set("SEGURA_RESTART_SPLAY", "0s");

@@ -59,7 +59,7 @@ fn every_value_is_read_back_by_shells_and_systemd() {
 }
 
 #[test]
-fn each_value_stands_alone_too() {
+fn each_value_is_read_back_from_a_file_of_its_own() {
     let scenes = alone(Dialect::Shell, &["a\\", "'", "$(>ran)", "\n", "# a", ""]);
     side_by_side(readers(), |reader| {
         scenes.iter().all(|(scene, value)| reader.reads(TEST, &scene.path("secrets.env"), value));
@@ -67,7 +67,7 @@ fn each_value_stands_alone_too() {
 }
 
 #[test]
-fn a_variable_that_a_shell_keeps_for_itself_is_refused_by_name() {
+fn a_variable_that_a_shell_reserves_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let mut lost = Vec::new();
     for name in KEPT_BY_SHELLS {
@@ -84,7 +84,7 @@ fn a_variable_that_a_shell_keeps_for_itself_is_refused_by_name() {
 }
 
 #[test]
-fn a_noncharacter_that_systemd_refuses_with_the_whole_file_is_refused_by_name() {
+fn noncharacters_that_make_systemd_refuse_the_file_are_refused_by_name() {
     for value in ["\u{fffe}", "\u{ffff}", "\u{fdd0}", "\u{fdef}", "\u{1fffe}", "\u{10ffff}"] {
         is_refused(Dialect::Shell, value, "noncharacter");
         is_refused(Dialect::Dotenv, value, "noncharacter");

@@ -108,7 +108,7 @@ fn a_template_sees_secrets_entries_meta_and_pod() {
 }
 
 #[test]
-fn what_is_quoted_for_a_shell_is_read_back_by_shells() {
+fn values_quoted_for_a_shell_are_read_back_by_shells() {
     let values = values(1_000);
     let template = "{% for key, value in secrets.outputs|items %}{{ key }}={{ value|shell }}\n{% endfor %}set -- x{{ secrets.outputs.V00013|shell }}y\n";
     let scene = made(&values, template);
@@ -118,7 +118,7 @@ fn what_is_quoted_for_a_shell_is_read_back_by_shells() {
 }
 
 #[test]
-fn what_is_quoted_for_json_is_read_back_by_its_parsers() {
+fn values_quoted_for_json_are_read_back_by_its_parsers() {
     let mut values = values(1_000);
     values.insert("NUL".to_owned(), "a\0b".to_owned());
     let whole: Document = [(IDENTITY.to_owned(), values.clone())].into();
@@ -134,7 +134,7 @@ fn what_is_quoted_for_json_is_read_back_by_its_parsers() {
 }
 
 #[test]
-fn what_is_quoted_for_yaml_is_read_back_by_its_parsers() {
+fn values_quoted_for_yaml_are_read_back_by_its_parsers() {
     let values = values(1_000);
     let whole: Document = [(IDENTITY.to_owned(), values.clone())].into();
     let single = "outputs:\n{% for key, value in secrets.outputs|items %}  {{ key|toyaml }}: {{ value|toyaml }}\n{% endfor %}";
@@ -147,7 +147,7 @@ fn what_is_quoted_for_yaml_is_read_back_by_its_parsers() {
 }
 
 #[test]
-fn what_is_quoted_for_properties_is_read_back_by_their_parsers() {
+fn values_quoted_for_properties_are_read_back_by_their_parsers() {
     let mut values = values(1_000);
     let template = "# made\n{% for key, value in secrets.outputs|items %}{{ key }} = {{ value|properties }}\n{% endfor %}";
     let scene = made(&values, template);
@@ -162,7 +162,7 @@ fn what_is_quoted_for_properties_is_read_back_by_their_parsers() {
 }
 
 #[test]
-fn what_is_quoted_for_pgpass_is_read_back_by_libpqs_rules() {
+fn values_quoted_for_pgpass_are_read_back_by_libpqs_rules() {
     let mut values = values(1_000);
     // No line can hold them, and an empty password is none.
     values.retain(|_, value| !value.contains(['\n', '\r']) && !value.is_empty());
@@ -177,7 +177,7 @@ fn what_is_quoted_for_pgpass_is_read_back_by_libpqs_rules() {
 }
 
 #[test]
-fn what_is_quoted_for_pgpass_is_neither_a_comment_nor_everybodys() {
+fn values_quoted_for_pgpass_are_no_comment_and_match_one_connection_alone() {
     for value in ["#host", "*"] {
         let file = shown(value, "{{ secrets.outputs.k|pgpass }}:5432:app:ann:pw\n");
         assert_eq!(libpq(&file, [value, "5432", "app", "ann"]).as_deref(), Some("pw"), "{file}");
@@ -186,7 +186,7 @@ fn what_is_quoted_for_pgpass_is_neither_a_comment_nor_everybodys() {
 }
 
 #[test]
-fn what_is_quoted_for_a_url_is_read_back_by_its_parser() {
+fn values_quoted_for_a_url_are_read_back_by_its_parser() {
     let mut values = values(1_000);
     values.insert("NUL".to_owned(), "a\0b".to_owned());
     let template = "{% for key, value in secrets.outputs|items %}jdbc:postgresql://db:5432/app?user={{ key|urlencode }}&password={{ value|urlencode }}&ssl=true\npostgres://ann:{{ value|urlencode }}@db/{{ value|urlencode }}\n{% endfor %}";
@@ -209,7 +209,7 @@ fn what_is_quoted_for_a_url_is_read_back_by_its_parser() {
 }
 
 #[test]
-fn base64_goes_both_ways() {
+fn base64_is_encoded_and_decoded() {
     let mut values = values(300);
     values.insert("NUL".to_owned(), "a\0b".to_owned());
     let template = "{% for key, value in secrets.outputs|items %}{{ key }} {{ value|b64encode }}\n{% endfor %}";
@@ -243,7 +243,7 @@ fn a_value_is_written_as_it_is_and_never_rendered_itself() {
 }
 
 #[test]
-fn no_output_is_html_whatever_its_name() {
+fn no_output_is_escaped_as_html() {
     let mut scene = scene(&[("k".to_owned(), "<&\"'/>".to_owned())].into());
     let names = ["a.html", "a.htm", "a.xml", "a.json", "a.yaml", "a.js", "a"];
     let files = names.map(|name| format!("{name}.j2"));
@@ -273,7 +273,7 @@ fn line_ends_stay_as_the_template_has_them() {
 }
 
 #[test]
-fn documents_of_users_are_what_their_programs_need() {
+fn templates_of_users_render_what_their_programs_need() {
     let mut scene = scene(&values(0));
     let secret = json!({"host": "db.shop", "user": "ann", "password": "p:\\\"'#<&>${x} é"});
     scene.vault.set_data("cart/db", secret);
@@ -332,7 +332,7 @@ fn equal_secrets_are_equal_bytes() {
 }
 
 #[test]
-fn what_templates_make_is_published_with_the_files_in_one_generation() {
+fn rendered_templates_are_published_with_the_files_in_one_generation() {
     let mut scene = scene(&[("k".to_owned(), "v".to_owned())].into());
     give(&mut scene, &[("a.conf.j2", "a {{ secrets.outputs.k }}"), ("b.j2", "b"), ("readme", "")]);
     for _ in 0..2 {
@@ -354,7 +354,7 @@ fn what_templates_make_is_published_with_the_files_in_one_generation() {
 }
 
 #[test]
-fn templates_may_come_from_a_config_map() {
+fn templates_can_come_from_a_config_map() {
     let mut scene = scene(&[("k".to_owned(), "v".to_owned())].into());
     let dir = give(&mut scene, &[]);
     let version = dir.join("..2026_11_22_11_30_00.123456789");
@@ -370,7 +370,7 @@ fn templates_may_come_from_a_config_map() {
 }
 
 #[test]
-fn a_command_finds_what_templates_make() {
+fn a_command_finds_the_rendered_templates() {
     let mut scene = scene(&[("k".to_owned(), "v".to_owned())].into());
     give(&mut scene, &[("app.conf.j2", "<{{ secrets.outputs.k }}>")]);
     let file = scene.path("app.conf").display().to_string();

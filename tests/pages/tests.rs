@@ -16,7 +16,7 @@ fn root() -> &'static Path {
 }
 
 #[test]
-fn what_is_committed_is_what_the_code_makes() {
+fn the_committed_pages_are_those_that_the_code_generates() {
     let pages = all();
     for page in &pages {
         let committed = fs::read_to_string(root().join(&page.path)).unwrap_or_default();
@@ -58,7 +58,7 @@ fn man_reads_every_page_without_a_warning() {
 }
 
 #[test]
-fn bash_completes_what_the_command_line_takes() {
+fn bash_completes_the_commands_and_options_of_the_command_line() {
     let script = root().join("completions/segura-agent.bash");
     let completed = |words: &[&str]| {
         let mut bash = Command::new("bash");
@@ -72,7 +72,7 @@ fn bash_completes_what_the_command_line_takes() {
         String::from_utf8(output.stdout).unwrap()
     };
     if Command::new("bash").arg("--version").output().is_err() {
-        skip("bash_completes_what_the_command_line_takes", "there is no bash");
+        skip("bash_completes_the_commands_and_options_of_the_command_line", "there is no bash");
         return;
     }
     assert_eq!(completed(&["segura-agent", "side"]), "sidecar\n");

@@ -105,12 +105,12 @@ fn right(mode: &str) {
 }
 
 #[test]
-fn each_kind_of_workload_is_given_the_sidecar() {
+fn each_kind_of_workload_gets_the_sidecar() {
     right("sidecar");
 }
 
 #[test]
-fn each_kind_of_workload_is_given_the_init_container() {
+fn each_kind_of_workload_gets_the_init_container() {
     right("init");
 }
 
@@ -142,7 +142,7 @@ fn a_component_and_the_policy_add_the_same_agent() {
 }
 
 #[test]
-fn the_policies_are_installed_as_one() {
+fn the_policies_are_installed_together() {
     let Some(found) = built(&here("deploy/policy")) else { return };
     let kind = |found: &Value| found["kind"].as_str().expect("a kind").to_owned();
     let mut kinds: Vec<String> = found.iter().map(kind).collect();

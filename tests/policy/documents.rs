@@ -43,7 +43,7 @@ fn quoted(text: &str, start: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_annotation_is_documented_read_and_known() {
+fn every_annotation_is_documented_read_and_allowed() {
     let documented = first_cells("The annotations");
     let mutating = quoted(&text("deploy/policy/mutating.yaml"), "segura-agent/");
     assert_eq!(documented, mutating, "read by the one policy");
@@ -76,7 +76,7 @@ fn every_parameter_is_documented_installed_and_read() {
 }
 
 #[test]
-fn every_line_of_a_refusal_is_documented_as_it_is_said() {
+fn every_line_of_a_refusal_is_documented_word_for_word() {
     let rows = rows("What a wrong annotation says");
     let documented: Vec<&str> = rows.iter().map(|row| row[1].trim_matches('`')).collect();
     let mut said: Vec<String> = table().into_iter().map(|(_, line)| line).collect();
@@ -88,7 +88,7 @@ fn every_line_of_a_refusal_is_documented_as_it_is_said() {
 }
 
 #[test]
-fn the_example_is_given_the_agent_and_admitted() {
+fn the_agent_is_injected_into_the_example_which_is_admitted() {
     let page = page();
     let example = page.split("```yaml\n").nth(1).expect("an example");
     let example = documents(example.split("```").next().expect("one")).remove(0);
@@ -101,7 +101,7 @@ fn the_example_is_given_the_agent_and_admitted() {
 }
 
 #[test]
-fn the_defaults_are_those_that_are_documented() {
+fn the_defaults_are_the_documented_ones() {
     let params = pods::params(&json!({}));
     for row in rows("The parameters") {
         let key = row[0].trim_matches('`');

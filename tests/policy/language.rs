@@ -81,7 +81,7 @@ fn no_function_is_newer_than_the_policies() {
 }
 
 #[test]
-fn constructors_stand_in_mutations_alone() {
+fn constructors_are_used_in_mutations_alone() {
     for policy in both() {
         for part in ["matchConditions", "variables", "validations"] {
             for expression in expressions(&policy["spec"][part]) {
@@ -93,7 +93,7 @@ fn constructors_stand_in_mutations_alone() {
 }
 
 #[test]
-fn each_variable_is_defined_before_it_is_used_and_is_used() {
+fn each_variable_is_defined_before_its_use_and_used() {
     for policy in both() {
         let spec = &policy["spec"];
         let conditions = expressions(&spec["matchConditions"]);
@@ -120,7 +120,7 @@ fn each_variable_is_defined_before_it_is_used_and_is_used() {
 }
 
 #[test]
-fn what_the_server_does_with_the_policies_is_as_documented() {
+fn the_api_server_handles_the_policies_as_documented() {
     let [mutating, validating] = both();
     assert_eq!(mutating["apiVersion"], "admissionregistration.k8s.io/v1");
     assert_eq!(mutating["spec"]["failurePolicy"], "Fail");

@@ -50,7 +50,7 @@ pub fn injected(pod: &Value) -> Value {
 }
 
 #[test]
-fn each_pod_comes_out_as_it_is_written_down() {
+fn each_pod_is_mutated_as_recorded() {
     let cases = cases();
     assert!(cases.len() >= 19, "the table is there");
     for case in cases {
@@ -60,14 +60,14 @@ fn each_pod_comes_out_as_it_is_written_down() {
 }
 
 #[test]
-fn what_has_been_through_is_not_changed_again() {
+fn a_mutated_pod_is_not_mutated_again() {
     for case in cases() {
         assert_eq!(injected(&case.expected), case.expected, "{}", case.name);
     }
 }
 
 #[test]
-fn each_pod_that_comes_out_holds_the_rules_and_is_admitted() {
+fn each_mutated_pod_meets_the_rules_and_is_admitted() {
     let validating = policy("ValidatingAdmissionPolicy", "segura-agent");
     for case in cases().iter().filter(|case| case.pod != case.expected && case.name != "root") {
         rules::assert_rules(&case.name, &case.pod, &case.expected);
@@ -76,7 +76,7 @@ fn each_pod_that_comes_out_holds_the_rules_and_is_admitted() {
 }
 
 #[test]
-fn everything_that_was_in_the_pod_is_in_it_still() {
+fn everything_in_the_pod_stays_in_it() {
     for case in cases() {
         rules::assert_nothing_removed(&case.name, &case.pod, &injected(&case.pod));
     }
@@ -90,21 +90,21 @@ fn varied(name: &str, change: &Value) -> Value {
 }
 
 #[test]
-fn only_a_native_sidecar_is_a_proxy_to_wait_for() {
+fn the_agent_waits_only_for_proxies_that_are_native_sidecars() {
     let mut pod = pod("istio-native");
     pod["spec"]["initContainers"][1].as_object_mut().expect("a container").remove("restartPolicy");
     assert_eq!(injected(&pod)["spec"]["initContainers"][0]["name"], "segura-agent");
 }
 
 #[test]
-fn a_pod_on_the_hosts_processes_shares_no_others() {
+fn a_pod_with_host_pid_shares_no_pid_namespace() {
     let found = varied("job", &json!({ "spec": { "hostPID": true } }));
     assert_eq!(found["spec"]["shareProcessNamespace"], Value::Null);
     assert_eq!(found["spec"]["initContainers"][0]["name"], "segura-agent");
 }
 
 #[test]
-fn an_empty_annotation_is_none() {
+fn an_empty_annotation_counts_as_absent() {
     let empty = ["identity", "settings", "templates", "secret", "containers", "signal-process"];
     let empty = empty.map(|name| (format!("segura-agent/{name}"), json!("")));
     let annotations = json!(empty.into_iter().collect::<serde_json::Map<_, _>>());
@@ -117,7 +117,7 @@ fn an_empty_annotation_is_none() {
 }
 
 #[test]
-fn settings_without_an_agent_go_nowhere() {
+fn settings_without_an_agent_have_no_effect() {
     let settings =
         json!({ "metadata": { "annotations": { "segura-agent/settings": "app-segura" } } });
     let found = varied("binary", &settings);
@@ -133,7 +133,7 @@ fn environment(pod: &Value) -> Vec<Value> {
 }
 
 #[test]
-fn every_variable_is_one_that_the_agent_knows() {
+fn every_variable_is_known_to_the_agent() {
     let known = |entry: &Value| VARIABLES.iter().any(|variable| entry["name"] == variable.name);
     for case in
         cases().iter().filter(|case| case.pod != case.expected && case.name != "mesh-came-later")
@@ -145,7 +145,7 @@ fn every_variable_is_one_that_the_agent_knows() {
 }
 
 #[test]
-fn the_agent_takes_the_modes_that_it_is_given() {
+fn the_agent_accepts_the_injected_modes() {
     let mut scene = Scene::new();
     for entry in environment(&injected(&pod("no-lists"))) {
         let name = entry["name"].as_str().expect("a name");
@@ -159,7 +159,7 @@ fn the_agent_takes_the_modes_that_it_is_given() {
 }
 
 #[test]
-fn an_authority_of_ones_own_comes_by_a_parameter() {
+fn a_private_ca_is_set_by_a_parameter() {
     let mutating = policy("MutatingAdmissionPolicy", "segura-agent");
     let pod = pod("no-lists");
     let found = mutated(&mutating, &params(&json!({ "ca-config-map": "segura-ca" })), &pod);
@@ -174,7 +174,7 @@ fn an_authority_of_ones_own_comes_by_a_parameter() {
 }
 
 #[test]
-fn sizes_image_and_secret_are_parameters_and_all_but_the_image_and_the_url_have_defaults() {
+fn all_parameters_are_used_and_all_but_image_and_url_have_defaults() {
     let mutating = policy("MutatingAdmissionPolicy", "segura-agent");
     let pod = pod("no-lists");
     let changes = json!({
@@ -201,7 +201,7 @@ fn sizes_image_and_secret_are_parameters_and_all_but_the_image_and_the_url_have_
 }
 
 #[test]
-fn parameters_that_are_not_whole_inject_nothing_and_the_pod_is_refused() {
+fn incomplete_parameters_inject_nothing_and_the_pod_is_refused() {
     let mutating = policy("MutatingAdmissionPolicy", "segura-agent");
     let validating = policy("ValidatingAdmissionPolicy", "segura-agent");
     let pod = pod("no-lists");

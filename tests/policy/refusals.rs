@@ -53,7 +53,7 @@ fn a_wrong_annotation_refuses_the_pod_with_one_line_first() {
 }
 
 #[test]
-fn the_same_line_warns_of_the_workload() {
+fn a_workload_gets_the_same_line_as_a_warning() {
     for (change, line) in table() {
         for workload in workloads(&changed(&change)) {
             assert_eq!(messages(&workload), [line.as_str()], "{}", workload["kind"]);
@@ -62,7 +62,7 @@ fn the_same_line_warns_of_the_workload() {
 }
 
 #[test]
-fn a_good_template_says_nothing() {
+fn a_valid_template_causes_no_warning() {
     for case in
         super::pods::cases().iter().filter(|case| case.pod != case.expected && case.name != "root")
     {
@@ -79,7 +79,7 @@ fn a_good_template_says_nothing() {
 }
 
 #[test]
-fn workloads_and_pods_without_our_annotations_are_not_looked_at() {
+fn workloads_and_pods_without_our_annotations_are_not_checked() {
     let mut pod = changed(&json!({ "metadata": { "annotations": null } }));
     assert_eq!(messages(&pod), Vec::<String>::new());
     for workload in workloads(&pod) {
@@ -90,14 +90,14 @@ fn workloads_and_pods_without_our_annotations_are_not_looked_at() {
 }
 
 #[test]
-fn a_pod_that_asks_and_was_not_given_the_agent_is_refused() {
+fn an_annotated_pod_without_the_agent_is_refused() {
     assert_eq!(messages(&pod("no-lists")), [NOT_ADDED]);
     assert_eq!(messages(&pod("untouched-opted-out")), Vec::<String>::new());
     assert_eq!(messages(&pod("untouched-mirror")), Vec::<String>::new());
 }
 
 #[test]
-fn what_is_right_is_let_be() {
+fn valid_annotations_are_accepted() {
     let good = [
         json!({ "metadata": { "annotations": { "segura-agent/output": "env, json,files" } } }),
         json!({ "metadata": { "annotations": { "segura-agent/source": "", "segura-agent/output": "" } } }),
@@ -111,7 +111,7 @@ fn what_is_right_is_let_be() {
 }
 
 #[test]
-fn loopback_has_many_names_and_others_are_none() {
+fn every_spelling_of_loopback_is_accepted_and_no_other_host() {
     let url = |url: &str| {
         changed(&json!({ "metadata": { "annotations": { "segura-agent/notify-url": url } } }))
     };

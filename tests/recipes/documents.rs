@@ -29,7 +29,7 @@ fn connection_string(text: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_connection_string_is_read_back_from_the_json_whatever_the_password() {
+fn the_connection_string_is_read_back_from_the_json_with_every_password() {
     for password in ["plain", "it's", "''", "'", r#"a"b\c"#, "x;Host=elsewhere", " = ", "é\n"] {
         let data = json!({ "host": "db", "username": "ada", "password": password });
         let scene = pod("dotnet/agent.yaml", &[("shop-db", data)]);
@@ -47,7 +47,7 @@ fn the_connection_string_is_read_back_from_the_json_whatever_the_password() {
 }
 
 #[test]
-fn a_file_for_each_key_has_the_name_that_net_wants() {
+fn a_file_for_each_key_has_the_name_that_dotnet_wants() {
     let data = json!({ "ConnectionStrings__Shop": "Host=db" });
     let scene = pod("dotnet/agent-files.yaml", &[("shop-settings", data)]);
     scene.init().exits(0);
@@ -56,7 +56,7 @@ fn a_file_for_each_key_has_the_name_that_net_wants() {
 }
 
 #[test]
-fn every_recipe_says_that_it_reads_what_stands_in_the_vault() {
+fn every_recipe_says_that_it_reads_stored_secrets() {
     let settings = blocks::blocks().into_iter().map(|block| block.id);
     let settings: Vec<String> = settings.filter(|id| id.contains("/agent")).collect();
     assert!(settings.len() >= 15, "{settings:?}");
@@ -67,7 +67,7 @@ fn every_recipe_says_that_it_reads_what_stands_in_the_vault() {
 }
 
 #[test]
-fn what_is_provisioned_wins_over_what_stands_in_the_vault() {
+fn provisioned_values_win_over_stored_ones() {
     let data = json!({ "host": "db", "username": "ada", "password": "stands" });
     let mut scene = pod("go/agent.yaml", &[("shop-db", data)]);
     scene.set("SEGURA_SOURCE", "provision");
@@ -79,7 +79,7 @@ fn what_is_provisioned_wins_over_what_stands_in_the_vault() {
 }
 
 #[test]
-fn templates_are_mounted_where_the_recipes_look_for_them() {
+fn templates_are_mounted_at_the_path_of_the_recipes() {
     let text = blocks::text("README/templates.yaml");
     let documents = Yaml::load_from_str(&text).expect("it is YAML");
     let mount = &documents[0]["volumeMounts"][0];

@@ -89,8 +89,8 @@ fn spring_reads_the_tree_by_its_rules() {
 }
 
 #[test]
-fn java_reads_the_properties_and_is_told_of_a_change() {
-    let Some(java) = java("java_reads_the_properties_and_is_told_of_a_change") else {
+fn java_reads_the_properties_and_is_notified_of_a_change() {
+    let Some(java) = java("java_reads_the_properties_and_is_notified_of_a_change") else {
         return;
     };
     let secret = |password: &str| json!({ "username": "ada", "password": password });

@@ -37,8 +37,8 @@ fn with_sidecar(recipe: &str) -> (Scene, Sidecar, TempDir) {
 }
 
 #[test]
-fn node_reads_the_document_and_is_told_of_a_change() {
-    let Some(node) = program("node_reads_the_document_and_is_told_of_a_change", "node") else {
+fn node_reads_the_document_and_is_notified_of_a_change() {
+    let Some(node) = program("node_reads_the_document_and_is_notified_of_a_change", "node") else {
         return;
     };
     let (scene, agent, dir) = with_sidecar("node/agent.yaml");
@@ -57,8 +57,8 @@ fn node_reads_the_document_and_is_told_of_a_change() {
 }
 
 #[test]
-fn node_takes_the_env_file() {
-    let Some(node) = program("node_takes_the_env_file", "node") else {
+fn node_reads_the_env_file() {
+    let Some(node) = program("node_reads_the_env_file", "node") else {
         return;
     };
     let scene = pod("node/agent-env.yaml", &[("shop-db", secret("a b#c"))]);
@@ -74,15 +74,15 @@ fn node_takes_the_env_file() {
     let option = option.replace(blocks::MOUNT, &scene.dir.path().display().to_string());
     let run = Run::of(bounded(&[&node, &option]).arg(main).output().unwrap());
     if run.stderr.contains("bad option") {
-        skip("node_takes_the_env_file", "this node has no --env-file");
+        skip("node_reads_the_env_file", "this node has no --env-file");
         return;
     }
     assert_eq!(run.stdout, "ada a b#c\n", "{}", run.stderr);
 }
 
 #[test]
-fn python_reads_the_document_and_is_told_of_a_change() {
-    let Some(python) = program("python_reads_the_document_and_is_told_of_a_change", "python3")
+fn python_reads_the_document_and_is_notified_of_a_change() {
+    let Some(python) = program("python_reads_the_document_and_is_notified_of_a_change", "python3")
     else {
         return;
     };
@@ -139,11 +139,11 @@ fn pydantic_settings_reads_one_identity() {
 }
 
 #[test]
-fn python_takes_the_env_file() {
+fn python_reads_the_env_file() {
     let scene = pod("python/agent-env.yaml", &[("shop-db", secret("a b#$c"))]);
     scene.init().exits(0);
     let line = "print(secrets['username'], secrets['password'])";
-    if let Some(read) = python_prints("python_takes_the_env_file", &scene, "python/env.py", line) {
+    if let Some(read) = python_prints("python_reads_the_env_file", &scene, "python/env.py", line) {
         assert_eq!(read, "ada a b#$c\n");
     }
 }
@@ -177,8 +177,8 @@ func main() {
 "#;
 
 #[test]
-fn go_reads_the_document_and_is_told_of_a_change() {
-    let Some(go) = program("go_reads_the_document_and_is_told_of_a_change", "go") else {
+fn go_reads_the_document_and_is_notified_of_a_change() {
+    let Some(go) = program("go_reads_the_document_and_is_notified_of_a_change", "go") else {
         return;
     };
     let (scene, agent, dir) = with_sidecar("go/agent.yaml");

@@ -62,7 +62,7 @@ fn read(id: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_resource_of_a_mesh_is_one_that_it_knows() {
+fn every_resource_for_a_mesh_is_of_a_known_kind() {
     let mut seen = BTreeSet::new();
     for id in [
         "mesh/istio-native.yaml",

@@ -9,7 +9,7 @@ use crate::dev_vault::requests::PROVISION;
 use crate::harness::host::mode;
 
 #[test]
-fn what_external_secrets_read_is_published() {
+fn secrets_that_external_secrets_reads_are_published() {
     let data = json!([{ "password": "one" }, { "password": "two", "port": 5432 }]);
     let scene = pod("migration/agent-external-secrets.yaml", &[("shop-db", data)]);
     let told = blocks::env("migration/agent-external-secrets.yaml");
@@ -22,7 +22,7 @@ fn what_external_secrets_read_is_published() {
 }
 
 #[test]
-fn a_template_of_vault_agent_is_said_in_jinja() {
+fn a_template_of_vault_agent_is_translated_to_jinja() {
     let before = blocks::text("migration/shop.conf.tmpl");
     assert!(before.contains("toUpper") && before.contains("base64Encode"));
     let secrets = [
@@ -38,7 +38,7 @@ fn a_template_of_vault_agent_is_said_in_jinja() {
 }
 
 #[test]
-fn a_group_of_conjur_is_a_template() {
+fn a_secret_group_of_conjur_becomes_a_template() {
     let password = "it's: #\"\\ x";
     let data = json!({ "username": "ada", "password": password });
     let scene = pod("migration/agent-conjur.yaml", &[("shop-admin", data)]);

@@ -165,8 +165,8 @@ fn nginx_serves_a_new_certificate_after_a_signal() {
 }
 
 #[test]
-fn a_key_that_does_not_fit_leaves_the_old_pair_served() {
-    let Some(nginx) = nginx("a_key_that_does_not_fit_leaves_the_old_pair_served") else {
+fn nginx_serves_the_old_pair_if_the_new_key_does_not_fit() {
+    let Some(nginx) = nginx("nginx_serves_the_old_pair_if_the_new_key_does_not_fit") else {
         return;
     };
     let [first, second, third] = [Certificate::new(), Certificate::new(), Certificate::new()];
@@ -216,8 +216,8 @@ fn nginx_under_the_wrapper_serves_a_new_certificate() {
 }
 
 #[test]
-fn a_user_whose_password_has_changed_is_let_in_without_a_reload() {
-    let Some(nginx) = nginx("a_user_whose_password_has_changed_is_let_in_without_a_reload") else {
+fn a_changed_password_is_accepted_without_a_reload() {
+    let Some(nginx) = nginx("a_changed_password_is_accepted_without_a_reload") else {
         return;
     };
     let certificate = Certificate::new();
@@ -239,7 +239,7 @@ fn a_user_whose_password_has_changed_is_let_in_without_a_reload() {
 }
 
 #[test]
-fn what_nginx_writes_lies_in_the_volume_of_its_own() {
+fn nginx_writes_to_its_own_volume_alone() {
     let text = blocks::text("nginx/tmp.yaml");
     assert!(text.contains("mountPath: /tmp") && text.contains("emptyDir"), "{text}");
     let configuration = blocks::text("nginx/nginx.conf");
@@ -252,7 +252,7 @@ fn what_nginx_writes_lies_in_the_volume_of_its_own() {
 }
 
 #[test]
-fn the_images_entrypoint_is_written_out_before_the_same_command() {
+fn the_recipe_spells_out_the_entrypoint_of_the_image() {
     let mut words = blocks::command("nginx/command-entrypoint.yaml");
     assert_eq!(words.remove(3), "/docker-entrypoint.sh");
     assert_eq!(words, blocks::command("nginx/command.yaml"));

@@ -106,8 +106,9 @@ fn a_password_file_that_the_group_can_read_is_ignored() {
 }
 
 #[test]
-fn psql_takes_a_client_key_that_is_the_users_alone() {
-    let Some((server, path)) = server("psql_takes_a_client_key_that_is_the_users_alone") else {
+fn psql_accepts_a_client_key_that_only_its_user_can_read() {
+    let Some((server, path)) = server("psql_accepts_a_client_key_that_only_its_user_can_read")
+    else {
         return;
     };
     let made = |names: &[&str]| {

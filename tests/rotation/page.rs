@@ -121,7 +121,7 @@ fn herd() -> String {
 }
 
 #[test]
-fn the_page_holds_what_is_simulated() {
+fn the_page_holds_the_simulated_tables() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rotation.md");
     let page = fs::read_to_string(path).expect("the page is there");
     let held = page.split_once(FROM).and_then(|(_, rest)| rest.split_once(TO));

@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[test]
-fn what_init_has_left_is_adopted_and_nothing_is_asked_before_it_is_due() {
+fn a_set_of_init_is_adopted_without_a_request_before_it_is_due() {
     let scene = with(Options::default(), |scene| {
         scene.set("SEGURA_RENEW_INTERVAL", "1h");
     });
@@ -41,7 +41,7 @@ fn without_a_set_it_provisions_once_like_init() {
 }
 
 #[test]
-fn a_second_agent_is_told_of_the_sidecar_and_leaves_it_alone() {
+fn a_second_agent_reports_the_sidecar_and_does_not_disturb_it() {
     let scene = left_by_init();
     let sidecar = scene.renewing_sidecar();
     let name = format!("sidecar, pid {}", sidecar.id());
@@ -58,7 +58,7 @@ fn a_second_agent_is_told_of_the_sidecar_and_leaves_it_alone() {
 }
 
 #[test]
-fn a_termination_ends_it_as_it_found_it() {
+fn sigterm_leaves_the_adopted_set_as_it_was() {
     let cases = [
         (Signal::TERM, "SIGTERM", Some(143)),
         (Signal::INT, "SIGINT", Some(130)),
@@ -81,7 +81,7 @@ fn a_termination_ends_it_as_it_found_it() {
 }
 
 #[test]
-fn a_sidecar_renews_by_its_own_interval_whatever_init_was_told() {
+fn a_sidecar_renews_by_its_own_interval_and_not_that_of_init() {
     side_by_side(["off", "1h"], |interval| {
         let mut scene = with(Options::default(), |scene| {
             scene.set("SEGURA_RENEW_INTERVAL", interval);
@@ -94,7 +94,7 @@ fn a_sidecar_renews_by_its_own_interval_whatever_init_was_told() {
 }
 
 #[test]
-fn a_sidecar_that_must_not_renew_does_not_whatever_init_was_told() {
+fn a_sidecar_with_renewal_off_never_renews_a_set_of_init() {
     let mut scene = left_by_init();
     scene.set("SEGURA_RENEW_INTERVAL", "off");
     scene.wait_until_due();
@@ -104,7 +104,7 @@ fn a_sidecar_that_must_not_renew_does_not_whatever_init_was_told() {
 }
 
 #[test]
-fn a_set_that_is_due_already_is_read_once_and_soon() {
+fn a_due_set_is_read_once_and_soon() {
     let scene = left_by_init();
     scene.wait_until_due();
     scene.vault.rotate();
@@ -115,7 +115,7 @@ fn a_set_that_is_due_already_is_read_once_and_soon() {
 }
 
 #[test]
-fn a_due_set_serves_from_the_start_though_the_vault_is_away() {
+fn a_due_set_is_used_from_the_start_during_an_outage() {
     let scene = left_by_init();
     let files = scene.published();
     scene.wait_until_due();
@@ -138,7 +138,7 @@ fn the_set_of_another_pod_is_replaced_and_not_adopted() {
 }
 
 #[test]
-fn a_first_set_that_does_not_come_ends_it_like_init() {
+fn a_sidecar_without_a_first_set_ends_like_init() {
     let cases: [(&str, i32, Change); 3] = [
         ("no vault", 69, |scene| scene.vault.go_down()),
         ("no client", 77, |scene| scene.vault.set_client_secret("another")),

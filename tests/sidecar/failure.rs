@@ -63,7 +63,7 @@ fn cleared(scene: &Scene) {
 }
 
 #[test]
-fn what_fails_for_a_while_is_survived() {
+fn the_set_stays_through_every_passing_failure() {
     let cases =
         unreachable_or_refusing().into_iter().chain(empty_answers()).chain(broken_exchanges());
     side_by_side(cases, assert_survived);
@@ -180,7 +180,7 @@ fn broken_exchanges() -> Vec<Case> {
 }
 
 #[test]
-fn a_list_that_brings_nothing_takes_nothing_away() {
+fn an_empty_list_removes_nothing() {
     let answers = [
         r#"{"response": {"status": 200}, "application": {"secrets": []}}"#,
         r#"{"response": {"status": 200}, "secrets": []}"#,
@@ -210,7 +210,7 @@ fn a_list_that_brings_nothing_takes_nothing_away() {
 }
 
 #[test]
-fn a_client_that_is_refused_keeps_its_set() {
+fn a_refused_client_keeps_its_set() {
     let cases: [(&str, Change); 2] = [
         ("the secret", |scene| scene.vault.set_client_secret("another")),
         ("the authorization", |scene| scene.vault.set_enabled(false)),
@@ -232,7 +232,7 @@ fn a_client_that_is_refused_keeps_its_set() {
 }
 
 #[test]
-fn connections_that_are_closed_are_no_failure() {
+fn closed_idle_connections_are_no_failure() {
     let scene = left_by_init();
     let sidecar = scene.renewing_sidecar();
     for reads in 1..4 {
@@ -246,7 +246,7 @@ fn connections_that_are_closed_are_no_failure() {
 }
 
 #[test]
-fn the_vaults_wish_for_peace_is_honoured() {
+fn retry_after_is_honoured() {
     let cases = [
         ("a read", Fault::rate_limit("dapp", "3")),
         ("a login", Fault::rate_limit(path::LOGIN, "3")),
@@ -264,7 +264,7 @@ fn the_vaults_wish_for_peace_is_honoured() {
 }
 
 #[test]
-fn the_wish_of_a_failing_vault_is_honoured() {
+fn retry_after_of_a_server_error_is_honoured() {
     let scene = left_by_init();
     scene.vault.fault(Fault::answer("dapp", 503, "").header("Retry-After", "3").once());
     let sidecar = scene.renewing_sidecar();
@@ -288,7 +288,7 @@ fn assert_waits(scene: &Scene, what: &str) {
 }
 
 #[test]
-fn a_wish_for_peace_in_the_middle_of_a_pass_is_honoured_too() {
+fn a_retry_after_in_the_middle_of_a_pass_is_honoured() {
     let scene = with(Options::default(), |scene| {
         scene.set("SEGURA_IDENTITY", "application5,secret-postman");
     });
@@ -299,7 +299,7 @@ fn a_wish_for_peace_in_the_middle_of_a_pass_is_honoured_too() {
 }
 
 #[test]
-fn a_vault_that_is_back_is_found_by_a_changed_file_too() {
+fn a_changed_file_ends_the_backoff() {
     let scene = left_by_init();
     let sidecar = scene.renewing_sidecar();
     scene.vault.go_down();
@@ -314,7 +314,7 @@ fn a_vault_that_is_back_is_found_by_a_changed_file_too() {
 }
 
 #[test]
-fn a_few_absences_are_no_evidence() {
+fn a_few_absences_remove_nothing() {
     side_by_side(["remove", "keep"], |on_absent| {
         let scene = with(Options::default(), |scene| {
             scene.set("SEGURA_ON_ABSENT", on_absent).set("SEGURA_SOURCE", "application");
@@ -340,7 +340,7 @@ const TEMPLATES: [(&str, &str); 2] = [
 
 #[test]
 #[ignore = "takes eleven minutes"]
-fn what_is_gone_for_ten_minutes_is_removed_where_that_is_wished() {
+fn a_secret_absent_for_ten_minutes_is_removed_if_the_settings_say_so() {
     side_by_side(["remove", "keep"], |on_absent| {
         let templates = tempfile::tempdir().unwrap();
         for (file, text) in TEMPLATES {

@@ -71,7 +71,7 @@ fn tried(scene: &Scene, credential: &str) -> bool {
 }
 
 #[test]
-fn a_client_secret_that_is_replaced_is_taken_up_within_moments() {
+fn a_replaced_client_secret_is_used_at_once() {
     let (scene, mounted) = mounted();
     let id = scene.vault.client_id().to_owned();
     let sidecar = scene.renewing_sidecar();
@@ -91,7 +91,7 @@ fn a_client_secret_that_is_replaced_is_taken_up_within_moments() {
 }
 
 #[test]
-fn a_client_secret_that_is_replaced_is_proven_while_the_old_token_lives() {
+fn a_replaced_client_secret_is_tried_while_the_old_token_is_valid() {
     let (scene, mounted) = mounted();
     let id = scene.vault.client_id().to_owned();
     let sidecar = scene.renewing_sidecar();
@@ -104,7 +104,7 @@ fn a_client_secret_that_is_replaced_is_proven_while_the_old_token_lives() {
 }
 
 #[test]
-fn a_client_id_that_is_replaced_is_used_at_once() {
+fn a_replaced_client_id_is_used_at_once() {
     let (scene, mounted) = mounted();
     let (id, secret) = (scene.vault.client_id().to_owned(), scene.vault.client_secret().to_owned());
     let sidecar = scene.renewing_sidecar();
@@ -125,7 +125,7 @@ fn a_client_id_that_is_replaced_is_used_at_once() {
 }
 
 #[test]
-fn a_client_id_that_never_brought_the_set_does_not_own_it() {
+fn a_client_id_that_never_fetched_the_set_does_not_own_it() {
     let (scene, mounted) = mounted();
     let secret = scene.vault.client_secret().to_owned();
     let before = scene.state()["origin"]["client"].clone();
@@ -137,7 +137,7 @@ fn a_client_id_that_never_brought_the_set_does_not_own_it() {
 }
 
 #[test]
-fn half_a_file_is_not_fatal_and_heals_when_it_is_whole() {
+fn an_incomplete_file_is_not_fatal_and_is_read_again_once_complete() {
     type Half = (&'static str, fn(&Scene) -> std::path::PathBuf);
     let cases: [Half; 4] = [
         ("SEGURA_CA_FILE", |scene| scene.vault.ca_file()),
@@ -175,7 +175,7 @@ fn half_a_file_is_not_fatal_and_heals_when_it_is_whole() {
 }
 
 #[test]
-fn an_authority_that_is_another_one_is_used_at_once() {
+fn a_replaced_ca_file_is_used_at_once() {
     let scene = with(Options::default(), |scene| {
         scene.set("SEGURA_RENEW_INTERVAL", "10m");
     });
@@ -194,7 +194,7 @@ fn an_authority_that_is_another_one_is_used_at_once() {
 type Harm = (&'static str, Change);
 
 #[test]
-fn links_that_someone_takes_are_put_back_at_once() {
+fn removed_links_are_restored_at_once() {
     let cases: [Harm; 5] = [
         ("a name", |scene| fs::remove_file(scene.path(SEED)).unwrap()),
         ("..data", |scene| fs::remove_file(scene.path("..data")).unwrap()),
@@ -230,7 +230,7 @@ fn links_that_someone_takes_are_put_back_at_once() {
 }
 
 #[test]
-fn what_someone_does_to_published_files_is_undone_by_the_next_pass() {
+fn altered_published_files_are_restored_by_the_next_pass() {
     let cases: [Harm; 6] = [
         ("other bytes", |scene| {
             let path = scene.path("secret-postman/password");
@@ -265,7 +265,7 @@ fn what_someone_does_to_published_files_is_undone_by_the_next_pass() {
 }
 
 #[test]
-fn a_generation_that_someone_removes_is_fetched_anew_before_its_due() {
+fn a_removed_generation_is_fetched_again_before_it_is_due() {
     let scene = with(Options::default(), |scene| {
         scene.set("SEGURA_RENEW_INTERVAL", "10m");
     });
@@ -313,7 +313,7 @@ fn unwatched(scene: &Scene) -> Command {
 }
 
 #[test]
-fn where_nothing_can_be_watched_inputs_are_read_at_each_pass() {
+fn without_a_watch_inputs_are_read_at_each_pass() {
     let (mut scene, mounted) = mounted();
     scene.set("SEGURA_RENEW_INTERVAL", "1s");
     let sidecar = Sidecar::spawn(unwatched(&scene));
@@ -322,7 +322,7 @@ fn where_nothing_can_be_watched_inputs_are_read_at_each_pass() {
     });
     if sidecar.has_ended() {
         let why = sidecar.log().join(" ");
-        return skip("where_nothing_can_be_watched_inputs_are_read_at_each_pass", &why);
+        return skip("without_a_watch_inputs_are_read_at_each_pass", &why);
     }
     until("it renews", || scene.count(READ) > 1);
     scene.vault.set_client_secret("second");

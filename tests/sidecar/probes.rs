@@ -50,7 +50,7 @@ fn assert_all(scene: &Scene, expected: [bool; 3]) {
 }
 
 #[test]
-fn where_renewal_is_off_nothing_is_asked_and_the_sidecar_is_alive() {
+fn with_renewal_off_a_sidecar_is_live_and_sends_no_request() {
     let mut scene = Scene::new();
     scene.set("SEGURA_RENEW_INTERVAL", "off");
     let sidecar = scene.renewing_sidecar();
@@ -82,7 +82,7 @@ fn a_sidecar_is_started_ready_and_live_while_it_lives() {
 }
 
 #[test]
-fn the_endpoints_say_what_check_says() {
+fn the_endpoints_answer_like_check() {
     let scene = listening(|_| {});
     let sidecar = scene.renewing_sidecar();
     until("it renews", || scene.count(READ) >= 2);
@@ -139,7 +139,7 @@ fn a_stale_set_is_not_ready_and_its_agent_is_live() {
 }
 
 #[test]
-fn it_is_live_and_not_ready_before_the_first_set() {
+fn a_sidecar_is_live_and_not_ready_before_the_first_set() {
     let mut scene = Scene::new();
     scene.set("SEGURA_LISTEN", &format!("127.0.0.1:{}", free_port()));
     scene.set("SEGURA_STARTUP_TIMEOUT", "1m");
@@ -154,7 +154,7 @@ fn it_is_live_and_not_ready_before_the_first_set() {
 }
 
 #[test]
-fn an_address_that_someone_has_is_told_and_nothing_is_asked() {
+fn an_address_in_use_is_reported_before_any_request() {
     let mut scene = Scene::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     scene.set("SEGURA_LISTEN", &taken.local_addr().unwrap().to_string());
@@ -168,7 +168,7 @@ fn an_address_that_someone_has_is_told_and_nothing_is_asked() {
 }
 
 #[test]
-fn an_app_that_cannot_be_told_is_counted() {
+fn a_failed_notification_is_counted() {
     let scene = listening(|scene| {
         scene.set("SEGURA_NOTIFY_COMMAND", r#"["/bin/false"]"#);
     });
@@ -188,7 +188,7 @@ fn an_app_that_cannot_be_told_is_counted() {
 }
 
 #[test]
-fn an_app_that_was_notified_is_counted() {
+fn a_notification_is_counted() {
     let scene = listening(|scene| {
         scene.set("SEGURA_NOTIFY_COMMAND", r#"["/bin/true"]"#);
     });

@@ -94,7 +94,7 @@ fn readers_see_one_set_or_the_next_and_never_a_mixture() {
 }
 
 #[test]
-fn generations_do_not_pile_up_where_every_pass_brings_one() {
+fn generations_do_not_accumulate_if_every_pass_publishes() {
     let scene = left_by_init();
     let sidecar = scene.renewing_sidecar();
     wait_until_trusted(&scene);
@@ -111,7 +111,7 @@ fn generations_do_not_pile_up_where_every_pass_brings_one() {
 }
 
 #[test]
-fn nobody_is_woken_while_nothing_changes() {
+fn no_watcher_is_woken_while_nothing_changes() {
     let scene = with(Options::default(), |scene| {
         scene.set("SEGURA_OUTPUT", "files,env,json");
     });

@@ -14,7 +14,7 @@ use crate::{
 };
 
 #[test]
-fn a_rotation_reaches_the_files_by_reading_alone() {
+fn a_rotation_reaches_the_files_by_reads_alone() {
     let scene = left_by_init();
     let sidecar = scene.renewing_sidecar();
     wait_until_trusted(&scene);
@@ -32,7 +32,7 @@ fn a_rotation_reaches_the_files_by_reading_alone() {
 }
 
 #[test]
-fn every_due_is_one_request() {
+fn every_pass_is_one_request() {
     let scene = left_by_init();
     let sidecar = scene.renewing_sidecar();
     until("it has renewed four times", || scene.count(READ) >= 4);
@@ -48,7 +48,7 @@ fn every_due_is_one_request() {
 }
 
 #[test]
-fn it_asks_as_it_is_set_to() {
+fn renewal_uses_the_method_of_the_settings() {
     let cases = [
         ("auto", READ),
         ("get", READ),
@@ -74,7 +74,7 @@ fn it_asks_as_it_is_set_to() {
 }
 
 #[test]
-fn renewal_by_post_publishes_what_it_was_given() {
+fn renewal_by_post_publishes_the_new_account() {
     let scene = with(Options::default(), |scene| {
         scene.set("SEGURA_REFRESH", "post");
     });
@@ -88,7 +88,7 @@ fn renewal_by_post_publishes_what_it_was_given() {
 }
 
 #[test]
-fn a_post_of_unknown_fate_is_looked_for_and_not_repeated() {
+fn a_post_of_unknown_fate_is_followed_by_reads_and_not_repeated() {
     let scene = with(Options::default(), |scene| {
         scene.set("SEGURA_REFRESH", "post").set("SEGURA_PROVISION_TIMEOUT", "2s");
     });
@@ -105,7 +105,7 @@ fn a_post_of_unknown_fate_is_looked_for_and_not_repeated() {
 }
 
 #[test]
-fn the_list_of_the_authorization_is_followed() {
+fn the_list_of_the_authorization_is_renewed() {
     side_by_side([("application", APPLICATION), ("secret", SECRETS)], |(source, request)| {
         let scene = with(Options::default(), |scene| {
             scene.unset("SEGURA_IDENTITY").set("SEGURA_SOURCE", source);
@@ -133,7 +133,7 @@ fn the_list_of_the_authorization_is_followed() {
 }
 
 #[test]
-fn a_named_secret_is_followed() {
+fn a_secret_with_source_secret_is_renewed() {
     let scene = with(Options::default(), |scene| {
         scene.set("SEGURA_SOURCE", "secret").set("SEGURA_IDENTITY", "application5");
     });
@@ -146,7 +146,7 @@ fn a_named_secret_is_followed() {
 }
 
 #[test]
-fn a_route_that_is_missing_for_a_while_is_a_gateways_bad_minute() {
+fn a_route_that_is_missing_for_a_while_is_not_given_up() {
     let scene = left_by_init();
     let files = scene.published();
     // Each pass asks twice, the second time with a token of its own.
@@ -163,7 +163,7 @@ fn a_route_that_is_missing_for_a_while_is_a_gateways_bad_minute() {
 }
 
 #[test]
-fn a_vault_without_the_route_is_not_given_up_on_within_seconds() {
+fn a_missing_route_is_not_given_up_within_seconds() {
     let scene = with(Options { get_route: false, ..Options::default() }, |_| {});
     let files = scene.published();
     let sidecar = scene.renewing_sidecar();
@@ -176,7 +176,7 @@ fn a_vault_without_the_route_is_not_given_up_on_within_seconds() {
 }
 
 #[test]
-fn a_vault_where_reading_provisions_is_read_so_no_more_than_twice() {
+fn a_vault_where_reads_provision_is_read_twice_at_most() {
     let scene = with(Options { get_provisions: true, ..Options::default() }, |_| {});
     let sidecar = scene.renewing_sidecar();
     until("it has settled", || scene.state()["refresh"] == "application");
@@ -195,7 +195,7 @@ fn a_vault_where_reading_provisions_is_read_so_no_more_than_twice() {
 }
 
 #[test]
-fn a_list_without_what_was_made_for_the_pod_takes_nothing_from_it() {
+fn a_list_without_the_pods_account_does_not_remove_it() {
     let scene = left_by_init();
     let (path, mut state) = (scene.path("..segura/state.json"), scene.state());
     state["refresh"] = "application".into();
@@ -211,7 +211,7 @@ fn a_list_without_what_was_made_for_the_pod_takes_nothing_from_it() {
 }
 
 #[test]
-fn a_list_with_a_shared_password_takes_no_account_from_the_pod() {
+fn a_list_with_a_shared_password_does_not_replace_the_pods_account() {
     let scene = with(Options::default(), |scene| {
         scene.vault.set_data(SEED, r#"{"username": "shared", "password": "shared"}"#);
         scene.set("SEGURA_REFRESH", "application");
@@ -226,7 +226,7 @@ fn a_list_with_a_shared_password_takes_no_account_from_the_pod() {
 }
 
 #[test]
-fn what_lives_shortly_is_provisioned_again_in_time() {
+fn a_secret_with_a_short_lifetime_is_provisioned_again_in_time() {
     let options = Options { ttl: Some("3".to_owned()), ..Options::default() };
     let scene = with(options, |_| {});
     let first = scene.read("secret-postman/username");
@@ -239,7 +239,7 @@ fn what_lives_shortly_is_provisioned_again_in_time() {
 }
 
 #[test]
-fn however_shortly_it_lives_two_provisionings_are_five_minutes_apart() {
+fn two_provisionings_are_five_minutes_apart_at_any_lifetime() {
     let options = Options { ttl: Some("3".to_owned()), ..Options::default() };
     let scene = with(options, |_| {});
     let sidecar = scene.renewing_sidecar();
@@ -251,7 +251,7 @@ fn however_shortly_it_lives_two_provisionings_are_five_minutes_apart() {
 }
 
 #[test]
-fn a_ttl_alone_beside_nothing_that_opens_provisions_nothing() {
+fn a_ttl_without_a_credential_beside_it_causes_no_provisioning() {
     let scene = with(Options::default(), |scene| {
         scene.set("SEGURA_SOURCE", "secret").set("SEGURA_IDENTITY", "application5");
     });

@@ -25,7 +25,7 @@ fn assert_ends_soon(scene: &Scene, sidecar: Sidecar, what: &str) {
 }
 
 #[test]
-fn a_termination_ends_it_within_moments_whatever_it_waits_for() {
+fn sigterm_ends_every_wait_of_a_sidecar_at_once() {
     let cases: [(&str, Change); 4] = [
         ("a read", |scene| scene.vault.fault(Fault::new("dapp", Effect::Hang))),
         ("a login", |scene| scene.vault.fault(Fault::new("oauth2", Effect::Hang))),
@@ -47,7 +47,7 @@ fn a_termination_ends_it_within_moments_whatever_it_waits_for() {
 }
 
 #[test]
-fn a_termination_ends_it_while_it_connects() {
+fn sigterm_ends_a_sidecar_while_it_connects() {
     let mut scene = left_by_init();
     scene.set("SEGURA_TIMEOUT", "1h").set("SEGURA_CONNECT_TIMEOUT", "1h");
     scene.vault.go_down();
@@ -69,7 +69,7 @@ fn a_termination_ends_it_while_it_connects() {
 }
 
 #[test]
-fn what_is_to_be_given_back_is_given_back_and_taken_away() {
+fn with_deprovisioning_on_the_set_is_deprovisioned_and_removed() {
     let scene = with(Options::default(), |scene| {
         scene.set("SEGURA_OUTPUT", "files,env,json");
     });
@@ -92,7 +92,7 @@ fn what_is_to_be_given_back_is_given_back_and_taken_away() {
 }
 
 #[test]
-fn without_the_wish_nothing_is_given_back() {
+fn with_deprovisioning_off_nothing_is_deprovisioned() {
     let scene = left_by_init();
     let sidecar = scene.renewing_sidecar();
     until("it renews", || scene.count(READ) >= 1);
@@ -101,7 +101,7 @@ fn without_the_wish_nothing_is_given_back() {
 }
 
 #[test]
-fn a_set_that_can_not_be_given_back_stays() {
+fn a_set_that_cannot_be_deprovisioned_stays() {
     let mut scene = left_by_init();
     scene.set("SEGURA_DEPROVISION", "true");
     let files = scene.published();
@@ -121,7 +121,7 @@ fn a_set_that_can_not_be_given_back_stays() {
 }
 
 #[test]
-fn a_giving_back_that_may_have_happened_takes_the_set_away_in_time() {
+fn a_possibly_deprovisioned_set_is_removed_in_time() {
     let mut scene = left_by_init();
     scene.set("SEGURA_DEPROVISION", "true");
     scene.vault.fault(Fault::new("deprovision", Effect::Hang).after());
@@ -135,7 +135,7 @@ fn a_giving_back_that_may_have_happened_takes_the_set_away_in_time() {
 }
 
 #[test]
-fn dues_that_were_slept_through_are_one_pass() {
+fn missed_passes_are_made_up_for_by_one() {
     let scene = left_by_init();
     let sidecar = scene.renewing_sidecar();
     until("it renews", || scene.count(READ) >= 1);
@@ -160,7 +160,7 @@ fn dues_that_were_slept_through_are_one_pass() {
 }
 
 #[test]
-fn tokens_that_live_two_seconds_are_replaced_without_a_word() {
+fn tokens_of_two_seconds_are_replaced_without_a_warning() {
     let options = Options { token_ttl: Duration::from_secs(2), ..Options::default() };
     let scene = with(options, |_| {});
     let sidecar = scene.renewing_sidecar();

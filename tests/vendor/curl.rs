@@ -52,7 +52,7 @@ fn curl_logs_in_and_reads_the_application() {
 }
 
 #[test]
-fn curl_logs_in_by_basic_multipart_and_json_too() {
+fn curl_logs_in_by_basic_multipart_and_json() {
     let vault = DevVault::start(Options::default());
     let (id, secret) = (vault.client_id(), vault.client_secret());
     let user = format!("{id}:{secret}");

@@ -94,7 +94,7 @@ fn an_application_without_secrets_is_a_success() {
 }
 
 #[test]
-fn nothing_but_200_is_taken() {
+fn only_200_is_accepted() {
     let vault = DevVault::start(Options::default());
     vault.fault(Fault::answer("dapp", 201, "{}").once());
     assert_eq!(fetch(&vault).unwrap_err(), "invalid HTTP code 201");

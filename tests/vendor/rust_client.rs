@@ -26,7 +26,7 @@ struct Response {
 }
 
 #[test]
-fn a_refused_login_has_the_fields_of_the_rfc() {
+fn a_refused_login_has_the_fields_of_rfc_6749() {
     let vault = DevVault::start(Options::default());
     let check = |form: &[(&str, &str)], status: u16, error: &str| {
         let reply = go::call(&vault, "POST", "/iso/oauth2/token", None, form);

@@ -21,7 +21,7 @@ fn change(vault: &DevVault, change: &serde_json::Value) {
 }
 
 #[test]
-fn an_authorization_that_is_over_is_as_good_as_disabled() {
+fn an_expired_authorization_answers_like_a_disabled_one() {
     let vault = plain(Options::default());
     let token = token(&vault);
     change(&vault, &json!({"expiration_date": "2001-01-01 00:00:00"}));
@@ -44,7 +44,7 @@ fn an_authorization_that_is_over_is_as_good_as_disabled() {
 }
 
 #[test]
-fn an_address_is_let_in_by_its_pattern() {
+fn an_address_is_admitted_by_its_pattern() {
     let check = |patterns: &[&str], expected: u16| {
         let allowed_ips = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
         let vault = plain(Options { allowed_ips, ..Options::default() });
@@ -63,7 +63,7 @@ fn an_address_is_let_in_by_its_pattern() {
 }
 
 #[test]
-fn a_referer_is_let_in_if_it_is_one_of_those() {
+fn only_a_listed_referer_is_admitted() {
     let vault = plain(Options::default());
     let token = token(&vault);
     change(&vault, &json!({"allowed_referers": ["https://a.example", "https://b.example"]}));
@@ -79,7 +79,7 @@ fn a_referer_is_let_in_if_it_is_one_of_those() {
 }
 
 #[test]
-fn a_resource_that_is_not_permitted_is_no_route() {
+fn a_resource_that_is_not_permitted_answers_like_a_missing_route() {
     let check = |resource, expected: [u16; 4]| {
         let vault = plain(Options { resources: vec![resource], ..Options::default() });
         let token = token(&vault);
@@ -100,7 +100,7 @@ fn a_resource_that_is_not_permitted_is_no_route() {
 }
 
 #[test]
-fn a_bound_authorization_wants_its_very_certificate() {
+fn an_authorization_bound_to_a_certificate_refuses_all_others() {
     let vault = DevVault::start(Options { bind_certificate: true, ..Options::default() });
     let token = {
         let (id, secret) = (vault.client_id(), vault.client_secret());

@@ -107,7 +107,7 @@ fn a_new_identifier_at_a_known_place_replaces_the_old_one() {
 }
 
 #[test]
-fn an_identifier_that_exists_goes_before_the_user_name_and_may_rename() {
+fn an_existing_identifier_precedes_the_user_name_and_may_rename() {
     let pam = Pam::new();
     pam.write(json!({"identifier": "one"}));
     pam.write(json!({"identifier": "two", "username": "other"}));
@@ -125,7 +125,7 @@ fn an_identifier_that_exists_goes_before_the_user_name_and_may_rename() {
 }
 
 #[test]
-fn a_blank_identifier_is_made_up_for_a_new_user_and_kept_for_a_known_one() {
+fn a_blank_identifier_is_generated_for_a_new_user_and_kept_for_a_known_one() {
     let pam = Pam::new();
     let (message, made) = pam.write(json!({"identifier": ""}));
     assert_eq!(message, CREATED);
@@ -147,7 +147,7 @@ fn a_user_name_may_be_empty_and_is_usr_then() {
 }
 
 #[test]
-fn what_is_required_is_missed_in_the_documented_order() {
+fn missing_fields_are_reported_in_the_documented_order() {
     let pam = Pam::new();
     let missing = json!({"hostname": null, "ip": null, "username": null, "identifier": "a b"});
     let steps = [
@@ -196,7 +196,7 @@ fn an_empty_host_name_or_address_is_a_missing_one() {
 }
 
 #[test]
-fn domains_stand_without_spaces_between_them() {
+fn domains_are_listed_without_spaces() {
     let pam = Pam::new();
     pam.write(json!({"device_domain": "qakm.lab.mt4.dev,my_device_domain"}));
     let text = "It is not possible to enter a domain that has not been previously registered";
@@ -205,7 +205,7 @@ fn domains_stand_without_spaces_between_them() {
 }
 
 #[test]
-fn without_the_permission_nothing_else_is_looked_at() {
+fn a_missing_permission_is_reported_before_all_else() {
     let pam = Pam::with(Options { pam_write: false, ..Options::default() });
     let told = pam.refused(400, json!({}));
     assert_eq!(told, (Some(1039), "1039: Without PAM Configuration Access permission".to_owned()));
@@ -215,7 +215,7 @@ fn without_the_permission_nothing_else_is_looked_at() {
 }
 
 #[test]
-fn what_the_vault_has_no_words_for_is_unexpected() {
+fn a_fault_without_a_documented_message_is_unexpected() {
     let pam = Pam::new();
     let unknown = json!({"additional_settings": {"user_credential_owner": "nobody"}});
     let told = pam.refused(500, on_device(unknown));
@@ -246,7 +246,7 @@ fn a_new_credential_has_the_documented_defaults() {
 }
 
 #[test]
-fn an_update_changes_what_it_states_and_nothing_else() {
+fn an_update_changes_only_the_fields_that_it_has() {
     let pam = Pam::new();
     let session = json!({"SQL Server": true, "X11 Forward": true,
         "use_own_credential_to_connect": true});
@@ -311,7 +311,7 @@ fn settings_have_their_documented_types() {
 }
 
 #[test]
-fn additional_settings_are_an_object_or_an_array_and_notes_stand_in_either_place() {
+fn additional_settings_are_an_object_or_an_array_and_notes_are_taken_from_either_place() {
     let pam = Pam::new();
     let settings = json!({"identifier": "own-one", "criticality": "High",
         "additional_authentication_fields": [{"name": "n", "short_name": "s", "value": "v"}]});
@@ -328,7 +328,7 @@ fn additional_settings_are_an_object_or_an_array_and_notes_stand_in_either_place
 }
 
 #[test]
-fn just_in_time_settings_of_the_documents_are_taken() {
+fn documented_just_in_time_settings_are_accepted() {
     let pam = Pam::new();
     let place = json!({"hostname": "API_DEVICE_1", "ip": "localhost"});
     let mut body = place.as_object().unwrap().clone();
@@ -352,7 +352,7 @@ fn just_in_time_settings_of_the_documents_are_taken() {
 }
 
 #[test]
-fn every_example_of_the_documents_is_taken() {
+fn every_documented_example_is_accepted() {
     let pam = Pam::new();
     let place = json!({"username": "Example caderno 3.32", "hostname": "API-Testing",
         "ip": "128.0.0.1"});

@@ -65,7 +65,7 @@ fn the_application_is_updated_and_the_authorization_is_not() {
 }
 
 #[test]
-fn a_new_authorization_is_limited_as_it_was_asked_for() {
+fn a_new_authorization_has_the_limits_of_its_request() {
     let vault = plain(Options::default());
     let token = token(&vault);
     let list = "GET /iso/dapp/application";
@@ -93,7 +93,7 @@ fn a_new_authorization_is_limited_as_it_was_asked_for() {
 }
 
 #[test]
-fn an_authorization_may_ask_for_encryption() {
+fn an_authorization_can_request_encryption() {
     // A key that is given needs not be made.
     let vault = plain(Options { encryption: super::small_key().1, ..Options::default() });
     let owner = token(&vault);

@@ -62,7 +62,7 @@ fn everything_that_was_stored_survives_a_restart() {
 }
 
 #[test]
-fn the_file_is_its_owners_and_is_written_with_every_change() {
+fn the_file_is_readable_by_its_owner_alone_and_written_with_every_change() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("vault.json");
     let vault = plain(with(&path));
@@ -116,7 +116,7 @@ fn the_key_of_encrypted_values_is_kept() {
 }
 
 #[test]
-fn what_a_start_is_told_goes_before_what_was_kept() {
+fn options_of_a_start_precede_the_stored_settings() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("vault.json");
     drop(plain(with(&path)));
@@ -158,7 +158,7 @@ fn a_damaged_file_is_refused_in_one_line_and_left_as_it_is() {
 }
 
 #[test]
-fn a_place_that_cannot_be_written_is_told_at_the_start() {
+fn an_unwritable_file_is_reported_at_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let nowhere = dir.path().join("none/vault.json");
     let told = refusal(with(&nowhere));
@@ -170,7 +170,7 @@ fn a_place_that_cannot_be_written_is_told_at_the_start() {
 }
 
 #[test]
-fn what_cannot_be_kept_is_not_answered_as_done() {
+fn a_change_that_cannot_be_stored_is_answered_as_a_failure() {
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().join("place");
     fs::create_dir(&place).unwrap();

@@ -25,7 +25,7 @@ fn login(vault: &DevVault) -> (Value, i64) {
 }
 
 #[test]
-fn tokens_may_live_for_less_than_a_second_and_clocks_be_wrong() {
+fn tokens_can_live_for_less_than_a_second_and_clocks_can_be_wrong() {
     let vault = plain(Options::default());
     let (whole, now) = login(&vault);
     assert_eq!(whole, 3600);
@@ -38,7 +38,7 @@ fn tokens_may_live_for_less_than_a_second_and_clocks_be_wrong() {
 }
 
 #[test]
-fn entries_get_a_lifetime_and_permissions_go_away() {
+fn entries_can_get_a_lifetime_and_permissions_can_be_removed() {
     let vault = plain(Options::default());
     let token = token(&vault);
     admin(&vault, "PUT /_dev/settings", &json!({"ttl": "15", "registration": false}));
@@ -56,7 +56,7 @@ fn entries_get_a_lifetime_and_permissions_go_away() {
 }
 
 #[test]
-fn a_device_that_is_registered_takes_credentials() {
+fn a_registered_device_accepts_credentials() {
     let vault = plain(Options::default());
     let token = token(&vault);
     let device = json!({"hostname": "new", "ip": "10.0.0.9"});
@@ -84,7 +84,7 @@ fn tokens_are_revoked_and_secrets_replaced() {
 }
 
 #[test]
-fn every_shape_can_be_asked_for() {
+fn every_shape_can_be_configured() {
     let vault = plain(Options::default());
     let token = token(&vault);
     let shape = |quirks: Value| {
@@ -105,7 +105,7 @@ fn every_shape_can_be_asked_for() {
 }
 
 #[test]
-fn every_broken_answer_can_be_asked_for() {
+fn every_broken_answer_can_be_configured() {
     let vault = plain(Options::default());
     let token = token(&vault);
     let check = |effect: Value, status: u16, part: &str| {

@@ -23,7 +23,7 @@ fn refused(vault: &DevVault, token: &str, body: Value, text: &str) {
 }
 
 #[test]
-fn the_documents_example_is_written_and_read_back() {
+fn the_documented_example_is_written_and_read_back() {
     let vault = plain(Options::default());
     let token = token(&vault);
     let data = json!({"hostname": "h", "username": "u", "password": "p",
@@ -66,7 +66,7 @@ fn every_alphabet_of_base64_is_read() {
 }
 
 #[test]
-fn what_is_wrong_is_told_before_anything_changes() {
+fn mistakes_are_reported_before_anything_changes() {
     let vault = plain(Options::default());
     let token = token(&vault);
     let with = |more: Value| {
@@ -87,7 +87,7 @@ fn what_is_wrong_is_told_before_anything_changes() {
 }
 
 #[test]
-fn renewal_times_are_kept_by_silence_and_ended_by_zero() {
+fn renewal_times_stay_unless_they_are_set_and_end_with_zero() {
     let vault = plain(Options::default());
     let token = token(&vault);
     let name = "renew_ephemeral_credential_time";
@@ -123,7 +123,7 @@ fn values_are_stored_as_text_or_null_and_dates_in_one_spelling() {
 }
 
 #[test]
-fn a_script_keeps_the_names_of_every_cloud_and_makes_text_of_its_values() {
+fn a_script_keeps_the_names_of_every_cloud_and_stores_its_values_as_text() {
     let vault = plain(Options::default());
     let token = token(&vault);
     let script = json!({

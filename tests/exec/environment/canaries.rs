@@ -94,7 +94,7 @@ fn shown(pid: &str, file: &str) -> Vec<u8> {
 }
 
 #[test]
-fn nothing_is_shown_by_a_wrapper_or_its_command_while_both_live() {
+fn a_running_exec_and_its_command_leak_no_value() {
     let scene = scene();
     let wrapper = Held::script(&scene, "trap '' TERM; echo \"pid $$.\"");
     wrapper.until_printed(".\n");
@@ -122,7 +122,7 @@ fn nothing_is_shown_by_a_wrapper_or_its_command_while_both_live() {
 }
 
 #[test]
-fn a_command_that_takes_the_agents_place_has_none_of_its_credentials() {
+fn a_command_that_replaces_the_agent_has_none_of_its_credentials() {
     let mut scene = scene();
     scene.set("SEGURA_RENEW_INTERVAL", "off");
     let wrapper = Held::script(&scene, "echo ready");
@@ -136,7 +136,7 @@ fn a_command_that_takes_the_agents_place_has_none_of_its_credentials() {
 }
 
 #[test]
-fn nothing_is_shown_however_a_start_fails() {
+fn a_failed_start_leaks_no_value() {
     type Spoil = fn(&mut Scene);
     let cases: [(&str, i32, Spoil); 6] = [
         ("not found", 127, |_| {}),

@@ -30,7 +30,7 @@ const PLACES: [Place; 3] = [
 ];
 
 #[test]
-fn without_an_output_nothing_is_written_and_changes_reach_the_command() {
+fn with_output_none_no_file_is_written_and_changes_reach_the_command() {
     side_by_side(PLACES, |place| {
         let mut scene = scene_with_changes();
         let entries = place(&mut scene);
@@ -54,7 +54,7 @@ fn without_an_output_nothing_is_written_and_changes_reach_the_command() {
 }
 
 #[test]
-fn no_output_stands_alone_needs_the_environment_and_is_for_exec_alone() {
+fn output_none_excludes_other_outputs_and_needs_exec_with_an_environment() {
     let cases = [("none,files", "true", "SEGURA_OUTPUT"), ("none", "false", "SEGURA_EXEC_ENV")];
     for (output, entries, variable) in cases {
         let mut scene = scene_with(&json!({"k": "v"}));

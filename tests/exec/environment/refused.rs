@@ -9,7 +9,7 @@ use super::{expected, given, refused, scene_with, scene_with_changes};
 use crate::harness::{Run, Scene, for_a_while, lines, side_by_side, sidecar::Sidecar, until};
 
 #[test]
-fn what_no_environment_can_hold_is_refused_before_the_command_starts() {
+fn a_value_that_no_environment_can_hold_is_refused_before_the_command_starts() {
     let cases = [
         (
             json!({"good": "x", "bad": "canary\0"}),
@@ -45,7 +45,7 @@ fn what_no_environment_can_hold_is_refused_before_the_command_starts() {
 }
 
 #[test]
-fn the_longest_variable_that_a_program_can_have_is_given() {
+fn the_longest_possible_variable_reaches_the_command() {
     // Name, `=` and NUL included (`MAX_ARG_STRLEN`).
     let longest = "x".repeat(128 * 1024 - "k=\0".len());
     let mut scene = scene_with(&json!({"k": longest}));
@@ -69,7 +69,7 @@ fn with_little_room(scene: &Scene, words: &[&str]) -> Run {
 }
 
 #[test]
-fn entries_that_are_too_long_together_are_refused_before_the_command_starts() {
+fn entries_too_long_in_total_are_refused_before_the_command_starts() {
     let [a, b, c] = ["a", "b", "c"].map(|letter| letter.repeat(100_000));
     for interval in SUPERVISED_AND_NOT {
         let mut scene = scene_with(&json!({"a": a, "b": b, "c": c}));
@@ -87,7 +87,7 @@ fn entries_that_are_too_long_together_are_refused_before_the_command_starts() {
 }
 
 #[test]
-fn at_the_edge_of_the_room_the_command_runs_or_the_settings_are_refused() {
+fn at_the_limit_of_the_environment_the_command_runs_or_the_settings_are_refused() {
     let [a, b] = ["a", "b"].map(|letter| letter.repeat(120_000));
     let mut scene = scene_with(&json!({"a": a, "b": b}));
     scene.init().exits(0);
@@ -105,7 +105,7 @@ fn at_the_edge_of_the_room_the_command_runs_or_the_settings_are_refused() {
 }
 
 #[test]
-fn on_renewal_what_no_environment_can_hold_is_held_back_and_the_command_runs_on() {
+fn on_renewal_a_value_that_no_environment_can_hold_is_held_back_and_the_command_runs_on() {
     let nul = json!({"k": "a\0"});
     let long = json!({"k": "x".repeat(200_000)});
     let one_name = json!({"k": "x", "a-b": "x", "a.b": "x"});
@@ -128,7 +128,7 @@ fn on_renewal_what_no_environment_can_hold_is_held_back_and_the_command_runs_on(
 }
 
 #[test]
-fn on_renewal_a_set_that_is_too_long_together_leaves_the_command_running() {
+fn on_renewal_a_set_too_long_in_total_leaves_the_command_running() {
     let scene = scene_with_changes();
     let [a, b, c] = ["a", "b", "c"].map(|letter| letter.repeat(100_000));
     let script = format!("{HOLD}\necho \"has $app_k.\"\n{WAIT}");
@@ -145,7 +145,7 @@ fn on_renewal_a_set_that_is_too_long_together_leaves_the_command_running() {
 }
 
 #[test]
-fn that_a_set_does_not_fit_is_said_once_however_often_it_is_asked_for() {
+fn a_set_that_does_not_fit_is_logged_once_however_often_it_is_fetched() {
     let scene = scene_with_changes();
     let wrapper = Held::spawn(scene.wrapper_by(LITTLE_ROOM, &["cat"]));
     wrapper.until_logged(lines::STARTED);
@@ -160,7 +160,7 @@ fn that_a_set_does_not_fit_is_said_once_however_often_it_is_asked_for() {
 }
 
 #[test]
-fn on_renewal_no_command_is_ended_for_a_set_that_just_does_not_fit() {
+fn on_renewal_a_set_slightly_too_long_leaves_the_command_running() {
     let mut scene = scene_with_changes();
     scene.set("SEGURA_IDENTITY", "app");
     let script = format!("{HOLD}\necho \"has $k.\"\n{WAIT}");
@@ -180,7 +180,7 @@ fn on_renewal_no_command_is_ended_for_a_set_that_just_does_not_fit() {
 }
 
 #[test]
-fn a_set_that_stands_and_that_no_environment_can_hold_is_refused_as_well() {
+fn an_adopted_set_that_no_environment_can_hold_is_refused_too() {
     for interval in SUPERVISED_AND_NOT {
         let mut scene = scene_with(&json!({"bad": "canary\0"}));
         scene.set("SEGURA_RENEW_INTERVAL", interval);

@@ -29,7 +29,7 @@ fn traces(dir: &Path) -> BTreeMap<PathBuf, [i64; 5]> {
 }
 
 #[test]
-fn a_reader_leaves_no_trace_and_the_sidecar_its_directory() {
+fn a_reader_changes_nothing_in_the_directory_of_the_sidecar() {
     let mut scene = scene();
     scene.set("SEGURA_RENEW_INTERVAL", "1h");
     let sidecar = scene.renewing_sidecar();
@@ -54,7 +54,7 @@ fn a_reader_leaves_no_trace_and_the_sidecar_its_directory() {
 }
 
 #[test]
-fn whoever_comes_to_a_wrappers_directory_is_told_who_has_it() {
+fn another_agent_in_the_directory_of_exec_reports_its_holder() {
     let scene = scene();
     let agent = wraps(&scene, SHOWS);
     until_has(&agent, &["one"]);
@@ -68,7 +68,7 @@ fn whoever_comes_to_a_wrappers_directory_is_told_who_has_it() {
 }
 
 #[test]
-fn probes_hear_of_a_wrapper_as_of_a_sidecar() {
+fn probes_of_exec_answer_like_those_of_a_sidecar() {
     let scene = scene();
     let agent = wraps(&scene, SHOWS);
     until_has(&agent, &["one"]);
@@ -86,7 +86,7 @@ fn probes_hear_of_a_wrapper_as_of_a_sidecar() {
 }
 
 #[test]
-fn a_second_wrapper_reads_and_outlives_the_first() {
+fn a_second_exec_reads_and_outlives_the_first() {
     let scene = scene();
     let first = wraps(&scene, SHOWS);
     until_has(&first, &["one"]);
@@ -111,7 +111,7 @@ fn a_second_wrapper_reads_and_outlives_the_first() {
 }
 
 #[test]
-fn of_wrappers_that_come_at_once_one_publishes_and_the_others_read() {
+fn of_several_exec_started_at_once_one_publishes_and_the_others_read() {
     let mut scene = scene();
     scene.unset("SEGURA_SOURCE").set("SEGURA_RENEW_INTERVAL", "1h");
     let wrappers: Vec<Sidecar> = (0..5).map(|_| wraps(&scene, SHOWS)).collect();
@@ -127,7 +127,7 @@ fn of_wrappers_that_come_at_once_one_publishes_and_the_others_read() {
 }
 
 #[test]
-fn only_who_publishes_gives_back() {
+fn only_the_publisher_deprovisions() {
     let mut scene = scene();
     scene.unset("SEGURA_SOURCE").set("SEGURA_RENEW_INTERVAL", "1h");
     scene.set("SEGURA_DEPROVISION", "true");

@@ -49,7 +49,7 @@ fn a_change_restarts_the_command_with_the_new_entries() {
 }
 
 #[test]
-fn a_change_signals_the_command_where_that_is_asked_for() {
+fn a_change_signals_the_command_with_on_change_signal() {
     for (settings, name) in [
         (&[("SEGURA_ON_CHANGE", "signal")][..], "HUP"),
         (&[("SEGURA_ON_CHANGE", "signal"), ("SEGURA_SIGNAL", "USR1")], "USR1"),
@@ -71,7 +71,7 @@ fn a_change_signals_the_command_where_that_is_asked_for() {
 }
 
 #[test]
-fn a_change_ends_the_reader_where_that_is_asked_for() {
+fn a_change_ends_the_reader_with_on_change_exit() {
     for (settings, code) in [
         (&[("SEGURA_ON_CHANGE", "exit")][..], 75),
         (&[("SEGURA_ON_CHANGE", "exit"), ("SEGURA_CHANGE_EXIT_CODE", "9")], 9),
@@ -89,7 +89,7 @@ fn a_change_ends_the_reader_where_that_is_asked_for() {
 }
 
 #[test]
-fn a_change_does_nothing_where_that_is_asked_for() {
+fn a_change_has_no_effect_with_on_change_none() {
     let scene = scene();
     let sidecar = scene.renewing_sidecar();
     let file = scene.path("app/password").display().to_string();
@@ -103,7 +103,7 @@ fn a_change_does_nothing_where_that_is_asked_for() {
 }
 
 #[test]
-fn a_lifetime_that_changes_alone_is_not_told() {
+fn a_change_of_lifetimes_alone_is_not_notified() {
     let scene = scene();
     let sidecar = scene.renewing_sidecar();
     let reader = reads(&scene, SHOWS, &[]);
@@ -118,7 +118,7 @@ fn a_lifetime_that_changes_alone_is_not_told() {
 }
 
 #[test]
-fn a_sidecar_that_is_killed_and_comes_back_disturbs_nobody() {
+fn a_killed_and_restarted_sidecar_disturbs_no_reader() {
     let scene = scene();
     let sidecar = scene.renewing_sidecar();
     let reader = reads(&scene, SHOWS, &[]);
@@ -134,7 +134,7 @@ fn a_sidecar_that_is_killed_and_comes_back_disturbs_nobody() {
 }
 
 #[test]
-fn a_sidecar_that_comes_later_is_followed_by_who_reads_what_init_has_left() {
+fn a_reader_of_a_set_of_init_follows_a_later_sidecar() {
     let scene = scene();
     scene.init().exits(0);
     let reader = reads(&scene, SHOWS, &[]);
@@ -175,7 +175,7 @@ fn account(scene: &Scene) -> String {
 }
 
 #[test]
-fn a_set_that_is_given_back_is_kept_until_another_is_published() {
+fn a_deprovisioned_set_is_used_until_another_is_published() {
     let (scene, sidecar) = with_deprovision();
     let first = account(&scene);
     let reader = reads(&scene, SHOWS, &[]);
@@ -192,7 +192,7 @@ fn a_set_that_is_given_back_is_kept_until_another_is_published() {
 }
 
 #[test]
-fn a_set_whose_numbers_begin_anew_is_followed() {
+fn a_set_whose_generations_start_from_one_again_is_followed() {
     let scene = scene();
     let sidecar = scene.renewing_sidecar();
     for value in ["two", "three"] {
@@ -219,7 +219,7 @@ fn a_set_whose_numbers_begin_anew_is_followed() {
 }
 
 #[test]
-fn a_reader_that_follows_nothing_leaves_its_place_to_the_command() {
+fn a_reader_that_follows_no_change_is_replaced_by_the_command() {
     let scene = scene();
     let sidecar = scene.renewing_sidecar();
     let reader = reads(&scene, SHOWS, &[("SEGURA_RENEW_INTERVAL", "off")]);
@@ -238,7 +238,7 @@ fn a_reader_that_follows_nothing_leaves_its_place_to_the_command() {
 }
 
 #[test]
-fn two_readers_of_one_set_are_each_told() {
+fn two_readers_of_one_set_are_both_notified() {
     let scene = scene();
     let sidecar = scene.renewing_sidecar();
     let readers = [reads(&scene, SHOWS, &[]), reads(&scene, SHOWS, &[])];

@@ -52,7 +52,7 @@ fn knows_the_place(scene: &Scene) -> Command {
 }
 
 #[test]
-fn where_a_living_sidecar_publishes() {
+fn exec_is_a_reader_while_a_sidecar_publishes() {
     let scene = seldom_renewed();
     let sidecar = scene.renewing_sidecar();
     assert_reads(&scene, knows_the_place(&scene), "<one|||>");
@@ -62,15 +62,15 @@ fn where_a_living_sidecar_publishes() {
 }
 
 #[test]
-fn where_a_set_was_left_and_no_vault_is_known() {
+fn exec_is_a_reader_of_a_left_set_without_a_vault() {
     let scene = seldom_renewed();
     scene.init().exits(0);
     assert_reads(&scene, knows_the_place(&scene), "<one|||>");
 }
 
 #[test]
-fn where_another_user_may_write_alone() {
-    if !can_switch_user("where_another_user_may_write_alone") {
+fn exec_is_a_reader_if_only_another_user_may_write() {
+    if !can_switch_user("exec_is_a_reader_if_only_another_user_may_write") {
         return;
     }
     let scene = seldom_renewed();
@@ -83,8 +83,8 @@ fn where_another_user_may_write_alone() {
 }
 
 #[test]
-fn where_the_volume_is_mounted_read_only() {
-    with_own_mounts("where_the_volume_is_mounted_read_only", || {
+fn exec_is_a_reader_on_a_read_only_volume() {
+    with_own_mounts("exec_is_a_reader_on_a_read_only_volume", || {
         let scene = seldom_renewed();
         let view = ReadOnly::view_of(scene.dir.path());
         let at_the_view = |mut reader: Command| {
@@ -127,7 +127,7 @@ fn entries_are_named_as_their_publisher_names_them() {
 }
 
 #[test]
-fn a_reader_has_a_say_of_its_own_in_names() {
+fn a_reader_chooses_the_names_of_its_variables() {
     let scene = seldom_renewed();
     scene.init().exits(0);
     let script = "echo \"<$password|$THE_PASSWORD|$THE_APP_PASSWORD>\"";
@@ -145,7 +145,7 @@ fn a_reader_has_a_say_of_its_own_in_names() {
 }
 
 #[test]
-fn a_directory_to_write_without_a_set_and_without_a_vault_is_told_what_to_set() {
+fn a_writable_directory_without_a_set_or_a_vault_names_the_missing_settings() {
     let scene = seldom_renewed();
     let reader = knows_the_place(&scene).output().expect("the agent runs");
     let run = Run::of(reader);
@@ -157,7 +157,7 @@ fn a_directory_to_write_without_a_set_and_without_a_vault_is_told_what_to_set() 
 }
 
 #[test]
-fn a_set_that_was_given_back_is_not_read_but_what_to_set_is_told() {
+fn a_deprovisioned_set_is_not_read_and_the_missing_settings_are_named() {
     let mut scene = seldom_renewed();
     scene.set("SEGURA_SOURCE", "provision").set("SEGURA_DEPROVISION", "true");
     scene.renewing_sidecar().stop();

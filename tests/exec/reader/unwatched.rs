@@ -55,19 +55,19 @@ fn assert_follows_without(test: &str, limit: &str) {
 }
 
 #[test]
-fn changes_are_found_where_no_instance_is_left_to_watch_with() {
-    let test = "changes_are_found_where_no_instance_is_left_to_watch_with";
+fn changes_are_found_without_an_inotify_instance() {
+    let test = "changes_are_found_without_an_inotify_instance";
     assert_follows_without(test, "max_inotify_instances");
 }
 
 #[test]
-fn changes_are_found_where_no_watch_is_left() {
-    assert_follows_without("changes_are_found_where_no_watch_is_left", "max_inotify_watches");
+fn changes_are_found_without_an_inotify_watch() {
+    assert_follows_without("changes_are_found_without_an_inotify_watch", "max_inotify_watches");
 }
 
 #[test]
-fn changes_are_found_where_the_directory_was_not_to_be_opened_at_first() {
-    if !can_switch_user("changes_are_found_where_the_directory_was_not_to_be_opened_at_first") {
+fn changes_are_found_in_a_directory_that_could_not_be_opened_at_first() {
+    if !can_switch_user("changes_are_found_in_a_directory_that_could_not_be_opened_at_first") {
         return;
     }
     let scene = scene();

@@ -46,8 +46,8 @@ fn assert_waits_for_the_sidecar(scene: &Scene, mut reader: Command) {
 }
 
 #[test]
-fn a_reader_that_comes_first_waits_where_another_user_will_publish() {
-    if !can_switch_user("a_reader_that_comes_first_waits") {
+fn a_reader_started_first_waits_for_a_publisher_of_another_user() {
+    if !can_switch_user("a_reader_started_first_waits_for_a_publisher_of_another_user") {
         return;
     }
     let scene = scene();
@@ -56,8 +56,8 @@ fn a_reader_that_comes_first_waits_where_another_user_will_publish() {
 }
 
 #[test]
-fn a_reader_that_comes_first_waits_on_a_volume_that_is_mounted_read_only() {
-    with_own_mounts("a_reader_that_comes_first_waits_on_a_volume", || {
+fn a_reader_started_first_waits_on_a_read_only_volume() {
+    with_own_mounts("a_reader_started_first_waits_on_a_read_only_volume", || {
         let scene = scene();
         let view = ReadOnly::view_of(scene.dir.path());
         let mut reader = bare(&scene, scene.agent(&words(SHOWS)));
@@ -78,7 +78,7 @@ fn a_reader_waits_for_the_first_set_of_an_agent_that_has_none_yet() {
 }
 
 #[test]
-fn a_reader_gives_up_in_its_time_with_one_line_and_a_hint() {
+fn a_reader_gives_up_at_its_deadline_with_one_line_and_a_hint() {
     let (scene, _sidecar) = unanswered();
     let run = reads(&scene, SHOWS, &[("SEGURA_STARTUP_TIMEOUT", "1s")]).wait();
     run.exits(69);
@@ -93,7 +93,7 @@ fn a_reader_gives_up_in_its_time_with_one_line_and_a_hint() {
 }
 
 #[test]
-fn a_reader_that_is_to_wait_for_ever_does() {
+fn a_reader_without_a_deadline_waits_without_end() {
     let (scene, sidecar) = unanswered();
     let reader = reads(&scene, SHOWS, &[("SEGURA_STARTUP_TIMEOUT", "off")]);
     reader.until_logged(lines::WAITS);
@@ -104,7 +104,7 @@ fn a_reader_that_is_to_wait_for_ever_does() {
 }
 
 #[test]
-fn a_signal_ends_a_reader_that_waits_and_no_command_ever_runs() {
+fn a_signal_ends_a_waiting_reader_without_a_command() {
     let cases = [(Signal::TERM, 143), (Signal::INT, 130), (Signal::QUIT, 131), (Signal::HUP, 129)];
     let (scene, _sidecar) = unanswered();
     side_by_side(cases, |(signal, code)| {
@@ -141,29 +141,31 @@ fn assert_denied(group: u32, mode: u32, file_mode: &str) {
 }
 
 #[test]
-fn a_reader_of_files_for_the_agents_user_alone_is_told_the_remedy() {
-    if can_switch_user("a_reader_of_files_for_the_agents_user_alone") {
+fn a_reader_of_files_for_the_agents_user_alone_gets_the_remedy() {
+    if can_switch_user("a_reader_of_files_for_the_agents_user_alone_gets_the_remedy") {
         assert_denied(FS_GROUP, 0o2755, "0400");
     }
 }
 
 #[test]
-fn a_reader_outside_of_the_group_is_told_the_remedy() {
-    if can_switch_user("a_reader_outside_of_the_group_is_told_the_remedy") {
+fn a_reader_outside_of_the_group_gets_the_remedy() {
+    if can_switch_user("a_reader_outside_of_the_group_gets_the_remedy") {
         assert_denied(0, 0o755, "0440");
     }
 }
 
 #[test]
-fn a_reader_that_may_not_open_the_directory_is_told_the_remedy() {
-    if can_switch_user("a_reader_that_may_not_open_the_directory") {
+fn a_reader_that_may_not_open_the_directory_gets_the_remedy() {
+    if can_switch_user("a_reader_that_may_not_open_the_directory_gets_the_remedy") {
         assert_denied(0, 0o700, "0440");
     }
 }
 
 #[test]
-fn a_reader_outside_of_the_group_is_told_the_remedy_where_everyone_may_write() {
-    if can_switch_user("a_reader_outside_of_the_group_where_everyone_may_write") {
+fn a_reader_outside_of_the_group_gets_the_remedy_in_a_world_writable_directory() {
+    if can_switch_user(
+        "a_reader_outside_of_the_group_gets_the_remedy_in_a_world_writable_directory",
+    ) {
         // An emptyDir without fsGroup.
         assert_denied(0, 0o777, "0440");
     }

@@ -26,7 +26,7 @@ fn assert_deprovisioned(scene: &Scene) {
 }
 
 #[test]
-fn a_command_that_ends_by_itself_has_its_set_given_back() {
+fn the_set_of_a_command_that_ends_by_itself_is_deprovisioned() {
     side_by_side(["10m", "1s", "off"], |interval| {
         let scene = scene(interval);
         let wrapped = Wrapped::shell(&scene, "");
@@ -42,7 +42,7 @@ fn a_command_that_ends_by_itself_has_its_set_given_back() {
 }
 
 #[test]
-fn a_command_that_is_terminated_has_its_set_until_it_has_ended() {
+fn a_terminated_command_has_its_set_until_it_has_ended() {
     side_by_side(["10m", "off"], |interval| {
         let scene = scene(interval);
         let wrapped = Wrapped::shell(&scene, "trap 'echo held; read -r line; exit 5' TERM");
@@ -59,7 +59,7 @@ fn a_command_that_is_terminated_has_its_set_until_it_has_ended() {
 }
 
 #[test]
-fn a_set_is_given_back_only_after_the_commands_group_is_gone() {
+fn a_set_is_deprovisioned_only_after_the_commands_group_is_gone() {
     let ends: [(&str, Option<Signal>, i32); 2] =
         [("exit 6", None, 6), ("", Some(Signal::TERM), 143)];
     side_by_side(ends, |(end, signal, code)| {
@@ -82,7 +82,7 @@ fn a_set_is_given_back_only_after_the_commands_group_is_gone() {
 }
 
 #[test]
-fn a_restart_gives_nothing_back() {
+fn a_restart_deprovisions_nothing() {
     let scene = scene("1s");
     let wrapped = Wrapped::shell(&scene, "");
     wrapped.until_started(1);
@@ -97,7 +97,7 @@ fn a_restart_gives_nothing_back() {
 }
 
 #[test]
-fn an_end_for_a_change_gives_the_set_back_as_well() {
+fn an_exit_for_a_change_deprovisions_the_set_too() {
     let mut scene = scene("1s");
     scene.set("SEGURA_ON_CHANGE", "exit");
     let wrapped = Wrapped::shell(&scene, "");
@@ -109,7 +109,7 @@ fn an_end_for_a_change_gives_the_set_back_as_well() {
 }
 
 #[test]
-fn a_vault_that_can_not_be_reached_keeps_nobody_from_ending_as_the_command() {
+fn an_unreachable_vault_does_not_change_the_exit_code() {
     let scene = scene("10m");
     let wrapped = Wrapped::shell(&scene, "");
     wrapped.until_started(1);

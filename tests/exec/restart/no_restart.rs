@@ -12,7 +12,7 @@ use crate::harness::{Scene, for_a_while, lines, side_by_side, until};
 use crate::notify::agent::{after_passes, change, generations, until_notified, until_published};
 
 #[test]
-fn an_outage_of_the_vault_touches_no_command() {
+fn an_outage_of_the_vault_restarts_no_command() {
     let mut scene = watched_scene();
     scene.set("SEGURA_RENEW_INTERVAL", "1s");
     let traps = "for s in HUP INT USR1; do trap 'again=1; echo told' $s; done";
@@ -51,7 +51,7 @@ fn too_much(password: &str) -> serde_json::Value {
 }
 
 #[test]
-fn a_set_that_no_environment_holds_leaves_the_command_running_and_is_told_once() {
+fn a_set_that_no_environment_holds_leaves_the_command_running_and_is_logged_once() {
     let mut scene = watched_scene();
     scene.set("SEGURA_RENEW_INTERVAL", "1s");
     let wrapped = with_a_small_stack(&scene);
@@ -75,7 +75,7 @@ fn a_set_that_no_environment_holds_leaves_the_command_running_and_is_told_once()
 }
 
 #[test]
-fn a_value_that_no_variable_holds_is_held_back_and_restarts_nothing() {
+fn a_value_that_no_variable_holds_is_held_back_and_restarts_no_command() {
     side_by_side(["x".repeat(200_000), "a\0b".to_owned()], |value| {
         let scene = watched_scene();
         let wrapped = Wrapped::shell(&scene, "");
@@ -94,7 +94,7 @@ fn a_value_that_no_variable_holds_is_held_back_and_restarts_nothing() {
 }
 
 #[test]
-fn a_program_that_has_vanished_or_lost_its_right_keeps_the_one_that_runs() {
+fn the_running_command_stays_if_its_program_is_gone_or_not_executable() {
     let vanish = |path: &std::path::Path| fs::remove_file(path).unwrap();
     let forbid = |path: &std::path::Path| {
         fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap()
@@ -123,7 +123,7 @@ fn a_program_that_has_vanished_or_lost_its_right_keeps_the_one_that_runs() {
 }
 
 #[test]
-fn a_set_that_is_put_back_as_it_was_is_the_same_set() {
+fn a_new_version_with_equal_values_causes_no_restart() {
     let scene = watched_scene();
     let wrapped = Wrapped::shell(&scene, "");
     let command = wrapped.until_started(1);

@@ -35,7 +35,7 @@ fn an_exit_for_a_change_stops_the_command_first() {
 }
 
 #[test]
-fn an_exit_for_a_change_kills_a_command_that_ignores_its_stop() {
+fn an_exit_for_a_change_kills_a_command_that_ignores_the_stop_signal() {
     let mut scene = watched_scene();
     scene.set("SEGURA_ON_CHANGE", "exit").set("SEGURA_STOP_TIMEOUT", "300ms");
     let wrapped = Wrapped::shell(&scene, "trap '' TERM");
@@ -48,7 +48,7 @@ fn an_exit_for_a_change_kills_a_command_that_ignores_its_stop() {
 }
 
 #[test]
-fn an_end_before_the_exit_for_a_change_is_the_commands_own() {
+fn a_command_that_ends_before_the_exit_for_a_change_gives_its_own_code() {
     let mut scene = watched_scene();
     scene.set("SEGURA_ON_CHANGE", "exit").set("SEGURA_RESTART_SPLAY", LONG);
     for (end, code) in [(None, 143), (Some("exit 9"), 9)] {
@@ -66,7 +66,7 @@ fn an_end_before_the_exit_for_a_change_is_the_commands_own() {
 }
 
 #[test]
-fn where_nothing_is_to_be_done_nothing_is_done() {
+fn with_on_change_none_a_change_has_no_effect() {
     let mut scene = watched_scene();
     scene.set("SEGURA_ON_CHANGE", "none");
     let traps = "for s in HUP TERM INT USR1; do trap 'again=1; echo told' $s; done";
@@ -82,7 +82,7 @@ fn where_nothing_is_to_be_done_nothing_is_done() {
 }
 
 #[test]
-fn where_a_signal_is_to_be_sent_it_is_sent_once_for_each_change() {
+fn with_on_change_signal_each_change_sends_one_signal() {
     type Setting = (&'static str, &'static str);
     let cases: [(&[Setting], &str); 3] = [
         (&[("SEGURA_EXEC_ENV", "false")], "HUP"),
@@ -132,7 +132,7 @@ fn listening() -> (Scene, u16) {
 }
 
 #[test]
-fn who_asks_is_answered_while_the_command_runs_and_is_started_anew() {
+fn probes_are_answered_while_the_command_runs_and_restarts() {
     let (scene, port) = listening();
     let wrapped = Wrapped::shell(&scene, "");
     wrapped.until_started(1);
@@ -154,7 +154,7 @@ fn who_asks_is_answered_while_the_command_runs_and_is_started_anew() {
 }
 
 #[test]
-fn who_asks_before_the_command_starts_hears_that_it_is_not_ready() {
+fn probes_before_the_command_starts_answer_not_ready() {
     let (mut scene, port) = listening();
     scene.set("SEGURA_STARTUP_TIMEOUT", "1m");
     scene.vault.go_down();

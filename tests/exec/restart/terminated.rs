@@ -21,7 +21,7 @@ fn assert_ends(wrapped: Wrapped, code: i32, starts: usize) -> Run {
 }
 
 #[test]
-fn a_termination_during_the_splay_ends_all_at_once() {
+fn sigterm_during_the_splay_ends_the_agent_at_once() {
     side_by_side(TERMINATIONS, |(signal, code)| {
         let number = signal.as_raw();
         for (first, code) in
@@ -41,7 +41,7 @@ fn a_termination_during_the_splay_ends_all_at_once() {
 }
 
 #[test]
-fn a_command_that_lives_on_after_a_termination_is_not_restarted_for_the_splay() {
+fn a_command_that_survives_sigterm_is_not_restarted_at_the_end_of_the_splay() {
     let mut scene = watched_scene();
     scene.set("SEGURA_RESTART_SPLAY", "2s");
     let wrapped = Wrapped::shell(&scene, "trap 'again=1; echo told' TERM");
@@ -59,7 +59,7 @@ fn a_command_that_lives_on_after_a_termination_is_not_restarted_for_the_splay() 
 }
 
 #[test]
-fn a_termination_while_the_command_is_being_stopped_is_forwarded_and_ends_the_restart() {
+fn sigterm_while_the_command_is_being_stopped_is_forwarded_and_cancels_the_restart() {
     side_by_side(TERMINATIONS, |(signal, _)| {
         let scene = watched_scene();
         let first = "for s in TERM INT QUIT; do trap 'n=$((n + 1)); again=1; echo \"told $n\"; \
@@ -76,7 +76,7 @@ fn a_termination_while_the_command_is_being_stopped_is_forwarded_and_ends_the_re
 }
 
 #[test]
-fn a_command_that_ignores_a_termination_is_left_to_the_kubelet() {
+fn a_command_that_ignores_sigterm_is_left_to_the_kubelet() {
     let mut scene = watched_scene();
     scene.set("SEGURA_STOP_TIMEOUT", "2s");
     let wrapped = Wrapped::shell(&scene, "trap 'again=1; echo told' TERM");
@@ -93,7 +93,7 @@ fn a_command_that_ignores_a_termination_is_left_to_the_kubelet() {
 }
 
 #[test]
-fn a_termination_between_the_halves_of_a_restart_is_the_end() {
+fn sigterm_between_stop_and_start_of_a_restart_ends_the_agent() {
     side_by_side(TERMINATIONS, |(signal, code)| {
         let scene = watched_scene();
         let wrapped = Wrapped::shell(&scene, LINGERS);
@@ -108,7 +108,7 @@ fn a_termination_between_the_halves_of_a_restart_is_the_end() {
 }
 
 #[test]
-fn a_group_that_does_not_go_is_left_to_the_kernel_after_a_while() {
+fn a_group_that_does_not_end_is_given_up_after_a_while() {
     let scene = watched_scene();
     let wrapped = Wrapped::shell(&scene, LINGERS);
     wrapped.until_started(1);
@@ -121,7 +121,7 @@ fn a_group_that_does_not_go_is_left_to_the_kernel_after_a_while() {
 }
 
 #[test]
-fn a_termination_right_after_the_second_start_ends_the_second_command() {
+fn sigterm_right_after_the_second_start_ends_the_second_command() {
     let scene = watched_scene();
     let wrapped = Wrapped::shell(&scene, "");
     wrapped.until_started(1);
@@ -134,7 +134,7 @@ fn a_termination_right_after_the_second_start_ends_the_second_command() {
 }
 
 #[test]
-fn a_termination_at_any_moment_of_a_restart_is_followed_by_no_start() {
+fn sigterm_at_any_moment_of_a_restart_is_followed_by_no_start() {
     let mut scene = watched_scene();
     scene.set("SEGURA_OUTPUT", "none").set("SEGURA_STOP_TIMEOUT", "40ms");
     let first = "[ $password != one ] || trap '' TERM";
@@ -157,7 +157,7 @@ fn a_termination_at_any_moment_of_a_restart_is_followed_by_no_start() {
 }
 
 #[test]
-fn a_termination_before_the_first_start_is_never_lost() {
+fn sigterm_before_the_first_start_is_never_lost() {
     let mut scene = Scene::new();
     scene.set("SEGURA_RENEW_INTERVAL", "off").set("PATH", "/usr/bin:/bin");
     scene.set("SEGURA_SOURCE", "secret");

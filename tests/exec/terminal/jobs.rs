@@ -32,7 +32,7 @@ fn assert_shell_listens(seat: &Session, number: u32) {
 }
 
 #[test]
-fn a_job_that_is_stopped_comes_back_to_the_foreground_and_reads_on() {
+fn a_stopped_job_continues_in_the_foreground_and_reads_on() {
     below_shells(REPEATS, |_, seat| {
         seat.type_keys("\"$AGENT\" exec -- sh -c \"$SCRIPT\"\n");
         let (command, agent) = seat.pids(1);
@@ -53,7 +53,7 @@ fn a_job_that_is_stopped_comes_back_to_the_foreground_and_reads_on() {
 }
 
 #[test]
-fn a_job_that_is_stopped_goes_on_in_the_background_without_the_terminal() {
+fn a_stopped_job_continues_in_the_background_without_the_terminal() {
     below_shells("echo \"pid $$ $PPID\"; exec sleep 600", |_, seat| {
         seat.type_keys("\"$AGENT\" exec -- sh -c \"$SCRIPT\"\n");
         let (command, agent) = seat.pids(1);
@@ -74,7 +74,7 @@ fn a_job_that_is_stopped_goes_on_in_the_background_without_the_terminal() {
 }
 
 #[test]
-fn a_job_that_starts_in_the_background_takes_no_terminal() {
+fn a_job_that_starts_in_the_background_does_not_take_the_terminal() {
     below_shells("echo \"pid $$ $PPID\"; exec sleep 600", |_, seat| {
         seat.type_keys("\"$AGENT\" exec -- sh -c \"$SCRIPT\" &\n");
         let (command, agent) = seat.pids(1);
@@ -87,7 +87,7 @@ fn a_job_that_starts_in_the_background_takes_no_terminal() {
 }
 
 #[test]
-fn a_job_that_reads_in_the_background_is_stopped_until_it_is_brought_back() {
+fn a_job_that_reads_in_the_background_is_stopped_until_it_is_in_the_foreground() {
     below_shells(REPEATS, |_, seat| {
         seat.type_keys("\"$AGENT\" exec -- sh -c \"$SCRIPT\" &\n");
         let (command, agent) = seat.pids(1);
@@ -106,7 +106,7 @@ fn a_job_that_reads_in_the_background_is_stopped_until_it_is_brought_back() {
 const READS_LATER: &str = "trap go=1 USR1; echo \"pid $$ $PPID\"; while [ -z \"$go\" ]; do sleep 0.05; done; read -r line; echo \"got $line\"";
 
 #[test]
-fn a_job_that_runs_in_the_background_has_the_terminal_once_it_is_brought_back() {
+fn a_background_job_gets_the_terminal_once_it_is_in_the_foreground() {
     below_shells(READS_LATER, |_, seat| {
         seat.type_keys("\"$AGENT\" exec -- sh -c \"$SCRIPT\" &\n");
         let (command, agent) = seat.pids(1);
@@ -122,7 +122,7 @@ fn a_job_that_runs_in_the_background_has_the_terminal_once_it_is_brought_back() 
 }
 
 #[test]
-fn a_job_that_is_stopped_before_its_command_starts_goes_on_with_it() {
+fn a_job_stopped_before_its_command_starts_continues_with_it() {
     side_by_side(SHELLS, |shell| {
         let mut scene = watched_scene();
         scene.set("SEGURA_LOG", "warn").set("SCRIPT", REPEATS);
@@ -143,7 +143,7 @@ fn a_job_that_is_stopped_before_its_command_starts_goes_on_with_it() {
 }
 
 #[test]
-fn the_others_of_a_pipeline_can_read_from_the_terminal() {
+fn other_processes_of_a_pipeline_can_read_from_the_terminal() {
     below_shells("echo \"pid $$ $PPID\" >&2; exec sleep 600", |_, seat| {
         let reader = "sh -c 'read -r line </dev/tty; echo \"got $line\"'";
         seat.type_keys(&format!("\"$AGENT\" exec -- sh -c \"$SCRIPT\" | {reader}\n"));
@@ -157,7 +157,7 @@ fn the_others_of_a_pipeline_can_read_from_the_terminal() {
 }
 
 #[test]
-fn a_pipeline_is_stopped_and_brought_back_as_one_job() {
+fn a_pipeline_is_stopped_and_continued_as_one_job() {
     below_shells("echo \"pid $$ $PPID\" >&2; exec sleep 600", |_, seat| {
         seat.type_keys("\"$AGENT\" exec -- sh -c \"$SCRIPT\" | cat\n");
         let (command, agent) = seat.pids(1);

@@ -57,7 +57,7 @@ fn a_secret_whose_folder_has_a_templates_name_is_refused_and_both_are_named() {
 }
 
 #[test]
-fn a_directory_that_will_not_do_is_refused_before_anything_is_asked() {
+fn an_unusable_template_directory_is_refused_before_any_request() {
     let mut scene = provisioned();
     let dir = give(&mut scene, &[]);
     assert_refused_at_once(&scene, &[".j2"]);
@@ -73,7 +73,7 @@ fn a_directory_that_will_not_do_is_refused_before_anything_is_asked() {
 type Place = fn(&Path);
 
 #[test]
-fn a_template_that_can_not_be_read_is_refused_before_anything_is_asked() {
+fn an_unreadable_template_is_refused_before_any_request() {
     let cases: [(&str, Place); 6] = [
         ("UTF-8", |path| fs::write(path, b"caf\xe9").unwrap()),
         ("UTF-8", |path| fs::write(path, b"\xff\xfea\0").unwrap()),
@@ -91,7 +91,7 @@ fn a_template_that_can_not_be_read_is_refused_before_anything_is_asked() {
 }
 
 #[test]
-fn a_pipe_that_nobody_writes_to_holds_no_start_up() {
+fn a_pipe_without_a_writer_delays_no_start() {
     let mut scene = provisioned();
     let dir = give(&mut scene, &[("sound.j2", "x")]);
     let made = Command::new("mkfifo").arg(dir.join("app.j2")).status().unwrap();
@@ -100,8 +100,8 @@ fn a_pipe_that_nobody_writes_to_holds_no_start_up() {
 }
 
 #[test]
-fn a_template_that_the_agent_may_not_read_is_refused_before_anything_is_asked() {
-    if !can_switch_user("a_template_that_the_agent_may_not_read") {
+fn a_template_without_read_permission_is_refused_before_any_request() {
+    if !can_switch_user("a_template_without_read_permission_is_refused_before_any_request") {
         return;
     }
     let mut scene = provisioned();
@@ -123,7 +123,7 @@ fn a_template_that_the_agent_may_not_read_is_refused_before_anything_is_asked() 
 }
 
 #[test]
-fn names_that_no_output_may_have_are_refused_or_are_no_templates() {
+fn names_that_no_output_may_have_are_refused_or_ignored() {
     for name in [".j2", "..j2", ".segura.json.j2", "...j2"] {
         let scene = with(&[(name, CANARY), ("sound.j2", "x")]);
         if name.starts_with("..") {
@@ -147,7 +147,7 @@ fn names_that_no_output_may_have_are_refused_or_are_no_templates() {
 }
 
 #[test]
-fn a_name_forges_no_line() {
+fn a_template_name_cannot_forge_a_line() {
     let scene = with(&[("a\nsegura-agent: forged: x.j2", "{{")]);
     let run = init(&scene);
     run.exits(78);

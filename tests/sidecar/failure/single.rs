@@ -132,7 +132,7 @@ fn an_identity_that_fails_keeps_its_last_good_version_and_the_others_are_renewed
 }
 
 #[test]
-fn what_is_still_held_back_is_never_called_fresh() {
+fn an_identity_still_held_back_is_not_reported_as_renewed() {
     let mut scene = several(|_| {});
     scene.set("SEGURA_RENEW_INTERVAL", "3s");
     let sidecar = scene.renewing_sidecar();
@@ -150,7 +150,7 @@ fn what_is_still_held_back_is_never_called_fresh() {
 }
 
 #[test]
-fn what_a_pass_did_not_come_to_is_asked_for_soon() {
+fn identities_that_a_pass_did_not_reach_are_fetched_soon() {
     let scene = several(|scene| {
         scene.set("SEGURA_RENEW_INTERVAL", "10m");
     });
@@ -164,7 +164,7 @@ fn what_a_pass_did_not_come_to_is_asked_for_soon() {
 }
 
 #[test]
-fn however_many_fail_the_rest_is_renewed() {
+fn the_other_identities_are_renewed_however_many_fail() {
     let scene = several(|_| {});
     let passwords = [OTHER, "application5"].map(|name| scene.read(&format!("{name}/password")));
     scene.vault.fault(Fault::new("payments", Effect::Cut));
@@ -181,7 +181,7 @@ fn however_many_fail_the_rest_is_renewed() {
 }
 
 #[test]
-fn a_sidecar_that_comes_after_it_still_holds_back() {
+fn the_next_sidecar_still_holds_back() {
     let scene = several(|_| {});
     let password = scene.read("payments/database/password");
     scene.vault.set_data(OTHER, r#"{"a-b": "1", "a.b": "2"}"#);

@@ -58,37 +58,49 @@ fn with_an_unpublished_set(
 }
 
 #[test]
-fn a_set_that_finds_no_room_is_published_from_memory_once_there_is_some() {
-    with_an_unpublished_set("a_set_that_finds_no_room", "10m", |scene, sidecar, ballast| {
-        for_a_while("it is not fetched again", || scene.count(READ) == 1);
-        sidecar.assert_warned(1, "");
-        fs::remove_file(ballast).unwrap();
-    });
-}
-
-#[test]
-fn a_set_that_finds_no_room_is_kept_where_renewal_is_off() {
-    with_an_unpublished_set("a_set_is_kept_where_renewal_is_off", "off", |scene, _, ballast| {
-        for_a_while("it is not fetched again", || scene.count(READ) == 1);
-        fs::remove_file(ballast).unwrap();
-    });
-}
-
-#[test]
-fn a_set_that_finds_no_room_is_not_forgotten_over_a_repair() {
-    with_an_unpublished_set("a_set_is_not_forgotten_over_a_repair", "10m", |scene, _, ballast| {
-        fs::remove_file(scene.path("secret-postman/1/username")).unwrap();
-        let failures = scene.failures();
-        fs::write(scene.path(".hint"), "").unwrap();
-        until("the repair has failed", || scene.failures() > failures);
-        fs::remove_file(ballast).unwrap();
-    });
-}
-
-#[test]
-fn that_there_is_room_again_is_told_when_it_is_so() {
+fn a_set_that_does_not_fit_is_published_from_memory_once_there_is_room() {
     with_an_unpublished_set(
-        "that_there_is_room_again_is_told",
+        "a_set_that_does_not_fit_is_published_from_memory_once_there_is_room",
+        "10m",
+        |scene, sidecar, ballast| {
+            for_a_while("it is not fetched again", || scene.count(READ) == 1);
+            sidecar.assert_warned(1, "");
+            fs::remove_file(ballast).unwrap();
+        },
+    );
+}
+
+#[test]
+fn a_set_that_does_not_fit_is_kept_in_memory_with_renewal_off() {
+    with_an_unpublished_set(
+        "a_set_that_does_not_fit_is_kept_in_memory_with_renewal_off",
+        "off",
+        |scene, _, ballast| {
+            for_a_while("it is not fetched again", || scene.count(READ) == 1);
+            fs::remove_file(ballast).unwrap();
+        },
+    );
+}
+
+#[test]
+fn a_set_that_does_not_fit_is_kept_in_memory_through_a_repair() {
+    with_an_unpublished_set(
+        "a_set_that_does_not_fit_is_kept_in_memory_through_a_repair",
+        "10m",
+        |scene, _, ballast| {
+            fs::remove_file(scene.path("secret-postman/1/username")).unwrap();
+            let failures = scene.failures();
+            fs::write(scene.path(".hint"), "").unwrap();
+            until("the repair has failed", || scene.failures() > failures);
+            fs::remove_file(ballast).unwrap();
+        },
+    );
+}
+
+#[test]
+fn a_success_after_a_full_volume_is_logged() {
+    with_an_unpublished_set(
+        "a_success_after_a_full_volume_is_logged",
         "10m",
         |scene, sidecar, ballast| {
             fs::remove_file(ballast).unwrap();
@@ -99,8 +111,8 @@ fn that_there_is_room_again_is_told_when_it_is_so() {
 }
 
 #[test]
-fn a_volume_without_one_free_page_keeps_its_set() {
-    with_own_mounts("a_volume_without_one_free_page", || {
+fn a_volume_without_a_free_page_keeps_its_set() {
+    with_own_mounts("a_volume_without_a_free_page_keeps_its_set", || {
         let mut scene = Scene::new();
         let _memory = Memory::mount(scene.dir.path(), 64, MsFlags::empty());
         scene.set("SEGURA_RENEW_INTERVAL", "1s");
@@ -122,8 +134,8 @@ fn a_volume_without_one_free_page_keeps_its_set() {
 }
 
 #[test]
-fn what_was_given_back_is_not_served_on_though_the_volume_is_full() {
-    with_own_mounts("what_was_given_back_is_not_served_on", || {
+fn a_deprovisioned_set_on_a_full_volume_is_not_adopted() {
+    with_own_mounts("a_deprovisioned_set_on_a_full_volume_is_not_adopted", || {
         let mut scene = Scene::new();
         let _memory = Memory::mount(scene.dir.path(), 64, MsFlags::empty());
         scene.set("SEGURA_RENEW_INTERVAL", "10m");
@@ -143,7 +155,7 @@ fn what_was_given_back_is_not_served_on_though_the_volume_is_full() {
 }
 
 #[test]
-fn killed_anywhere_it_leaves_a_whole_set_and_the_next_one_clears_up() {
+fn a_sidecar_killed_anywhere_leaves_a_whole_set_and_the_next_one_cleans_up() {
     let scene = left_by_init();
     for n in 0..20_u64 {
         // Every third is killed in its start.
@@ -176,7 +188,7 @@ fn killed_anywhere_it_leaves_a_whole_set_and_the_next_one_clears_up() {
 }
 
 #[test]
-fn a_stderr_that_is_full_holds_up_neither_renewal_nor_the_end() {
+fn a_full_stderr_delays_neither_renewal_nor_the_end() {
     let mut scene = left_by_init();
     scene.set("SEGURA_LOG", "trace");
     let (reader, writer, _) = full_pipe();
@@ -193,7 +205,7 @@ fn a_stderr_that_is_full_holds_up_neither_renewal_nor_the_end() {
 }
 
 #[test]
-fn a_stderr_that_is_closed_by_its_reader_ends_nothing() {
+fn a_stderr_closed_by_its_reader_does_not_end_a_sidecar() {
     let scene = left_by_init();
     let (reader, writer) = std::io::pipe().unwrap();
     let mut command = scene.agent(&["sidecar"]);
