@@ -81,7 +81,7 @@ fn floors() -> BTreeMap<String, u32> {
         };
         for wing in wings.split(',').map(|wing| wing.trim().trim_matches('`')) {
             let before = floors.insert(wing.trim_end_matches('/').to_owned(), floor);
-            assert_eq!(before, None, "{wing} stands twice in the table");
+            assert_eq!(before, None, "{wing} is twice in the table");
         }
     }
     floors

@@ -7,7 +7,7 @@ use crate::{
     harness::{Run, Scene},
 };
 
-/// Asserts that the vault's blank refusal is told with everything that it may mean.
+/// Asserts that the vault's blank refusal is reported with every possible cause.
 #[track_caller]
 fn assert_refused(scene: &mut Scene) {
     let run = scene.set("SEGURA_STARTUP_TIMEOUT", "1s").init();

@@ -1,4 +1,4 @@
-//! `check`: what a probe hears, from the set that stands and from the lock of a living agent.
+//! `check`: answers from the published set and the lock of a running agent.
 
 use std::{
     fs,
@@ -96,7 +96,7 @@ fn a_set_of_init_is_started_but_not_live() {
     let alone = Run::of(scene.agent(&["check"]).output().unwrap());
     let (yes, line) = answer(&alone);
     assert!(!yes && line.starts_with("not ready: "), "alone it means ready: {line}");
-    assert!(scene.vault.requests().is_empty(), "a check asks nobody");
+    assert!(scene.vault.requests().is_empty(), "a check sends no request");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! What people do from the command line: documents to the vault, secrets shown, secrets given back,
-//! and a walk along the whole path.
+//! Commands that people run: they write documents to the vault, show and deprovision secrets, and check
+//! the whole path.
 
 mod deprovision;
 mod doctor;
@@ -54,8 +54,8 @@ fn each_document_has_its_line_and_the_worst_result_is_the_exit_code() {
         lines[2].starts_with("written  three  id=") && lines[2].ends_with("  keys=k,l"),
         "{lines:?}"
     );
-    for told in ["two", "  data.k: ", "  nmae: "] {
-        assert!(run.stderr.contains(told), "{told}: {}", run.stderr);
+    for reported in ["two", "  data.k: ", "  nmae: "] {
+        assert!(run.stderr.contains(reported), "{reported}: {}", run.stderr);
     }
     assert_eq!(scene.count(PUT_SECRET), 2);
     assert!(scene.vault.version("three").is_some() && scene.vault.version("two").is_none());

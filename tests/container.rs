@@ -76,14 +76,14 @@ fn the_seed_secret_is_published_from_an_empty_image_without_capabilities() {
     }
     assert_eq!(fs::read(&log).unwrap(), b"");
 
-    // The container starts again: nothing is asked. And as another authorization: it is told why.
+    // The container starts again: no request is sent. And as another authorization: it is told why.
     let again = init(&podman, &scene, &log);
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
     assert_eq!(scene.vault.provision_count(), 1);
     scene.set("SEGURA_POD_NAME", "another-0").set("SEGURA_CLIENT_SECRET", "another");
     let refused = init(&podman, &scene, &log);
     assert_eq!(refused.status.code(), Some(77), "{}", String::from_utf8_lossy(&refused.stderr));
-    let told = fs::read_to_string(&log).unwrap();
-    assert!(told.starts_with("segura-agent: "), "{told}");
+    let reported = fs::read_to_string(&log).unwrap();
+    assert!(reported.starts_with("segura-agent: "), "{reported}");
     assert_eq!(scene.read("secret-postman/password"), provisioned[0].password);
 }

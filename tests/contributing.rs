@@ -84,7 +84,7 @@ fn a_password_that_changes_is_published_as_the_next_generation() {
     let sidecar = scene.renewing_sidecar();
     let before = scene.read("secret-postman/password");
     scene.vault.rotate();
-    until("the next generation stands", || scene.state()["generation"] == 2);
+    until("the next generation is published", || scene.state()["generation"] == 2);
     assert_ne!(scene.read("secret-postman/password"), before);
     sidecar.stop().exits(0);
 }

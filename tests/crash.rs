@@ -121,7 +121,7 @@ fn held(command: &Command) -> Command {
 }
 
 /// Runs an agent until its system call number `last` that changes a file system, counted from 1;
-/// says how it ended and how many it began. `seen` is told after each of them that it is done.
+/// returns how it ended and how many it began. `seen` is called after each of them.
 #[expect(clippy::zombie_processes, reason = "a tracer waits for every stop, and so for the end")]
 fn trace(command: &Command, last: usize, mut seen: impl FnMut(Pid)) -> nix::Result<(End, usize)> {
     let mut shell = held(command).spawn().expect("a shell");
@@ -215,7 +215,7 @@ fn generation(dir: &Path) -> u64 {
 fn assert_tidy(dir: &Path, n: usize) {
     let all = names(dir);
     let generations: Vec<_> = all.iter().filter(|name| name.starts_with("..2")).collect();
-    let data = fs::read_link(dir.join("..data")).expect("a set stands");
+    let data = fs::read_link(dir.join("..data")).expect("a set is published");
     assert_eq!(generations, [data.to_str().expect("text")], "killed at {n}");
     for name in &all {
         assert!(dir.join(name).exists(), "{name} leads nowhere, killed at {n}");
@@ -233,7 +233,7 @@ fn assert_tidy(dir: &Path, n: usize) {
 /// A vault, and how an agent is started for one of the kills.
 struct Stage {
     scene: Scene,
-    /// A directory in which a set stands already, by the files that are visible in it.
+    /// A directory with a published set, by the files that are visible in it.
     before: Option<(TempDir, Files)>,
 }
 
@@ -281,13 +281,13 @@ impl Stage {
         dir
     }
 
-    /// Runs an agent to its call number `n`; one that has replaced a set is told not to linger.
+    /// Runs an agent to its call number `n`; one that has replaced a set gets SIGTERM.
     fn run(&self, dir: &Path, n: usize) -> nix::Result<(End, usize)> {
         let old = generation(dir);
-        let mut told = false;
+        let mut terminated = false;
         trace(&self.agent(dir, n), n, |agent| {
-            if !told && old > 0 && generation(dir) > old {
-                told = true;
+            if !terminated && old > 0 && generation(dir) > old {
+                terminated = true;
                 kill(agent, Signal::SIGTERM).expect("it is stopped at a system call");
             }
         })
@@ -317,7 +317,7 @@ impl Stage {
         }
     }
 
-    /// The start after the kill; if it has a set to replace, it is told not to linger.
+    /// The start after the kill; if it has a set to replace, it gets SIGTERM.
     fn run_after(&self, dir: &Path, n: usize, replaces: bool) {
         let old = generation(dir);
         let agent = self.agent(dir, n).spawn().expect("the agent starts");

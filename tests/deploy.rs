@@ -15,12 +15,12 @@ use crate::dev_vault::requests::{DEPROVISION, PROVISION, READ};
 use crate::harness::kubelet::{Node, Pod};
 use crate::harness::until;
 
-/// An app that shows what it has when it starts and when it is told, and has an end of its own.
+/// An app that shows its secret when it starts and when it is notified, and ends with its own code.
 const SERVER: &str = r#"#!/bin/sh
 show() {
     echo "$1: <$(cat /run/secrets/segura/my-secret/password)> <$password$PASSWORD$DB_PASSWORD>"
 }
-trap 'show told' HUP
+trap 'show notified' HUP
 trap 'echo stopped by TERM; exit 42' TERM
 [ -z "$PORT" ] || nc -ll -p "$PORT" -e /app/reload &
 show started
@@ -82,7 +82,7 @@ fn until_reads(pod: &Pod<'_>, file: &str, content: &str) {
     until("the app reads what is published", || reads(pod, file) == content);
 }
 
-/// How often a container has said this.
+/// How many times the log of a container has this.
 fn times(pod: &Pod<'_>, container: &str, part: &str) -> usize {
     pod.logs(container).matches(part).count()
 }

@@ -25,7 +25,7 @@ const FULL: &str = "No space left on device";
 fn assert_refused(scene: &Scene, run: &Run, reason: &str) {
     run.exits(73);
     assert!(run.error().contains(reason), "{}", run.stderr);
-    assert_eq!(scene.vault.requests().len(), 0, "nothing is asked: {}", run.stderr);
+    assert_eq!(scene.vault.requests().len(), 0, "no request is sent: {}", run.stderr);
     assert!(run.hint().is_some(), "{}", run.stderr);
 }
 
@@ -128,9 +128,9 @@ fn a_set_is_published_from_memory_once_there_is_room() {
         let log = tempfile::NamedTempFile::new().unwrap();
         let stderr = Stdio::from(log.reopen().unwrap());
         let agent = scene.agent(&["init"]).stderr(stderr).spawn().unwrap();
-        let told = || fs::read_to_string(log.path()).unwrap();
-        until("the agent tells that it tries again", || told().contains(lines::RETRIES));
-        assert!(told().contains(FULL) && told().contains("sizeLimit"), "{}", told());
+        let reported = || fs::read_to_string(log.path()).unwrap();
+        until("the agent logs that it tries again", || reported().contains(lines::RETRIES));
+        assert!(reported().contains(FULL) && reported().contains("sizeLimit"), "{}", reported());
         assert_eq!(scene.entries(), ["..segura", "ballast"]);
         fs::remove_file(&ballast).unwrap();
         Run::wait(agent).exits(0);
@@ -307,13 +307,13 @@ fn a_second_agent_reports_the_first_and_does_not_disturb_it() {
     Run::wait(first).exits(0);
     assert_eq!((scene.count(PROVISION), scene.generations().len()), (1, 1));
     assert_eq!(scene.read("secret-postman/ip"), "10.66.32.13");
-    // Whoever comes after it finds the way free.
+    // The next agent finds the directory free.
     scene.init().exits(0);
 }
 
 type Squat = fn(&Path);
 
-/// Asserts that the agent refuses, names and leaves alone what stands under a name.
+/// Asserts that the agent refuses, names and leaves a foreign file under a name.
 fn assert_in_the_way((name, squat): (&str, Squat)) {
     let mut scene = Scene::new();
     scene.set("SEGURA_OUTPUT", "files,env,json").set("SEGURA_STARTUP_TIMEOUT", "1s");

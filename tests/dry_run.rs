@@ -104,8 +104,8 @@ fn a_dry_run_works_beside_a_running_agent() {
     let files = scene.published().len();
     let run = plan(&scene);
     assert_eq!(lines(&run).len(), files);
-    let told = format!("{files} files stand as they would be written");
-    assert!(run.stderr.contains(&told), "{}", run.stderr);
+    let reported = format!("{files} files stand as they would be written");
+    assert!(run.stderr.contains(&reported), "{}", run.stderr);
     assert!(scene.check("ready").0, "the agent holds its directory as before");
     sidecar.stop();
 }
@@ -116,7 +116,7 @@ fn a_dry_run_provisions_nothing() {
     let run = plan(&scene);
     assert!(lines(&run).iter().all(|line| line.starts_with("new ")), "{}", run.stdout);
     assert_eq!(scene.count(PROVISION), 0);
-    // Where a set of ours stands it is read as a renewal would.
+    // Where a set of ours is published it is read as a renewal would.
     scene.init().exits(0);
     scene.vault.clear_requests();
     let run = plan(&scene);
@@ -127,7 +127,7 @@ fn a_dry_run_provisions_nothing() {
 
 #[test]
 fn a_failure_that_would_stop_a_start_stops_the_dry_run() {
-    let told = |change: &dyn Fn(&mut Scene), code: i32, words: &str| {
+    let reported = |change: &dyn Fn(&mut Scene), code: i32, words: &str| {
         let mut scene = scene();
         change(&mut scene);
         let run = plan(&scene);
@@ -135,42 +135,42 @@ fn a_failure_that_would_stop_a_start_stops_the_dry_run() {
         assert!(run.error().contains(words), "{}", run.stderr);
         assert_eq!(run.stdout, "");
     };
-    told(
+    reported(
         &|scene| {
             scene.set("SEGURA_IDENTITY", "missing");
         },
         77,
         "missing",
     );
-    told(
+    reported(
         &|scene| {
             scene.vault.go_down();
         },
         69,
         "os error 111",
     );
-    told(
+    reported(
         &|scene| {
             scene.set("SEGURA_DECODE", "db/*");
         },
         76,
         "base64",
     );
-    told(
+    reported(
         &|scene| {
             scene.set("SEGURA_OUTPUT_DIR", "/proc/self/missing");
         },
         73,
         "/proc/self/missing",
     );
-    told(
+    reported(
         &|scene| {
             fs::write(scene.path("db"), "").unwrap();
         },
         73,
         "/db",
     );
-    told(
+    reported(
         &|scene| {
             scene.set("SEGURA_FILE_MODE", "rw");
         },
@@ -198,7 +198,7 @@ fn warnings_are_printed_with_the_plan() {
     let run = plan(&scene);
     lines(&run);
     let warnings: Vec<&str> = run.stderr.lines().filter(|line| line.contains("WARN")).collect();
-    for told in ["user", "bd/* of SEGURA_DECODE", "dv/* of SEGURA_FILE_RULES"] {
-        assert!(warnings.iter().any(|line| line.contains(told)), "{told}: {}", run.stderr);
+    for reported in ["user", "bd/* of SEGURA_DECODE", "dv/* of SEGURA_FILE_RULES"] {
+        assert!(warnings.iter().any(|line| line.contains(reported)), "{reported}: {}", run.stderr);
     }
 }

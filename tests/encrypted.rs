@@ -1,4 +1,4 @@
-//! Values that arrive encrypted: opened with the authorization's key, or told by key.
+//! Encrypted values: decrypted with the authorization's key, or reported by key.
 
 use std::fs;
 

@@ -20,9 +20,9 @@ fn with_short_timeout() -> Scene {
 }
 
 #[track_caller]
-fn assert_nothing_published(scene: &Scene, told: &str) {
-    assert!(scene.published().is_empty(), "{told}: {:?}", scene.entries());
-    assert!(scene.generations().is_empty(), "{told}: {:?}", scene.entries());
+fn assert_nothing_published(scene: &Scene, label: &str) {
+    assert!(scene.published().is_empty(), "{label}: {:?}", scene.entries());
+    assert!(scene.generations().is_empty(), "{label}: {:?}", scene.entries());
 }
 
 #[test]
@@ -100,8 +100,8 @@ fn five_failures_and_then_a_success_is_a_success() {
     run.exits(0);
     assert_eq!(scene.count(LOGIN), 6);
     assert_eq!(scene.vault.provision_count(), 1);
-    let told = run.stderr.matches(lines::RETRIES).count();
-    assert_eq!(told, 1, "one line a kind of failure: {}", run.stderr);
+    let label = run.stderr.matches(lines::RETRIES).count();
+    assert_eq!(label, 1, "one line a kind of failure: {}", run.stderr);
     assert_eq!(scene.read("secret-postman/ip"), "10.66.32.13");
 }
 
@@ -249,7 +249,7 @@ fn sigterm_during_a_wait_ends_init_at_once() {
         scene.set("SEGURA_STARTUP_TIMEOUT", "off").set("SEGURA_TIMEOUT", "1h");
         scene.vault.fault(fault);
         let child = scene.spawn_init();
-        until("it has asked", || scene.count(LOGIN) == 1);
+        until("it has sent a request", || scene.count(LOGIN) == 1);
         let sent = scene.vault.elapsed();
         send(&child, signal);
         Run::wait(child).exits(code);

@@ -117,9 +117,10 @@ fn mistakes_in_rules_are_reported_with_all_other_problems() {
     run.exits(78);
     run.refuses("SEGURA_FILE_MODE");
     for rule in ["rule 1: mode ", "rule 2: "] {
-        let told =
-            |(name, told): &(&str, &str)| *name == "SEGURA_FILE_RULES" && told.starts_with(rule);
-        assert!(run.problems().iter().any(told), "{rule}: {}", run.stderr);
+        let reported = |(name, reported): &(&str, &str)| {
+            *name == "SEGURA_FILE_RULES" && reported.starts_with(rule)
+        };
+        assert!(run.problems().iter().any(reported), "{rule}: {}", run.stderr);
     }
     assert!(!run.stderr.contains("canary"), "{}", run.stderr);
 }
@@ -130,15 +131,15 @@ fn a_rule_that_matches_no_file_is_logged_once() {
         scene(r#"[{"glob": "bd/*", "mode": "0400"}, {"glob": "db/*", "mode": "0400"}]"#);
     scene.set("SEGURA_RENEW_INTERVAL", "1s");
     let sidecar = scene.sidecar();
-    let told = "bd/* of SEGURA_FILE_RULES";
-    sidecar.until_logged(told);
+    let reported = "bd/* of SEGURA_FILE_RULES";
+    sidecar.until_logged(reported);
     scene.vault.set_data("db", json!({ "user": "bob" }));
     until("the change is published", || {
         scene.path("db/user").exists() && scene.read("db/user") == "bob"
     });
     assert_eq!(mode(scene.path("db/user")), 0o400, "a rule holds for every generation");
     let log = sidecar.stop();
-    assert_eq!(log.stderr.matches(told).count(), 1, "{}", log.stderr);
+    assert_eq!(log.stderr.matches(reported).count(), 1, "{}", log.stderr);
     assert!(!log.stderr.contains("db/* of SEGURA_FILE_RULES"), "{}", log.stderr);
 }
 

@@ -1,4 +1,4 @@
-//! With the vendor's variables alone the agent stands in for the historic sidecar: its layout, and
+//! With the vendor's variables alone the agent replaces the historic sidecar: its layout, and
 //! none of its twelve known bugs.
 
 use std::fs;
@@ -180,7 +180,7 @@ fn bugs_3_and_4_readers_see_no_gap_and_foreign_files_stay() {
 #[test]
 fn bugs_5_6_and_11_impossible_names_are_refused_by_name_and_nothing_is_written() {
     let secret = |identity: &str, data: Value| json!({ "secret_id": "1", "secret_name": "s", "identity": identity, "version": "1", "engine": "Generic", "data": [data] });
-    for (secrets, told) in [
+    for (secrets, reported) in [
         (json!([secret("db", json!({ "a/b": "x", "k": "v" }))]), "a/b"),
         (json!([secret("db", json!({ "../k": "x" }))]), "../k"),
         (json!([secret("../../escape", json!({ "k": "x" }))]), "../../escape"),
@@ -191,12 +191,12 @@ fn bugs_5_6_and_11_impossible_names_are_refused_by_name_and_nothing_is_written()
         scene.vault.fault(Fault::body(path::APPLICATION, &answer(&secrets)));
         let run = scene.init();
         run.exits(76);
-        assert!(run.error().contains(told), "{told}: {}", run.stderr);
+        assert!(run.error().contains(reported), "{reported}: {}", run.stderr);
         let visible = |name: &String| !name.starts_with('.');
         let entries = fs::read_dir(scene.path("senhasegura")).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
-        assert!(!names.into_iter().any(|name| visible(&name)), "{told}");
-        assert_eq!(scene.entries(), ["senhasegura"], "{told}");
+        assert!(!names.into_iter().any(|name| visible(&name)), "{reported}");
+        assert_eq!(scene.entries(), ["senhasegura"], "{reported}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! The main job: log in, fetch, render, publish; and what a start does where a set stands already.
+//! The main job: log in, fetch, render, publish; and starts with a published set.
 
 use std::{collections::BTreeMap, fs};
 
@@ -34,7 +34,7 @@ fn expected(files: &[(&str, &str)]) -> BTreeMap<String, String> {
     files.iter().map(pair).collect()
 }
 
-/// Puts other bytes where a published file is, as whoever may write to the volume can.
+/// Puts other bytes where a published file is, as a process with write access to the volume can.
 fn tamper(scene: &Scene, path: &str, bytes: &[u8]) {
     fs::remove_file(scene.path(path)).expect("it is published");
     fs::write(scene.path(path), bytes).expect("the folder is ours");
@@ -224,7 +224,7 @@ fn a_refused_second_identity_publishes_nothing_and_the_first_is_deprovisioned() 
     assert!(scene.vault.provisioned(SEED).is_empty());
     assert!(scene.published().is_empty() && scene.generations().is_empty());
 
-    // What was given back is not looked for: the next start asks at once.
+    // A deprovisioned account is not read for: the next start provisions at once.
     scene.vault.put_secret(r#"{"identity": "not-there", "data": {"k": "v"}}"#);
     scene.vault.clear_requests();
     scene.init().exits(0);
@@ -474,18 +474,18 @@ fn a_passing_failure_does_not_stop_a_start_with_a_published_set() {
         (Fault::body("provision", empty), "refused"),
     ];
     side_by_side(cases, |(fault, class)| {
-        let told = format!("{fault:?}");
+        let label = format!("{fault:?}");
         let mut scene = Scene::with_due_set();
         let files = scene.published();
         scene.set("SEGURA_TIMEOUT", "2s");
         scene.vault.fault(fault);
         let run = scene.init();
         run.exits(0);
-        assert_eq!(scene.failures(), 1, "{told}: {}", run.stderr);
-        assert_eq!(scene.published(), files, "{told}");
-        assert_eq!(scene.state()["failures"], 1, "{told}");
-        assert_eq!(scene.state()["last_error"], class, "{told}");
-        assert_eq!(scene.count(PROVISION), 0, "{told}");
+        assert_eq!(scene.failures(), 1, "{label}: {}", run.stderr);
+        assert_eq!(scene.published(), files, "{label}");
+        assert_eq!(scene.state()["failures"], 1, "{label}");
+        assert_eq!(scene.state()["last_error"], class, "{label}");
+        assert_eq!(scene.count(PROVISION), 0, "{label}");
     });
 }
 

@@ -1,5 +1,5 @@
 //! Values, the client secret and tokens are looked for everywhere but where they belong, while
-//! everything is broken in turn and the log says all it can.
+//! everything is broken in turn and the log level is the highest.
 
 mod canaries;
 mod exec;
@@ -30,7 +30,7 @@ const VALUE: &str = "cAnArY-vAlUe+4f1d";
 const SECRET: &str = "cAnArY-sEcReT/+90ab=";
 const TOKEN: &str = "cAnArY-tOkEn.77ce.d1b5";
 
-/// A pod whose every value is a canary, at the most talkative.
+/// A pod whose every value is a canary, at the highest log level.
 fn scene() -> Scene {
     with(Options { tls: false, ..Options::default() })
 }
@@ -84,7 +84,7 @@ fn the_canaries_are_in_the_published_files() {
     seen.0.exits(0);
     assert_silent(&scene, "a start without a fault", &seen);
     assert!(seen.1.ends_with(b"init\0"), "its arguments were seen");
-    assert!(seen.0.stderr.contains("TRACE"), "the log says all it can: {}", seen.0.stderr);
+    assert!(seen.0.stderr.contains("TRACE"), "the log level is the highest: {}", seen.0.stderr);
     let canaries = Canaries::of(&scene);
     assert!(canaries.credentials.len() > 12, "the token that was used is among them");
     for file in ["secret-postman/key", "secret-postman/1/username", "secrets.env", "secrets.json"] {
@@ -287,7 +287,7 @@ fn secrets_that_cannot_be_rendered_leak_nothing() {
             let data = format!(r#"[{{"1": "{VALUE}-1"}}, {{"k": "{VALUE}-2"}}]"#);
             scene.vault.set_data(SEED, data);
         }),
-        ("a giving back that fails", 78, |scene| {
+        ("a deprovisioning that fails", 78, |scene| {
             let data = format!(r#"{{"a-b": "{VALUE}-1", "a.b": "{VALUE}-2"}}"#);
             scene.vault.set_data(SEED, data);
             let said =

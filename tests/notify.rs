@@ -1,4 +1,4 @@
-//! Telling the main process: by signal, by PID file, by command, by URL, and through crashes.
+//! Notifying the main process: by signal, by PID file, by command, by URL, and through crashes.
 
 pub mod agent;
 pub mod app;

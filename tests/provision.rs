@@ -44,12 +44,12 @@ fn spawn_until_posted(scene: &Scene) -> Child {
     child
 }
 
-/// What stands is the account that the vault says the pod holds.
+/// Asserts that the published account is the one that the vault has for the pod.
 #[track_caller]
-fn assert_published(scene: &Scene, told: &str) {
+fn assert_published(scene: &Scene, label: &str) {
     let own = scene.vault.provisioned(SEED).pop().expect("the pod holds an account");
-    assert_eq!(scene.read("secret-postman/username"), own.username, "{told}");
-    assert_eq!(scene.read("secret-postman/password"), own.password, "{told}");
+    assert_eq!(scene.read("secret-postman/username"), own.username, "{label}");
+    assert_eq!(scene.read("secret-postman/password"), own.password, "{label}");
 }
 
 /// Reads the log until a line holds `words`.
@@ -130,12 +130,12 @@ fn a_post_of_unknown_fate_is_followed_by_a_read_before_it_is_repeated() {
         let fault = on_post(effect).once();
         scene.vault.fault(if acted { fault.after() } else { fault });
         scene.init().exits(0);
-        let told = format!("{name}, acted on: {acted}");
+        let label = format!("{name}, acted on: {acted}");
         let posts = if acted { 1 } else { 2 };
-        assert_eq!(scene.count(PROVISION), posts, "{told}: {:?}", scene.request_lines());
-        assert_eq!(scene.count(READ), 1, "{told}: {:?}", scene.request_lines());
-        assert_eq!(scene.vault.provision_count(), 1, "{told}");
-        assert_published(&scene, &told);
+        assert_eq!(scene.count(PROVISION), posts, "{label}: {:?}", scene.request_lines());
+        assert_eq!(scene.count(READ), 1, "{label}: {:?}", scene.request_lines());
+        assert_eq!(scene.vault.provision_count(), 1, "{label}");
+        assert_published(&scene, &label);
     });
 }
 
@@ -223,7 +223,11 @@ fn a_post_that_outlasts_the_start_is_found_by_the_next_one() {
     scene.set("SEGURA_STARTUP_TIMEOUT", "2s").set("SEGURA_PROVISION_TIMEOUT", "3s");
     scene.vault.fault(on_post(Effect::Hang).once().after());
     scene.init().exits(69);
-    assert_eq!(scene.request_lines(), [LOGIN, PROVISION], "nothing is asked once the time is over");
+    assert_eq!(
+        scene.request_lines(),
+        [LOGIN, PROVISION],
+        "no request is sent once the time is over"
+    );
 
     scene.vault.clear_requests();
     scene.set("SEGURA_STARTUP_TIMEOUT", "30s");

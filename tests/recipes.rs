@@ -49,8 +49,8 @@ fn every_block_is_run_by_a_test_or_listed_as_not_run() {
             "{} is taken by a test, and listed as if it were not",
             block.id
         );
-        let told = page.contains(&format!("`{}`", block.id));
-        assert_eq!(told, listed, "docs/recipes/README.md on {}", block.id);
+        let reported = page.contains(&format!("`{}`", block.id));
+        assert_eq!(reported, listed, "docs/recipes/README.md on {}", block.id);
     }
     let ids: BTreeSet<String> = blocks::blocks().into_iter().map(|block| block.id).collect();
     for id in SYNTAX_ALONE {
@@ -71,9 +71,10 @@ fn every_test_that_a_page_names_exists() {
     let tests = sources();
     for page in blocks::pages() {
         let text = blocks::page(&page);
-        let told =
+        let reported =
             text.split("\n\n").filter(|part| part.contains("Test: ") || part.contains("Tests: "));
-        let names: Vec<&str> = told.flat_map(|part| part.split('`').skip(1).step_by(2)).collect();
+        let names: Vec<&str> =
+            reported.flat_map(|part| part.split('`').skip(1).step_by(2)).collect();
         let has_none = page == "README" || page == "rotation";
         assert!(has_none || names.len() > 1, "docs/recipes/{page}.md names no test");
         for name in names.iter().filter(|name| !name.contains('.')) {

@@ -1,4 +1,4 @@
-//! One version everywhere: what is built, what is labelled, what manifests name, what is told.
+//! One version everywhere: in the package, the image's label, the manifests and the pages.
 
 use crate::harness::tree::{self, text};
 

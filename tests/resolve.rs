@@ -1,4 +1,4 @@
-//! Host names: the hosts file first, then the servers of `resolv.conf`, and nobody else.
+//! Host names: the hosts file first, then the servers of `resolv.conf`, and no other server.
 //!
 //! Each test gives the agent its own `/etc/hosts` and `/etc/resolv.conf` in a mount namespace.
 

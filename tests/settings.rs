@@ -27,7 +27,7 @@ const FREE: [&str; 9] = [
     "SEGURA_NAMESPACE",
     "SEGURA_DEPLOY",
     "SEGURA_SIGNAL_PROCESS",
-    // Always told, whatever they hold: they are for later versions.
+    // Always reported, with any value: they are for later versions.
     "SEGURA_TEMPLATE_DIR",
     "SEGURA_DECODE",
 ];
@@ -334,7 +334,7 @@ fn a_fatal_error_is_also_written_to_the_termination_log() {
     scene.set("SEGURA_TERMINATION_LOG", &log.display().to_string());
     scene.set("SEGURA_CLIENT_SECRET", "canary");
     scene.init().exits(77);
-    assert!(!log.exists(), "a file that nobody mounted is not made");
+    assert!(!log.exists(), "a file that is not mounted is not made");
 
     fs::write(&log, "something longer that was there before\n".repeat(20)).unwrap();
     let run = scene.init();

@@ -19,7 +19,7 @@ use crate::{
 /// Something that happens to a scene.
 type Change = fn(&Scene);
 
-/// A set that `init` has left to be renewed every second; the vault's requests start anew.
+/// A set that `init` has left to be renewed every second; the vault's list of requests is empty.
 fn left_by_init() -> Scene {
     with(Options::default(), |_| {})
 }

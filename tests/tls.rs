@@ -1,4 +1,4 @@
-//! Certificates are verified always, and what is wrong with one is told.
+//! Certificates are verified always, and the fault of one is reported.
 
 use std::fs;
 
@@ -26,7 +26,7 @@ fn an_untrusted_certificate_is_retried_and_its_fault_reported() {
         let scene = with(certificate);
         let run = scene.init();
         assert!(run.exits(69).error().contains(reason), "{certificate:?}: {}", run.error());
-        assert!(run.hint().is_some_and(|told| told.contains(hint)), "{certificate:?}");
+        assert!(run.hint().is_some_and(|label| label.contains(hint)), "{certificate:?}");
         assert!(scene.vault.connections() >= 2, "{certificate:?} is retried");
         assert!(scene.vault.requests().is_empty(), "{certificate:?}");
         assert!(scene.published().is_empty(), "{certificate:?}");
@@ -93,10 +93,10 @@ fn unusable_certificate_files_are_reported_before_any_request() {
             let mut scene = Scene::with(Options { client_certificate: true, ..Options::default() });
             scene.set(variable, &path.display().to_string());
             let run = scene.init();
-            let told = format!("{variable} {}: {}", path.display(), run.stderr);
-            assert!(run.exits(78).error().contains(variable), "{told}");
-            assert!(!run.stderr.contains("canary"), "{told}");
-            assert_eq!(scene.vault.connections(), 0, "{told}");
+            let label = format!("{variable} {}: {}", path.display(), run.stderr);
+            assert!(run.exits(78).error().contains(variable), "{label}");
+            assert!(!run.stderr.contains("canary"), "{label}");
+            assert_eq!(scene.vault.connections(), 0, "{label}");
         }
     }
 }

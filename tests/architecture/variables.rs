@@ -72,7 +72,7 @@ const PROMISED: &[(&str, Option<&str>)] = &[
 fn the_variables_are_those_of_the_interface() {
     let known: BTreeMap<&str, &str> =
         VARIABLES.iter().map(|variable| (variable.name, variable.default)).collect();
-    assert_eq!(known.len(), VARIABLES.len(), "no variable stands twice");
+    assert_eq!(known.len(), VARIABLES.len(), "no variable is listed twice");
     let names: Vec<&str> = known.keys().copied().collect();
     let promised: Vec<&str> = PROMISED.iter().map(|(name, _)| *name).collect();
     assert_eq!(names, promised);

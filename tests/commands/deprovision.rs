@@ -1,4 +1,4 @@
-//! `deprovision`: what this pod was provisioned is given back, by its state or by an id.
+//! `deprovision`: the accounts of this pod are deprovisioned, by its state or by an id.
 
 use super::run;
 use crate::dev_vault::requests::DEPROVISION;
@@ -18,7 +18,7 @@ fn the_published_set_is_deprovisioned_and_removed() {
     );
     assert!(scene.vault.provisioned(SEED).is_empty());
     assert!(scene.published().is_empty(), "{:?}", scene.published());
-    // A second time there is nothing, and the next start provisions anew.
+    // A second time there is nothing, and the next start provisions again.
     let again = run(&scene, &["deprovision"]);
     assert_eq!((again.code, again.stdout.lines().count()), (Some(0), 1), "{}", again.stdout);
     assert_eq!(scene.count(DEPROVISION), 1);
@@ -40,7 +40,7 @@ fn failed_deprovisioning_is_recorded_for_another_try() {
         lines.iter().any(|line| line.starts_with("failed      ") && line.contains("  id=")),
         "{lines:?}"
     );
-    assert!(scene.published().is_empty(), "what was given back is not read any more");
+    assert!(scene.published().is_empty(), "a deprovisioned set is not published any more");
     let again = run(&scene, &["deprovision"]);
     assert_eq!((again.code, again.stdout.lines().count()), (Some(0), 1), "{}", again.stderr);
     assert!(again.stdout.starts_with("given back  "), "{}", again.stdout);

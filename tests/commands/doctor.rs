@@ -14,7 +14,7 @@ fn steps<'a>(run: &'a Run, step: &str) -> Vec<&'a str> {
 
 /// Asserts the one line that failed.
 #[track_caller]
-fn fails(run: &Run, code: i32, step: &str, told: &str, remedy: &str) {
+fn fails(run: &Run, code: i32, step: &str, reported: &str, remedy: &str) {
     assert_eq!(run.code, Some(code), "{}{}", run.stdout, run.stderr);
     let failed: Vec<&str> = run.stdout.lines().filter(|line| line.starts_with("FAIL")).collect();
     assert_eq!(
@@ -22,9 +22,9 @@ fn fails(run: &Run, code: i32, step: &str, told: &str, remedy: &str) {
         steps(run, step).into_iter().filter(|l| l.starts_with("FAIL")).collect::<Vec<_>>()
     );
     let line = failed.join("\n");
-    assert!(failed.len() == 1 && line.contains(told), "{line}");
-    let told = line.split_once("-> ").map_or("", |(_, told)| told);
-    assert!(told.contains(remedy), "{line}");
+    assert!(failed.len() == 1 && line.contains(reported), "{line}");
+    let reported = line.split_once("-> ").map_or("", |(_, reported)| reported);
+    assert!(reported.contains(remedy), "{line}");
 }
 
 #[test]
@@ -56,10 +56,10 @@ fn doctor_checks_every_step_and_changes_nothing() {
     }
     assert!(!run.stdout.contains("FAIL"), "{}", run.stdout);
     let tell = steps(&run, "tell");
-    let told = format!("(pid {})", target.0.id());
-    assert!(tell.iter().any(|l| l.contains("SIGURG") && l.contains(&told)), "{tell:?}");
+    let reported = format!("(pid {})", target.0.id());
+    assert!(tell.iter().any(|l| l.contains("SIGURG") && l.contains(&reported)), "{tell:?}");
     assert!(tell.iter().any(|line| line.contains("http://127.0.0.1:9/reload")), "{tell:?}");
-    assert!(target.0.try_wait().unwrap().is_none(), "nobody is signalled");
+    assert!(target.0.try_wait().unwrap().is_none(), "no process is signalled");
     assert!(scene.entries().is_empty(), "nothing is written");
     assert!(scene.vault.provisioned(SEED).is_empty(), "nothing is provisioned");
 }
@@ -89,10 +89,10 @@ const BROKEN: [Broken; 7] = [
 
 #[test]
 fn doctor_names_each_failure_with_its_remedy() {
-    for (variable, value, code, step, told, remedy) in BROKEN {
+    for (variable, value, code, step, reported, remedy) in BROKEN {
         let mut scene = Scene::new();
         scene.set(variable, value);
-        fails(&run(&scene, &["doctor"]), code, step, told, remedy);
+        fails(&run(&scene, &["doctor"]), code, step, reported, remedy);
     }
     let mut scene = Scene::new();
     scene.unset("SEGURA_CA_FILE");

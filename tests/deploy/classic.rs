@@ -14,9 +14,9 @@ fn the_app_gets_its_signal_for_each_rotation() {
         let first = password(node);
         pod.until_logged("app", &format!("started: <{first}>"));
         let second = rotated(node);
-        pod.until_logged("app", &format!("told: <{second}>"));
+        pod.until_logged("app", &format!("notified: <{second}>"));
         let third = rotated(node);
-        pod.until_logged("app", &format!("told: <{third}>"));
+        pod.until_logged("app", &format!("notified: <{third}>"));
         assert_eq!(
             node.scene.count(PROVISION),
             1,
@@ -56,18 +56,18 @@ fn only_missed_changes_are_notified_after_a_restart() {
         pod.kill("segura-agent");
         let second = changed(node);
         pod.run("segura-agent");
-        pod.until_logged("app", &format!("told: <{second}>"));
+        pod.until_logged("app", &format!("notified: <{second}>"));
 
         pod.kill("app");
         pod.run("app");
         until("the app starts again", || times(&pod, "app", "started: ") == 2);
         pod.until_logged("app", &format!("started: <{second}>"));
         let third = rotated(node);
-        pod.until_logged("app", &format!("told: <{third}>"));
+        pod.until_logged("app", &format!("notified: <{third}>"));
         pod.restart();
         pod.until_logged("app", &format!("started: <{third}>"));
         let fourth = rotated(node);
-        pod.until_logged("app", &format!("told: <{fourth}>"));
+        pod.until_logged("app", &format!("notified: <{fourth}>"));
         assert_eq!(node.scene.count(PROVISION), 1);
         pod.stop();
         assert_eq!((&*pod.code("app"), &*pod.code("segura-agent")), ("42", "0"));

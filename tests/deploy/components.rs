@@ -6,7 +6,7 @@ use crate::harness::kubelet::manifest::{Manifest, containers};
 use crate::harness::kubelet::{Node, on_a_node};
 use crate::harness::kubernetes::named;
 
-/// Runs a test with a manifest and its components; says so where there is no kubectl.
+/// Runs a test with a manifest and its components; skips aloud without kubectl.
 fn composed(name: &str, components: &[&str], run: impl Fn(&Node, &Manifest) + Sync) {
     let test = format!("deploy/components/{}", components.join(", "));
     match Manifest::composed(name, components) {
@@ -27,7 +27,7 @@ fn the_agent_as_root_signals_an_app_of_another_user() {
         pod.start();
         pod.until_logged("app", &format!("started: <{}>", password(node)));
         let second = rotated(node);
-        pod.until_logged("app", &format!("told: <{second}>"));
+        pod.until_logged("app", &format!("notified: <{second}>"));
         assert_eq!(pod.process("app").status("Uid"), "20002 20002 20002 20002");
         let agent = pod.process("segura-agent");
         assert_eq!(agent.status("Uid"), "0 0 0 0");
@@ -72,8 +72,8 @@ fn each_private_ca_component_reaches_every_agent_of_its_manifests() {
                 let asks = urls.iter().any(|url| named(&container["env"], url).is_some());
                 let file = named(&container["env"], "SEGURA_CA_FILE");
                 let mount = named(&container["volumeMounts"], "segura-ca");
-                let told = format!("{name}: {}", container["name"]);
-                assert_eq!((file.is_some(), mount.is_some()), (asks, asks), "{told}");
+                let label = format!("{name}: {}", container["name"]);
+                assert_eq!((file.is_some(), mount.is_some()), (asks, asks), "{label}");
             }
         }
     }

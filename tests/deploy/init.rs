@@ -19,7 +19,7 @@ fn an_init_container_publishes_once_and_never_renews() {
         pod.kill("app");
         pod.run("app");
         assert_eq!(reads(&pod, PASSWORD), first);
-        // Only a new sandbox runs it again: it adopts what stands, and reads what is due.
+        // Only a new sandbox runs it again: it adopts the published set, and reads a due one.
         pod.restart();
         pod.until_logged("app", "started: ");
         assert_eq!(node.scene.count(PROVISION), 1);

@@ -18,7 +18,7 @@ use crate::harness::kubernetes::named;
 const AGENT_MEMORY: usize = 32;
 /// The default of `SEGURA_STARTUP_TIMEOUT`, in seconds.
 const STARTUP_TIMEOUT: u64 = 120;
-/// Why a manifest may do what others must not, in words that stand in its own text.
+/// Why a manifest may do what others must not, in words of its own text.
 const EXCEPTIONS: &[(&str, Rule, &str)] =
     &[("historic", Rule::SecretByFile, "The vendor's own names, and nothing else of ours")];
 
@@ -115,8 +115,8 @@ fn only_the_publisher_can_write_and_no_container_mounts_a_single_file() {
             ("segura-authorization", |_| false),
         ] {
             for (container, mount) in mounts(template, volume) {
-                let told = format!("{}: {} of {}", manifest.name, volume, container["name"]);
-                assert_eq!(mount["readOnly"] == true, !may(container), "{told}");
+                let label = format!("{}: {} of {}", manifest.name, volume, container["name"]);
+                assert_eq!(mount["readOnly"] == true, !may(container), "{label}");
             }
         }
         assert!(!template.to_string().contains("\"subPath"), "{}", manifest.name);
@@ -229,16 +229,20 @@ fn memory_limits_leave_room_for_the_volumes_in_memory() {
         let volume = named(&template["spec"]["volumes"], "segura").unwrap();
         let size = mebibytes(volume["emptyDir"]["sizeLimit"].as_str().unwrap());
         for container in containers(template) {
-            let told = format!("{}: {}", manifest.name, container["name"]);
+            let label = format!("{}: {}", manifest.name, container["name"]);
             let resources = &container["resources"];
             if !is_agent(container) && !publishes(container) {
                 continue;
             }
             let memory = |kind: &str| mebibytes(resources[kind]["memory"].as_str().expect(kind));
-            assert!(memory("limits") >= AGENT_MEMORY + size, "{told}: {resources}");
-            assert!(memory("requests") <= memory("limits"), "{told}: {resources}");
-            assert!(resources["requests"]["cpu"].is_string(), "{told}: {resources}");
-            assert_eq!(resources["limits"]["cpu"], Value::Null, "{told}: it slows the start alone");
+            assert!(memory("limits") >= AGENT_MEMORY + size, "{label}: {resources}");
+            assert!(memory("requests") <= memory("limits"), "{label}: {resources}");
+            assert!(resources["requests"]["cpu"].is_string(), "{label}: {resources}");
+            assert_eq!(
+                resources["limits"]["cpu"],
+                Value::Null,
+                "{label}: it slows the start alone"
+            );
         }
     });
 }
@@ -310,8 +314,8 @@ fn the_agents_containers_differ_only_by_their_mode() {
         for (_, template) in manifest.templates() {
             for container in containers(template) {
                 if is_agent(container) && named(&container["env"], "SEGURA_URL").is_some() {
-                    let told = format!("{}: {}", manifest.name, container["name"]);
-                    seen.entry(common(container).to_string()).or_default().push(told);
+                    let label = format!("{}: {}", manifest.name, container["name"]);
+                    seen.entry(common(container).to_string()).or_default().push(label);
                 }
             }
         }

@@ -20,8 +20,8 @@ fn the_app_has_its_secret_before_it_starts_and_sees_each_rotation() {
         until_reads(&pod, PASSWORD, &second);
         assert_eq!(node.scene.count(PROVISION), 1);
         let account = node.scene.vault.provisioned("my-secret").pop().unwrap();
-        let told = (&*account.pod_name, &*account.namespace, &*account.deploy);
-        assert_eq!(told, (POD, "shop", "app"));
+        let label = (&*account.pod_name, &*account.namespace, &*account.deploy);
+        assert_eq!(label, (POD, "shop", "app"));
 
         for container in ["app", "segura-agent"] {
             assert_restricted(&pod, container);
@@ -33,7 +33,7 @@ fn the_app_has_its_secret_before_it_starts_and_sees_each_rotation() {
 
 #[test]
 fn the_app_is_notified_by_the_post_that_the_manifest_proposes() {
-    on_a_node("deploy/base: the app is told by a POST", SERVER, |node| {
+    on_a_node("deploy/base: the app is notified by a POST", SERVER, |node| {
         let text = Manifest::read("base").text;
         let proposed = text
             .replace("# - name: SEGURA_NOTIFY_URL", "- name: SEGURA_NOTIFY_URL")
@@ -43,7 +43,7 @@ fn the_app_is_notified_by_the_post_that_the_manifest_proposes() {
         pod.start();
         pod.until_logged("app", "started: ");
         let second = rotated(node);
-        pod.until_logged("app", &format!("told by POST /-/reload: <{second}>"));
+        pod.until_logged("app", &format!("notified by POST /-/reload: <{second}>"));
     });
 }
 
@@ -55,7 +55,7 @@ fn a_killed_sidecar_adopts_its_published_set() {
         let first = password(node);
         until_quiet(node);
         pod.kill("segura-agent");
-        assert_eq!(reads(&pod, PASSWORD), first, "what stands goes on standing");
+        assert_eq!(reads(&pod, PASSWORD), first, "the current set stays current");
         // What it missed meanwhile is fetched, not provisioned.
         let second = changed(node);
         pod.run("segura-agent");

@@ -1,4 +1,4 @@
-//! What survives a restart: the store, in a file that is written anew after each change.
+//! What survives a restart: the store, in a file that is written again after each change.
 
 use std::{
     fs, io,

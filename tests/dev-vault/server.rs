@@ -118,7 +118,7 @@ pub async fn serve(
                         (Ok(()), ack)
                     }
                 };
-                // Whoever gave the order may have stopped waiting.
+                // The caller may have stopped waiting.
                 drop(ack.send(done));
             }
         }

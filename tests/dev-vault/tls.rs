@@ -122,7 +122,7 @@ fn authority(name: &str, parent: Option<&Issuer<'static, KeyPair>>) -> Made<Auth
     Ok((certificate.der().clone(), certificate.pem(), Issuer::new(params, key)))
 }
 
-/// Takes client certificates of the authority; whoever shows none is let in unless it is required.
+/// Takes client certificates of the authority; clients without one are admitted unless it is required.
 fn verifier(ca: CertificateDer<'static>, required: bool) -> Arc<dyn ClientCertVerifier> {
     let mut roots = RootCertStore::empty();
     roots.add(ca).expect("the authority's certificate is well-formed");

@@ -1,7 +1,7 @@
 //! Pictures are well-formed as far as can be seen without Mermaid's own parser, which wants a browser:
 //! the kind is known; in flowcharts every line is a node, an edge, a subgraph or a style, brackets and
 //! quotes are closed, and every edge's ends are named or declared; in sequence diagrams every line is
-//! a known statement, blocks end, and whoever sends or hears is declared.
+//! a known statement, blocks end, and every sender and receiver is declared.
 
 use std::collections::BTreeSet;
 

@@ -142,17 +142,18 @@ fn complaints(sources: &[Source]) -> BTreeSet<String> {
     let by_hand = |source: &&Source| !BY_HAND.iter().any(|path| source.path.starts_with(path));
     for source in sources.iter().filter(by_hand) {
         for call in CALLS {
-            let told = source.within(call).into_iter().flatten();
-            complaints.extend(told.filter(|l| !source.is_field(l)).map(|l| l.text.clone()));
+            let reported = source.within(call).into_iter().flatten();
+            complaints.extend(reported.filter(|l| !source.is_field(l)).map(|l| l.text.clone()));
         }
         if ERRORS.contains(&source.path.as_str()) {
-            let told = source.within("#[error(").into_iter().flatten();
-            complaints.extend(told.map(|l| l.text.clone()));
+            let reported = source.within("#[error(").into_iter().flatten();
+            complaints.extend(reported.map(|l| l.text.clone()));
         }
         if source.path.starts_with("src/notify/") {
-            let told = source.within("format!(").into_iter().flatten();
-            complaints
-                .extend(told.map(|l| l.text.clone()).filter(|text| !text.starts_with("would ")));
+            let reported = source.within("format!(").into_iter().flatten();
+            complaints.extend(
+                reported.map(|l| l.text.clone()).filter(|text| !text.starts_with("would ")),
+            );
         }
     }
     // Names of variables, words that fill a placeholder, and hints that are a line of their own.
@@ -165,12 +166,12 @@ fn complaints(sources: &[Source]) -> BTreeSet<String> {
 fn every_message_of_the_agent_has_its_row() {
     let sources = sources();
     let (said, quoted, complaints) = (Said::of(&sources), quoted(), complaints(&sources));
-    let told: BTreeSet<&str> = quoted.iter().flat_map(|message| links(message)).collect();
+    let reported: BTreeSet<&str> = quoted.iter().flat_map(|message| links(message)).collect();
     let is = |message: &str, text: &str| {
         let filled = message.strip_suffix(text).is_some_and(|before| before.ends_with("… "));
         filled || said.fits(message, text)
     };
-    let explained = |text: &&String| told.iter().any(|message| is(message, text));
+    let explained = |text: &&String| reported.iter().any(|message| is(message, text));
     let missing: Vec<&String> = complaints.iter().filter(|text| !explained(text)).collect();
     assert!(missing.is_empty(), "docs/troubleshooting.md does not explain {missing:#?}");
     assert!(complaints.len() >= 90, "only {} were found", complaints.len());

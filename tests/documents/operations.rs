@@ -73,8 +73,9 @@ fn every_outcome_of_a_pass_is_named() {
     assert!(outcomes.len() >= 7, "{outcomes:?}");
     let row = page.text.lines().find(|line| line.starts_with("| `segura_agent_passes_total`"));
     let cell = row.and_then(|row| row.split(" | ").nth(1)).expect("its row");
-    let told: BTreeSet<&str> = spans(cell).into_iter().filter(|word| *word != "outcome").collect();
-    assert_eq!(told, outcomes);
+    let reported: BTreeSet<&str> =
+        spans(cell).into_iter().filter(|word| *word != "outcome").collect();
+    assert_eq!(reported, outcomes);
     for chosen in page.text.split("outcome=~\"").skip(1) {
         let chosen = chosen.split('"').next().unwrap_or_default();
         assert!(chosen.split('|').all(|word| outcomes.contains(word)), "{chosen}");
@@ -143,8 +144,8 @@ fn rule_file(test: &str) -> Option<TempDir> {
 fn promtool(folder: &TempDir, words: &[&str]) {
     let output = Command::new("promtool").args(words).current_dir(folder.path()).output();
     let output = output.expect("it was found before");
-    let told = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&told));
+    let reported = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&reported));
 }
 
 #[test]
@@ -206,7 +207,7 @@ fn one_outage_raises_one_alert_and_a_failure_of_one_pod_names_that_pod() {
     };
     let with = |more: Vec<Value>| [all(), more].concat();
     let own = [("SeguraHeldBack", 1), ("SeguraRefused", 1), ("SeguraSetStale", 1)];
-    let told = series(0..1, &[("delivery_failures_total", "0x51 1x69")]);
+    let reported = series(0..1, &[("delivery_failures_total", "0x51 1x69")]);
     let early = series(0..1, &[("delivery_failures_total", "0x5 1x115")]);
     let silent = series(0..1, &[("up{job=\"shop/segura-agent\"}", "1x50 0x70")]);
     let cases = [
@@ -214,7 +215,7 @@ fn one_outage_raises_one_alert_and_a_failure_of_one_pod_names_that_pod() {
         fires(with(fails("unreachable", 0..20)), &[("SeguraVaultAway", 1)]),
         fires(with(fails("refused", 0..20)), &[("SeguraVaultAway", 1)]),
         fires(with(fails("refused", 0..1)), &own),
-        fires(with(told), &[("SeguraTellingFails", 1)]),
+        fires(with(reported), &[("SeguraTellingFails", 1)]),
         fires(with(early), &[]),
         fires(with(silent), &[("SeguraAgentSilent", 1)]),
     ];
@@ -240,8 +241,9 @@ fn request_figures_are_those_of_the_simulation() {
         let day = line.and_then(|line| line.trim_end_matches(" |").rsplit(" | ").next());
         let day: f64 = day.and_then(|day| day.parse().ok()).expect("requests in a day");
         let row = page.text.lines().find(|line| line.starts_with(&format!("| {written}")));
-        let told = row.and_then(|row| row.split(" | ").nth(1)).map(|cell| cell.replace(',', ""));
-        let told: f64 = told.and_then(|cell| cell.parse().ok()).expect("reads in a day");
-        assert!((told - day).abs() <= day / 100.0, "{written}: {told}, simulated {day}");
+        let reported =
+            row.and_then(|row| row.split(" | ").nth(1)).map(|cell| cell.replace(',', ""));
+        let reported: f64 = reported.and_then(|cell| cell.parse().ok()).expect("reads in a day");
+        assert!((reported - day).abs() <= day / 100.0, "{written}: {reported}, simulated {day}");
     }
 }

@@ -1,4 +1,4 @@
-//! `exec` on a set that stands already: taken over, kept fresh, and never provisioned again.
+//! `exec` on a published set: adopted, renewed, and never provisioned again.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ use crate::{
 /// A way to be refused for good.
 type Refusal = (&'static str, fn(&Scene));
 
-/// A set that `init` has left to be renewed every so often; the vault's requests start anew.
+/// A set that `init` has left to be renewed every so often; the vault's list of requests is empty.
 fn left_by_init(interval: &str) -> Scene {
     let mut scene = Scene::new();
     scene.set("SEGURA_RENEW_INTERVAL", interval).set("SEGURA_RESTART_SPLAY", "0s");
@@ -52,7 +52,7 @@ fn a_set_of_init_is_adopted_and_the_command_starts_at_once() {
     let agent = wraps(&scene, SHOWS);
     until_has(&agent, &[&password(&scene)]);
     agent.until_logged(lines::ADOPTED);
-    for_a_while("nothing is asked", || scene.request_lines().is_empty());
+    for_a_while("no request is sent", || scene.request_lines().is_empty());
     agent.send(Signal::TERM);
     assert_eq!(agent.wait().code, Some(143));
     assert_eq!(scene.vault.connections(), connections);
@@ -100,7 +100,7 @@ fn a_killed_exec_adopts_its_published_set() {
     let second = wraps(&scene, SHOWS);
     until_has(&second, &[&password(&scene)]);
     second.until_logged(lines::ADOPTED);
-    for_a_while("nothing is asked after a crash", || scene.request_lines() == [LOGIN, PROVISION]);
+    for_a_while("no request is sent after a crash", || scene.request_lines() == [LOGIN, PROVISION]);
     assert_eq!((scene.published(), scene.generations()), (files, generations));
     assert_eq!(scene.vault.provision_count(), 1);
 }
@@ -152,7 +152,7 @@ fn a_due_set_does_not_hide_a_refusal_of_the_vault() {
         assert_eq!((run.code, run.stdout.as_str()), (Some(77), ""), "{what}: {}", run.stderr);
         assert!(run.hint().is_some(), "{what}: {}", run.stderr);
         assert!(run.error().starts_with("segura-agent: cannot "), "{what}: {}", run.stderr);
-        assert_eq!(scene.published(), files, "{what}: what stands is left as it was");
+        assert_eq!(scene.published(), files, "{what}: the published set is left as it was");
     });
 }
 
@@ -196,7 +196,7 @@ fn exec_writes_the_same_state_as_a_sidecar() {
         scene.vault.come_back();
         until("a success is remembered", || scene.failures() == 0);
         scene.vault.rotate();
-        until("the next is published and told of", || {
+        until("the next is published and notified", || {
             let state = scene.state();
             state["generation"] == 2 && state["notified"] == 2
         });

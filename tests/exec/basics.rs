@@ -1,4 +1,4 @@
-//! What the tests of `exec` stand on: wrappers of all kinds, and commands that never outlive them.
+//! The base of the tests of `exec`: wrappers of all kinds, and commands that never outlive them.
 
 use std::io::{PipeWriter, pipe};
 use std::ops::Deref;
@@ -33,7 +33,7 @@ impl Held {
         Self::spawn(scene.wrapper(&["/bin/sh", "-c", &format!("{HOLD}\n{script}\n{WAIT}")]))
     }
 
-    /// Ends the command's standard input, and says how the wrapper ended.
+    /// Ends the command's standard input, and returns how the wrapper ended.
     #[track_caller]
     pub fn release(self) -> Run {
         drop(self.input);
@@ -76,7 +76,7 @@ impl Scene {
     }
 
     /// A set of one secret that needs no provisioning, obtained by `init`, so that each wrapper
-    /// adopts it; the vault's requests start anew.
+    /// adopts it; the vault's list of requests is empty.
     pub fn with_published_set() -> Self {
         Self::with_published_set_after(|_| {})
     }

@@ -1,4 +1,4 @@
-//! What seldom happens to a wrapper, and must not cost its command: a log that nobody reads, signals
+//! Rare events that must not end a command: a log without a reader, signals
 //! that the kernel merges, files that the command itself changes.
 
 use std::fs;
@@ -60,7 +60,7 @@ fn a_command_that_changes_its_files_is_not_restarted_for_that() {
     let wrapper = Held::spawn(scene.wrapper(&["/bin/sh", "-c", &script]));
     until("its files are put back", || generations(&scene).0 > 1);
     after_passes(&scene, 2);
-    for_a_while("it is not started anew", || wrapper.stdout() == "started\n");
+    for_a_while("it is not restarted", || wrapper.stdout() == "started\n");
     change(&scene, "two");
     until("another value is a reason", || wrapper.stdout() == "started\nstarted\n");
     drop(wrapper);
@@ -73,6 +73,6 @@ fn a_missing_command_causes_no_provisioning() {
         scene.set("SEGURA_OUTPUT", output);
         let run = scene.exec_to_end(&["no-such-program"]);
         assert_eq!(run.code, Some(127), "{}", run.stderr);
-        assert_eq!(scene.vault.requests().len(), 0, "the vault was asked for nothing");
+        assert_eq!(scene.vault.requests().len(), 0, "the vault got no request");
     }
 }

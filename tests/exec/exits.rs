@@ -14,17 +14,17 @@ use crate::{
     harness::{Run, Scene, lines, side_by_side, sidecar::Sidecar, until},
 };
 
-/// Signals whose default action ends nobody: CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH.
+/// Signals whose default action ends no process: CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH.
 const HARMLESS: [i32; 8] = [17, 18, 19, 20, 21, 22, 23, 28];
 /// So many wrappers at once, each with a directory of its own.
 const AT_ONCE: usize = 3;
 
-/// Every signal that kills whoever does nothing about it.
+/// Every signal whose default action ends a process.
 fn deadly() -> impl Iterator<Item = i32> {
     (1..=31).chain(34..=64).filter(|signal| !HARMLESS.contains(signal))
 }
 
-/// Has each case run on one of a few scenes of the same vault, whose sets stand already.
+/// Has each case run on one of a few scenes of the same vault, whose sets are published already.
 fn on_a_few<C: Send + Sync>(all: &[C], run: impl Fn(&Scene, &C) + Sync) {
     let first = Scene::with_published_set();
     let others = (1..AT_ONCE).map(|n| first.another_pod(&format!("web-{n}")));
@@ -144,7 +144,7 @@ fn a_command_is_searched_for_as_shells_do() {
     }
 }
 
-/// Runs a command that leaves a trace, and says how the wrapper ended and whether the command ran.
+/// Runs a command that leaves a trace, and returns the end of `exec` and whether the command ran.
 #[track_caller]
 fn traced(scene: &Scene) -> (Run, bool) {
     let trace = trace(scene);
@@ -234,7 +234,7 @@ fn a_signal_before_the_first_set_ends_exec_without_a_command() {
             scene.set("SEGURA_RENEW_INTERVAL", interval);
             scene.vault.fault(Fault::new("", Effect::Hang));
             let wrapper = scene.exec(&["touch", &trace(&scene).display().to_string()]);
-            until("the vault is asked", || !scene.vault.requests().is_empty());
+            until("the vault gets a request", || !scene.vault.requests().is_empty());
             wrapper.send(signal);
             let run = wrapper.wait();
             run.exits(code);
@@ -271,10 +271,10 @@ fn a_signal_that_was_ignored_at_the_start_does_not_end_exec() {
         let ignoring = "exec env --ignore-signal=HUP \"$@\"";
         let wrapper = scene.wrapper_by(ignoring, &["touch", &trace(&scene).display().to_string()]);
         let wrapper = Sidecar::spawn(wrapper);
-        until("the vault is asked", || !scene.vault.requests().is_empty());
+        until("the vault gets a request", || !scene.vault.requests().is_empty());
         wrapper.send(Signal::HUP);
         let asked = scene.vault.requests().len();
-        until("the vault is asked again", || scene.vault.requests().len() > asked);
+        until("the vault gets another request", || scene.vault.requests().len() > asked);
         scene.vault.clear_faults();
         wrapper.wait().exits(0);
         assert!(trace(&scene).exists());

@@ -26,7 +26,7 @@ fn signal(number: i32) -> Signal {
     Signal::from_raw(number).expect("there is one")
 }
 
-/// A script's traps, each of which says the number of its signal.
+/// A script's traps, each of which prints the number of its signal.
 fn traps(signals: impl Iterator<Item = i32>) -> String {
     signals.map(|signal| format!("trap 'echo heard {signal}.' {signal}\n")).collect()
 }
@@ -237,7 +237,7 @@ fn a_change_is_notified_once_by_signal_to_the_command_alone() {
             assert_eq!(wrapper.stdout().matches("heard").count(), times + 1);
             assert_eq!(scene.read("app/password"), value);
         }
-        assert_eq!(wrapper.stdout().matches("ready").count(), 1, "it was never started anew");
+        assert_eq!(wrapper.stdout().matches("ready").count(), 1, "it was never restarted");
         let run = wrapper.release();
         assert!(run.stdout.contains("child over\n"), "{}", run.stdout);
         assert_eq!(run.code, Some(0));

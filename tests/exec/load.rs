@@ -25,7 +25,7 @@ const REST: u64 = 1_500;
 /// What is heard of within this is one change.
 const BURST: Duration = Duration::from_millis(100);
 
-/// Has everything change again and again; asserts that the command is started anew for a few of the
+/// Has everything change again and again; asserts that the command is restarted for a few of the
 /// changes, and has the last value.
 #[track_caller]
 fn assert_few_restarts(scene: &Scene, wrapped: &Wrapped, change: impl Fn(usize)) {
@@ -79,7 +79,7 @@ fn fifty_rotations_while_the_command_is_being_stopped_cause_one_restart() {
     assert_eq!(wrapped.agent.wait().code, Some(0));
 }
 
-/// A reader of the set that stands.
+/// A reader of the published set.
 fn reader(scene: &mut Scene) -> Wrapped {
     for name in ["SEGURA_URL", "SEGURA_CLIENT_ID", "SEGURA_CLIENT_SECRET"] {
         scene.unset(name);
@@ -92,7 +92,7 @@ fn reader(scene: &mut Scene) -> Wrapped {
 
 /// Publishes a set as an agent does: a new generation, then one rename.
 fn publish(scene: &Scene, number: usize, value: &str) {
-    let record = fs::read(scene.path("..data/..generation.json")).expect("a set stands");
+    let record = fs::read(scene.path("..data/..generation.json")).expect("a set is published");
     let mut record: serde_json::Map<String, serde_json::Value> =
         serde_json::from_slice(&record).expect("JSON");
     record.insert("generation".to_owned(), number.into());
@@ -180,12 +180,12 @@ fn a_thousand_signals_leave_the_agent_alive_and_idle() {
     // USR1, TERM, CHLD and CONT as anybody may send them, and two real-time ones.
     side_by_side([10, 15, 17, 18, 35, 64], |number| {
         let scene = watched_scene();
-        let first = format!("trap 'n=$((n + 1)); again=1; echo told' {number}");
+        let first = format!("trap 'n=$((n + 1)); again=1; echo signalled' {number}");
         let wrapped = Wrapped::shell(&scene, &first);
         let command = wrapped.until_started(1);
         until_notified(&scene);
         storm(&wrapped, number);
-        until("it is forwarded", || wrapped.agent.stdout().contains("told\n"));
+        until("it is forwarded", || wrapped.agent.stdout().contains("signalled\n"));
         wrapped.eval("echo counted $n");
         wrapped.agent.until_printed("counted ");
         let agent = wrapped.agent_pid();
@@ -205,13 +205,13 @@ fn a_thousand_signals_leave_the_agent_alive_and_idle() {
 #[test]
 fn a_thousand_children_that_end_at_once_are_waited_for_beside_signals() {
     let scene = watched_scene();
-    let wrapped = Wrapped::shell(&scene, "trap 'again=1; echo told' USR1");
+    let wrapped = Wrapped::shell(&scene, "trap 'again=1; echo signalled' USR1");
     wrapped.until_started(1);
     wrapped.eval("i=0; while [ $i -lt 1000 ]; do (: &); i=$((i+1)); done; echo bombed");
     for _ in 0..20 {
         wrapped.agent.send(Signal::USR1);
     }
-    wrapped.agent.until_printed("told\n");
+    wrapped.agent.until_printed("signalled\n");
     wrapped.agent.until_printed("bombed\n");
     until("no zombie is left", || zombies(wrapped.agent_pid()) == 0);
     wrapped.eval("exit 0");

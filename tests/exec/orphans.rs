@@ -20,7 +20,7 @@ use crate::notify::agent::{change, fetch_app_alone, generations, until_notified}
 /// A thousand processes whose parents are gone before them, by four shells at once.
 const BOMB: &str = "for n in 1 2 3 4; do sh -c 'i=0; while [ $i -lt 250 ]; do (: &); i=$((i+1)); done' & done; wait; echo bombed";
 
-/// A scene whose one secret is `app`, asked for every second.
+/// A scene whose one secret is `app`, fetched every second.
 fn scene() -> Scene {
     let mut scene = Scene::new();
     fetch_app_alone(&mut scene);
@@ -38,7 +38,7 @@ fn as_init(agent: &Command) -> Command {
     command
 }
 
-/// Whether tests can have PID namespaces; says so if not.
+/// Whether tests can have PID namespaces; skips aloud if not.
 pub fn can_be_init(test: &str) -> bool {
     let can = as_init(&Command::new("true")).status().is_ok_and(|status| status.success());
     if !can {
@@ -47,7 +47,7 @@ pub fn can_be_init(test: &str) -> bool {
     can
 }
 
-/// A command of process 1 that does what it is told, and its agent's number outside.
+/// A command of process 1 that evaluates lines, and its agent's PID outside of the namespace.
 #[track_caller]
 fn init_shell(scene: &Scene, first: &str) -> (Wrapped, i32) {
     let script = format!("{first}\n{EVAL_LINES}");
@@ -125,7 +125,9 @@ fn process_1_ends_with_its_command_and_all_other_processes_end_too() {
         let all: Vec<i32> = children(agent).iter().map(|stat| stat.pid).collect();
         wrapped.eval(end);
         assert_eq!(wrapped.agent.wait().code, Some(code), "{end}");
-        until("nobody of the namespace is left", || all.iter().all(|pid| living(*pid).is_none()));
+        until("no process of the namespace is left", || {
+            all.iter().all(|pid| living(*pid).is_none())
+        });
     }
 }
 
@@ -135,12 +137,12 @@ fn process_1_forwards_signals_that_have_no_default_action_for_it() {
         return;
     }
     let scene = scene();
-    let (wrapped, agent) = init_shell(&scene, "trap 'echo told; exit 5' TERM");
+    let (wrapped, agent) = init_shell(&scene, "trap 'echo signalled; exit 5' TERM");
     wrapped.until_started(1);
     send_to(agent, Signal::TERM);
     let run = wrapped.agent.wait();
     assert_eq!(run.code, Some(5), "{}", run.stderr);
-    assert!(run.stdout.contains("told"), "{}", run.stdout);
+    assert!(run.stdout.contains("signalled"), "{}", run.stdout);
     let (wrapped, agent) = init_shell(&scene, "");
     wrapped.until_started(1);
     send_to(agent, Signal::TERM);
@@ -179,7 +181,7 @@ fn orphans_are_waited_for_before_the_command_starts() {
     until("an orphan comes to process 1", || children(agent).len() == 1);
     kill_all_but(agent, 0);
     enter(agent, "i=0; while [ $i -lt 100 ]; do (: &); i=$((i+1)); done");
-    until("nobody is left", || children(agent).is_empty());
+    until("no process is left", || children(agent).is_empty());
     assert!(wrapped.starts().is_empty(), "nothing runs without its secrets");
     send_to(agent, Signal::TERM);
     assert_eq!(wrapped.agent.wait().code, Some(143));
@@ -229,7 +231,7 @@ fn a_stopped_orphan_stops_no_other_process() {
     let pid = orphan()[0];
     for _ in 0..2 {
         until("it is stopped", || is_stopped(pid));
-        for_a_while("nobody else is", || !is_stopped(agent) && !is_stopped(command));
+        for_a_while("no other process is", || !is_stopped(agent) && !is_stopped(command));
         send_to(pid, Signal::CONT);
     }
     until("it is waited for", || orphan().is_empty());
@@ -265,7 +267,7 @@ fn dir_name(dir: &TempDir) -> String {
     dir.path().display().to_string()
 }
 
-/// A scene that runs a script on each change, which ends as the file `code` says.
+/// A scene that runs a script on each change, whose exit code is in the file `code`.
 fn notified_by_script() -> (Scene, TempDir) {
     let mut scene = scene();
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
@@ -287,7 +289,7 @@ fn the_end_of_a_notify_command_is_seen_among_a_thousand_others() {
     fs::write(dir.path().join("code"), "3").unwrap();
     wrapped.eval(&format!("{BOMB}; {BOMB}"));
     change(&scene, "two");
-    until("the state says what is not told", || generations(&scene) == (2, 1));
+    until("the state has a missed notification", || generations(&scene) == (2, 1));
     fs::write(dir.path().join("code"), "0").unwrap();
     until_notified(&scene);
     wrapped.agent.until_logged(lines::NOTIFIED_AGAIN);

@@ -23,7 +23,7 @@ const FS_GROUP: u32 = 2000;
 /// Shows the entry, and lives until the test lets go of its standard input.
 pub(super) const SHOWS: &str = "echo \"$$ <$password>\"; read -r _";
 
-/// A scene whose one secret is `app`, published by whoever keeps it every second.
+/// A scene whose one secret is `app`, published by an agent that renews it every second.
 fn scene() -> Scene {
     let mut scene = Scene::new();
     scene.set("SEGURA_SOURCE", "secret").set("SEGURA_IDENTITY", "app");

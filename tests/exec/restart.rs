@@ -1,4 +1,4 @@
-//! Changes: the command is started anew, or whatever else it is to have for them.
+//! Changes: the command is restarted, or notified as `SEGURA_ON_CHANGE` says.
 
 mod deprovision;
 mod no_restart;
@@ -17,12 +17,12 @@ pub use crate::sidecar::poke as look_again;
 /// A splay of which no random part is over soon.
 const LONG: &str = "1000h";
 
-/// Leaves a process in its group that nobody waits for: it is gone for the group, yet not for the
-/// kernel, so that the next command is not started for a while. [`end_remaining_processes`] ends the reason.
+/// Leaves a zombie in its group that no process waits for: the group still exists for the kernel, so
+/// that the next command is not started for a while. [`end_remaining_processes`] ends its parent.
 pub const LINGERS: &str = "trap 'exit 0' TERM; sh -c 'sleep 60 & exec setsid sleep 60' & \
                            echo \"keeper $!\"";
 
-/// Ends those that wait for nobody, by what their commands have said.
+/// Ends the parents that do not wait for their zombies, by the output of their commands.
 pub fn end_remaining_processes(said: &str) {
     let keepers = said.lines().filter_map(|line| line.strip_prefix("keeper ")?.parse().ok());
     for keeper in keepers.filter_map(Pid::from_raw) {
@@ -30,8 +30,8 @@ pub fn end_remaining_processes(said: &str) {
     }
 }
 
-/// A scene whose one secret is `app`, and is read again when it is looked at; a change has the
-/// command started anew at once.
+/// A scene whose one secret is `app`, and is read again when it is looked at; a change restarts
+/// the command at once.
 pub fn watched_scene() -> Scene {
     let mut scene = Scene::new();
     fetch_app_alone(&mut scene);
@@ -46,10 +46,10 @@ pub fn change_now(scene: &Scene, password: &str) {
     look_again(scene);
 }
 
-/// Waits until the watch stands that a change is heard by: it is begun after the command.
+/// Waits until the agent watches its files, which it does after the start of the command.
 #[track_caller]
 fn until_watched(scene: &Scene) {
-    until("the first set is told", || generations(scene) == (1, 1));
+    until("the first set is notified", || generations(scene) == (1, 1));
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn a_change_of_lifetimes_alone_restarts_no_command() {
     change_with_ttl(&scene, "one", "1800");
     look_again(&scene);
     until("the lifetime is published", || scene.read("app/TTL") == "1800");
-    until("it counts as told", || generations(&scene) == (2, 2));
+    until("it counts as notified", || generations(&scene) == (2, 2));
     for_a_while("the command runs", || wrapped.starts().len() == 1);
     assert_eq!(wrapped.agent.times_logged(lines::SPLAYING), 0);
     change_with_ttl(&scene, "two", "1800");

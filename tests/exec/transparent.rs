@@ -314,7 +314,7 @@ fn a_command_that_closes_its_descriptors_disturbs_no_process() {
     let path = trace.display();
     let script = format!(
         "exec 0<&- 1>&- 2>&- 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
-        trap 'echo told >>{path}; exit 7' TERM
+        trap 'echo signalled >>{path}; exit 7' TERM
         echo ready >>{path}
         while [ -e {path} ]; do sleep 0.05; done"
     );
@@ -324,7 +324,7 @@ fn a_command_that_closes_its_descriptors_disturbs_no_process() {
     for_a_while("the agent stays", || !wrapper.has_ended());
     wrapper.send(Signal::TERM);
     let run = wrapper.wait();
-    assert_eq!((run.code, read().as_str()), (Some(7), "ready\ntold\n"), "{}", run.stderr);
+    assert_eq!((run.code, read().as_str()), (Some(7), "ready\nsignalled\n"), "{}", run.stderr);
 }
 
 #[test]

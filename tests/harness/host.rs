@@ -21,12 +21,12 @@ pub fn skip(test: &str, why: &str) {
     writeln!(std::io::stderr(), "skipped: {test}: {why}").ok();
 }
 
-/// The mode of what stands at `path`; 0 if nothing does.
+/// The mode of the file at `path`; 0 if there is none.
 pub fn mode(path: impl AsRef<Path>) -> u32 {
     fs::metadata(path).map_or(0, |found| found.mode() & 0o7777)
 }
 
-/// Owner and group of what stands at `path`.
+/// Owner and group of the file at `path`.
 pub fn owner(path: impl AsRef<Path>) -> Option<(u32, u32)> {
     fs::metadata(path).ok().map(|found| (found.uid(), found.gid()))
 }
@@ -91,7 +91,7 @@ impl User {
     }
 }
 
-/// Whether tests can be other users; says so if not.
+/// Whether tests can be other users; skips aloud if not.
 pub fn can_switch_user(test: &str) -> bool {
     let can = is_root() && NOBODY.runs("true").status().is_ok_and(|status| status.success());
     if !can {

@@ -47,7 +47,7 @@ const RELOAD: &str = r#"#!/bin/sh
 read -r method path version
 while read -r line && [ "${#line}" -gt 1 ]; do :; done
 printf 'HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n'
-echo "told by $method $path: <$(cat /run/secrets/segura/my-secret/password)>" >&2
+echo "notified by $method $path: <$(cat /run/secrets/segura/my-secret/password)>" >&2
 "#;
 /// The namespace of all pods.
 pub const NAMESPACE: &str = "shop";
@@ -75,7 +75,7 @@ enum Turn {
     Main,
 }
 
-/// Runs a test with a node whose app is this script; says so where this machine can't be one.
+/// Runs a test with a node whose app is this script; skips aloud where this machine can't be one.
 pub fn on_a_node(test: &str, server: &str, run: impl FnOnce(&Node) + Send) {
     let Some((agent, shell)) = static_agent_and_shell(test) else {
         return;

@@ -1,6 +1,6 @@
 //! The sentences of the log that tests wait for or count, where no state, code or metric shows the event.
 //!
-//! Each stands here and nowhere else in the tests of the binary: who rewrites one changes it here.
+//! Each is here and nowhere else in the tests of the binary: reword it here.
 //! `documents::messages` holds every one of them against the sources.
 
 /// Names sentences, and lists them all.

@@ -112,7 +112,7 @@ fn a_pid_file_stays_valid_when_the_clock_is_set_forward() {
     app.until_notified(&["head HUP one"]);
     shift(&file, "+18000");
     change(&scene, "two");
-    until("the app is told, or why not", || {
+    until("the app is notified, or a warning says why not", || {
         app.notified().len() > 1 || !sidecar.text_warnings().is_empty()
     });
     assert_eq!(sidecar.text_warnings(), Vec::<String>::new());

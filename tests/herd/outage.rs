@@ -1,4 +1,4 @@
-//! A vault that is gone for long: what stands stays, few attempts are made, and recovery is prompt.
+//! A long outage of the vault: the set stays published, few attempts are made, recovery is prompt.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! `exec`, as agent and as reader, at its most talkative: the entries are its command's, and nobody
-//! else is shown one.
+//! `exec`, as agent and as reader, at the highest log level: only the command
+//! has the entries.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -26,7 +26,7 @@ use crate::{
 /// Shows its number, and lives until the test lets go of its standard input.
 const WORDS: [&str; 5] = ["exec", "--", "/bin/sh", "-c", "echo $$; read -r _"];
 
-/// A pod of canaries whose command is soon started anew.
+/// A pod of canaries whose command is soon restarted.
 fn wrapped() -> Scene {
     let mut scene = scene();
     scene.set("SEGURA_RESTART_SPLAY", "0s").set("SEGURA_STOP_TIMEOUT", "2s");
@@ -81,7 +81,7 @@ fn an_exec_from_start_to_end_leaks_nothing() {
     until("the command runs", || starts(&agent) == 1);
     let mut former = vec![password(&scene)];
     scene.vault.rotate();
-    until("the command is started anew", || starts(&agent) == 2);
+    until("the command is restarted", || starts(&agent) == 2);
     scene.vault.go_down();
     until("it fails", || scene.failures() > 0);
     scene.vault.come_back();
@@ -100,7 +100,7 @@ fn an_exec_from_start_to_end_leaks_nothing() {
     former.push(password(&scene));
     agent.until_logged("TRACE");
     end_silent(&scene, agent, "a life", &former);
-    assert!(scene.vault.provisioned(SEED).is_empty(), "it was given back");
+    assert!(scene.vault.provisioned(SEED).is_empty(), "it was deprovisioned");
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn a_reader_leaks_nothing_of_its_set() {
     until("the command runs", || starts(&reader) == 1);
     let former = password(&scene);
     scene.vault.rotate();
-    until("the command is started anew", || starts(&reader) == 2);
+    until("the command is restarted", || starts(&reader) == 2);
     // What no environment can hold.
     scene.vault.set_data(SEED, format!(r#"{{"key": "{VALUE}\u0000{VALUE}"}}"#));
     let said = reader.until_logged(lines::RUNS_ON);
@@ -209,7 +209,7 @@ fn a_waiting_agent_holds_no_value_in_memory_and_its_command_does() {
     until("the reader's command runs", || starts(&reader) == 1);
     scene.vault.set_data(SEED, format!(r#"{{"key": "{VALUE}-4"}}"#));
     for wrapper in [&agent, &reader] {
-        until("the command is started anew", || starts(wrapper) == 2);
+        until("the command is restarted", || starts(wrapper) == 2);
         let command = wrapper.stdout().lines().last().unwrap().parse().unwrap();
         until("what is looked for is found", || !holding(command).is_empty());
         until("no page of the wrapper holds a value", || holding(wrapper.id()).is_empty());

@@ -48,9 +48,9 @@ fn a_waiting_sidecar_holds_no_value_in_memory() {
         scene.agent(&["sidecar"]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
     let generation =
         || scene.path(".segura.json").exists().then(|| scene.state()["generation"].as_u64());
-    until("a set stands", || generation().is_some());
+    until("a set is published", || generation().is_some());
     scene.vault.set_data(SEED, format!(r#"{{"key": "{VALUE}-4"}}"#));
-    until("the next one stands", || generation().flatten() == Some(2));
+    until("the next one is published", || generation().flatten() == Some(2));
     until("the one before it is swept", || scene.generations().len() == 1);
     let holding = || {
         let pages = writable(agent.id()).into_iter();

@@ -1,4 +1,4 @@
-//! Every output at its most talkative, and every way in which one can't be made.
+//! Every output at the highest log level, and every way in which one can't be made.
 
 use std::fs;
 use std::path::Path;
@@ -42,7 +42,7 @@ fn every_output_holds_its_values_in_its_published_files_alone() {
     templates(&mut scene, all);
     let seen = watched(scene.spawn_init());
     seen.0.exits(0);
-    assert!(seen.0.stderr.contains("TRACE"), "the log says all it can: {}", seen.0.stderr);
+    assert!(seen.0.stderr.contains("TRACE"), "the log level is the highest: {}", seen.0.stderr);
     for file in ["secrets.env", "secrets.json", "secrets.yaml", "secrets.properties", "out"] {
         assert!(scene.read(file).contains(VALUE), "{file}");
     }

@@ -1,4 +1,4 @@
-//! A sidecar's whole life at its most talkative: rotation, failures, giving back.
+//! A sidecar's whole life at the highest log level: rotation, failures, deprovisioning.
 
 use std::fs;
 
@@ -49,7 +49,7 @@ fn a_sidecar_with_rotations_and_failures_leaks_nothing() {
     assert!(canaries.credentials.len() > 12);
     former.push(scene.vault.provisioned(SEED).remove(0).password);
     stop_silent(&scene, sidecar, "a life", &former);
-    assert!(scene.vault.provisioned(SEED).is_empty(), "it was given back");
+    assert!(scene.vault.provisioned(SEED).is_empty(), "it was deprovisioned");
     assert!(scene.published().is_empty());
 }
 

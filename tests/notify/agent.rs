@@ -1,18 +1,18 @@
-//! The secret that a sidecar keeps, and what is known of its passes.
+//! The secret that a sidecar renews, and its passes and notifications.
 
 use std::fs;
 
 use crate::dev_vault::requests::secret;
 use crate::harness::{Scene, until};
 
-/// A scene whose one secret is `app`, asked for every second.
+/// A scene whose one secret is `app`, fetched every second.
 pub fn scene() -> Scene {
     let mut scene = Scene::new();
     fetch_app_alone(&mut scene);
     scene
 }
 
-/// Has a scene ask for the secret `app` alone.
+/// Has a scene fetch the secret `app` alone.
 pub fn fetch_app_alone(scene: &mut Scene) {
     change(scene, "one");
     scene.set("SEGURA_SOURCE", "secret").set("SEGURA_IDENTITY", "app");
@@ -42,7 +42,7 @@ pub fn after_passes(scene: &Scene, more: usize) {
     until("the passes go on", || passes(scene) >= enough);
 }
 
-/// The generation that stands, and the one that was last told of; zeros where none stands yet.
+/// The current generation, and the last one that was notified; zeros before the first.
 pub fn generations(scene: &Scene) -> (u64, u64) {
     let state = fs::read(scene.path(".segura.json")).unwrap_or_default();
     let state: serde_json::Value = serde_json::from_slice(&state).unwrap_or_default();
@@ -59,10 +59,10 @@ pub fn until_published(scene: &Scene, password: &str) {
     });
 }
 
-/// Waits until the state says that everything was told.
+/// Waits until the state says that the current generation was notified.
 #[track_caller]
 pub fn until_notified(scene: &Scene) {
-    until("all is told", || {
+    until("all is notified", || {
         let (generation, notified) = generations(scene);
         generation > 0 && generation == notified
     });

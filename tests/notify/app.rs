@@ -1,4 +1,4 @@
-//! The main process: a copy of a shell under a name that nobody else has.
+//! The main process: a copy of a shell under a unique name.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -15,11 +15,11 @@ use crate::harness::{Scene, until};
 /// has two children that do the same.
 const SCRIPT: &str = r#"
 role=$1
-told() { printf '%s %s %s\n' "$role" "$1" "$(<"$FILE")" >>"$LOG"; }
+signalled() { printf '%s %s %s\n' "$role" "$1" "$(<"$FILE")" >>"$LOG"; }
 [ "$role" = head ] && for n in 1 2; do "$APP" "$0" child & done
 printf '%s starts\n' "$role" >>"$LOG"
 until [ -e "$GO" ]; do sleep 0.02; done
-for signal in HUP USR1 RTMIN+3; do trap "told $signal" "$signal"; done
+for signal in HUP USR1 RTMIN+3; do trap "signalled $signal" "$signal"; done
 printf '%s ready\n' "$role" >>"$LOG"
 while :; do sleep 600 & wait $!; done
 "#;
@@ -76,7 +76,7 @@ impl App {
         fs::remove_file(self.path("go")).expect("it went");
     }
 
-    /// Starts it, and waits until it and its children stand.
+    /// Starts it, and waits until it and its children have started.
     pub fn start(&self) -> Running {
         let mut command = Command::new(self.path(&self.name));
         let before = self.lines().len();
@@ -86,7 +86,7 @@ impl App {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let running = Running { child: command.spawn().expect("the shell starts") };
         let lines = if self.path("go").exists() { 6 } else { 3 };
-        until("the app and its children stand", || self.lines().len() >= before + lines);
+        until("the app and its children have started", || self.lines().len() >= before + lines);
         running
     }
 
@@ -95,16 +95,16 @@ impl App {
         text.lines().map(str::to_owned).collect()
     }
 
-    /// Who was told what, and the value that was published then.
+    /// Each process and the signal that it got, with the value that was published then.
     pub fn notified(&self) -> Vec<String> {
         let lines = self.lines().into_iter();
         lines.filter(|line| !line.ends_with(" starts") && !line.ends_with(" ready")).collect()
     }
 
-    /// Waits until it was told just this, all runs of it together.
+    /// Waits until it was notified so often, and asserts how, over all its runs.
     #[track_caller]
     pub fn until_notified(&self, expected: &[&str]) {
-        until("the app is told", || self.notified().len() >= expected.len());
+        until("the app is notified", || self.notified().len() >= expected.len());
         assert_eq!(self.notified(), expected);
     }
 }

@@ -13,7 +13,7 @@ use super::agent::{
 };
 use crate::harness::{Scene, lines, side_by_side, until};
 
-/// Writes down what it was given and what it sees; then does what `then.sh` says.
+/// Writes down its arguments and its environment; then runs `then.sh`.
 const SCRIPT: &str = r#"#!/bin/sh
 cd "${0%/*}"
 printf '%s\n' "$@" >arguments
@@ -24,7 +24,7 @@ echo "$$ $(cat "$FILE")" >>runs
 . ./then.sh
 "#;
 
-/// The script in a folder of its own; whoever still runs it is killed when this is dropped.
+/// The script in a folder of its own; processes that still run it are killed when this is dropped.
 pub struct Script(TempDir);
 
 impl Script {
@@ -225,7 +225,7 @@ fn the_agent_ends_while_a_command_runs() {
 fn a_change_of_lifetimes_alone_runs_no_command() {
     let mut scene = scene();
     let script = Script::of(&mut scene, &[]);
-    // Somebody else can't be told yet.
+    // Another target can't be notified yet.
     let nobody = script.path("pid").display().to_string();
     scene.set("SEGURA_SIGNAL_PID_FILE", &nobody);
     let sidecar = scene.sidecar();

@@ -50,7 +50,7 @@ fn the_next_agent_notifies_the_process() {
     change(&scene, "two");
     until_published(&scene, "two");
     sidecar.kill();
-    // The state may be a moment behind what stands, and is never ahead of it.
+    // The state may be a moment behind the published set, and is never ahead of it.
     assert_eq!(generations(&scene).1, 0);
     let sidecar = scene.sidecar();
     after_passes(&scene, 1);

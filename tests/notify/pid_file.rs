@@ -7,7 +7,7 @@ use super::agent::{after_passes, change, generations, scene, until_notified, unt
 use super::app::App;
 use crate::harness::{Scene, lines, side_by_side};
 
-/// Sets where the PID file is, and what it says.
+/// Sets the path of the PID file, and the PID in it.
 fn set_pid_file(scene: &mut Scene, app: &App, pid: Option<u32>) {
     let path = app.dir().join("pid");
     scene.set("SEGURA_SIGNAL_PID_FILE", &path.display().to_string());

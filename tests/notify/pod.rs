@@ -15,8 +15,8 @@ COPY busybox /bin/sleep
 ";
 /// Writes down each signal and the value that is published at it.
 const APP: &str = r#"
-told() { read -r value </run/secrets/segura/app/password; echo "$1 $value" >>/app/log; }
-trap 'told HUP' HUP
+signalled() { read -r value </run/secrets/segura/app/password; echo "$1 $value" >>/app/log; }
+trap 'signalled HUP' HUP
 echo ready >>/app/log
 while :; do sleep 1; done
 "#;
@@ -49,10 +49,10 @@ fn a_sidecar_signals_the_app_in_another_container_of_its_pod() {
     sidecar.args(["--detach", "--pod=shop", "--name=sidecar"]);
     sidecar.args(scene.env_options());
     podman.run_to_success(sidecar.args([IMAGE, "/segura-agent", "sidecar"]));
-    until("the app is told of the first set", || log() == "ready\nHUP one\n");
+    until("the app is notified of the first set", || log() == "ready\nHUP one\n");
     until_notified(&scene);
     change(&scene, "two");
-    until("the app is told of a change", || log() == "ready\nHUP one\nHUP two\n");
+    until("the app is notified of a change", || log() == "ready\nHUP one\nHUP two\n");
     until_notified(&scene);
     podman.run_to_success(podman.command("stop").args(["--time=60", "sidecar"]));
     let said = podman.logs("sidecar");

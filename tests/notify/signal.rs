@@ -1,4 +1,4 @@
-//! Processes that are told by name.
+//! Processes that are notified by name.
 
 use super::agent::{
     after_passes, change, change_with_ttl, generations, scene, until_notified, until_published,
@@ -65,7 +65,7 @@ fn a_process_that_starts_after_the_publish_is_not_signalled() {
     change(&scene, "two");
     app.until_notified(&["head HUP two"]);
 
-    // It starts anew, as another process, while nothing changes.
+    // It restarts, as another process, while nothing changes.
     let before = running.pid();
     drop(running);
     let running = app.start();
@@ -88,7 +88,7 @@ fn a_process_without_a_handler_is_notified_once_it_has_one() {
     assert!(line.contains(" INFO ") && line.contains("SEGURA_SIGNAL"), "{line}");
     after_passes(&scene, 2);
     assert_eq!(generations(&scene), (1, 0));
-    // What was still to be told of the first set is told of the second.
+    // A missed notification of the first set becomes one of the second.
     change(&scene, "two");
     until_published(&scene, "two");
     after_passes(&scene, 1);

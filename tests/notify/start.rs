@@ -1,4 +1,4 @@
-//! What is said at the start of what can't work; and that who waits takes no time.
+//! Warnings at the start about impossible notifications; and that waiting takes no CPU time.
 
 use std::fs;
 use std::os::unix::fs::chown;

@@ -16,11 +16,11 @@ struct Listener {
 
 impl Listener {
     fn at(address: &str, statuses: &[u16]) -> Self {
-        let listener = TcpListener::bind(address).expect("nobody else listens there");
+        let listener = TcpListener::bind(address).expect("the port is free");
         let address = listener.local_addr().expect("it listens");
         let heads = Arc::<Mutex<Vec<String>>>::default();
         let (seen, mut statuses) = (Arc::clone(&heads), statuses.to_vec());
-        // Ends with the process of the tests; nobody asks it any more when its test is over.
+        // Ends with the process of the tests; it gets no request when its test is over.
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let status = if statuses.is_empty() { 204 } else { statuses.remove(0) };

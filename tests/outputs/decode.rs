@@ -172,8 +172,8 @@ fn a_value_that_is_not_base64_is_refused_by_name_and_its_secret_deprovisioned() 
             let scene = scene(outputs);
             let run = scene.init();
             run.exits(76);
-            let told = format!("\"cert\" of {SEED} ");
-            assert!(run.error().contains(&told), "{value}: {}", run.stderr);
+            let reported = format!("\"cert\" of {SEED} ");
+            assert!(run.error().contains(&reported), "{value}: {}", run.stderr);
             assert!(run.hint().is_some_and(|hint| hint.contains("SEGURA_DECODE")), "{value}");
             assert!(!run.stderr.contains("cAnArY"), "{}", run.stderr);
             assert!(scene.published().is_empty() && scene.generations().is_empty(), "{value}");

@@ -1,4 +1,4 @@
-//! Templates that can't be understood or rendered: told by file and line, never by a value, before
+//! Templates that can't be understood or rendered: reported by file and line, never by a value, before
 //! anything is provisioned where that can be known, and with nothing published.
 
 mod files;
@@ -40,14 +40,15 @@ fn assert_refused_at_once(scene: &Scene, parts: &[&str]) {
     let run = init(scene);
     run.exits(78);
     for part in parts {
-        let told = |line: &str| line.contains("SEGURA_TEMPLATE_DIR: ") && line.contains(part);
-        assert!(run.stderr.lines().any(told), "{part} in {}", run.stderr);
+        let reported = |line: &str| line.contains("SEGURA_TEMPLATE_DIR: ") && line.contains(part);
+        assert!(run.stderr.lines().any(reported), "{part} in {}", run.stderr);
     }
     assert!(scene.request_lines().is_empty(), "{:?}", scene.request_lines());
     assert_eq!(scene.entries(), [""; 0], "nothing is written");
 }
 
-/// Asserts that a template is refused once the values are known, and that these are given back.
+/// Asserts that a template is refused once the values are known, and that the secrets are
+/// deprovisioned.
 #[track_caller]
 fn assert_refused(scene: &Scene, template: &str, parts: &[&str]) {
     let run = init(scene);
@@ -58,7 +59,7 @@ fn assert_refused(scene: &Scene, template: &str, parts: &[&str]) {
     assert!(run.hint().is_some_and(|hint| hint.contains("SEGURA_TEMPLATE_DIR")), "{}", run.stderr);
     assert!(scene.published().is_empty() && scene.generations().is_empty(), "{template}");
     assert!(!scene.path("..data").exists(), "{template}");
-    assert!(scene.vault.provisioned(SEED).is_empty(), "{template}: it is given back");
+    assert!(scene.vault.provisioned(SEED).is_empty(), "{template}: it is deprovisioned");
     assert_eq!(
         scene.count(PROVISION),
         scene.count(DEPROVISION),

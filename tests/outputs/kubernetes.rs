@@ -142,8 +142,9 @@ fn values_that_the_kubelet_takes_for_missing_are_left_out_with_a_warning() {
     let run = scene.init();
     run.exits(0);
     assert_eq!(scene.read("secrets.env"), "FULL='x'\n");
-    let told = |name: &str| run.stderr.lines().any(|l| l.contains(name) && l.contains("missing"));
-    assert!(told("EMPTY") && told("NONE") && !told("FULL"), "{}", run.stderr);
+    let reported =
+        |name: &str| run.stderr.lines().any(|l| l.contains(name) && l.contains("missing"));
+    assert!(reported("EMPTY") && reported("NONE") && !reported("FULL"), "{}", run.stderr);
 }
 
 #[test]

@@ -100,8 +100,8 @@ fn two_outputs_that_want_one_file_are_refused_and_both_are_named() {
         scene.set("SEGURA_OUTPUT", outputs).set(first, name).set(second, name);
         let run = scene.init();
         run.exits(78);
-        let told = run.stderr.lines().any(|line| line.contains(first) && line.contains(second));
-        assert!(told, "{}", run.stderr);
+        let reported = run.stderr.lines().any(|line| line.contains(first) && line.contains(second));
+        assert!(reported, "{}", run.stderr);
         assert!(scene.request_lines().is_empty(), "settings are proven first");
     }
     // One that has taken another's default name.
@@ -192,10 +192,10 @@ fn several_entries_are_merged_in_documents_and_separate_in_files() {
     scene.vault.set_data(IDENTITY, data);
     let run = scene.set("SEGURA_OUTPUT", ALL).init();
     run.exits(0);
-    let told: Vec<&str> = run.stderr.lines().filter(|line| line.contains("WARN")).collect();
-    assert_eq!(told.len(), 1, "{}", run.stderr);
-    assert!(told[0].contains("user") && !told[0].contains("host"), "{}", told[0]);
-    assert!(!run.stderr.contains("canary") && !told[0].contains("bob"), "{}", run.stderr);
+    let reported: Vec<&str> = run.stderr.lines().filter(|line| line.contains("WARN")).collect();
+    assert_eq!(reported.len(), 1, "{}", run.stderr);
+    assert!(reported[0].contains("user") && !reported[0].contains("host"), "{}", reported[0]);
+    assert!(!run.stderr.contains("canary") && !reported[0].contains("bob"), "{}", run.stderr);
     assert_eq!(scene.read("secrets.env"), "host='h'\npw='canary'\nuser='bob'\n");
     let properties = "outputs.host=h\noutputs.pw=canary\noutputs.user=bob\n";
     assert_eq!(scene.read("secrets.properties"), properties);

@@ -1,5 +1,5 @@
 //! What can't be rendered on renewal: the identity at fault keeps its last good version in every
-//! output, the others go on, and what is mended is published.
+//! output, the others go on, and a repaired value is published.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ struct Case {
     settings: Change,
     good: fn() -> Value,
     bad: fn() -> Value,
-    mended: fn() -> Value,
+    repaired: fn() -> Value,
 }
 
 fn cases() -> Vec<Case> {
@@ -46,28 +46,28 @@ fn cases() -> Vec<Case> {
             settings: |scene| template(scene, "a\n{{ secrets[\"cart/db\"].user }}"),
             good: || json!({ "user": "ann", "n": "1" }),
             bad: || json!({ "n": "cAnArY" }),
-            mended: || json!({ "user": "bob", "n": "3" }),
+            repaired: || json!({ "user": "bob", "n": "3" }),
         },
         Case {
             what: "an entry that a template names is gone",
             settings: |scene| template(scene, "{{ entries[\"cart/db\"][1].user }}"),
             good: || json!([{ "user": "ann" }, { "user": "eve", "x": "y" }]),
             bad: || json!([{ "user": "cAnArY" }]),
-            mended: || json!([{ "user": "bob" }, { "user": "joe" }, { "k": "v" }]),
+            repaired: || json!([{ "user": "bob" }, { "user": "joe" }, { "k": "v" }]),
         },
         Case {
             what: "a value that .pgpass can't hold",
             settings: |scene| template(scene, "{{ secrets[\"cart/db\"].user|pgpass }}"),
             good: || json!({ "user": "a:b" }),
             bad: || json!({ "user": "cAnArY\nb" }),
-            mended: || json!({ "user": "b\\c" }),
+            repaired: || json!({ "user": "b\\c" }),
         },
         Case {
             what: "a value that a template takes for base64 is none",
             settings: |scene| template(scene, "{{ secrets[\"cart/db\"].user|b64decode }}"),
             good: || json!({ "user": b64("ann") }),
             bad: || json!({ "user": "cAnArY!" }),
-            mended: || json!({ "user": b64("bob") }),
+            repaired: || json!({ "user": b64("bob") }),
         },
         Case {
             what: "an output that is too long",
@@ -79,7 +79,7 @@ fn cases() -> Vec<Case> {
             },
             good: || json!({ "user": "ann" }),
             bad: || json!({ "user": "cAnArY".repeat(20) }),
-            mended: || json!({ "user": "bob" }),
+            repaired: || json!({ "user": "bob" }),
         },
         Case {
             what: "base64 that is none any more",
@@ -88,7 +88,7 @@ fn cases() -> Vec<Case> {
             },
             good: || json!({ "cert": b64("good\n") }),
             bad: || json!({ "cert": "cAnArY!", "more": "x" }),
-            mended: || json!({ "cert": b64("mended") }),
+            repaired: || json!({ "cert": b64("repaired") }),
         },
         Case {
             what: "a value that the dialect refuses",
@@ -97,7 +97,7 @@ fn cases() -> Vec<Case> {
             },
             good: || json!({ "user": "it's" }),
             bad: || json!({ "user": "cAnArY ${x}" }),
-            mended: || json!({ "user": "b", "more": "x" }),
+            repaired: || json!({ "user": "b", "more": "x" }),
         },
         Case {
             what: "entries that disagree",
@@ -106,7 +106,7 @@ fn cases() -> Vec<Case> {
             },
             good: || json!([{ "user": "a" }, { "user": "a" }]),
             bad: || json!([{ "user": "a" }, { "user": "cAnArY" }]),
-            mended: || json!([{ "user": "b" }, { "user": "b", "k": "v" }]),
+            repaired: || json!([{ "user": "b" }, { "user": "b", "k": "v" }]),
         },
         Case {
             what: "two keys of one property",
@@ -117,7 +117,7 @@ fn cases() -> Vec<Case> {
             },
             good: || json!({ "user": "a" }),
             bad: || json!({ "user": "b", "x.y": "cAnArY" }),
-            mended: || json!({ "user": "c", "x_y": "d" }),
+            repaired: || json!({ "user": "c", "x_y": "d" }),
         },
     ]
 }
@@ -187,14 +187,14 @@ fn a_secret_that_cannot_be_rendered_keeps_its_last_good_version_in_every_output(
         sidecar.assert_logged(lines::HELD_BACK, 1, what);
         assert!(sidecar.until_logged(lines::HELD_BACK).contains(OTHER), "{what}");
 
-        scene.vault.set_data(OTHER, (case.mended)());
+        scene.vault.set_data(OTHER, (case.repaired)());
         until_published(
-            "what is mended",
+            "what is repaired",
             &scene,
-            &published_by_init(&case, "3", (case.mended)(), "3"),
+            &published_by_init(&case, "3", (case.repaired)(), "3"),
         );
         until("nothing is held back", || scene.held_back(OTHER).is_none());
-        until("it is told", || sidecar.times_logged(lines::FRESH) == 1);
+        until("it is logged", || sidecar.times_logged(lines::FRESH) == 1);
         stop(sidecar, what);
     });
 }
@@ -212,11 +212,11 @@ fn a_held_back_secret_is_held_back_after_a_restart_too() {
         let sidecar = scene.renewing_sidecar();
         until_published(what, &scene, &published_by_init(&case, "2", (case.good)(), "2"));
         until("it is held back again", || scene.held_back(OTHER).is_some());
-        scene.vault.set_data(OTHER, (case.mended)());
+        scene.vault.set_data(OTHER, (case.repaired)());
         until_published(
-            "what is mended",
+            "what is repaired",
             &scene,
-            &published_by_init(&case, "2", (case.mended)(), "2"),
+            &published_by_init(&case, "2", (case.repaired)(), "2"),
         );
         until("nothing is held back", || scene.held_back(OTHER).is_none());
         stop(sidecar, what);
@@ -273,7 +273,7 @@ fn a_new_secret_that_cannot_be_rendered_is_left_out_and_the_others_are_renewed()
     stop(sidecar, "a new secret");
 }
 
-/// A set that a sidecar has left whose next due is far away, and what a restart is told besides.
+/// A set that a sidecar has left whose next due is far away, and the settings that a restart adds.
 fn left_by_sidecar() -> Scene {
     let mut scene = scene(&[("k".to_owned(), "aGk=".to_owned())].into());
     scene.set("SEGURA_RENEW_INTERVAL", "10m");

@@ -296,7 +296,7 @@ pub fn refusal(dialect: Dialect, key: &str, value: &str) -> Option<RenderError> 
 
 /// The values that a dialect takes, each proven alone.
 ///
-/// Those that it refuses have to be told by name, with the reason and a proposal, and have to be
+/// Those that it refuses have to be reported by name, with the reason and a proposal, and have to be
 /// those that `refused` says, so that a dialect can't pass by refusing everything.
 #[track_caller]
 pub fn taken(dialect: Dialect, values: Values, refused: impl Fn(&str) -> bool) -> Values {
@@ -307,10 +307,10 @@ pub fn taken(dialect: Dialect, values: Values, refused: impl Fn(&str) -> bool) -
             taken.insert(key, value);
             continue;
         };
-        let told = error.to_string();
-        assert!(refused(&value), "{dialect} refuses {value:?}: {told}");
-        assert!(told.contains(&format!("{key:?} of {IDENTITY}")), "{told}");
-        assert!(told.contains(&format!("dialect {dialect}: it ")), "{told}");
+        let reported = error.to_string();
+        assert!(refused(&value), "{dialect} refuses {value:?}: {reported}");
+        assert!(reported.contains(&format!("{key:?} of {IDENTITY}")), "{reported}");
+        assert!(reported.contains(&format!("dialect {dialect}: it ")), "{reported}");
         assert!(
             error.hint().contains("file") && error.hint().contains("base64"),
             "{}",
@@ -337,7 +337,7 @@ pub fn env_scene(dialect: Dialect, values: &Values) -> Scene {
     scene
 }
 
-/// The same for each value alone, where nothing that follows can mend it.
+/// The same for each value alone, without a following line that could close its quotes.
 #[track_caller]
 pub fn alone(dialect: Dialect, values: &[&str]) -> Vec<(Scene, Values)> {
     let single = |value: &&str| -> Values { [("K".to_owned(), (*value).to_owned())].into() };
@@ -345,7 +345,7 @@ pub fn alone(dialect: Dialect, values: &[&str]) -> Vec<(Scene, Values)> {
 }
 
 /// Asserts that the agent refuses one value in an env file: the exit code, and that key, dialect,
-/// reason and a proposal are told, and the value isn't.
+/// reason and a proposal are reported, and the value isn't.
 #[track_caller]
 pub fn is_refused(dialect: Dialect, value: &str, reason: &str) {
     let canary = format!("canary-{value}");

@@ -1,6 +1,6 @@
 //! The pages that are made from the code: every variable, the manual, the shells' completions.
 //!
-//! `cargo run --example pages` writes them anew; a test holds those that are committed to the code.
+//! `cargo run --example pages` writes them again; a test holds those that are committed to the code.
 
 mod completions;
 mod manual;

@@ -22,7 +22,7 @@ fn the_committed_pages_are_those_that_the_code_generates() {
         let committed = fs::read_to_string(root().join(&page.path)).unwrap_or_default();
         assert!(
             committed == page.text,
-            "{}: write it anew by `cargo run --example pages`",
+            "{}: write it again by `cargo run --example pages`",
             page.path
         );
     }

@@ -18,7 +18,7 @@ const KINDS: [(&str, &str); 5] = [
     ("CronJob", "/spec/jobTemplate/spec/template/spec"),
 ];
 
-/// What a kustomization builds; says so where there is no kubectl.
+/// What a kustomization builds; skips aloud without kubectl.
 fn built(dir: &Path) -> Option<Vec<Value>> {
     let built = kustomize(dir);
     if built.is_none() {

@@ -61,7 +61,7 @@ fn restricted(case: &str, container: &Value) {
     assert_eq!(container["resources"]["limits"]["cpu"], Value::Null, "{case}");
 }
 
-/// Whoever is given something only reads it, and no credential but the agent's own container has it.
+/// Other containers only read the files, and the credential is in the agent's own container alone.
 fn read_only(case: &str, before: &Value, pod: &Value) {
     for container in containers(pod).filter(|container| !is_ours(container)) {
         let old = containers(before).find(|old| old["name"] == container["name"]);
@@ -75,7 +75,8 @@ fn read_only(case: &str, before: &Value, pod: &Value) {
     }
 }
 
-/// The agent comes after the last proxy that is a native sidecar, and before whoever is given its files.
+/// The agent comes after the last proxy that is a native sidecar, and before the containers that get
+/// its files.
 fn in_order(case: &str, pod: &Value) {
     let init = list(&pod["spec"], "initContainers");
     let at = |wanted: &str| init.iter().position(|container| name(container) == wanted);

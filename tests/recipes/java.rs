@@ -77,7 +77,7 @@ fn spring_reads_the_tree_by_its_rules() {
     let dir = folder();
     let program = dir.path().join("ConfigTree.java");
     fs::write(&program, CONFIG_TREE).unwrap();
-    // Not the agent's user: whoever shares its group walks through all of the directory, too.
+    // Not the agent's user, but one of its group, which walks through all of the directory, too.
     let other = User { uid: 10002, gid: 10002, groups: &[10001] };
     let mut command = bounded_as(other, &[&java]);
     command.arg(&program).arg(scene.dir.path());

@@ -12,8 +12,8 @@ use crate::harness::host::mode;
 fn secrets_that_external_secrets_reads_are_published() {
     let data = json!([{ "password": "one" }, { "password": "two", "port": 5432 }]);
     let scene = pod("migration/agent-external-secrets.yaml", &[("shop-db", data)]);
-    let told = blocks::env("migration/agent-external-secrets.yaml");
-    assert!(told.contains(&("SEGURA_SOURCE".to_owned(), "application".to_owned())));
+    let reported = blocks::env("migration/agent-external-secrets.yaml");
+    assert!(reported.contains(&("SEGURA_SOURCE".to_owned(), "application".to_owned())));
     scene.init().exits(0);
     assert_eq!(scene.read("shop-db/password"), "two");
     assert_eq!(scene.read("shop-db/1/password"), "one");

@@ -35,7 +35,7 @@ fn every_password_is_read_back_from_the_option_file() {
     ] {
         let data = json!({ "host": "db", "port": 3306, "username": "ad#a", "password": password });
         scene.vault.set_data("shop-db", data);
-        // A set that stands would be adopted.
+        // A published set would be adopted.
         for name in scene.entries() {
             let path = scene.path(&name);
             std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path)).unwrap();

@@ -208,7 +208,7 @@ fn nginx_under_the_wrapper_serves_a_new_certificate() {
     let before = master.id();
     shop.scene.vault.set_data("web-tls", &second.data);
     shop.until_served(&second);
-    assert!(before.is_some() && master.id() == before, "nginx has not been started anew");
+    assert!(before.is_some() && master.id() == before, "nginx has not been restarted");
     // What the image's STOPSIGNAL is.
     agent.send(Signal::QUIT);
     let run = agent.wait();
@@ -227,7 +227,7 @@ fn a_changed_password_is_accepted_without_a_reload() {
     agent.until_logged("published\"");
     let _server = Server::start(as_app(&nginx, &shop.arguments()), Signal::TERM);
     shop.until_served(&certificate);
-    // Nobody is behind the proxy: who is let in is told so.
+    // No server is behind the proxy: an admitted user gets 502.
     let let_in = |password| {
         shop.status(&certificate, Some(password)).is_some_and(|line| line.contains(" 502 "))
     };

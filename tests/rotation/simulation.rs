@@ -20,7 +20,7 @@ pub enum Pattern {
     Jittered(f64),
     /// On a beat, and in two rotations of five by hand as well.
     Manual,
-    /// On a beat that starts anew somewhere else every so many rotations.
+    /// At a period whose phase shifts after so many rotations.
     Jumping(u32),
     /// On a beat that ends half-way.
     Stopping,

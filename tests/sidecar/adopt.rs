@@ -16,10 +16,10 @@ fn a_set_of_init_is_adopted_without_a_request_before_it_is_due() {
     });
     let (files, connections) = (scene.published(), scene.vault.connections());
     let first = scene.renewing_sidecar();
-    for_a_while("nothing is asked", || scene.request_lines().is_empty());
+    for_a_while("no request is sent", || scene.request_lines().is_empty());
     first.kill();
     let second = scene.renewing_sidecar();
-    for_a_while("nothing is asked after a crash", || scene.request_lines().is_empty());
+    for_a_while("no request is sent after a crash", || scene.request_lines().is_empty());
     assert_eq!(scene.vault.connections(), connections);
     assert_eq!((scene.published(), scene.generations().len()), (files, 1));
     assert_eq!(scene.state()["generation"], 1);
@@ -33,7 +33,7 @@ fn without_a_set_it_provisions_once_like_init() {
     let mut scene = Scene::new();
     scene.set("SEGURA_RENEW_INTERVAL", "1h");
     let sidecar = scene.renewing_sidecar();
-    for_a_while("it asked once", || scene.request_lines() == [LOGIN, PROVISION]);
+    for_a_while("it provisioned once", || scene.request_lines() == [LOGIN, PROVISION]);
     assert_eq!(scene.read("secret-postman/password"), password(&scene));
     sidecar.stop();
     assert_eq!(scene.vault.provision_count(), 1);
@@ -71,7 +71,7 @@ fn sigterm_leaves_the_adopted_set_as_it_was() {
             scene.vault.fault(Fault::new("token", Effect::Hang));
         }
         let sidecar = if before.is_some() { scene.sidecar() } else { scene.renewing_sidecar() };
-        until("it has asked", || scene.count(LOGIN) == 1);
+        until("it has sent a request", || scene.count(LOGIN) == 1);
         sidecar.send(signal);
         sidecar.wait().exits(before.unwrap_or(0));
         assert_eq!(scene.published().is_empty(), before.is_some(), "{name}");
@@ -99,7 +99,7 @@ fn a_sidecar_with_renewal_off_never_renews_a_set_of_init() {
     scene.set("SEGURA_RENEW_INTERVAL", "off");
     scene.wait_until_due();
     let sidecar = scene.renewing_sidecar();
-    for_a_while("nothing is asked", || scene.request_lines().is_empty());
+    for_a_while("no request is sent", || scene.request_lines().is_empty());
     sidecar.stop();
 }
 

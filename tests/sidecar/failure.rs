@@ -1,4 +1,4 @@
-//! What fails changes nothing that stands, is told once, and is over when it is over.
+//! A failure leaves the published set, is logged once, and its end is logged too.
 
 #![expect(
     clippy::unwrap_used,
@@ -22,7 +22,7 @@ use crate::{
 /// One way of failing for a while, and how it is called in the state.
 type Case = (&'static str, &'static str, Change, Change);
 
-/// Asserts that what stands stays through a failure, that it is told once, and that it passes.
+/// Asserts that the set stays through a failure, which is logged once, and renewal works after it.
 fn assert_survived((what, class, begin, end): Case) {
     let scene = with(Options::default(), |scene| {
         scene.set("SEGURA_TIMEOUT", "2s").set("SEGURA_OUTPUT", "files,env,json");
@@ -47,7 +47,7 @@ fn assert_survived((what, class, begin, end): Case) {
     until(&format!("{what}: it is over"), || scene.failures() == 0);
     assert!(asked < 60, "{what}: {asked} requests while it failed");
     assert!(scene.state()["last_error"].is_null(), "{what}");
-    until("its end is told", || {
+    until("its end is logged", || {
         sidecar.times_logged(lines::FRESH) + sidecar.times_logged(lines::WORKS) == 1
     });
     assert_eq!(scene.state()["generation"], 1, "{what}");
@@ -69,7 +69,7 @@ fn the_set_stays_through_every_passing_failure() {
     side_by_side(cases, assert_survived);
 }
 
-/// The vault is not there, or lets nobody in.
+/// The vault is unreachable, or refuses.
 fn unreachable_or_refusing() -> Vec<Case> {
     vec![
         ("down", "unreachable", |scene| scene.vault.go_down(), |scene| scene.vault.come_back()),
@@ -366,7 +366,7 @@ fn a_secret_absent_for_ten_minutes_is_removed_if_the_settings_say_so() {
         assert_eq!(scene.read("secrets.json").contains("my_key_name"), stays, "{on_absent}");
         let removed = sidecar.times_logged(lines::REMOVED);
         assert_eq!(removed, usize::from(!stays), "{on_absent}");
-        // The others go on, and what is left stands through a restart.
+        // The others are renewed, and the rest stays published through a restart.
         sidecar.stop();
         scene.vault.set_data("payments/database", serde_json::json!({ "password": "newer" }));
         scene.set("SEGURA_RENEW_INTERVAL", "1s");

@@ -75,7 +75,7 @@ fn a_replaced_client_secret_is_used_at_once() {
     let (scene, mounted) = mounted();
     let id = scene.vault.client_id().to_owned();
     let sidecar = scene.renewing_sidecar();
-    for_a_while("nothing is asked", || scene.request_lines().is_empty());
+    for_a_while("no request is sent", || scene.request_lines().is_empty());
     scene.vault.set_client_secret("second");
     mounted.swap(&[("id", &id), ("secret", "second")]);
     scene.vault.rotate();
@@ -86,7 +86,7 @@ fn a_replaced_client_secret_is_used_at_once() {
     assert!(sidecar.warnings().is_empty(), "{:?}", sidecar.warnings());
     // The same again changes nothing and asks nothing.
     mounted.swap(&[("id", &id), ("secret", "second")]);
-    for_a_while("nothing is asked", || scene.request_lines().len() == 2);
+    for_a_while("no request is sent", || scene.request_lines().len() == 2);
     sidecar.stop();
 }
 
@@ -117,7 +117,7 @@ fn a_replaced_client_id_is_used_at_once() {
     until("it is refused", || scene.failures() > 0);
     assert_eq!(scene.published(), files);
     mounted.swap(&[("id", &id), ("secret", &secret)]);
-    until("it is mended", || scene.failures() == 0);
+    until("it is repaired", || scene.failures() == 0);
     scene.vault.rotate();
     super::poke(&scene);
     wait_until_fresh(&scene);
@@ -159,7 +159,7 @@ fn an_incomplete_file_is_not_fatal_and_is_read_again_once_complete() {
         let whole = fs::read(&file).unwrap();
         let sidecar = scene.renewing_sidecar();
         fs::write(&file, &whole[..whole.len() / 2]).unwrap();
-        until("it is told", || sidecar.times_logged(variable) > 0);
+        until("it is logged", || sidecar.times_logged(variable) > 0);
         until("the state says so", || scene.state()["last_error"] == "settings");
         assert_eq!(scene.published(), files, "{variable}");
         fs::remove_file(&file).unwrap();
@@ -271,12 +271,12 @@ fn a_removed_generation_is_fetched_again_before_it_is_due() {
     });
     let files = scene.published();
     let sidecar = scene.renewing_sidecar();
-    // A set that was fetched a moment ago is not fetched anew at once.
+    // A set that was fetched a moment ago is not fetched again at once.
     pause(3_000);
     let generation = fs::read_link(scene.path("..data")).unwrap();
     fs::remove_dir_all(scene.path("").join(generation)).unwrap();
-    until("it is told", || sidecar.times_logged(lines::NOT_PUT_BACK) > 0);
-    until("it stands again", || scene.path(SEED).exists() && scene.published() == files);
+    until("it is logged", || sidecar.times_logged(lines::NOT_PUT_BACK) > 0);
+    until("it is published again", || scene.path(SEED).exists() && scene.published() == files);
     until("it is one whole set", || scene.check("ready").0);
     sidecar.stop();
     assert_eq!((scene.count(READ), scene.vault.provision_count()), (1, 1));

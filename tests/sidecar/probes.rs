@@ -55,7 +55,7 @@ fn with_renewal_off_a_sidecar_is_live_and_sends_no_request() {
     scene.set("SEGURA_RENEW_INTERVAL", "off");
     let sidecar = scene.renewing_sidecar();
     let asked = scene.request_lines();
-    for_a_while("nothing is asked", || scene.request_lines() == asked);
+    for_a_while("no request is sent", || scene.request_lines() == asked);
     assert_all(&scene, [true; 3]);
     assert!(scene.state()["next_due"].is_null());
     super::poke(&scene);
@@ -180,10 +180,10 @@ fn a_failed_notification_is_counted() {
         count.unwrap_or_else(|| panic!("{metrics}")).parse::<u64>().unwrap()
     };
     scene.vault.rotate();
-    until("a change was not told", || failures() >= 1);
-    let told = answer(&scene, "/metrics").1;
-    assert!(told.contains("segura_agent_deliveries_total 0\n"), "{told}");
-    assert!(told.contains("segura_agent_notified_generation 0\n"), "{told}");
+    until("a notification has failed", || failures() >= 1);
+    let reported = answer(&scene, "/metrics").1;
+    assert!(reported.contains("segura_agent_deliveries_total 0\n"), "{reported}");
+    assert!(reported.contains("segura_agent_notified_generation 0\n"), "{reported}");
     sidecar.stop();
 }
 

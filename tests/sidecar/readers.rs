@@ -33,7 +33,7 @@ fn paired() -> Scene {
     })
 }
 
-/// Both halves by one look at the generation that stands.
+/// Both halves by one look at the current generation.
 fn both(scene: &Scene) -> (String, String) {
     let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let generation = open(scene.path("..data"), folder, Mode::empty()).expect("a generation");

@@ -26,7 +26,11 @@ fn a_rotation_reaches_the_files_by_reads_alone() {
     assert_eq!(scene.request_lines().len(), 1 + scene.count(READ));
     assert_eq!(scene.vault.provision_count(), 1);
     until("what was replaced is swept", || scene.generations().len() == 1);
-    assert_eq!(scene.state()["notified"], scene.state()["generation"], "there is nobody to tell");
+    assert_eq!(
+        scene.state()["notified"],
+        scene.state()["generation"],
+        "there is nothing to notify"
+    );
     assert!(sidecar.warnings().is_empty(), "{:?}", sidecar.warnings());
     sidecar.stop();
 }
@@ -63,7 +67,7 @@ fn renewal_uses_the_method_of_the_settings() {
             scene.set("SEGURA_REFRESH", refresh);
         });
         let sidecar = scene.renewing_sidecar();
-        until("it has asked three times", || scene.count(request) >= 3);
+        until("it has sent three requests", || scene.count(request) >= 3);
         sidecar.stop();
         let asked = scene.request_lines();
         assert_eq!(scene.count(LOGIN), 1, "{refresh}: {asked:?}");
@@ -289,7 +293,7 @@ fn pods_of_one_identity_keep_their_own_credentials() {
     for (scene, pod) in [(&first, names[0]), (&second, names[1]), (&third, names[2])] {
         assert_own(scene, pod);
     }
-    // One ends and gives back, one crashes and comes back.
+    // One ends and deprovisions, one crashes and restarts.
     two.stop();
     one.kill();
     let one = first.renewing_sidecar();

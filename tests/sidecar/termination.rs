@@ -51,7 +51,7 @@ fn sigterm_ends_a_sidecar_while_it_connects() {
     let mut scene = left_by_init();
     scene.set("SEGURA_TIMEOUT", "1h").set("SEGURA_CONNECT_TIMEOUT", "1h");
     scene.vault.go_down();
-    // Whoever connects here is never greeted.
+    // A connection here never gets a TLS answer.
     let mut silent = None;
     until("the vault has left its port", || {
         silent = TcpListener::bind(scene.vault.address()).ok();
@@ -84,7 +84,7 @@ fn with_deprovisioning_on_the_set_is_deprovisioned_and_removed() {
     assert_eq!(scene.state()["given_back"], true);
     assert!(!scene.check("started").0, "it is no set any more");
     assert_eq!(scene.generations().len(), 1, "no value stays: {:?}", scene.entries());
-    // The next one provisions anew.
+    // The next one provisions again.
     let sidecar = scene.renewing_sidecar();
     assert_eq!((scene.count(PROVISION), scene.vault.provision_count()), (1, 2));
     assert_eq!(scene.read("secret-postman/password"), password(&scene));

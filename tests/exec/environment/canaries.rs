@@ -1,5 +1,5 @@
 //! Values, the client secret and tokens are looked for wherever a wrapper and its command could show
-//! them, while the log says all it can.
+//! them, while the log level is the highest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,7 +18,7 @@ use crate::{
 const VALUE: &str = "cAnArY-vAlUe+4f1d";
 const SECRET: &str = "cAnArY-sEcReT/+90ab=";
 
-/// A pod whose every value is a canary, at the most talkative.
+/// A pod whose every value is a canary, at the highest log level.
 fn scene() -> Scene {
     let client_secret = Some(SECRET.to_owned());
     let mut scene = Scene::with(Options { tls: false, client_secret, ..Options::default() });
@@ -98,9 +98,9 @@ fn a_running_exec_and_its_command_leak_no_value() {
     let scene = scene();
     let wrapper = Held::script(&scene, "trap '' TERM; echo \"pid $$.\"");
     wrapper.until_printed(".\n");
-    // It is stopped in vain, killed and started anew.
+    // It is stopped in vain, killed and restarted.
     change(&scene, 2);
-    until("it is started anew", || wrapper.stdout().matches(".\n").count() == 2);
+    until("it is restarted", || wrapper.stdout().matches(".\n").count() == 2);
     let printed = wrapper.stdout();
     let command = printed.lines().last().unwrap().trim_end_matches('.').trim_start_matches("pid ");
     let environment = shown(command, "environ");

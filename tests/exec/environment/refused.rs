@@ -153,7 +153,7 @@ fn a_set_that_does_not_fit_is_logged_once_however_often_it_is_fetched() {
     scene.vault.set_data("app", json!({"a": a, "b": b, "c": c}));
     wrapper.until_logged(lines::RUNS_ON);
     let asked = scene.request_lines().len();
-    until("it is asked for some times more", || scene.request_lines().len() >= asked + 6);
+    until("it is fetched a few more times", || scene.request_lines().len() >= asked + 6);
     wrapper.assert_logged(lines::RUNS_ON, 1, "one warning for one set");
     wrapper.assert_logged(lines::SPLAYING, 1, "it has changed once");
     assert_eq!(wrapper.release().code, Some(0));

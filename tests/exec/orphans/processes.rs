@@ -1,4 +1,4 @@
-//! What `/proc` shows of processes, and a wrapped command that does what it is told.
+//! Processes as `/proc` shows them, and a wrapped command that evaluates lines.
 
 use std::fs;
 use std::io::{PipeWriter, Write, pipe};
@@ -66,7 +66,7 @@ pub fn children(of: i32) -> Vec<Stat> {
 }
 
 /// Ends, when it is dropped, all who descend from a process or are of its session, so that a test
-/// that fails leaves nobody running.
+/// that fails leaves no process running.
 #[derive(Debug)]
 pub struct Litter(pub i32);
 
@@ -126,7 +126,7 @@ pub struct Wrapped {
 }
 
 impl Wrapped {
-    /// Starts an agent with a command; nothing was said of its input yet.
+    /// Starts an agent with a command, whose input is a pipe of the test.
     pub fn spawn(mut command: Command) -> Self {
         let (reader, input) = pipe().expect("a pipe");
         command.stdin(reader);
@@ -134,18 +134,18 @@ impl Wrapped {
         Self { _litter: Litter(number(&agent)), agent, input }
     }
 
-    /// Has a shell do `first`, and then what it is told; see [`EVAL_LINES`].
+    /// Has a shell do `first`, and then each line that it reads; see [`EVAL_LINES`].
     pub fn shell(scene: &Scene, first: &str) -> Self {
         let script = format!("{first}\n{EVAL_LINES}");
         Self::spawn(scene.agent(&["exec", "--", "/bin/sh", "-c", &script]))
     }
 
-    /// Tells the command what to do.
+    /// Sends the command a line to evaluate.
     pub fn eval(&self, line: &str) {
         writeln!(&self.input, "{line}").expect("somebody holds the other end");
     }
 
-    /// The commands that have started so far: what they were given, and their numbers.
+    /// The commands that have started so far: the value that each got, and its PID.
     pub fn starts(&self) -> Vec<(String, i32)> {
         let stdout = self.agent.stdout();
         let start = |line: &str| {
@@ -155,12 +155,12 @@ impl Wrapped {
         stdout.lines().filter_map(start).collect()
     }
 
-    /// What the commands were given that have started so far.
+    /// The values that the commands got that have started so far.
     pub fn values(&self) -> Vec<String> {
         self.starts().into_iter().map(|(value, _)| value).collect()
     }
 
-    /// Waits until so many have started, and gives the number of the last.
+    /// Waits until so many have started, and returns the PID of the last.
     #[track_caller]
     pub fn until_started(&self, times: usize) -> i32 {
         until("the command is started", || self.starts().len() >= times);

@@ -1,4 +1,4 @@
-//! Those beside an agent: what a reader leaves as it was, and what others are told of a wrapper.
+//! Processes beside an agent: a reader changes nothing, and other agents report an `exec`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,7 +34,7 @@ fn a_reader_changes_nothing_in_the_directory_of_the_sidecar() {
     scene.set("SEGURA_RENEW_INTERVAL", "1h");
     let sidecar = scene.renewing_sidecar();
     // The last that its start writes.
-    until("nobody is left to be told", || scene.state()["notified"] == 1);
+    until("the first set is notified", || scene.state()["notified"] == 1);
     let before = traces(scene.dir.path());
     assert!(before.len() > 8, "{before:?}");
     for settings in [&[][..], &[("SEGURA_RENEW_INTERVAL", "off")]] {
@@ -163,7 +163,7 @@ fn a_shell_beside_an_agent_has_the_entries_and_no_credentials() {
     for starts in [Scene::renewing_sidecar, |scene: &Scene| wraps(scene, SHOWS)] {
         let scene = scene();
         let agent = starts(&scene);
-        until("the set stands", || scene.check("live").0 && scene.check("started").0);
+        until("the set is published", || scene.check("live").0 && scene.check("started").0);
         let words = scene.agent(&["exec", "--", "sh"]);
         // With all settings, as in the agent's own container, and with none, as in another.
         let own = words.get_envs().filter_map(|(name, value)| Some((name, value?)));

@@ -1,4 +1,4 @@
-//! A reader while others publish: what its command is told, and what it is not.
+//! A reader while another agent publishes: the changes that its command is notified of.
 
 use std::fs;
 
@@ -61,11 +61,11 @@ fn a_change_signals_the_command_with_on_change_signal() {
         let reader = reads(&scene, EVAL_LINES, &settings);
         until_has(&reader, &["start one one"]);
         change(&scene, "two");
-        let told = format!("{name} one two");
-        until_has(&reader, &["start one one", &told]);
+        let reported = format!("{name} one two");
+        until_has(&reader, &["start one one", &reported]);
         let shown = shown(&reader);
         assert_eq!(shown[0].0, shown[1].0, "it is the same that runs on");
-        assert_undisturbed(&reader, &["start one one", &told]);
+        assert_undisturbed(&reader, &["start one one", &reported]);
         sidecar.stop();
     }
 }
@@ -113,7 +113,7 @@ fn a_change_of_lifetimes_alone_is_not_notified() {
     assert_undisturbed(&reader, &["one"]);
     change(&scene, "two");
     until_has(&reader, &["one", "two"]);
-    reader.assert_logged(lines::CHANGED, 1, "only what is told of is a change");
+    reader.assert_logged(lines::CHANGED, 1, "only a change is notified");
     sidecar.stop();
 }
 
@@ -161,7 +161,7 @@ fn a_set_that_no_environment_can_hold_leaves_the_command_as_it_is() {
     sidecar.stop();
 }
 
-/// A pod that gives back what it was provisioned, and its first set.
+/// A pod that deprovisions its set at the end, and its first set.
 fn with_deprovision() -> (Scene, Sidecar) {
     let mut scene = scene();
     scene.unset("SEGURA_SOURCE").set("SEGURA_DEPROVISION", "true");

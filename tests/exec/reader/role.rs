@@ -34,7 +34,7 @@ fn assert_reads(scene: &Scene, reader: Command, shown: &str) {
     assert_eq!(
         signals_received(),
         before,
-        "the vault is asked nothing: {:?}",
+        "the vault gets no request: {:?}",
         scene.request_lines()
     );
 }
@@ -56,7 +56,7 @@ fn exec_is_a_reader_while_a_sidecar_publishes() {
     let scene = seldom_renewed();
     let sidecar = scene.renewing_sidecar();
     assert_reads(&scene, knows_the_place(&scene), "<one|||>");
-    // Whoever has a vault, too, as `kubectl exec` in the sidecar's own container.
+    // An agent with a vault is a reader, too, as `kubectl exec` in the sidecar's own container.
     assert_reads(&scene, held(scene.agent(&words(SCRIPT))), "<one|||>");
     sidecar.stop();
 }

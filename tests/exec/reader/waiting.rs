@@ -113,11 +113,11 @@ fn a_signal_ends_a_waiting_reader_without_a_command() {
         reader.send(signal);
         let run = reader.wait();
         run.exits(code);
-        assert!(!run.stderr.contains("segura-agent: "), "an end as asked: {}", run.stderr);
+        assert!(!run.stderr.contains("segura-agent: "), "an ordinary end: {}", run.stderr);
     });
 }
 
-/// Asserts that it is told who must be able to read, and that no command ran.
+/// Asserts that the error names the user that must be able to read, and that no command ran.
 #[track_caller]
 fn assert_reports_rights(run: &Run) {
     run.exits(73);
@@ -126,7 +126,7 @@ fn assert_reports_rights(run: &Run) {
     assert_eq!(run.stderr.matches("segura-agent: ").count(), 1, "{}", run.stderr);
 }
 
-/// What a container of another user is told whose volume is of this group, with files of this mode.
+/// Asserts the error of a reader of another user, whose volume has this group and files this mode.
 #[track_caller]
 fn assert_denied(group: u32, mode: u32, file_mode: &str) {
     let mut scene = scene();

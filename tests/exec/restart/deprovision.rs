@@ -1,4 +1,4 @@
-//! What was provisioned is given back once the command and its group are gone.
+//! The set is deprovisioned once the command and its group are gone.
 
 use rustix::process::Signal;
 
@@ -16,7 +16,7 @@ fn scene(interval: &str) -> Scene {
     scene
 }
 
-/// Asserts that the set was given back once, and is taken away.
+/// Asserts that the set was deprovisioned once, and is removed.
 #[track_caller]
 fn assert_deprovisioned(scene: &Scene) {
     assert_eq!(scene.count(DEPROVISION), 1);
@@ -33,7 +33,7 @@ fn the_set_of_a_command_that_ends_by_itself_is_deprovisioned() {
         let command = wrapped.until_started(1);
         assert_ne!(command, wrapped.agent_pid(), "{interval}: it is supervised");
         assert_eq!(scene.vault.provisioned(SEED).len(), 1, "{interval}");
-        for_a_while("nothing is given back", || scene.count(DEPROVISION) == 0);
+        for_a_while("nothing is deprovisioned", || scene.count(DEPROVISION) == 0);
         wrapped.eval("exit 4");
         let run = wrapped.agent.wait();
         assert_eq!(run.code, Some(4), "{interval}: {}", run.stderr);
@@ -49,7 +49,7 @@ fn a_terminated_command_has_its_set_until_it_has_ended() {
         wrapped.until_started(1);
         wrapped.agent.send(Signal::TERM);
         wrapped.agent.until_printed("held");
-        for_a_while("nothing is given back", || scene.count(DEPROVISION) == 0);
+        for_a_while("nothing is deprovisioned", || scene.count(DEPROVISION) == 0);
         assert!(scene.path("secret-postman/password").exists(), "{interval}");
         wrapped.eval("");
         let run = wrapped.agent.wait();
@@ -74,7 +74,7 @@ fn a_set_is_deprovisioned_only_after_the_commands_group_is_gone() {
             Some(signal) => wrapped.agent.send(signal),
             None => wrapped.eval(end),
         }
-        until("it is given back", || scene.count(DEPROVISION) == 1);
+        until("it is deprovisioned", || scene.count(DEPROVISION) == 1);
         assert_eq!(living(member), None);
         assert_eq!(wrapped.agent.wait().code, Some(code));
         assert_deprovisioned(&scene);

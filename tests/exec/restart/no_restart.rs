@@ -15,7 +15,7 @@ use crate::notify::agent::{after_passes, change, generations, until_notified, un
 fn an_outage_of_the_vault_restarts_no_command() {
     let mut scene = watched_scene();
     scene.set("SEGURA_RENEW_INTERVAL", "1s");
-    let traps = "for s in HUP INT USR1; do trap 'again=1; echo told' $s; done";
+    let traps = "for s in HUP INT USR1; do trap 'again=1; echo signalled' $s; done";
     let wrapped = Wrapped::shell(&scene, traps);
     let command = wrapped.until_started(1);
     until_watched(&scene);
@@ -24,12 +24,12 @@ fn an_outage_of_the_vault_restarts_no_command() {
     until("renewal has failed", || scene.failures() > 0);
     for_a_while("the command runs", || living(command).is_some());
     scene.vault.come_back();
-    until("the command is started anew", || wrapped.starts().len() == 2);
+    until("the command is restarted", || wrapped.starts().len() == 2);
     assert_eq!(wrapped.values(), ["one", "two"]);
     until_notified(&scene);
     wrapped.eval("exit 0");
     let run = wrapped.agent.wait();
-    assert_eq!((run.code, run.stdout.contains("told")), (Some(0), false), "{}", run.stdout);
+    assert_eq!((run.code, run.stdout.contains("signalled")), (Some(0), false), "{}", run.stdout);
 }
 
 /// An agent with a small stack, by which the kernel measures what it takes for an environment.
@@ -65,9 +65,9 @@ fn a_set_that_no_environment_holds_leaves_the_command_running_and_is_logged_once
     let complaints = wrapped.agent.text_warnings();
     assert_eq!(complaints.len(), 1, "{complaints:#?}");
     assert!(complaints[0].contains("SEGURA_EXEC_ENV=false"), "{complaints:?}");
-    assert_eq!(generations(&scene), (2, 1), "it is not told");
+    assert_eq!(generations(&scene), (2, 1), "it is not notified");
     change(&scene, "three");
-    until("the command is started anew", || wrapped.starts().len() == 2);
+    until("the command is restarted", || wrapped.starts().len() == 2);
     assert_eq!(wrapped.values(), ["one", "three"]);
     until_notified(&scene);
     wrapped.eval("exit 0");

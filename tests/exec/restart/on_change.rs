@@ -69,16 +69,16 @@ fn a_command_that_ends_before_the_exit_for_a_change_gives_its_own_code() {
 fn with_on_change_none_a_change_has_no_effect() {
     let mut scene = watched_scene();
     scene.set("SEGURA_ON_CHANGE", "none");
-    let traps = "for s in HUP TERM INT USR1; do trap 'again=1; echo told' $s; done";
+    let traps = "for s in HUP TERM INT USR1; do trap 'again=1; echo signalled' $s; done";
     let wrapped = Wrapped::shell(&scene, traps);
     let command = wrapped.until_started(1);
     until_watched(&scene);
     change_now(&scene, "two");
-    until("it counts as told", || generations(&scene) == (2, 2));
+    until("it counts as notified", || generations(&scene) == (2, 2));
     for_a_while("the command runs", || living(command).is_some());
     wrapped.eval("exit 0");
     let run = wrapped.agent.wait();
-    assert_eq!((run.code, run.stdout.contains("told")), (Some(0), false), "{}", run.stdout);
+    assert_eq!((run.code, run.stdout.contains("signalled")), (Some(0), false), "{}", run.stdout);
 }
 
 #[test]
@@ -94,17 +94,17 @@ fn with_on_change_signal_each_change_sends_one_signal() {
         for (name, value) in settings {
             scene.set(name, value);
         }
-        let traps = "for s in HUP USR1; do trap \"again=1; echo 'told $s'\" $s; done";
+        let traps = "for s in HUP USR1; do trap \"again=1; echo 'signalled $s'\" $s; done";
         let wrapped = Wrapped::shell(&scene, traps);
         let command = wrapped.until_started(1);
         until_watched(&scene);
         for (times, value) in [(1, "two"), (2, "three")] {
             change_now(&scene, value);
-            let told = format!("told {signal}\n");
-            until("it is told", || wrapped.agent.stdout().matches(&told).count() == times);
+            let reported = format!("signalled {signal}\n");
+            until("it is logged", || wrapped.agent.stdout().matches(&reported).count() == times);
             until_notified(&scene);
         }
-        assert_eq!(wrapped.agent.stdout().matches("told").count(), 2);
+        assert_eq!(wrapped.agent.stdout().matches("signalled").count(), 2);
         assert_eq!((wrapped.starts().len(), living(command).is_some()), (1, true));
         wrapped.eval("exit 0");
         assert_eq!(wrapped.agent.wait().code, Some(0));

@@ -44,16 +44,16 @@ fn sigterm_during_the_splay_ends_the_agent_at_once() {
 fn a_command_that_survives_sigterm_is_not_restarted_at_the_end_of_the_splay() {
     let mut scene = watched_scene();
     scene.set("SEGURA_RESTART_SPLAY", "2s");
-    let wrapped = Wrapped::shell(&scene, "trap 'again=1; echo told' TERM");
+    let wrapped = Wrapped::shell(&scene, "trap 'again=1; echo signalled' TERM");
     let command = wrapped.until_started(1);
     until_watched(&scene);
     wrapped.agent.send(Signal::TERM);
-    wrapped.agent.until_printed("told\n");
+    wrapped.agent.until_printed("signalled\n");
     change_now(&scene, "two");
     until("the change is published", || generations(&scene).0 == 2);
     for_a_while("the command runs", || living(command).is_some());
     for_a_while("the command runs", || living(command).is_some());
-    assert_eq!(wrapped.agent.stdout().matches("told\n").count(), 1);
+    assert_eq!(wrapped.agent.stdout().matches("signalled\n").count(), 1);
     wrapped.eval("exit 6");
     assert_ends(wrapped, 6, 1);
 }
@@ -62,16 +62,16 @@ fn a_command_that_survives_sigterm_is_not_restarted_at_the_end_of_the_splay() {
 fn sigterm_while_the_command_is_being_stopped_is_forwarded_and_cancels_the_restart() {
     side_by_side(TERMINATIONS, |(signal, _)| {
         let scene = watched_scene();
-        let first = "for s in TERM INT QUIT; do trap 'n=$((n + 1)); again=1; echo \"told $n\"; \
+        let first = "for s in TERM INT QUIT; do trap 'n=$((n + 1)); again=1; echo \"signalled $n\"; \
                      [ $n = 1 ] || exit 5' $s; done";
         let wrapped = Wrapped::shell(&scene, first);
         wrapped.until_started(1);
         until_watched(&scene);
         change_now(&scene, "two");
-        wrapped.agent.until_printed("told 1\n");
+        wrapped.agent.until_printed("signalled 1\n");
         wrapped.agent.send(signal);
         let run = assert_ends(wrapped, 5, 1);
-        assert!(run.stdout.contains("told 2\n"), "{}", run.stdout);
+        assert!(run.stdout.contains("signalled 2\n"), "{}", run.stdout);
     });
 }
 
@@ -79,13 +79,13 @@ fn sigterm_while_the_command_is_being_stopped_is_forwarded_and_cancels_the_resta
 fn a_command_that_ignores_sigterm_is_left_to_the_kubelet() {
     let mut scene = watched_scene();
     scene.set("SEGURA_STOP_TIMEOUT", "2s");
-    let wrapped = Wrapped::shell(&scene, "trap 'again=1; echo told' TERM");
+    let wrapped = Wrapped::shell(&scene, "trap 'again=1; echo signalled' TERM");
     let command = wrapped.until_started(1);
     until_watched(&scene);
     change_now(&scene, "two");
-    wrapped.agent.until_printed("told\n");
+    wrapped.agent.until_printed("signalled\n");
     wrapped.agent.send(Signal::TERM);
-    until("it is forwarded", || wrapped.agent.stdout().matches("told\n").count() == 2);
+    until("it is forwarded", || wrapped.agent.stdout().matches("signalled\n").count() == 2);
     for_a_while("the command runs", || living(command).is_some());
     for_a_while("the command runs", || living(command).is_some());
     wrapped.eval("kill -KILL $$");
@@ -115,7 +115,7 @@ fn a_group_that_does_not_end_is_given_up_after_a_while() {
     until_watched(&scene);
     change_now(&scene, "two");
     wrapped.until_started(2);
-    // All of its group, so that nobody of it stays.
+    // All of its group, so that no process of it stays.
     wrapped.eval("kill -KILL 0");
     end_remaining_processes(&assert_ends(wrapped, 137, 2).stdout);
 }

@@ -71,7 +71,7 @@ impl Session {
         let leader = Sidecar::spawn(command);
         let screen = Arc::<Screen>::default();
         let (source, shown) = (Arc::downgrade(&master), Arc::downgrade(&screen));
-        // It ends with the seat, or once nobody has the terminal open any more.
+        // It ends with the session, or once nobody has the terminal open any more.
         thread::spawn(move || {
             while let Some(read) = source.upgrade().and_then(|master| read(&master)) {
                 let Some(screen) = shown.upgrade() else { break };
@@ -90,13 +90,13 @@ impl Session {
 
     /// An interactive shell, with job control, that leads the session.
     pub fn of_shell(scene: &Scene, shell: &str) -> Self {
-        let seat = match shell {
+        let session = match shell {
             "bash" => Self::of(scene, &["bash", "--norc", "--noprofile", "--noediting", "-i"]),
             shell => Self::of(scene, &[shell, "-i"]),
         };
-        seat.type_keys("echo here $((40 + 2))\n");
-        seat.until_shown("here 42\n");
-        seat
+        session.type_keys("echo here $((40 + 2))\n");
+        session.until_shown("here 42\n");
+        session
     }
 
     /// Types, without a key for the end of a line.

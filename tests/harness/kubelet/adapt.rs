@@ -66,12 +66,12 @@ pub const ADAPTATIONS: &[Adaptation] = &[
     ),
     adaptation(
         "the network",
-        "the vault listens on the host's loopback: hostNetwork, and a free port in SEGURA_NOTIFY_URL, told to the app as PORT",
+        "the vault listens on the host's loopback: hostNetwork, and a free port in SEGURA_NOTIFY_URL, given to the app as PORT",
         network,
     ),
     adaptation(
         "references in env",
-        "podman knows fieldRef of the name alone, and Secrets of its own: fieldRef and secretKeyRef are resolved; fileKeyRef is once the init containers are done, and the pod is then played anew with the rest of its containers",
+        "podman knows fieldRef of the name alone, and Secrets of its own: fieldRef and secretKeyRef are resolved; fileKeyRef is once the init containers are done, and the pod is then played again with the rest of its containers",
         references,
     ),
     adaptation(

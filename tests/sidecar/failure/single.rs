@@ -25,7 +25,7 @@ fn several(change: impl FnOnce(&mut Scene)) -> Scene {
     })
 }
 
-/// Asserts that one identity stands as it was, whatever became of the others.
+/// Asserts that one identity keeps its published version.
 #[track_caller]
 fn assert_kept_version(scene: &Scene, what: &str, token: &str) {
     assert_eq!(scene.read("payments/database/token"), token, "{what}");
@@ -98,7 +98,7 @@ fn faulty_answers() -> Vec<Case> {
 
 #[test]
 fn an_identity_that_fails_keeps_its_last_good_version_and_the_others_are_renewed() {
-    side_by_side(faulty_answers(), |(what, class, spoil, mend)| {
+    side_by_side(faulty_answers(), |(what, class, spoil, repair)| {
         let scene = several(|_| {});
         let password = scene.read("payments/database/password");
         let sidecar = scene.renewing_sidecar();
@@ -121,7 +121,7 @@ fn an_identity_that_fails_keeps_its_last_good_version_and_the_others_are_renewed
         assert_eq!(metrics.matches("secret_held_back{").count(), 1, "{what}");
         let (ready, line) = scene.check("ready");
         assert!(ready && line.contains("held back: payments/database"), "{what}: {line}");
-        mend(&scene);
+        repair(&scene);
         until(&format!("{what}: it is over"), || scene.held_back(OTHER).is_none());
         assert_kept_version(&scene, what, "restored");
         until("the state says so", || scene.failures() == 0);
@@ -174,7 +174,7 @@ fn the_other_identities_are_renewed_however_many_fail() {
     wait_until_fresh(&scene);
     let now = [OTHER, "application5"].map(|name| scene.read(&format!("{name}/password")));
     assert_eq!(now, passwords);
-    until("both are told", || sidecar.warnings().len() == 2);
+    until("both are logged", || sidecar.warnings().len() == 2);
     let metrics = answer(&scene, "/metrics").1;
     assert_eq!(metrics.matches("secret_held_back{").count(), 2, "{metrics}");
     sidecar.stop();

@@ -44,7 +44,7 @@ fn with_an_unpublished_set(
         scene.vault.rotate();
         let sidecar = scene.renewing_sidecar();
         poke(&scene);
-        until("it is told", || sidecar.times_logged(FULL) > 0);
+        until("it is logged", || sidecar.times_logged(FULL) > 0);
         until("the state says so", || scene.state()["last_error"] == "write");
         assert!(sidecar.times_logged("sizeLimit") > 0, "{:?}", sidecar.log());
         assert_eq!((scene.published(), scene.count(READ)), (files, 1));
@@ -105,7 +105,7 @@ fn a_success_after_a_full_volume_is_logged() {
         |scene, sidecar, ballast| {
             fs::remove_file(ballast).unwrap();
             wait_until_fresh(scene);
-            until("it is told", || sidecar.times_logged(lines::WORKS) == 1);
+            until("it is logged", || sidecar.times_logged(lines::WORKS) == 1);
         },
     );
 }
@@ -122,7 +122,7 @@ fn a_volume_without_a_free_page_keeps_its_set() {
         let ballast = scene.path(".ballast");
         fs::write(&ballast, vec![0; 64 * 4096]).unwrap_err();
         scene.vault.rotate();
-        until("it is told", || sidecar.times_logged(FULL) > 0);
+        until("it is logged", || sidecar.times_logged(FULL) > 0);
         let reads = scene.count(READ);
         until("it goes on", || scene.count(READ) >= reads + 2);
         assert_eq!(scene.published(), files);
