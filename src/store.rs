@@ -91,6 +91,8 @@ enum WriteCause {
     Foreign { owner: u32, own: u32 },
     #[error("another process has changed it since it was published")]
     Changed,
+    #[error("it belongs to uid {0}, and is not followed")]
+    NotFollowed(u32),
     #[error("as SEGURA_FILE_RULES has it for {glob}: {cause}")]
     Ruled { glob: String, cause: Errno },
 }
@@ -121,6 +123,11 @@ impl WriteError {
     /// Reports if the cause is that another agent holds the directory.
     pub fn is_held(&self) -> bool {
         matches!(self.cause, WriteCause::Held(_))
+    }
+
+    /// Reports if a reader can't take the set that is there, which another one may replace.
+    pub fn is_untrusted(&self) -> bool {
+        matches!(self.cause, WriteCause::Changed | WriteCause::NotFollowed(_))
     }
 
     /// Reports if the cause is a missing right.
@@ -155,6 +162,9 @@ impl WriteError {
             }
             WriteCause::Foreign { .. } => Some(
                 "give all agents of the volume one runAsUser, or each an output directory of its own",
+            ),
+            WriteCause::NotFollowed(_) => Some(
+                "set SEGURA_AGENT_UID to the uid of the agent that publishes there; any other owner is no agent of this pod",
             ),
             WriteCause::System(_) | WriteCause::OnDisk | WriteCause::Changed => None,
         })

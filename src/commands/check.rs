@@ -18,7 +18,7 @@ pub fn run(raw: &Raw, question: Question) -> Result<Exit, Failure> {
 
 /// Answers from the published set.
 fn answer(question: Question, checked: &Checked) -> Verdict {
-    let Watched { dir, max_stale } = match checked {
+    let Watched { dir, max_stale, agent_uid } = match checked {
         Checked::Watched(watched) => watched,
         Checked::Nothing => {
             let line = "SEGURA_OUTPUT=none: there is nothing to check".to_owned();
@@ -26,6 +26,15 @@ fn answer(question: Question, checked: &Checked) -> Verdict {
         }
     };
     match look(dir) {
+        Ok(seen) if !seen.is_of(*agent_uid) => {
+            let owner = seen.owner.unwrap_or_default();
+            Verdict::no(
+                question,
+                &format!(
+                    "the set belongs to an agent of uid {owner}, which SEGURA_AGENT_UID does not name"
+                ),
+            )
+        }
         Ok(seen) => {
             let facts = Facts {
                 place: &dir.display().to_string(),

@@ -4,7 +4,7 @@
 use super::dry_run::readable;
 use super::runtime::{invalid, prove, run as block_on, show as print_line};
 use crate::config::raw::Raw;
-use crate::config::settings::{Destination, Notify, Output};
+use crate::config::settings::{AgentUid, Destination, Notify, Output};
 use crate::config::{Config, Proven};
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::publish::{PublishError, origin};
@@ -255,7 +255,7 @@ fn directory(
 /// Examines the holder of the directory, and the published set.
 fn published(config: &Config, output: &Output, step: &mut impl FnMut(Step)) {
     let reader = "exec reads the set of another agent there; init and sidecar can't start";
-    match Place::of(&output.dir) {
+    match Place::of(&output.dir, AgentUid::FirstSeen) {
         Place::ReadOnly => step(Step::doubt(
             "directory",
             "this container can't write to it",

@@ -66,8 +66,8 @@ enum Role {
 fn role(raw: Raw) -> Result<Role, Failure> {
     let reading = Reading::from_raw(&raw).map_err(|problems| invalid(&problems));
     let read = || Ok(Role::Reader(Box::new(accept(reading?))));
-    let Whereabouts { dir, has_vault } = Whereabouts::from_raw(&raw);
-    let place = dir.map(|dir| Place::of(&dir));
+    let Whereabouts { dir, agent_uid, has_vault } = Whereabouts::from_raw(&raw);
+    let place = dir.map(|dir| Place::of(&dir, agent_uid));
     let reason = if has_vault {
         place.and_then(Place::reason_to_read)
     } else {
@@ -191,7 +191,7 @@ async fn read(reading: &Reading, command: MainCommand<'_>) -> Result<Ended, Fail
     let MainCommand { program, running, mut signals } = command;
     let reaper = Reaper::told(signals.mask());
     let watch = Watch::later(Vec::new(), Some(&reading.dir), WATCHES_AFTER);
-    let mut follower = Follower::new(&reading.dir, watch, &Machine);
+    let mut follower = Follower::new(&reading.dir, reading.agent_uid, watch, &Machine);
     let launch = Launch::new(program, follower.published(), running);
     launch.prove()?;
     let deadline = match reading.startup_timeout {

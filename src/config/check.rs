@@ -14,8 +14,9 @@ impl Checked {
         let mut reader = Reader::default();
         let dir = reader.output_dir(raw);
         let max_stale = reader.max_stale(raw);
+        let agent_uid = reader.agent_uid(raw);
         match (dir, reader.problems.is_empty()) {
-            (Some(dir), true) => Ok(Self::Watched(Watched { dir, max_stale })),
+            (Some(dir), true) => Ok(Self::Watched(Watched { dir, max_stale, agent_uid })),
             _ => Err(Problems(reader.problems)),
         }
     }

@@ -43,7 +43,8 @@ impl Whereabouts {
     pub fn from_raw(raw: &Raw) -> Self {
         let mut reader = Reader::default();
         let dir = if reader.writes_nothing(raw) { None } else { reader.output_dir(raw) };
-        Self { dir, has_vault: raw.segura_url.is_set() || raw.senhasegura_url.is_set() }
+        let agent_uid = reader.agent_uid(raw);
+        Self { dir, agent_uid, has_vault: raw.segura_url.is_set() || raw.senhasegura_url.is_set() }
     }
 }
 
@@ -52,6 +53,7 @@ impl Reading {
     pub fn from_raw(raw: &Raw) -> Result<Proven<Self>, Problems> {
         let mut reader = Reader::of_exec(raw);
         let dir = reader.output_dir(raw);
+        let agent_uid = reader.agent_uid(raw);
         let startup_timeout = reader.startup_timeout(raw);
         let follows = reader.renew(raw) != RenewInterval::Off;
         let mut notify = reader.notify(raw);
@@ -63,7 +65,14 @@ impl Reading {
                 "SEGURA_LISTEN has no effect on a reader: the agent that publishes answers";
             reader.warnings.push(warning.to_owned());
         }
-        reader.prove(dir.map(|dir| Self { dir, startup_timeout, follows, notify, running }))
+        reader.prove(dir.map(|dir| Self {
+            dir,
+            agent_uid,
+            startup_timeout,
+            follows,
+            notify,
+            running,
+        }))
     }
 }
 

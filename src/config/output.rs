@@ -8,7 +8,7 @@ use super::file_rules;
 use super::parse::{self, Shape};
 use super::raw::{Raw, RawVariable};
 use crate::config::settings::{
-    Access, Disk, FileGid, FileRule, FileUid, Output, OutputFormat, Wanted,
+    Access, AgentUid, Disk, FileGid, FileRule, FileUid, Output, OutputFormat, Wanted,
 };
 use crate::inputs::templates::{Found, SUFFIX};
 use crate::model::{PodIdentity, STATE_LINK, SecretName, check_part};
@@ -194,8 +194,14 @@ impl Reader {
         }
     }
 
+    pub(super) fn agent_uid(&mut self, raw: &Raw) -> AgentUid {
+        self.text(&raw.segura_agent_uid, parse::id).map_or(AgentUid::FirstSeen, AgentUid::Id)
+    }
+
     pub(super) fn output(&mut self, raw: &Raw) -> Option<Output> {
         let dir = self.output_dir(raw);
+        // A setting of readers; its mistakes are reported in every mode.
+        self.agent_uid(raw);
         let preset = Preset::of(raw);
         let (default_file_mode, default_dir_mode, default_disk) = match preset {
             Preset::Agent => (0o440, 0o750, Disk::Refuse),

@@ -148,6 +148,7 @@ variables! {
     segura_signal_pid_file: String,
     segura_notify_command: String,
     segura_notify_url: String,
+    segura_agent_uid: String,
     segura_on_change: String,
     segura_change_exit_code: String,
     segura_exec_env: String,

@@ -422,8 +422,21 @@ pub struct Config {
 pub struct Whereabouts {
     /// The output directory, if the settings name one.
     pub dir: Option<PathBuf>,
+    /// The user of the agent that publishes there.
+    pub agent_uid: AgentUid,
     /// A vault is named.
     pub has_vault: bool,
+}
+
+/// `SEGURA_AGENT_UID`: the user of the agent whose sets a reader takes, besides its own user and
+/// root.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AgentUid {
+    /// The owner of the first set that the reader sees.
+    #[default]
+    FirstSeen,
+    /// This user.
+    Id(u32),
 }
 
 /// The settings of a reader, which needs neither a vault nor a pod.
@@ -431,6 +444,8 @@ pub struct Whereabouts {
 pub struct Reading {
     /// The output directory.
     pub dir: PathBuf,
+    /// The user of the agent that publishes there.
+    pub agent_uid: AgentUid,
     /// The limit of the wait for the first set.
     pub startup_timeout: StartupTimeout,
     /// The reader follows changes of the set.
@@ -457,4 +472,6 @@ pub struct Watched {
     pub dir: PathBuf,
     /// `SEGURA_MAX_STALE`.
     pub max_stale: MaxStale,
+    /// The user of the agent that publishes there.
+    pub agent_uid: AgentUid,
 }

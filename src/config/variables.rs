@@ -298,6 +298,12 @@ pub const VARIABLES: &[Variable] = &[
         "loopback URL that gets a POST with an empty body on a change",
     ),
     variable(
+        "SEGURA_AGENT_UID",
+        Group::Exec,
+        "the owner that is seen first",
+        "a reader, check: user of the agent whose sets are followed",
+    ),
+    variable(
         "SEGURA_ON_CHANGE",
         Group::Exec,
         "restart with SEGURA_EXEC_ENV, else signal",

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ring::digest;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::config::settings::AgentUid;
 use crate::exit::{Exit, Failure, chain};
 use crate::model::TTL;
 use crate::notify::Notifier;
@@ -32,15 +33,17 @@ pub struct Follower<'a> {
     clock: &'a dyn Clock,
     /// The set that was read last: its number, which is this reader's own, and its [`digest`].
     last: Option<(u64, Digest)>,
+    /// The failure that was logged last, if the set can't be read.
+    failure: Option<String>,
 }
 
 type Digest = Vec<u8>;
 
 impl<'a> Follower<'a> {
-    /// Follows the set in `dir`, whose changes `watch` hints at.
-    pub fn new(dir: &Path, watch: Watch, clock: &'a dyn Clock) -> Self {
-        let published = Published::of_another(dir);
-        Self { dir: dir.to_owned(), published, watch, clock, last: None }
+    /// Follows the set that `agent` publishes in `dir`, whose changes `watch` hints at.
+    pub fn new(dir: &Path, agent: AgentUid, watch: Watch, clock: &'a dyn Clock) -> Self {
+        let published = Published::of_another(dir, agent);
+        Self { dir: dir.to_owned(), published, watch, clock, last: None, failure: None }
     }
 
     /// Waits until a set is published, at most until `deadline`.
@@ -63,6 +66,9 @@ impl<'a> Follower<'a> {
                     format!("cannot read a set in {}: no set is published there", self.dir.display()),
                 )
                 .hint(Some("read the log of the agent that publishes there, or set SEGURA_URL so that this one fetches by itself")),
+                Err(error) if error.is_untrusted() => {
+                    Failure::new(Exit::Unreachable, &error).hint(error.hint())
+                }
                 Err(error) => error.failure(),
             };
             let waited = began.elapsed();
@@ -105,16 +111,24 @@ impl<'a> Follower<'a> {
 
     fn read(&mut self, notifier: &mut Notifier<'_>) {
         let set = match self.published.set() {
-            Ok(Some(set)) => set,
+            Ok(Some(set)) => {
+                self.failure = None;
+                set
+            }
             // The set was deprovisioned, or is being replaced: the set that was read last stays in
             // use.
             Ok(None) => return,
             Err(error) => {
-                tracing::warn!(
-                    error = chain(&error),
-                    hint = error.hint(),
-                    "the published set can't be read"
-                );
+                let failure = chain(&error);
+                // Another process can wake this one at will, and must not fill the log.
+                if self.failure.as_ref() != Some(&failure) {
+                    tracing::warn!(
+                        error = failure,
+                        hint = error.hint(),
+                        "the published set can't be read"
+                    );
+                    self.failure = Some(failure);
+                }
                 return;
             }
         };

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use rustix::fs::{self, Access as Right, AtFlags};
+use serde::Serialize;
 
 use super::access::Owner;
 use super::dir::{Changed, Dir, EntryKind};
@@ -27,7 +28,7 @@ use crate::os::clock;
 use crate::render::FileSet;
 use crate::render::bundle::{self, Entries};
 use crate::store::Published;
-use crate::store::state::State;
+use crate::store::state::{Saved, ShownGeneration, State};
 
 /// The seal's file in the agent's own folder.
 const SEAL: &str = "seal";
@@ -132,6 +133,32 @@ impl Directory {
         self.dir.path()
     }
 
+    /// Shows a generation to readers.
+    fn shown(&self, sealed: &Sealed) -> ShownGeneration {
+        ShownGeneration {
+            folder: sealed.folder.clone(),
+            bundle_sha256: sealed.bundle.clone(),
+            generation_sha256: sealed.snapshot.clone(),
+            file_uid: self.owners.all().uid,
+        }
+    }
+
+    /// Shows the next generation to readers before the switch: that wakes them, and a change of the
+    /// state does not.
+    fn announce(&self, sealed: &Sealed) -> Result<(), WriteError> {
+        match inspect::saved(&self.own.dir) {
+            Some(saved) => self.write_state(&Saved { next: Some(self.shown(sealed)), ..saved }),
+            // Readers of a first set are woken by the link to its state.
+            None => Ok(()),
+        }
+    }
+
+    fn write_state<S: Serialize>(&self, saved: &Saved<S>) -> Result<(), WriteError> {
+        let mut json = serde_json::to_vec(saved).unwrap_or_default();
+        json.push(b'\n');
+        self.own.dir.replace(STATE, &json, &self.owners.shown())
+    }
+
     fn current_folder(&self) -> Option<String> {
         self.held.borrow().as_ref().map(|held| held.folder.clone())
     }
@@ -231,6 +258,7 @@ impl Directory {
         // a crash it is found by its digests.
         let switched = self.write_seal(before.with(sealed.clone())).and_then(|()| {
             root.claim(self.owners.all())?;
+            self.announce(&sealed)?;
             if !root.is_at(&self.dir, name) {
                 return Err(WriteError::new("publish", root.path(), WriteCause::InTheWay));
             }
@@ -342,9 +370,9 @@ impl Backend for Directory {
 
     /// Rewrites the state, and restores its link if that is missing.
     fn save(&self, state: &State) -> Result<(), WriteError> {
-        let mut json = serde_json::to_vec(state).unwrap_or_default();
-        json.push(b'\n');
-        self.own.dir.replace(STATE, &json, &self.owners.shown())?;
+        let set =
+            self.held.borrow().as_ref().and_then(HeldGeneration::sealed).map(|s| self.shown(s));
+        self.write_state(&Saved { state, set, next: None })?;
         if self.dir.link_target(STATE_LINK).as_deref() == Some(STATE_TARGET) {
             return Ok(());
         }

@@ -7,6 +7,8 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
 
 use super::inspect::{Look, look};
+use super::lock::is_trusted;
+use crate::config::settings::AgentUid;
 use crate::store::state::Agent;
 
 /// The state of an output directory, as a process that does not hold it sees it.
@@ -26,7 +28,7 @@ pub enum Place {
 
 impl Place {
     /// Inspects `dir` without a lock: an agent that starts in the same moment is not seen.
-    pub fn of(dir: &Path) -> Self {
+    pub fn of(dir: &Path, agent: AgentUid) -> Self {
         let right = Access::WRITE_OK | Access::EXEC_OK;
         let mut allowed = accessat(CWD, dir, right, AtFlags::EACCESS);
         if allowed == Err(Errno::PERM) {
@@ -38,7 +40,18 @@ impl Place {
             return Self::ReadOnly;
         }
         match look(dir) {
-            Ok(Look { agent: Agent::Starting | Agent::Running, .. }) => Self::Held,
+            Ok(Look { agent: Agent::Starting | Agent::Running, owner, .. }) => {
+                let agent = match agent {
+                    AgentUid::FirstSeen => None,
+                    AgentUid::Id(uid) => Some(uid),
+                };
+                // An agent of another user is followed only by a reader that needs no vault.
+                if owner.is_some_and(|owner| is_trusted(owner, agent)) {
+                    Self::Held
+                } else {
+                    Self::Hidden
+                }
+            }
             Ok(Look { whole: true, state: Some(state), .. }) if !state.given_back => Self::Left,
             Err(error) if error.is_denied() => Self::Hidden,
             Ok(_) | Err(_) => Self::Free,
@@ -84,8 +97,8 @@ mod tests {
             assert_eq!(place.reason_to_read_without_vault().is_some(), without, "{place:?}");
         }
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Place::of(dir.path()), Place::Free);
-        assert_eq!(Place::of(&dir.path().join("missing")), Place::Free);
-        assert_eq!(Place::of(Path::new("/proc/self")), Place::ReadOnly);
+        assert_eq!(Place::of(dir.path(), AgentUid::FirstSeen), Place::Free);
+        assert_eq!(Place::of(&dir.path().join("missing"), AgentUid::FirstSeen), Place::Free);
+        assert_eq!(Place::of(Path::new("/proc/self"), AgentUid::FirstSeen), Place::ReadOnly);
     }
 }

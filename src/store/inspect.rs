@@ -6,10 +6,11 @@ use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::dir::{Dir, EntryKind};
-use super::lock::has_writer;
+use super::lock::{has_writer, is_trusted};
 use super::{DATA, HOLDER, OWN, STATE, WriteError, generation, links};
+use crate::config::settings::AgentUid;
 use crate::render::bundle;
-use crate::store::state::{Agent, BootMillis, State};
+use crate::store::state::{Agent, BootMillis, Saved, State};
 
 /// The number of tries at one look: a generation may be published during one.
 const TRIES: u32 = 3;
@@ -25,6 +26,19 @@ pub struct Look {
     pub whole: bool,
     /// The agent that holds the directory.
     pub agent: Agent,
+    /// The owner of the agent's own folder; without one, no agent has published there.
+    pub owner: Option<u32>,
+}
+
+impl Look {
+    /// Tells whether the agent's own folder belongs to an agent that a reader with this setting
+    /// takes. Before a first set is seen, any owner may be the first.
+    pub fn is_of(&self, agent: AgentUid) -> bool {
+        self.owner.is_none_or(|owner| match agent {
+            AgentUid::FirstSeen => true,
+            AgentUid::Id(uid) => is_trusted(owner, Some(uid)),
+        })
+    }
 }
 
 /// Inspects `dir`, which a running agent of another process may hold.
@@ -65,18 +79,24 @@ pub(super) fn latest(own: &Dir, snapshot: State) -> State {
 
 /// The state that was saved last.
 pub(super) fn saved_state(own: &Dir) -> Option<State> {
+    saved(own).map(|saved| saved.state)
+}
+
+/// The state file.
+pub(super) fn saved(own: &Dir) -> Option<Saved<State>> {
     serde_json::from_slice(own.read(STATE).ok()?.expose()).ok()
 }
 
 fn look_once(dir: &Dir) -> Result<Look, WriteError> {
     let Some(own) = present(dir.open(OWN), "open", dir, OWN)? else {
-        return Ok(Look { state: None, whole: false, agent: Agent::Gone });
+        return Ok(Look { state: None, whole: false, agent: Agent::Gone, owner: None });
     };
+    let owner = fs::fstat(own.descriptor()).ok().map(|stat| stat.st_uid);
     let agent = agent(&own)?;
     let current = generation::current(dir);
     let published = current.as_deref().and_then(|current| remembered(dir, &own, current));
     let whole = published.is_some() && current.is_some_and(|current| is_whole(dir, &current));
-    Ok(Look { state: published.or_else(|| saved_state(&own)), whole, agent })
+    Ok(Look { state: published.or_else(|| saved_state(&own)), whole, agent, owner })
 }
 
 /// Turns a missing file into `None`; any other failure to open it is an error.

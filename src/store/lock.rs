@@ -47,6 +47,12 @@ pub(super) fn own_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
+/// Tells whether a reader takes the set of an agent of the user `owner`: its own user, root, or the
+/// user of that `agent`.
+pub(super) fn is_trusted(owner: u32, agent: Option<u32>) -> bool {
+    owner == 0 || owner == own_uid() || Some(owner) == agent
+}
+
 /// Tells whether this user owns `dir`, and no other user may write in it.
 pub(super) fn is_private(dir: &Dir) -> bool {
     fs::fstat(dir.descriptor())

@@ -154,6 +154,34 @@ pub struct State {
     pub left_out: Vec<String>,
 }
 
+/// The published generation, as its agent shows it to readers: a folder that is not so is none of
+/// its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShownGeneration {
+    /// The name of its folder.
+    pub folder: String,
+    /// SHA-256 of `..bundle.json`, in hexadecimal.
+    pub bundle_sha256: String,
+    /// SHA-256 of `..generation.json`, in hexadecimal.
+    pub generation_sha256: String,
+    /// The owner of its files.
+    pub file_uid: u32,
+}
+
+/// The state file of an agent that proves its set to readers. That of version 0.1.0 has no `set`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Saved<S> {
+    /// The state.
+    #[serde(flatten)]
+    pub state: S,
+    /// The set that it describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<ShownGeneration>,
+    /// The set that `..data` is about to lead to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<ShownGeneration>,
+}
+
 impl State {
     /// Reports if the set is due, at `boot` by the boot clock.
     ///

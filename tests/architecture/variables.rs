@@ -6,6 +6,7 @@ use segura_agent::config::variables::VARIABLES;
 
 /// Every variable that the interface promises, with its default where that is one word.
 const PROMISED: &[(&str, Option<&str>)] = &[
+    ("SEGURA_AGENT_UID", None),
     ("SEGURA_ALLOW_DISK", Some("false")),
     ("SEGURA_ALLOW_HTTP", Some("false")),
     ("SEGURA_CA_FILE", None),

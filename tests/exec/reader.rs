@@ -2,6 +2,7 @@
 
 mod beside;
 mod following;
+mod owner;
 mod role;
 mod unwatched;
 mod waiting;
