@@ -9,7 +9,7 @@ use super::sources::{Source, sources};
 use super::{Page, spans};
 
 /// Tables whose first column holds messages are headed by this.
-const HEAD: &str = "it says";
+const HEAD: &str = "message";
 /// What a fatal error begins with.
 const OURS: &str = "segura-agent: ";
 /// A format string with less text of its own would match anything.

@@ -129,7 +129,7 @@ fn sorted<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
 #[test]
 fn the_page_shows_the_warnings_of_a_running_agent() {
     let page = Page::read("docs/troubleshooting.md");
-    let rows = page.rows("it says").join("\n");
+    let rows = page.rows("message").join("\n");
     let mut scene = Scene::new();
     scene.vault.set_data("app", json!([{ "password": "one" }]));
     scene.set("SEGURA_IDENTITY", "secret-postman,app").set("SEGURA_RENEW_INTERVAL", "1s");

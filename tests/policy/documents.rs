@@ -77,7 +77,7 @@ fn every_parameter_is_documented_installed_and_read() {
 
 #[test]
 fn every_line_of_a_refusal_is_documented_word_for_word() {
-    let rows = rows("What a wrong annotation says");
+    let rows = rows("Refusals");
     let documented: Vec<&str> = rows.iter().map(|row| row[1].trim_matches('`')).collect();
     let mut said: Vec<String> = table().into_iter().map(|(_, line)| line).collect();
     said.push(NOT_ADDED.to_owned());

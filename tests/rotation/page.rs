@@ -106,14 +106,14 @@ fn fixed() -> String {
 
 fn herd() -> String {
     let seconds = Herd { outage: (3_600, 4_200), period: None, end: 9_600 }.run();
-    let beat = Herd { outage: (0, 0), period: Some(600.0), end: 9_600 }.run();
+    let known = Herd { outage: (0, 0), period: Some(600.0), end: 9_600 }.run();
     let (start, rest) = seconds.split_at(3_600);
     let (away, back) = rest.split_at(600);
     let rows = [
         ("after all started at once", peak(start)),
-        ("while the vault is away for 10 minutes", peak(away)),
-        ("after it is back", peak(back)),
-        ("all on one secret, whose beat is known", peak(beat.split_at(7_200).1)),
+        ("while the vault is down for 10 minutes", peak(away)),
+        ("after the outage", peak(back)),
+        ("all on one secret, whose rotation period is known", peak(known.split_at(7_200).1)),
     ];
     let rows = rows.map(|(when, peak)| format!("| {when} | {peak:.1} % |\n"));
     let head = "| 10,000 agents, `auto` | at most, in one second |\n|---|---|\n";
