@@ -1,4 +1,4 @@
-# The agent alone, in an empty image, for amd64 and arm64: `docker build .` as it stands. The base image,
+# The agent alone, in an empty image, for amd64 and arm64: `docker build .` without options. The base image,
 # crates, and a compiler for the other platform are all that it fetches. For both platforms, with a
 # builder of the driver docker-container:
 #

@@ -46,7 +46,7 @@ fn main() -> Outcome<()> {
     write(&answer, &Path::new(environment.get("SEGURA_OUTPUT_DIR")?).join(identity))
 }
 
-/// One file a key, the last entry's value standing; of several entries each also by its number.
+/// One file a key, with the last entry's value; of several entries each also by its number.
 fn write(answer: &Value, folder: &Path) -> Outcome<()> {
     fs::create_dir(folder)?;
     let entries = answer.pointer("/secret/data").and_then(Value::as_array).ok_or("no data")?;

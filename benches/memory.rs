@@ -1,9 +1,9 @@
 //! How much memory one `init` takes.
 //!
-//! The kernel tells it of a living process only (`/proc/PID/status`, readable to anyone though the
+//! The kernel shows it for a running process only (`/proc/PID/status`, readable to anyone though the
 //! agent is not dumpable), and an `init` that is done is gone. But one that has replaced a generation
 //! stays two seconds for those who read the old one, with all of its work behind it: so the agent is
-//! started over the set of another pod, provisions and publishes anew, and is looked at as it waits.
+//! started over the set of another pod, provisions and publishes again, and is measured as it waits.
 //! `VmHWM` is the peak by the kernel's own account. Of the anonymous part it keeps no peak; the
 //! largest of many readings from the start on stands for it. A folder with a set in it costs a little
 //! more than an empty one, so the numbers err on the safe side.

@@ -19,7 +19,8 @@ struct Pairs(Vec<(Duration, Duration)>);
 
 impl Pairs {
     fn run(scene: &Scene, pairs: usize) -> Outcome<Self> {
-        let pair = |_| Ok((scene.run_anew(Program::Agent)?, scene.run_anew(Program::Bare)?));
+        let pair =
+            |_| Ok((scene.run_in_new_dir(Program::Agent)?, scene.run_in_new_dir(Program::Bare)?));
         Ok(Self((0..pairs).map(pair).collect::<Outcome<_>>()?))
     }
 
@@ -44,7 +45,7 @@ pub fn measure(scene: &Scene, report: &mut Report) -> Outcome<()> {
 
 fn requests(scene: &Scene, report: &mut Report) -> Outcome<()> {
     let (connections, requests) = (scene.vault.connections(), scene.vault.requests().len());
-    scene.run_anew(Program::Agent)?;
+    scene.run_in_new_dir(Program::Agent)?;
     let connections = scene.vault.connections() - connections;
     let requests = scene.vault.requests().len() - requests;
     let (goal, number) = (Goal::exactly(connections, 1), connections.to_string());
@@ -75,9 +76,12 @@ fn adopting(scene: &Scene, report: &mut Report) -> Outcome<()> {
     let again = |_| scene.run(Program::Agent, dir.path(), &pod);
     let times = (0..PAIRS).map(again).collect::<Outcome<Vec<_>>>()?;
     if scene.vault.requests().len() != asked {
-        return Err("a start that should have adopted what stands has asked the vault".into());
+        return Err("a start that should have adopted the published set has sent a request".into());
     }
-    report.told("second start, which adopts, wall", millis(median(&times).unwrap_or_default()));
+    report.without_goal(
+        "second start, which adopts, wall",
+        millis(median(&times).unwrap_or_default()),
+    );
     Ok(())
 }
 
@@ -88,6 +92,6 @@ fn slow_vault(scene: &Scene, report: &mut Report) -> Outcome<()> {
     let pairs = pairs?;
     let (agent, bare) = pairs.medians();
     let text = format!("{} (bare rustls: {})", millis(agent), millis(bare));
-    report.told("one shot, wall, with a vault that answers in 20 ms", text);
+    report.without_goal("one shot, wall, with a vault that answers in 20 ms", text);
     Ok(())
 }

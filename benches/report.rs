@@ -39,8 +39,8 @@ impl Report {
         self.rows.push(Row { what: what.into(), measured: measured.into(), goal: Some(goal) });
     }
 
-    /// Adds a row that is only told.
-    pub fn told(&mut self, what: impl Into<String>, measured: impl Into<String>) {
+    /// Adds a row without a goal.
+    pub fn without_goal(&mut self, what: impl Into<String>, measured: impl Into<String>) {
         self.rows.push(Row { what: what.into(), measured: measured.into(), goal: None });
     }
 }

@@ -1,4 +1,4 @@
-//! What each run stands on: a vault, a directory in memory, a pod of its own.
+//! The base of each run: a vault, a directory in memory, a pod of its own.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -76,7 +76,7 @@ impl Scene {
     }
 
     /// Runs a program as a new pod with a fresh directory.
-    pub fn run_anew(&self, program: Program) -> Outcome<Duration> {
+    pub fn run_in_new_dir(&self, program: Program) -> Outcome<Duration> {
         let dir = memory_dir()?;
         let took = self.run(program, dir.path(), &self.pod())?;
         // What it is for: without the secret's files, any time is a good time.

@@ -28,7 +28,7 @@ complete -c segura-agent -n "__fish_segura_agent_needs_command" -s h -l help -d 
 complete -c segura-agent -n "__fish_segura_agent_needs_command" -s V -l version -d 'Print version'
 complete -c segura-agent -n "__fish_segura_agent_needs_command" -f -a "init" -d 'Fetch the secrets once, publish them, exit 0 when everything is readable on disk'
 complete -c segura-agent -n "__fish_segura_agent_needs_command" -f -a "sidecar" -d 'Fetch the secrets, publish them, and renew them until SIGTERM or SIGINT; notify the main process of each change'
-complete -c segura-agent -n "__fish_segura_agent_needs_command" -f -a "exec" -d 'Fetch the secrets, run a command as the container\'s main process, renew the secrets beside it, and exit as it exits'
+complete -c segura-agent -n "__fish_segura_agent_needs_command" -f -a "exec" -d 'Fetch the secrets, run a command as the container\'s main process, renew the secrets beside it, and exit with its code'
 complete -c segura-agent -n "__fish_segura_agent_needs_command" -f -a "install" -d 'Copy this binary into a directory, for another image\'s entrypoint to use'
 complete -c segura-agent -n "__fish_segura_agent_needs_command" -f -a "secret" -d 'Write, list and read secrets of DevOps Secret Manager'
 complete -c segura-agent -n "__fish_segura_agent_needs_command" -f -a "credential" -d 'Write credentials of PAM Core'

@@ -26,7 +26,7 @@ pub enum Exit {
     Settings,
     /// `exec`: the command exists and can't be run.
     NotRunnable,
-    /// `exec`: there is no such command.
+    /// `exec`: the command is not found.
     NotFound,
     /// `exec`: the code of its command, or `SEGURA_CHANGE_EXIT_CODE`.
     Command(u8),
@@ -131,12 +131,12 @@ pub const CODES: &[(&str, &str)] = &[
     ("73", "cannot write the output"),
     ("75", "exec with SEGURA_ON_CHANGE=exit: a secret has changed"),
     ("76", "the vault's answer makes no sense"),
-    ("77", "the vault refused us"),
+    ("77", "the vault refused the agent"),
     ("78", "settings are invalid"),
-    ("126", "exec: the command is there and can't be run"),
-    ("127", "exec: there is no such command"),
+    ("126", "exec: the command can't be run"),
+    ("127", "exec: the command is not found"),
     ("130, 143", "ended by SIGINT or SIGTERM before the set was published"),
-    ("other", "exec: as its command; 128 plus the number of the signal that ended it"),
+    ("other", "exec: the command's own code; 128 plus the number of the signal that ended it"),
 ];
 
 /// A fatal error for the user: never holds a value, a token or a client secret.

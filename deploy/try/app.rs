@@ -1,4 +1,4 @@
-//! An app for deploy/try: reads its password from a file, and again whenever it is told to.
+//! An app for deploy/try: reads its password from a file, and again at each notification.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -15,7 +15,7 @@ fn main() -> io::Result<()> {
         let mut head = [0; 1024];
         let read = connection.read(&mut head)?;
         if head.get(..read).is_some_and(|head| head.starts_with(b"POST /-/reload ")) {
-            show("is told")?;
+            show("is notified")?;
         }
         connection.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")?;
     }

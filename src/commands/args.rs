@@ -37,7 +37,7 @@ pub enum Command {
     /// of each change.
     Sidecar,
     /// Fetch the secrets, run a command as the container's main process, renew the secrets beside it,
-    /// and exit as it exits.
+    /// and exit with its code.
     Exec {
         /// The command and its arguments.
         #[arg(

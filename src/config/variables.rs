@@ -367,11 +367,11 @@ pub const ALIASES: [&str; 4] = [
 
 /// Variables of other owners that the agent reads, and their meaning.
 pub const FOREIGN: [(&str, &str); 7] = [
-    ("POD_NAME", "the pod's name, where SEGURA_POD_NAME is unset"),
-    ("POD_UID", "the pod's UID, where SEGURA_POD_UID is unset"),
-    ("POD_NAMESPACE", "the pod's namespace, where SEGURA_NAMESPACE is unset"),
-    ("DEPLOY_NAME", "the workload, where SEGURA_DEPLOY is unset"),
-    ("HOSTNAME", "the pod's name, with a warning, where no other source has it"),
+    ("POD_NAME", "the pod's name, if SEGURA_POD_NAME is unset"),
+    ("POD_UID", "the pod's UID, if SEGURA_POD_UID is unset"),
+    ("POD_NAMESPACE", "the pod's namespace, if SEGURA_NAMESPACE is unset"),
+    ("DEPLOY_NAME", "the workload, if SEGURA_DEPLOY is unset"),
+    ("HOSTNAME", "the pod's name, with a warning, if no other source has it"),
     ("HTTPS_PROXY", "proxy to the vault; loopback is never proxied"),
     ("NO_PROXY", "hosts that are reached without the proxy"),
 ];

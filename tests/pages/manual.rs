@@ -13,7 +13,7 @@ const FILES: [(&str, &str); 3] = [
     ("/run/secrets/segura/<identity>/<key>", "the value's exact bytes, no newline added"),
     (
         "/run/secrets/segura/<identity>/<n>/<key>",
-        "each data entry by itself, where a secret has several",
+        "each data entry by itself, if a secret has several",
     ),
     (
         "/run/secrets/segura/.segura.json",
@@ -85,7 +85,7 @@ fn environment(roff: &mut Roff) {
         entry(roff, name, meaning);
     }
     for name in ALIASES {
-        entry(roff, name, "the vendor's own name, accepted where the SEGURA_ name is unset");
+        entry(roff, name, "the vendor's own name, accepted if the SEGURA_ name is unset");
     }
 }
 

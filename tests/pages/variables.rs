@@ -12,7 +12,7 @@ const HEAD: &str = "\
 # Every variable
 
 Every setting is an environment variable. An empty value means unset. Durations are written `500ms`, `30s`, `5m`, `1h`; booleans
-`true` or `false`. A name that starts with `SEGURA_` and is not here is an error, since a typo must not pick a default; under `exec` it is
+`true` or `false`. A name that starts with `SEGURA_` and is not listed here is an error, since a typo must not pick a default; under `exec` it is
 a warning, because its environment is also the app's. Names that a Service of the namespace puts into every pod
 (`SEGURA_SERVICE_HOST` and the like) are ignored. All problems are reported at once, by name and never by value.
 `segura-agent init --help`, and the help of each other command, shows the variables that matter for it.
@@ -43,8 +43,11 @@ pub fn page() -> Page {
         writeln!(text, "| `{name}` | {} |", cell(meaning)).expect("a text takes all");
     }
     let aliases = ALIASES.map(|name| format!("`{name}`")).join(", ");
-    write!(text, "\nThe vendor's own {aliases} are each accepted\nwhere the `SEGURA_` name is unset. {DROP_IN}")
-        .expect("a text takes all");
+    write!(
+        text,
+        "\nThe vendor's own {aliases} are each accepted\nif the `SEGURA_` name is unset. {DROP_IN}"
+    )
+    .expect("a text takes all");
     Page { path: "docs/variables.md".to_owned(), text }
 }
 
