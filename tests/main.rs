@@ -30,6 +30,7 @@ mod outputs;
 mod pages;
 mod policy;
 mod provision;
+mod put;
 mod recipes;
 mod release;
 mod resolve;

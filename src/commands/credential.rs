@@ -1,7 +1,8 @@
 //! `credential`: sends documents of PAM Core to the vault.
 
 use super::args::CredentialCommand;
-use super::secret::put::{self, Lookup};
+use super::secret::own::Lookup;
+use super::secret::put;
 use crate::config::raw::Raw;
 use crate::exit::{Exit, Failure};
 use crate::vault::documents::About;

@@ -1,6 +1,7 @@
 //! `secret`: sends documents to the vault, and shows secrets.
 
 pub mod documents;
+pub mod own;
 pub mod put;
 pub mod table;
 
@@ -12,7 +13,7 @@ use crate::exit::{Exit, Failure};
 use crate::model::{PodIdentity, SecretName};
 use crate::vault::documents::About;
 use crate::vault::{Client, Source};
-use put::Lookup;
+use own::Lookup;
 use table::Style;
 
 /// Writes, lists or shows secrets; `variable` looks up the variables that documents name.

@@ -1,10 +1,10 @@
 //! Documents from a file or stdin, and the files and variables that they refer to.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, stdin};
 use std::path::{Path, PathBuf};
 
+use super::own::{Lookup, OwnCredentials};
 use crate::exit::{Exit, Failure};
 use crate::secret::{Secret, SecretBuf};
 use crate::vault::documents::{About, Flawed, LONGEST, Reference, Request, requests};
@@ -34,23 +34,29 @@ impl DocumentFile {
         Ok(Self { name, dir, text })
     }
 
-    /// Makes the request of every document; `lookup` looks up environment variables.
+    /// Makes the request of every document; `lookup` looks up environment variables. A reference to
+    /// one of the agent's `own` credentials is a problem of the document.
     pub fn requests(
         &self,
         about: About,
-        lookup: &dyn Fn(&str) -> Option<OsString>,
+        own: &OwnCredentials,
+        lookup: &Lookup<'_>,
     ) -> Result<Vec<Result<Request, Flawed>>, Failure> {
         let resolve = |reference: &Reference| match reference {
             Reference::Env(name) => {
                 let value =
                     lookup(name).ok_or_else(|| format!("the variable {name} is not set"))?;
+                own.refuse_variable(name, &value)?;
                 let text =
                     value.into_string().map_err(|_| format!("the variable {name} is not UTF-8"));
                 text.map(Secret::new)
             }
             Reference::File(path) => {
-                let file = File::open(self.dir.join(path)).map_err(|error| error.to_string());
-                file.and_then(text).map_err(|why| format!("the file {path} can't be read: {why}"))
+                let unread = |why| format!("the file {path} can't be read: {why}");
+                let path = self.dir.join(path);
+                let file = File::open(&path).map_err(|error| unread(error.to_string()))?;
+                own.refuse_file(&path, &file)?;
+                text(file).map_err(unread)
             }
         };
         requests(self.text.expose(), about, &resolve).map_err(|error| {
@@ -80,9 +86,11 @@ fn text(source: impl Read) -> Result<Secret<String>, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
     use std::fs;
 
     use super::*;
+    use crate::config::raw::Raw;
 
     #[test]
     fn a_reference_is_read_beside_the_document_and_to_the_byte() {
@@ -93,14 +101,16 @@ mod tests {
         fs::write(&path, "identity: a\ndata:\n  k: {from_file: key.pem}\n  e: {from_env: E}\n")
             .unwrap();
         let lookup = |name: &str| (name == "E").then(|| OsString::from("env"));
+        let own = OwnCredentials::of(&Raw::default(), &lookup);
         let documents = DocumentFile::read(&path).unwrap();
-        let request = documents.requests(About::Secrets, &lookup).unwrap().remove(0).unwrap();
+        let request = documents.requests(About::Secrets, &own, &lookup).unwrap().remove(0).unwrap();
         let values: Vec<&str> = request.redacted.iter().map(|s| s.expose().as_str()).collect();
         assert_eq!(values[..2], ["line\n", "env"]);
         fs::write(&path, "identity: a\ndata:\n  k: {from_file: latin}\n  e: {from_env: F}\n")
             .unwrap();
         let documents = DocumentFile::read(&path).unwrap();
-        let flawed = documents.requests(About::Secrets, &lookup).unwrap().remove(0).unwrap_err();
+        let flawed =
+            documents.requests(About::Secrets, &own, &lookup).unwrap().remove(0).unwrap_err();
         let problems: Vec<String> = flawed.problems.iter().map(ToString::to_string).collect();
         assert_eq!(
             problems,
@@ -113,6 +123,6 @@ mod tests {
         fs::write(dir.path().join("long"), vec![b'x'; LONGEST + 1]).unwrap();
         fs::write(&path, "identity: a\ndata: {k: {from_file: long}}\n").unwrap();
         let documents = DocumentFile::read(&path).unwrap();
-        assert!(documents.requests(About::Secrets, &lookup).unwrap().remove(0).is_err());
+        assert!(documents.requests(About::Secrets, &own, &lookup).unwrap().remove(0).is_err());
     }
 }

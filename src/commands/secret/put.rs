@@ -1,10 +1,10 @@
 //! Sends documents to the vault one after the other, and prints a line for each.
 
-use std::ffi::OsString;
 use std::io::Write;
 
 use super::client;
 use super::documents::DocumentFile;
+use super::own::{Lookup, OwnCredentials};
 use super::table::plain;
 use crate::commands::args::Documents;
 use crate::commands::runtime::{begin, print, reach, run as block_on};
@@ -14,9 +14,6 @@ use crate::os::harden;
 use crate::vault::documents::{About, Flawed, Request};
 use crate::vault::{Client, Written};
 
-/// Looks up an environment variable by its name.
-pub type Lookup<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
-
 /// Writes the documents of a file to the vault; with `--dry-run`, checks them and sends none.
 #[cold]
 pub fn run(
@@ -25,6 +22,7 @@ pub fn run(
     documents: &Documents,
     variable: &Lookup<'_>,
 ) -> Result<Exit, Failure> {
+    let own = OwnCredentials::of(&raw, variable);
     let vault = if documents.dry_run {
         harden::limit();
         begin(&raw);
@@ -33,7 +31,7 @@ pub fn run(
         Some(reach(raw)?)
     };
     let found = DocumentFile::read(&documents.file)?;
-    let requests = found.requests(about, variable)?;
+    let requests = found.requests(about, &own, variable)?;
     let mut broken = false;
     let show = |line| match line {
         PutLine::Result(line) => broken |= print(&format!("{line}\n")) != Exit::Done,
@@ -72,8 +70,8 @@ async fn put(
     for (number, document) in (1..).zip(documents) {
         let (name, done) = match document {
             Err(flawed) => {
-                let name = flawed.name.clone().unwrap_or_else(|| format!("document {number}"));
-                let failure = invalid(&name, &flawed);
+                let failure = invalid(number, &flawed);
+                let name = flawed.name.unwrap_or_else(|| format!("document {number}"));
                 (name, Err(failure))
             }
             Ok(request) => {
@@ -123,8 +121,11 @@ fn line(became: &str, name: &str, written: &Written, request: &Request) -> Strin
     line
 }
 
-fn invalid(name: &str, flawed: &Flawed) -> Failure {
+/// Makes a failure of the problems of the document of this `number`, counted from 1.
+fn invalid(number: usize, flawed: &Flawed) -> Failure {
+    let name = flawed.name.as_ref().map(|name| format!(", {},", plain(name)));
     let problems = flawed.problems.iter().map(|problem| format!("\n  {problem}"));
     let problems = problems.collect::<String>();
-    Failure::said(Exit::Settings, format!("the document of {} is invalid{problems}", plain(name)))
+    let name = name.unwrap_or_default();
+    Failure::said(Exit::Settings, format!("document {number}{name} is invalid{problems}"))
 }
