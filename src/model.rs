@@ -37,6 +37,9 @@ pub enum NameProblem {
     /// Longer than Linux's `NAME_MAX` for a part, or than 2048 bytes in all.
     #[error("is too long: at most 255 bytes a part, 2048 in all")]
     Long,
+    /// Nested deeper than [`DEEPEST`].
+    #[error("has more than 32 parts")]
+    Deep,
     /// A name that the agent itself uses.
     #[error("is a name that the agent uses itself")]
     Reserved,
@@ -47,6 +50,8 @@ pub const STATE_LINK: &str = ".segura.json";
 
 const LONGEST_PART: usize = 255;
 const LONGEST_PATH: usize = 2048;
+/// The most parts of an identity: each is a folder that is open while a set is written.
+const DEEPEST: usize = 32;
 
 /// Checks one file or folder name.
 pub fn check_part(part: &str) -> Result<(), NameProblem> {
@@ -88,6 +93,9 @@ impl SecretName {
         let identity = identity.into();
         if identity.len() > LONGEST_PATH {
             return Err(NameProblem::Long);
+        }
+        if identity.split('/').count() > DEEPEST {
+            return Err(NameProblem::Deep);
         }
         identity.split('/').try_for_each(check_part)?;
         if identity.split('/').next() == Some(STATE_LINK) {
@@ -216,7 +224,7 @@ pub enum Fault {
     /// The identity can't be a folder.
     #[error("the identity {identity:?} {problem}")]
     Identity {
-        /// In the vault's spelling.
+        /// In the vault's spelling, shortened.
         identity: String,
         /// The problem.
         problem: NameProblem,
@@ -226,7 +234,7 @@ pub enum Fault {
     Key {
         /// The secret it belongs to.
         identity: SecretName,
-        /// In the vault's spelling.
+        /// In the vault's spelling, shortened.
         key: String,
         /// The problem.
         problem: NameProblem,
@@ -236,6 +244,18 @@ pub enum Fault {
     Nameless {
         /// Its place in the answer, from 1.
         number: usize,
+    },
+    /// Further secrets without a valid identity.
+    #[error("{count} more secrets in the answer have no valid identity")]
+    More {
+        /// Their number.
+        count: usize,
+    },
+    /// An id that is too long to be kept.
+    #[error("the id of {identity} is longer than 1 KiB")]
+    Id {
+        /// The secret in question.
+        identity: SecretName,
     },
     /// The same identity twice in one answer.
     #[error("the answer lists {identity} twice")]
@@ -295,9 +315,10 @@ impl Fault {
     /// The faulty secret's identity, if it is one that can be published.
     pub fn identity(&self) -> Option<&SecretName> {
         match self {
-            Self::Identity { .. } | Self::Nameless { .. } => None,
+            Self::Identity { .. } | Self::Nameless { .. } | Self::More { .. } => None,
             Self::Text { identity, .. }
             | Self::Key { identity, .. }
+            | Self::Id { identity }
             | Self::Twice { identity }
             | Self::Data { identity }
             | Self::Empty { identity }
@@ -419,6 +440,8 @@ mod tests {
             assert_eq!(SecretName::new(identity).map(|_| ()), expected, "{identity:?}");
         }
         assert_eq!(SecretName::new("a/".repeat(1100) + "a"), Err(NameProblem::Long));
+        assert_eq!(SecretName::new("a/".repeat(32) + "a"), Err(NameProblem::Deep));
+        assert!(SecretName::new("a/".repeat(31) + &"x".repeat(255)).is_ok());
         assert_eq!(check_part("a/b"), Err(NameProblem::Slash));
     }
 

@@ -25,6 +25,7 @@ mod herd;
 mod historic;
 mod init;
 mod leaks;
+mod limits;
 mod notify;
 mod outputs;
 mod pages;

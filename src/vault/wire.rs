@@ -6,6 +6,7 @@
 
 mod envelope;
 mod fields;
+mod limits;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::error::{Cause, Malformation};
 use crate::model::{Bundle, Entry, Fault, Item, RenewMinutes, SecretName, SecretSet, check_part};
 use crate::secret::Secret;
 use fields::{Fields, JsonKind, compact, kind, text};
+use limits::{LONGEST_WORD, MOST_NAMELESS, bounded, shown};
 
 pub use envelope::Answer;
 
@@ -84,7 +86,7 @@ pub fn credential(answer: &Answer<'_>) -> Result<Written, Cause> {
     }
     let fields = success.fields;
     let credential = fields.get(&["credential"]).and_then(Fields::parse);
-    let word = |names: &[&str]| credential.as_ref()?.get(names).and_then(text);
+    let word = |names: &[&str]| credential.as_ref()?.get(names).and_then(text).map(bounded);
     let id = word(&["id"]).unwrap_or_default();
     // DSM's older pages call it `tag`.
     let identifier = word(&["identifier", "identificador", "tag"]);
@@ -99,7 +101,7 @@ pub fn secrets(answer: &Answer<'_>) -> Result<Bundle, Cause> {
     }
     let found = container(&success.fields).ok_or(Cause::Malformed(Malformation::NoContainer))?;
     let mut bundle = Bundle::default();
-    let mut repeated = Vec::new();
+    let (mut repeated, mut nameless) = (Vec::new(), 0);
     for (value, number) in found.into_iter().zip(1..) {
         match secret(value, number, &mut bundle) {
             Ok((identity, set)) => {
@@ -107,8 +109,16 @@ pub fn secrets(answer: &Answer<'_>) -> Result<Bundle, Cause> {
                     repeated.push(identity);
                 }
             }
-            Err(fault) => bundle.faults.push(fault),
+            Err(fault) => {
+                nameless += usize::from(fault.identity().is_none());
+                if fault.identity().is_some() || nameless <= MOST_NAMELESS {
+                    bundle.faults.push(fault);
+                }
+            }
         }
+    }
+    if nameless > MOST_NAMELESS {
+        bundle.faults.push(Fault::More { count: nameless - MOST_NAMELESS });
     }
     for identity in repeated {
         if bundle.secrets.remove(&identity).is_some() {
@@ -154,14 +164,19 @@ fn secret(
 ) -> Result<(SecretName, SecretSet), Fault> {
     let fields = Fields::parse(value).ok_or(Fault::Nameless { number })?;
     let word = |names: &[&str]| fields.get(names).and_then(text).unwrap_or_default();
+    let bounded = |names: &[&str]| bounded(word(names));
     let identity = fields
         .get(&["identity", "identificador", "identifier"])
         .filter(|value| kind(value) != JsonKind::Null)
         .and_then(text)
         .ok_or(Fault::Nameless { number })?;
     let identity = SecretName::new(identity.as_str())
-        .map_err(|problem| Fault::Identity { identity, problem })?;
+        .map_err(|problem| Fault::Identity { identity: shown(&identity), problem })?;
+    // An id is sent back to the vault to deprovision the secret: a digest of it would name nothing.
     let id = word(&["secret_id", "id"]);
+    if id.len() > LONGEST_WORD {
+        return Err(Fault::Id { identity });
+    }
     if !id.is_empty() {
         bundle.ids.insert(identity.clone(), id.clone());
     }
@@ -176,10 +191,10 @@ fn secret(
     }
     let set = SecretSet {
         id,
-        name: word(&["secret_name", "secret_nome", "name", "nome"]),
-        version: word(&["version", "versão", "versao"]),
-        engine: word(&["engine", "motor"]),
-        expiration: word(&["expiration_date", "data_expiracao"]),
+        name: bounded(&["secret_name", "secret_nome", "name", "nome"]),
+        version: bounded(&["version", "versão", "versao"]),
+        engine: bounded(&["engine", "motor"]),
+        expiration: bounded(&["expiration_date", "data_expiracao"]),
         renew: renewal(&fields),
         entries,
     };
@@ -215,7 +230,7 @@ fn entry(
     for (key, value) in fields.iter() {
         check_part(key).map_err(|problem| Fault::Key {
             identity: identity.clone(),
-            key: key.to_owned(),
+            key: shown(key),
             problem,
         })?;
         let value = match kind(value) {
