@@ -64,7 +64,7 @@ fn enormous_words_are_kept_as_digests() {
             "version": version, "name": enormous('n'), "engine": enormous('e') }));
     };
     put(&enormous('v'));
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let first = known(&scene, "a");
     for field in ["version", "name", "engine"] {
         let word = first[field].as_str().unwrap();
@@ -98,7 +98,7 @@ fn a_word_of_a_kibibyte_is_kept_as_it_stands() {
             .put_secret(json!({ "identity": identity, "data": { "k": "1" }, "version": word,
             "name": word, "engine": word, "expiration_date": word }));
     }
-    scene.init().ended(0);
+    scene.init().exits(0);
     for field in ["version", "name", "engine", "expiration_date"] {
         assert_eq!(known(&scene, "a")[field], json!(longest), "{field}");
         let digest = known(&scene, "b")[field].as_str().unwrap().to_owned();
@@ -134,7 +134,7 @@ fn a_secret_over_a_limit_is_named_at_a_start() {
         let scene = all();
         scene.vault.put_secret(secret);
         let run = scene.init();
-        run.ended(76);
+        run.exits(76);
         assert!(run.error().contains(told), "{what}: {}", run.error());
         assert!(run.stderr.len() < 4 << 10, "{what}: {} bytes", run.stderr.len());
     }
@@ -144,9 +144,9 @@ fn a_secret_over_a_limit_is_named_at_a_start() {
 fn a_secret_over_a_limit_stops_no_other() {
     for (what, secret, told) in over_a_limit() {
         let scene = all();
-        let sidecar = scene.kept();
+        let sidecar = scene.renewing_sidecar();
         scene.vault.put_secret(secret);
-        sidecar.says(told);
+        sidecar.until_logged(told);
         renews(&scene, "2");
         assert_eq!(scene.read("a/k"), "1", "{what}");
         assert_eq!(scene.published().len(), 2, "{what}");
@@ -160,7 +160,7 @@ fn a_secret_over_a_limit_stops_no_other() {
 fn a_secret_that_goes_over_a_limit_keeps_its_last_good_version() {
     let mut scene = all();
     scene.set("SEGURA_IDENTITY", "a,b").set("SEGURA_SOURCE", "application");
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     scene.vault.set_data("a", json!({ "x".repeat(256): "2", "k": "2" }));
     until("a is held back", || scene.held_back("a").is_some());
     renews(&scene, "2");
@@ -176,9 +176,9 @@ fn an_identity_of_32_parts_of_which_one_has_255_bytes_is_published() {
     let mut scene = all();
     let identity = format!("{}/{}", nested(31), "x".repeat(255));
     scene.vault.set_data(&identity, json!({ "k": "deep" }));
-    scene.init().ended(0);
+    scene.init().exits(0);
     assert_eq!(scene.read(&format!("{identity}/k")), "deep");
-    scene.set("SEGURA_IDENTITY", &identity).set("SEGURA_SOURCE", "secret").init().ended(0);
+    scene.set("SEGURA_IDENTITY", &identity).set("SEGURA_SOURCE", "secret").init().exits(0);
 }
 
 #[test]
@@ -204,12 +204,12 @@ fn an_identity_over_a_limit_is_no_setting_and_no_document() {
 #[test]
 fn thousands_of_secrets_without_a_name_are_counted() {
     let scene = all();
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     let good = r#"{"identity":"a","data":{"k":"1"}},{"identity":"b","data":{"k":"2"}}"#;
     let secrets = format!("[{good}{}]", ",{}".repeat(100_000));
     let body = format!(r#"{{"response":{{"status":200}},"application":{{"secrets":{secrets}}}}}"#);
     scene.vault.fault(crate::dev_vault::Fault::body("dapp/application", &body));
-    sidecar.says("99900 more secrets in the answer have no valid identity");
+    sidecar.until_logged("99900 more secrets in the answer have no valid identity");
     until("b is renewed", || scene.read("b/k") == "2");
     assert!(said(&sidecar) < 64 << 10, "{}", said(&sidecar));
     sidecar.stop();

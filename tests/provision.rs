@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use crate::dev_vault::requests::{APPLICATION, DEPROVISION, LOGIN, PROVISION, READ, path};
 use crate::harness::lines;
 use crate::{
-    dev_vault::{Effect, Fault, Options},
+    dev_vault::{Effect, Fault, GetProvision, Options},
     harness::{Run, SEED, Scene, send, side_by_side, until},
 };
 
@@ -434,7 +434,7 @@ fn local_settings_and_directories_are_checked_before_any_request() {
 
 #[test]
 fn without_a_route_to_read_by_the_list_is_read_before_the_post_is_repeated() {
-    let options = Options { get_route: false, ..Options::default() };
+    let options = Options { get_provision: GetProvision::None, ..Options::default() };
     let mut scene = Scene::with(options);
     scene.set("SEGURA_STARTUP_TIMEOUT", "30s");
     scene.vault.fault(on_post(Effect::Reset).once());
@@ -451,7 +451,7 @@ fn without_a_route_to_read_by_the_list_is_read_before_the_post_is_repeated() {
 
 #[test]
 fn a_renewal_by_the_list_keeps_the_account() {
-    let options = Options { get_route: false, ..Options::default() };
+    let options = Options { get_provision: GetProvision::None, ..Options::default() };
     let mut scene = Scene::with(options);
     scene.set("SEGURA_STARTUP_TIMEOUT", "30s").set("SEGURA_RENEW_INTERVAL", "1s");
     scene.vault.fault(on_post(Effect::Reset).once());

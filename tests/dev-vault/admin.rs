@@ -37,9 +37,10 @@ PUT    /_dev/authorization      change the first one, or that of ?client_id=…:
 GET    /_dev/private-key        the key that opens encrypted values, PKCS#8 PEM
 PUT    /_dev/settings           {\"token_ttl_ms\":300, \"clock_shift\":-3600, \"ttl\":\"15\",
                                 \"registration\":…, \"pam_access\":…, \"pam_write\":…,
-                                \"get_route\":…, \"get_provisions\":…}
-PUT    /_dev/quirks             {\"object_data\":…, \"portuguese_only\":…, \"numbers\":…, \"nulls\":…,
-                                \"provision_in_application\":…, \"inner_status\":…}
+                                \"get_provision\":\"query\", \"get_provisions\":…}
+PUT    /_dev/quirks             {\"object_data\":…, \"object_provisioned\":…, \"portuguese_only\":…,
+                                \"provision_in_application\":…, \"numbers\":…, \"nulls\":…,
+                                \"inner_status\":…}
 
 Fault: path (part of path and query), method, skip, times, when (\"before\" or \"after\" the work),
 effect: \"hang\", \"cut\", \"reset\", \"close\", {\"delay\":{\"ms\":500}}, {\"drip\":{\"ms\":20}},

@@ -49,6 +49,17 @@ pub struct Request {
     pub at: Duration,
 }
 
+/// The sides of a request that hold its parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sides {
+    /// The query alone.
+    Query,
+    /// The body alone.
+    Body,
+    /// Both.
+    Both,
+}
+
 impl Request {
     /// The first value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -101,7 +112,16 @@ impl Call {
     ///
     /// Takes JSON, multipart and forms, and JSON that nothing announces.
     pub fn params(&self) -> Result<Fields, &'static str> {
-        let mut params = form(self.query.as_deref().unwrap_or_default().as_bytes());
+        self.params_of(Sides::Both)
+    }
+
+    /// The parameters of one side, or of both.
+    pub fn params_of(&self, sides: Sides) -> Result<Fields, &'static str> {
+        let query = self.query.as_deref().filter(|_| sides != Sides::Body);
+        let mut params = form(query.unwrap_or_default().as_bytes());
+        if sides == Sides::Query {
+            return Ok(lower_case(params));
+        }
         let kind = self.header(CONTENT_TYPE.as_str()).unwrap_or_default();
         let body = if kind.contains("json") || self.body.trim_ascii_start().starts_with(b"{") {
             if self.body.trim_ascii().is_empty() {
@@ -116,11 +136,15 @@ impl Call {
             form(&self.body)
         };
         params.0.extend(body.0);
-        for (name, _) in &mut params.0 {
-            name.make_ascii_lowercase();
-        }
-        Ok(params)
+        Ok(lower_case(params))
     }
+}
+
+fn lower_case(mut params: Fields) -> Fields {
+    for (name, _) in &mut params.0 {
+        name.make_ascii_lowercase();
+    }
+    params
 }
 
 fn form(text: &[u8]) -> Fields {

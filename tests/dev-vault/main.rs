@@ -26,7 +26,8 @@ use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::dev_vault::{
-    ADMIN_ROUTES, Certificate, DevVault, Encryption, Options, Quirks, Resource, Slashes,
+    ADMIN_ROUTES, Certificate, DevVault, Encryption, GetProvision, Options, Quirks, Resource,
+    Slashes,
 };
 
 /// A Segura DevOps Secret Manager for development.
@@ -135,9 +136,9 @@ struct Serve {
     /// GET provision makes an account, too
     #[arg(long)]
     get_provisions: bool,
-    /// There is no GET provision
-    #[arg(long, conflicts_with = "get_provisions")]
-    no_get_route: bool,
+    /// Where GET provision reads its fields; with none, there is no such route
+    #[arg(long, value_enum, default_value_t = GetProvision::Both)]
+    get_provision: GetProvision,
     /// Answer as releases before 4.0 do
     #[arg(long)]
     legacy: bool,
@@ -234,7 +235,7 @@ impl From<Serve> for Options {
             ttl: serve.ttl.map(|seconds| seconds.to_string()),
             encryption: if serve.encrypt { Encryption::Generated } else { Encryption::Off },
             get_provisions: serve.get_provisions,
-            get_route: !serve.no_get_route,
+            get_provision: serve.get_provision,
             quirks: if serve.legacy { Quirks::legacy() } else { Quirks::default() },
             slashes: serve.slashes,
             ..Self::default()

@@ -60,7 +60,7 @@ pub use self::{
     control::Provisioned,
     fault::{Effect, Fault, When},
     handle::DevVault,
-    options::{Certificate, Encryption, Options, Quirks, Slashes},
+    options::{Certificate, Encryption, GetProvision, Options, Quirks, Slashes},
     store::{authorization::Resource, date::spelled as date, pam::Credential},
 };
 

@@ -45,8 +45,8 @@ pub struct Options {
     pub ttl: Option<String>,
     /// `GET` provision makes an account as well.
     pub get_provisions: bool,
-    /// Whether `GET` provision exists; without it the gateway knows no such route.
-    pub get_route: bool,
+    /// Where `GET` provision reads its fields, if it exists.
+    pub get_provision: GetProvision,
     /// How an identity with slashes may be written in a path.
     pub slashes: Slashes,
     /// Whether sensitive values leave encrypted.
@@ -90,7 +90,7 @@ impl Default for Options {
             clock_shift: 0,
             ttl: None,
             get_provisions: false,
-            get_route: true,
+            get_provision: GetProvision::Both,
             slashes: Slashes::Both,
             encryption: Encryption::Off,
             referer: None,
@@ -119,6 +119,23 @@ pub enum Certificate {
     OtherCa,
     /// A leaf and an intermediate below a root that nobody has.
     UnknownChain,
+}
+
+/// Where `GET` provision reads the secret's and the pod's fields.
+///
+/// One page alone names the route. It shows a JSON body as the request, which few clients send with
+/// `GET`, and says nothing of a query; the other pages have `POST` only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum GetProvision {
+    /// In the query alone.
+    Query,
+    /// In the body alone, as the page's example has it.
+    Body,
+    /// In the query, in the body, or in both; the body's win.
+    Both,
+    /// Nowhere: the gateway knows no such route.
+    None,
 }
 
 /// How `/iso/sctm/secret/{identity}` takes an identity that holds a slash.
@@ -151,6 +168,8 @@ pub enum Encryption {
 pub struct Quirks {
     /// `data` is one flat object, the last entry winning.
     pub object_data: bool,
+    /// The same in the answers of provision alone.
+    pub object_provisioned: bool,
     /// The envelope has only `status`, `mensagem` and `erro`.
     pub portuguese_only: bool,
     /// Provision answers in `application.secrets`, not in `secret`.
@@ -164,10 +183,11 @@ pub struct Quirks {
 }
 
 impl Quirks {
-    /// What releases before 4.0 answer.
+    /// What releases before 4.0 answer. Their pages show `data` as an object in the answer of provision
+    /// alone, and the vendor's clients of 2022 read an array everywhere else.
     pub fn legacy() -> Self {
         Self {
-            object_data: true,
+            object_provisioned: true,
             portuguese_only: true,
             provision_in_application: true,
             ..Self::default()

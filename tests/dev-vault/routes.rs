@@ -11,8 +11,8 @@ mod variables;
 use hyper::{Method, header::REFERER};
 
 use super::{
-    call::{Call, percent_decode},
-    options::{Options, Slashes},
+    call::{Call, Sides, percent_decode},
+    options::{GetProvision, Options, Slashes},
     state::State,
     store::{
         authorization::{Resource, Visit},
@@ -70,7 +70,8 @@ pub fn answer(state: &mut State, call: &Call) -> Answer {
             Answer::no_route()
         };
     }
-    if route == Route::Provision && call.method == Method::GET && !state.options.get_route {
+    let no_route = state.options.get_provision == GetProvision::None;
+    if route == Route::Provision && call.method == Method::GET && no_route {
         return Answer::no_route();
     }
     match gateway(state, call, &route) {
@@ -80,11 +81,23 @@ pub fn answer(state: &mut State, call: &Call) -> Answer {
 }
 
 fn dispatch(state: &mut State, caller: Caller, route: &Route, call: &Call) -> Answer {
-    let params = match call.params() {
+    let sides = match (route, call.method.as_str(), state.options.get_provision) {
+        (Route::Provision, "GET", GetProvision::Query) => Sides::Query,
+        (Route::Provision, "GET", GetProvision::Body) => Sides::Body,
+        _ => Sides::Both,
+    };
+    let params = match call.params_of(sides) {
         Ok(params) => params,
         Err(problem) => return state.wire().error(400, 1, problem),
     };
     match (route, call.method.as_str()) {
+        // No page says what is answered where the fields are not read. The choice is the vault's
+        // usual error, so that a client has to tell this from a route that is missing.
+        (Route::Provision, "GET")
+            if sides != Sides::Both && params.filled("identity").is_none() =>
+        {
+            state.wire().error(400, 1, "identity is required")
+        }
         (Route::Provision, "GET") => {
             let mints = state.options.get_provisions;
             provision::provision(state, caller, &params, mints)

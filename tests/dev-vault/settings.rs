@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use serde::Deserialize;
 
 use super::{
-    options::Options,
+    options::{GetProvision, Options},
     state::State,
     store::{authorization::Resource, date},
 };
@@ -34,7 +34,7 @@ pub struct Settings {
     registration: Option<bool>,
     pam_access: Option<bool>,
     pam_write: Option<bool>,
-    get_route: Option<bool>,
+    get_provision: Option<GetProvision>,
     get_provisions: Option<bool>,
 }
 
@@ -80,7 +80,7 @@ impl Settings {
         replace(&mut options.registration, self.registration);
         replace(&mut options.pam_access, self.pam_access);
         replace(&mut options.pam_write, self.pam_write);
-        replace(&mut options.get_route, self.get_route);
+        replace(&mut options.get_provision, self.get_provision);
         replace(&mut options.get_provisions, self.get_provisions);
         if let Some(ttl) = self.ttl {
             options.ttl = Some(ttl).filter(|text| !text.is_empty());

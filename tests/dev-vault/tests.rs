@@ -28,7 +28,10 @@ use rustls::{
 };
 use serde_json::{Value, json};
 
-use super::{Certificate, DevVault, Effect, Encryption, Fault, Options, Quirks, Slashes};
+use super::requests::READ;
+use super::{
+    Certificate, DevVault, Effect, Encryption, Fault, GetProvision, Options, Quirks, Slashes,
+};
 
 const PROVISION: &str = "/iso/coe/dapp/provision";
 
@@ -246,6 +249,41 @@ fn data_keep_their_spelling_in_the_shape_of_old_vaults() {
     let (_, body) = send(&vault, &head, "");
     assert!(body.starts_with(r#"{"response":{"status":200,"mensagem":"#), "{body}");
     assert!(body.ends_with(r#""data":{"z":1e3,"a":"2"}}]}}"#), "{body}");
+    // Of provision alone: elsewhere the vendor's clients of that time read an array.
+    let token = token(&vault);
+    for line in ["GET /iso/dapp/application", "GET /iso/sctm/secret", "GET /iso/sctm/secret/odd"] {
+        let (status, answer) = ask(&vault, &token, line, "");
+        assert_eq!(status, 200);
+        assert!(answer.to_string().contains(r#""data":[{"#), "{line}: {answer}");
+    }
+}
+
+#[test]
+fn get_provision_reads_its_fields_where_it_is_told() {
+    let query = "GET /iso/coe/dapp/provision?identity=payments/database";
+    let body = r#"{"identity": "payments/database"}"#;
+    for (places, by_query, by_body, by_neither) in [
+        (GetProvision::Both, 200, 200, 200),
+        (GetProvision::Query, 200, 400, 400),
+        (GetProvision::Body, 400, 200, 400),
+        (GetProvision::None, 404, 404, 404),
+    ] {
+        let vault = plain(Options { get_provision: places, ..Options::default() });
+        let token = token(&vault);
+        let get = |line: &str, body: &str| {
+            let (status, answer) = ask(&vault, &token, line, body);
+            let found = answer["secret"]["identity"] == "payments/database";
+            assert!(!found || status == 200, "{answer}");
+            assert_eq!(found, status == 200 && line.len() + body.len() > READ.len(), "{answer}");
+            status
+        };
+        assert_eq!(get(query, ""), by_query, "{places:?}");
+        assert_eq!(get(READ, body), by_body, "{places:?}");
+        assert_eq!(get(READ, ""), by_neither, "{places:?}");
+        assert_eq!(vault.provision_count(), 0, "{places:?}");
+        let (status, answer) = ask(&vault, &token, &format!("POST {PROVISION}"), body);
+        assert_eq!((status, &answer["secret"]["identity"]), (200, &json!("payments/database")));
+    }
 }
 
 #[test]

@@ -118,11 +118,25 @@ impl Wire {
     /// A secret with these entries.
     pub fn secret(&self, secret: &Secret, entries: Vec<Entry>) -> SecretView {
         let entries: Vec<Entry> = entries.into_iter().map(|entry| self.seal(entry)).collect();
-        let data = if self.quirks.object_data {
+        self.view(secret, Self::data(entries, self.quirks.object_data))
+    }
+
+    /// A secret with these entries, in the answer of provision.
+    pub fn provisioned(&self, secret: &Secret, entries: Vec<Entry>) -> SecretView {
+        let entries: Vec<Entry> = entries.into_iter().map(|entry| self.seal(entry)).collect();
+        let object = self.quirks.object_data || self.quirks.object_provisioned;
+        self.view(secret, Self::data(entries, object))
+    }
+
+    fn data(entries: Vec<Entry>, object: bool) -> Data {
+        if object {
             Data::Object(data::flatten(&entries))
         } else {
             Data::Array(entries.into_iter().map(|entry| entry.fields).collect())
-        };
+        }
+    }
+
+    fn view(&self, secret: &Secret, data: Data) -> SecretView {
         let renew = |minutes: Option<u32>| minutes.map_or(Value::Bool(false), Value::from);
         SecretView {
             secret_id: self.number(&secret.id),

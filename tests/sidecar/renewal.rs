@@ -9,7 +9,7 @@ use super::{
 use crate::dev_vault::requests::{SECRETS, path, secret};
 use crate::harness::lines;
 use crate::{
-    dev_vault::{Fault, Options},
+    dev_vault::{Fault, GetProvision, Options},
     harness::{POD, SEED, Scene, side_by_side, until},
 };
 
@@ -168,7 +168,7 @@ fn a_route_that_is_missing_for_a_while_is_not_given_up() {
 
 #[test]
 fn a_missing_route_is_not_given_up_within_seconds() {
-    let scene = with(Options { get_route: false, ..Options::default() }, |_| {});
+    let scene = with(Options { get_provision: GetProvision::None, ..Options::default() }, |_| {});
     let files = scene.published();
     let sidecar = scene.renewing_sidecar();
     until("it has failed some times", || scene.failures() >= 3);

@@ -168,6 +168,20 @@ fn the_client_of_2022_runs_from_registration_to_the_application() {
 }
 
 #[test]
+fn both_clients_run_against_a_vault_of_before_4_0() {
+    let vault = empty();
+    vault.configure(|options| options.quirks = Quirks::legacy());
+    let mut runb = Runb::new(&vault);
+    runb.register().unwrap();
+    assert_ne!(runb.pair.0, vault.client_id());
+    runb.post_variables(&[]).unwrap();
+    let answer = runb.read("/iso/dapp/Application").unwrap();
+    assert_eq!(injected(&answer.application.secrets), expected());
+    let answer = runb.read("/iso/sctm/secret").unwrap();
+    assert_eq!(injected(&answer.secrets), expected());
+}
+
+#[test]
 fn the_client_of_2025_runs_from_registration_to_the_list() {
     let vault = empty();
     let mut runb = Runb::new(&vault);

@@ -30,7 +30,7 @@ pub fn provision(state: &mut State, caller: Caller, params: &Fields, mints: bool
     let Some(secret) = state.store.secret(application, &key) else {
         return wire.not_found();
     };
-    let secret = wire.secret(secret, secret.entries(Some(&pod)));
+    let secret = wire.provisioned(secret, secret.entries(Some(&pod)));
     if !wire.quirks.provision_in_application {
         return wire.success(200, message, InSecret { secret });
     }

@@ -45,6 +45,9 @@ const TEXTS: [&str; 12] = [
 ];
 const SHAPES: [Shape; 4] = [EXECUTION, SESSION, ADDITIONAL, JIT];
 
+/// The user of a credential whose request leaves the name blank.
+const USER: &str = "usr";
+
 /// Devices and credentials.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -133,7 +136,7 @@ impl Pam {
     ///
     /// An identifier that exists decides. Else host name, address and user name do.
     fn find(&self, wanted: &Wanted) -> Option<usize> {
-        let user = wanted.username.as_deref().unwrap_or("usr");
+        let user = wanted.username.as_deref().unwrap_or(USER);
         let named = |known: &Credential| Some(&known.identifier) == wanted.identifier.as_ref();
         let placed = |known: &Credential| {
             known.username == user
@@ -165,7 +168,8 @@ impl Pam {
 
     /// Makes a credential, or updates the one that is meant, and says whether it is new.
     ///
-    /// A new identifier replaces the old one; a blank one leaves it, and so does a blank user name.
+    /// A new identifier replaces the old one; a blank one leaves it. A blank user name is `usr`, of a
+    /// credential that is known as well: the page has this default and names no exception.
     pub fn write(&mut self, wanted: Wanted) -> (&Credential, bool) {
         let record = self.record(&wanted);
         let found = self.find(&wanted);
@@ -175,7 +179,7 @@ impl Pam {
             self.credentials.push(Credential {
                 id: self.next_id.to_string(),
                 identifier: uuid_v7(),
-                username: "usr".to_owned(),
+                username: USER.to_owned(),
                 hostname: String::new(),
                 ip: String::new(),
                 record: Map::new(),
@@ -187,9 +191,7 @@ impl Pam {
         if let Some(identifier) = wanted.identifier {
             credential.identifier = identifier;
         }
-        if let Some(username) = wanted.username {
-            credential.username = username;
-        }
+        credential.username = wanted.username.unwrap_or_else(|| USER.to_owned());
         credential.hostname = wanted.device.hostname;
         credential.ip = wanted.device.ip;
         credential.record = record;

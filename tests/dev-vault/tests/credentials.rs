@@ -121,7 +121,7 @@ fn an_existing_identifier_precedes_the_user_name_and_may_rename() {
     assert_eq!((&pam.record(0)["tags"], &pam.record(1)["tags"]), (&json!("mine"), &Value::Null));
     pam.write(json!({"identifier": "one", "username": "renamed"}));
     pam.write(json!({"identifier": "one", "username": ""}));
-    assert_eq!(pam.vault.credentials()[0].username, "renamed", "blank says nothing");
+    assert_eq!(pam.vault.credentials()[0].username, "usr", "blank is the default");
 }
 
 #[test]

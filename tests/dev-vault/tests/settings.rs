@@ -50,7 +50,7 @@ fn entries_can_get_a_lifetime_and_permissions_can_be_removed() {
     assert_eq!(secret["data"][1].get("TTL"), None);
     let (_, answer) = ask(&vault, &token, "POST /api/pam/credential", "");
     assert_eq!(answer["exception"]["code"], 1039);
-    admin(&vault, "PUT /_dev/settings", &json!({"pam_access": false, "get_route": false}));
+    admin(&vault, "PUT /_dev/settings", &json!({"pam_access": false, "get_provision": "none"}));
     assert_eq!(ask(&vault, &token, "POST /api/pam/credential", "").0, 500);
     assert_eq!(ask(&vault, &token, "GET /iso/coe/dapp/provision", "").0, 404);
 }
