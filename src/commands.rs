@@ -7,6 +7,7 @@ pub mod deprovision;
 pub mod doctor;
 pub mod dry_run;
 pub mod exec;
+mod fatal;
 pub mod historic;
 pub mod init;
 pub mod install;

@@ -52,8 +52,7 @@ pub struct Problems(pub Vec<Problem>);
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("configuration is invalid")?;
-        self.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+        f.write_str("configuration is invalid")
     }
 }
 

@@ -146,6 +146,8 @@ pub struct Failure {
     pub exit: Exit,
     /// The attempt, its object, and the cause; lower case, no full stop.
     pub message: String,
+    /// The problems that it consists of, where there are several; each is a line.
+    pub problems: Vec<String>,
     /// The remedy.
     pub hint: Option<String>,
 }
@@ -153,12 +155,19 @@ pub struct Failure {
 impl Failure {
     /// A failure with the text of `error` and its sources.
     pub fn new(exit: Exit, error: &dyn Error) -> Self {
-        Self { exit, message: chain(error), hint: None }
+        Self::said(exit, chain(error))
     }
 
     /// A failure with this text.
     pub fn said(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), hint: None }
+        Self { exit, message: message.into(), problems: Vec::new(), hint: None }
+    }
+
+    /// Adds problems.
+    #[must_use]
+    pub fn listing(mut self, problems: impl IntoIterator<Item = impl fmt::Display>) -> Self {
+        self.problems.extend(problems.into_iter().map(|problem| problem.to_string()));
+        self
     }
 
     /// Adds the remedy.
@@ -177,6 +186,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "segura-agent: {}", self.message)?;
+        self.problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))?;
         match &self.hint {
             Some(hint) => write!(f, "\nhint: {hint}"),
             None => Ok(()),
@@ -230,5 +240,7 @@ mod tests {
     fn a_failure_is_one_line_and_its_hint_another() {
         let failure = Failure::said(Exit::Refused, "cannot log in: no").hint(Some("ask"));
         assert_eq!(failure.to_string(), "segura-agent: cannot log in: no\nhint: ask");
+        let failure = Failure::said(Exit::Settings, "invalid").listing(["a: must be b", "c"]);
+        assert_eq!(failure.to_string(), "segura-agent: invalid\n  a: must be b\n  c");
     }
 }

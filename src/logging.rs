@@ -1,16 +1,23 @@
-//! The log: its filter and format, and a writer to stderr that never blocks.
+//! The log: its filter and format, and a writer to stderr that never blocks. Names and messages are
+//! written visibly: see [`escape`].
 //!
 //! A sidecar must go on renewing if its stderr is a full pipe, as with a container runtime that
 //! stops reading. So a line that does not fit at once is dropped and counted, and the count
 //! precedes the next line that fits.
 
-use std::io::{self, Write};
+pub mod escape;
+mod line;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use line::{Fields, Head};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// The longest line, in bytes: a pipe takes as much in one piece (`PIPE_BUF`, `pipe(7)`).
@@ -39,65 +46,75 @@ pub struct Settings {
 
 /// Starts the log; later calls change nothing.
 pub fn start(settings: Settings) {
-    let registry = tracing_subscriber::registry().with(settings.filter);
-    let started = match settings.format {
-        Format::Text => registry
-            .with(fmt::layer().with_ansi(false).with_target(false).with_writer(LogLine::default))
-            .try_init(),
-        Format::Json => registry
-            .with(fmt::layer().json().flatten_event(true).with_writer(LogLine::default))
-            .try_init(),
-    };
+    let layer = Lines { format: settings.format };
+    let registry = tracing_subscriber::registry().with(settings.filter).with(layer);
     // Only a test starts a second log; the first one stays.
-    started.ok();
+    registry.try_init().ok();
 }
 
-/// Writes a line to stderr outside the log, without ever blocking.
+/// Writes lines of text to stderr outside the log, without ever blocking. A longer text than a
+/// pipe takes in one piece is written in several, each of whole lines.
 pub fn say(text: &str) {
-    let mut line = LogLine::default();
-    line.0.extend_from_slice(text.as_bytes());
-    line.0.push(b'\n');
+    let mut piece = String::new();
+    for line in text.lines() {
+        let line = escape::one_line(line);
+        let line = escape::shortened(&line, LONGEST - 1);
+        if piece.len() + line.len() >= LONGEST {
+            write(&piece, Format::Text);
+            piece.clear();
+        }
+        piece.push_str(&line);
+        piece.push('\n');
+    }
+    write(&piece, Format::Text);
 }
 
-/// Collects one event and writes it in one piece when dropped.
-#[derive(Debug, Default)]
-struct LogLine(Vec<u8>);
-
-impl Write for LogLine {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// Writes a line for each event.
+struct Lines {
+    format: Format,
 }
 
-impl Drop for LogLine {
-    fn drop(&mut self) {
-        if self.0.is_empty() {
-            return;
-        }
-        shorten(&mut self.0);
-        let dropped = DROPPED.swap(0, Ordering::Relaxed);
-        if dropped > 0 {
-            let note = format!("segura-agent: {dropped} log lines were dropped: stderr was full\n");
-            if !write_now(note.as_bytes()) {
-                DROPPED.fetch_add(dropped + 1, Ordering::Relaxed);
-                return;
-            }
-        }
-        if !write_now(&self.0) {
-            DROPPED.fetch_add(1, Ordering::Relaxed);
-        }
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut fields = Fields::new(LONGEST);
+        event.record(&mut fields);
+        let metadata = event.metadata();
+        let line = formatted(*metadata.level(), metadata.target(), &fields, self.format);
+        write(&line, self.format);
     }
 }
 
-fn shorten(line: &mut Vec<u8>) {
-    if line.len() > LONGEST {
-        line.truncate(LONGEST - 1);
-        line.push(b'\n');
+fn formatted(level: Level, target: &str, fields: &Fields, format: Format) -> String {
+    let mut timestamp = String::new();
+    // A write to a string does not fail.
+    SystemTime.format_time(&mut Writer::new(&mut timestamp)).unwrap_or_default();
+    let head = Head { timestamp: &timestamp, level: level.as_str(), target };
+    line::line(head, fields, format, LONGEST)
+}
+
+/// Writes `text`, of at most [`LONGEST`] bytes, in one piece.
+fn write(text: &str, format: Format) {
+    if text.is_empty() {
+        return;
+    }
+    let dropped = DROPPED.swap(0, Ordering::Relaxed);
+    if dropped > 0 && !write_now(note(dropped, format).as_bytes()) {
+        DROPPED.fetch_add(dropped + 1, Ordering::Relaxed);
+        return;
+    }
+    if !write_now(text.as_bytes()) {
+        DROPPED.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Makes the line that counts the lost ones, in the format of the next line.
+fn note(dropped: u64, format: Format) -> String {
+    let note = format!("{dropped} log lines were dropped: stderr was full");
+    match format {
+        Format::Text => format!("segura-agent: {note}\n"),
+        Format::Json => {
+            formatted(Level::WARN, module_path!(), &Fields::message(note), Format::Json)
+        }
     }
 }
 
@@ -111,21 +128,5 @@ fn write_now(bytes: &[u8]) -> bool {
         // A closed or broken stderr has no reader, so the line does not count as dropped.
         Ok(1..) => !matches!(rustix::io::write(stderr, bytes), Err(rustix::io::Errno::AGAIN)),
         Ok(0) | Err(_) => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_longer_than_a_pipe_takes_is_cut_and_still_ends() {
-        let mut line = vec![b'x'; LONGEST + 100];
-        shorten(&mut line);
-        assert_eq!(line.len(), LONGEST);
-        assert_eq!(line.last(), Some(&b'\n'));
-        let mut short = b"short\n".to_vec();
-        shorten(&mut short);
-        assert_eq!(short, b"short\n");
     }
 }

@@ -65,7 +65,7 @@ impl Step {
     }
 
     fn bad(name: &'static str, failure: Failure) -> Self {
-        let Failure { exit, message, hint } = failure;
+        let Failure { exit, message, hint, .. } = failure;
         Self { verdict: StepVerdict::Bad(exit), name, text: message, remedy: hint }
     }
 

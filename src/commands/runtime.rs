@@ -5,13 +5,14 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::pin::{Pin, pin};
 
+use super::fatal::{LONGEST_MESSAGE, brief, text};
 use crate::config::raw::Raw;
 use crate::config::settings::Vault;
 use crate::config::{self, Mounts, Problems, Proven};
 use crate::exit::{Exit, Failure};
 use crate::inputs::pod::{Mounted, SERVICE_ACCOUNT};
 use crate::inputs::templates::Found;
-use crate::logging;
+use crate::logging::{self, escape};
 use crate::os::harden;
 use crate::os::incoming::Terminations;
 
@@ -93,7 +94,7 @@ pub(super) fn listen() -> Result<Terminations, Failure> {
 
 /// Makes a failure of the problems of the settings.
 pub(super) fn invalid(problems: &Problems) -> Failure {
-    Failure::new(Exit::Settings, problems)
+    Failure::new(Exit::Settings, problems).listing(&problems.0)
 }
 
 /// Makes a failure of a system call that can fail only by a bug.
@@ -101,9 +102,9 @@ pub(super) fn bug(what: &str, error: &std::io::Error) -> Failure {
     Failure::said(Exit::Bug, format!("cannot {what}: {error}"))
 }
 
-/// Writes text to stdout; the exit code reports a failure.
+/// Writes lines of text to stdout, hidden characters escaped; the exit code reports a failure.
 pub fn print(text: &str) -> Exit {
-    match std::io::stdout().write_all(text.as_bytes()) {
+    match std::io::stdout().write_all(escape::lines(text).as_bytes()) {
         Ok(()) => Exit::Done,
         Err(_) => Exit::CannotWrite,
     }
@@ -111,7 +112,7 @@ pub fn print(text: &str) -> Exit {
 
 /// Prints a line to stdout; a failure to write is ignored.
 pub(super) fn show(line: String) {
-    print(&format!("{line}\n"));
+    print(&format!("{}\n", escape::one_line(&line)));
 }
 
 /// Shows a fatal error, on stderr and in the container's termination message.
@@ -119,13 +120,12 @@ pub fn end(failure: &Failure, termination_log: Option<&str>) -> Exit {
     if matches!(failure.exit, Exit::Signalled(_)) {
         return failure.exit;
     }
-    let text = failure.to_string();
-    logging::say(&text);
+    logging::say(&text(failure));
     let log = termination_log
         .and_then(|log| OpenOptions::new().write(true).truncate(true).open(log).ok());
     if let Some(mut log) = log {
         // The text is on stderr as well.
-        writeln!(log, "{text}").ok();
+        log.write_all(brief(failure, LONGEST_MESSAGE).as_bytes()).ok();
     }
     failure.exit
 }

@@ -190,7 +190,7 @@ fn held_back_secrets_are_named() {
     ];
     let state = State { secrets, ..fresh() };
     let verdict = facts(Some(&state), Agent::Running).verdict(Question::Ready);
-    let suffix = "; held back: db (refused), app/key (two lines)";
+    let suffix = "; held back: db (refused), app/key (two\\nlines)";
     assert_eq!(verdict.line, format!("ready: generation 3, fetched 12 s ago{suffix}"));
     assert!(verdict.holds);
 }

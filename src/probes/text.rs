@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::logging::escape::{self, CUT};
+
 /// The characters of the longest line: many secrets may be held back.
 const MAX_CHARS: usize = 600;
 
@@ -32,13 +34,14 @@ pub(super) fn setting(time: Duration) -> String {
     format!("{}{name}", millis / unit)
 }
 
-/// Makes one line of a text: another process may have written the state file, control characters
-/// and all.
+/// Makes one line of a text: another process may have written the state file, hidden characters and
+/// all.
 pub(super) fn one_line(text: &str) -> String {
-    let one_line: String =
-        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_CHARS).collect();
-    let cut = one_line.len() < text.len();
-    if cut { format!("{one_line}…") } else { one_line }
+    let escaped = escape::one_line(text);
+    match escaped.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}{CUT}", escaped.get(..end).unwrap_or_default()),
+        None => escaped.into_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -71,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_line_is_one_line_and_not_too_long() {
-        assert_eq!(one_line("a\nb\tc"), "a b c");
+        assert_eq!(one_line("a\nb\u{202e}c"), "a\\nb\\u{202e}c");
         assert_eq!(one_line("é"), "é");
         let long = one_line(&"é".repeat(MAX_CHARS + 1));
         assert_eq!(long.chars().count(), MAX_CHARS + 1);

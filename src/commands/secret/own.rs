@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::fstatfs;
 
-use super::table::plain;
 use crate::config::raw::Raw;
+use crate::logging::escape::one_line;
 
 /// Looks up an environment variable by its name.
 pub type Lookup<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
@@ -62,7 +62,7 @@ impl OwnCredentials {
         if self.variables.iter().any(|known| is(known)) || (is(self.proxy) && has_user()) {
             return Err(format!(
                 "the variable {} holds a credential of the agent itself, which no document may send",
-                plain(name)
+                one_line(name)
             ));
         }
         Ok(())
@@ -71,7 +71,7 @@ impl OwnCredentials {
     /// Refuses an open file that shows a credential of the agent: one that a variable names, by
     /// whichever path `file` was opened, or one of the kernel's.
     pub fn refuse_file(&self, path: &Path, file: &File) -> Result<(), String> {
-        let shown = || plain(&path.display().to_string());
+        let shown = || one_line(&path.display().to_string());
         let why = |error: &dyn std::fmt::Display| {
             format!("the file {} can't be examined: {error}", shown())
         };

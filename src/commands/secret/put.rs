@@ -5,11 +5,12 @@ use std::io::Write;
 use super::client;
 use super::documents::DocumentFile;
 use super::own::{Lookup, OwnCredentials};
-use super::table::plain;
 use crate::commands::args::Documents;
+use crate::commands::fatal::text;
 use crate::commands::runtime::{begin, print, reach, run as block_on};
 use crate::config::raw::Raw;
 use crate::exit::{Exit, Failure};
+use crate::logging::escape::one_line;
 use crate::os::harden;
 use crate::vault::documents::{About, Flawed, Request};
 use crate::vault::{Client, Written};
@@ -34,10 +35,12 @@ pub fn run(
     let requests = found.requests(about, &own, variable)?;
     let mut broken = false;
     let show = |line| match line {
-        PutLine::Result(line) => broken |= print(&format!("{line}\n")) != Exit::Done,
+        PutLine::Result(line) => {
+            broken |= print(&format!("{}\n", one_line(&line))) != Exit::Done;
+        }
         // A write that blocks delays nothing else.
         PutLine::Failed(failure) => {
-            std::io::stderr().write_all(format!("{failure}\n").as_bytes()).ok();
+            std::io::stderr().write_all(text(&failure).as_bytes()).ok();
         }
     };
     let exit = block_on(async || {
@@ -97,7 +100,7 @@ async fn put(
                     worst = failure.exit;
                 }
                 show(PutLine::Failed(failure));
-                show(PutLine::Result(format!("failed   {}", plain(&name))));
+                show(PutLine::Result(format!("failed   {name}")));
             }
         }
     }
@@ -106,8 +109,8 @@ async fn put(
 
 /// Formats `written  NAME  id=…  version=…  keys=…`; words and order are stable.
 fn line(became: &str, name: &str, written: &Written, request: &Request) -> String {
-    let mut line = format!("{became:<7}  {}", plain(name));
-    let mut add = |key: &str, value: &str| line += &format!("  {key}={}", plain(value));
+    let mut line = format!("{became:<7}  {name}");
+    let mut add = |key: &str, value: &str| line += &format!("  {key}={value}");
     if !written.id.is_empty() {
         add("id", &written.id);
     }
@@ -123,9 +126,8 @@ fn line(became: &str, name: &str, written: &Written, request: &Request) -> Strin
 
 /// Makes a failure of the problems of the document of this `number`, counted from 1.
 fn invalid(number: usize, flawed: &Flawed) -> Failure {
-    let name = flawed.name.as_ref().map(|name| format!(", {},", plain(name)));
-    let problems = flawed.problems.iter().map(|problem| format!("\n  {problem}"));
-    let problems = problems.collect::<String>();
-    let name = name.unwrap_or_default();
-    Failure::said(Exit::Settings, format!("document {number}{name} is invalid{problems}"))
+    let name =
+        flawed.name.as_ref().map(|name| format!(", {},", one_line(name))).unwrap_or_default();
+    let message = format!("document {number}{name} is invalid");
+    Failure::said(Exit::Settings, message).listing(&flawed.problems)
 }

@@ -1,10 +1,12 @@
 //! Formats secrets for people and scripts, without values unless the user asks for them. Pure.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use crate::commands::args::ListFormat;
+use crate::logging::escape::{self, one_line};
 use crate::model::{Bundle, Item, SecretName, SecretSet};
 
 /// The style of the output.
@@ -122,29 +124,26 @@ pub fn one(name: &SecretName, set: &SecretSet, style: Style) -> String {
     table(&rows)
 }
 
-/// Replaces control characters, so that the text stays on one line.
-pub fn plain(text: &str) -> String {
-    text.replace(char::is_control, "?")
-}
-
-/// Formats columns; each but the last is as wide as its widest cell.
+/// Formats columns; each but the last is as wide as its widest cell. Hidden characters are escaped.
 fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let rows: Vec<[Cow<'_, str>; N]> =
+        rows.iter().map(|row| row.each_ref().map(|cell| one_line(cell))).collect();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
     };
     let widths: Vec<usize> = (0..N).map(width).collect();
-    let line = |row: &[String; N]| {
-        let cells = row.iter().map(|cell| plain(cell));
-        let cells = cells.zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+    let line = |row: &[Cow<'_, str>; N]| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
     };
     rows.iter().map(line).collect()
 }
 
+/// Formats JSON whose hidden characters are escaped: its readers get the same strings.
 fn json(value: &impl Serialize) -> String {
     let json = serde_json::to_string_pretty(value).unwrap_or_default();
-    format!("{json}\n")
+    format!("{}\n", escape::json(&json))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::{fmt, fs};
 
 use super::gone;
+use crate::logging::escape;
 
 /// The longest name that the kernel keeps, in bytes (`TASK_COMM_LEN` less the NUL,
 /// `proc_pid_comm(5)`).
@@ -100,8 +101,7 @@ impl Names {
 impl fmt::Display for Names {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.script().or_else(|| self.program()).unwrap_or(&self.comm);
-        let shown = |c: char| if c.is_control() { '?' } else { c };
-        f.write_str(&name.chars().map(shown).collect::<String>())
+        f.write_str(&escape::one_line(name))
     }
 }
 
@@ -184,6 +184,6 @@ mod tests {
     #[test]
     fn names_are_shown_on_one_line() {
         let names = Names { comm: "a\nb".to_owned(), ..Names::default() };
-        assert_eq!(names.to_string(), "a?b");
+        assert_eq!(names.to_string(), "a\\nb");
     }
 }
