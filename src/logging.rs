@@ -10,7 +10,7 @@ mod line;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use line::{Fields, Head};
+use line::{EventFields, Head};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
@@ -76,7 +76,7 @@ struct Lines {
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut fields = Fields::new(LONGEST);
+        let mut fields = EventFields::new(LONGEST);
         event.record(&mut fields);
         let metadata = event.metadata();
         let line = formatted(*metadata.level(), metadata.target(), &fields, self.format);
@@ -84,7 +84,7 @@ impl<S: Subscriber> Layer<S> for Lines {
     }
 }
 
-fn formatted(level: Level, target: &str, fields: &Fields, format: Format) -> String {
+fn formatted(level: Level, target: &str, fields: &EventFields, format: Format) -> String {
     let mut timestamp = String::new();
     // A write to a string does not fail.
     SystemTime.format_time(&mut Writer::new(&mut timestamp)).unwrap_or_default();
@@ -113,7 +113,7 @@ fn note(dropped: u64, format: Format) -> String {
     match format {
         Format::Text => format!("segura-agent: {note}\n"),
         Format::Json => {
-            formatted(Level::WARN, module_path!(), &Fields::message(note), Format::Json)
+            formatted(Level::WARN, module_path!(), &EventFields::message(note), Format::Json)
         }
     }
 }

@@ -22,6 +22,7 @@ mod exec;
 mod faults;
 mod file_rules;
 mod herd;
+mod hidden;
 mod historic;
 mod init;
 mod leaks;

@@ -21,7 +21,7 @@ pub struct Head<'a> {
 
 /// The fields of one event, the message among them.
 #[derive(Debug)]
-pub struct Fields {
+pub struct EventFields {
     /// The most bytes that are kept of one field: a line can't hold more.
     longest: usize,
     all: Vec<(&'static str, FieldValue)>,
@@ -41,7 +41,7 @@ enum FieldValue {
 /// The name of the field that is the sentence of the event.
 const MESSAGE: &str = "message";
 
-impl Fields {
+impl EventFields {
     /// No fields yet; each keeps at most this many bytes.
     pub fn new(longest: usize) -> Self {
         Self { longest, all: Vec::new() }
@@ -62,7 +62,7 @@ impl Fields {
     }
 }
 
-impl Visit for Fields {
+impl Visit for EventFields {
     fn record_i64(&mut self, field: &Field, value: i64) {
         self.literal(field, &value);
     }
@@ -85,7 +85,7 @@ impl Visit for Fields {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        let kept = Bounded::of(self.longest, format_args!("{value}"));
+        let kept = Beginning::of(self.longest, format_args!("{value}"));
         let is_message = field.name() == MESSAGE;
         self.push(
             field,
@@ -94,18 +94,18 @@ impl Visit for Fields {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let kept = Bounded::of(self.longest, format_args!("{value:?}"));
+        let kept = Beginning::of(self.longest, format_args!("{value:?}"));
         self.push(field, FieldValue::Text(kept));
     }
 }
 
 /// The beginning of a text, of which a line can't show more.
-struct Bounded {
+struct Beginning {
     text: String,
     longest: usize,
 }
 
-impl Bounded {
+impl Beginning {
     fn of(longest: usize, text: fmt::Arguments<'_>) -> String {
         let mut bounded = Self { text: String::new(), longest };
         // An error says that the text is longer, and ends its formatting.
@@ -114,7 +114,7 @@ impl Bounded {
     }
 }
 
-impl Write for Bounded {
+impl Write for Beginning {
     fn write_str(&mut self, part: &str) -> fmt::Result {
         let room = self.longest.saturating_sub(self.text.len());
         let kept = part.floor_char_boundary(room.min(part.len()));
@@ -125,9 +125,9 @@ impl Write for Bounded {
 
 /// Formats an event as one line, with its line feed, of at most `limit` bytes.
 ///
-/// Where it would be longer, the longest fields are shortened, each at the border of a character;
-/// a JSON object stays whole.
-pub fn line(head: Head<'_>, fields: &Fields, format: Format, limit: usize) -> String {
+/// The longest fields of a longer line are shortened, each at the border of a character; a JSON
+/// object stays whole.
+pub fn line(head: Head<'_>, fields: &EventFields, format: Format, limit: usize) -> String {
     let whole = written(head, fields, format, usize::MAX);
     if whole.len() <= limit {
         return whole;
@@ -146,14 +146,14 @@ pub fn line(head: Head<'_>, fields: &Fields, format: Format, limit: usize) -> St
 }
 
 /// Formats a line with fields of at most `longest` bytes.
-fn written(head: Head<'_>, fields: &Fields, format: Format, longest: usize) -> String {
+fn written(head: Head<'_>, fields: &EventFields, format: Format, longest: usize) -> String {
     match format {
         Format::Json => object(head, fields, longest),
         Format::Text => text(head, fields, longest),
     }
 }
 
-fn object(head: Head<'_>, fields: &Fields, longest: usize) -> String {
+fn object(head: Head<'_>, fields: &EventFields, longest: usize) -> String {
     let Head { timestamp, level, target } = head;
     let mut line = format!("{{\"timestamp\":\"{timestamp}\",\"level\":\"{level}\"");
     let string = |line: &mut String, text: &str| {
@@ -176,7 +176,7 @@ fn object(head: Head<'_>, fields: &Fields, longest: usize) -> String {
     line
 }
 
-fn text(head: Head<'_>, fields: &Fields, longest: usize) -> String {
+fn text(head: Head<'_>, fields: &EventFields, longest: usize) -> String {
     let mut line = format!("{} {:>5}", head.timestamp, head.level);
     for (name, value) in &fields.all {
         line.push(' ');
@@ -252,11 +252,11 @@ mod tests {
         Head { timestamp: "2026-11-30T07:48:56.123456Z", level: "WARN", target: "segura_agent::a" };
     const LIMIT: usize = 4096;
 
-    /// Fields as the visitor leaves them, with the bound of the log.
-    fn fields(all: &[(&'static str, &str)]) -> Fields {
-        let mut fields = Fields::new(LIMIT);
+    /// EventFields as the visitor leaves them, with the bound of the log.
+    fn fields(all: &[(&'static str, &str)]) -> EventFields {
+        let mut fields = EventFields::new(LIMIT);
         for (name, text) in all {
-            let kept = Bounded::of(LIMIT, format_args!("{text}"));
+            let kept = Beginning::of(LIMIT, format_args!("{text}"));
             let is_message = *name == MESSAGE;
             let value = if is_message { FieldValue::Text(kept) } else { FieldValue::String(kept) };
             fields.all.push((name, value));
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn parsed(fields: &Fields) -> Value {
+    fn parsed(fields: &EventFields) -> Value {
         let line = line(HEAD, fields, Format::Json, LIMIT);
         assert!(line.len() <= LIMIT, "{}", line.len());
         assert!(line.strip_suffix('\n').is_some_and(|line| !line.contains(escape::is_hidden)));
