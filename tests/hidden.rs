@@ -173,7 +173,7 @@ const PLACES: [Place; 16] = [
     ("a document", &["secret", "put", "-"], 78, |_| {}),
     ("a set that is deprovisioned", &["deprovision"], 0, |scene| {
         put_named(scene);
-        scene.init().ended(0);
+        scene.init().exits(0);
     }),
     ("a folder to install in", &["install", "/nowhere/\u{202e}\u{2028}\u{1b}"], 73, |_| {}),
 ];
@@ -252,10 +252,10 @@ fn probes_and_logs_of_a_sidecar_show_what_is_held_back() {
     scene.set("SEGURA_IDENTITY", &identities).set("SEGURA_RENEW_INTERVAL", "1s");
     scene.set("SEGURA_LISTEN", &format!("127.0.0.1:{port}"));
     scene.set("SEGURA_SIGNAL_PROCESS", &name());
-    let sidecar = scene.kept();
+    let sidecar = scene.renewing_sidecar();
     scene.vault.remove_secret(&name());
     until("it is held back", || scene.held_back(&name()).is_some());
-    sidecar.says(lines::HELD_BACK);
+    sidecar.until_logged(lines::HELD_BACK);
     let (holds, line) = scene.check("ready");
     assert!(holds, "{line}");
     assert_visible("check", &line);
@@ -283,7 +283,7 @@ fn a_line_of_any_length_stays_a_whole_line() {
             scene.set("SEGURA_OUTPUT", "json").set("SEGURA_LOG_FORMAT", format);
             remark(&scene, bytes);
             let run = scene.init();
-            run.ended(0);
+            run.exits(0);
             let remark = run.stderr.lines().find(|line| line.contains(lines::ENTRIES_DIFFER));
             let remark = remark.unwrap_or_else(|| panic!("{bytes}: {}", run.stderr));
             let is_cut = remark.contains('…');
@@ -310,7 +310,7 @@ fn a_long_fatal_error_keeps_its_beginning_and_the_log_has_all() {
     }
     let log = termination_log(&mut scene);
     let run = scene.init();
-    run.ended(78);
+    run.exits(78);
     assert_eq!(run.problems().len(), 300, "{}", run.stderr);
     let message = fs::read_to_string(log).unwrap();
     assert!(message.len() <= LONGEST, "{} bytes", message.len());

@@ -21,6 +21,7 @@ mod encrypted;
 mod exec;
 mod faults;
 mod file_rules;
+mod flood;
 mod herd;
 mod hidden;
 mod historic;

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use crate::config::settings::{Destination, Listen, Renewing};
 use crate::exit::{Exit, Failure};
 use crate::os::clock;
-use crate::probes::{Board, Facts, server};
+use crate::probes::server::{self, ProbeServer};
+use crate::probes::{Board, Facts};
 use crate::store::state::Agent;
 
 /// Runs a mode to its end, and answers probes meanwhile if `SEGURA_LISTEN` gives an address.
@@ -19,7 +20,7 @@ pub(super) async fn serving<T>(
     let Listen::At(address) = renewing.listen else {
         return running.await;
     };
-    let listener = server::bind(address).await.map_err(|error| {
+    let server = ProbeServer::bind(address).map_err(|error| {
         Failure::said(Exit::Settings, format!("cannot listen on {address}: {error}"))
             .hint(Some("SEGURA_LISTEN must be an address of the pod and a free port"))
     })?;
@@ -40,6 +41,6 @@ pub(super) async fn serving<T>(
     };
     tokio::select! {
         ended = running => ended,
-        never = server::serve(listener, answer) => match never {},
+        never = server.serve(answer) => match never {},
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use crate::config::settings::{Listen, MaxStale, StartupTimeout};
+use crate::config::settings::{Listen, MaxStale, ProbeAddress, StartupTimeout};
 use crate::os::signal::Signal;
 use crate::render::env::Dialect;
 use crate::render::name::{Case, Variables};
@@ -89,12 +89,20 @@ pub fn exit_code(text: &str) -> Result<u8, Shape> {
     text.parse().ok().filter(|code| *code > 0).ok_or("a number from 1 to 255")
 }
 
-/// Reads an address and port, or `off`.
+/// Reads an address and port, a port alone, or `off`.
 pub fn listen(text: &str) -> Result<Listen, Shape> {
-    match text {
-        "off" => Ok(Listen::Off),
-        _ => text.parse().map(Listen::At).map_err(|_| "`off` or ADDR:PORT such as 0.0.0.0:9102"),
+    if text == "off" {
+        return Ok(Listen::Off);
     }
+    let every = text.strip_prefix(':').and_then(port).map(|port| ProbeAddress::Every { port });
+    let one = || text.parse().map(ProbeAddress::One).ok();
+    let address = every.or_else(one).map(Listen::At);
+    address.ok_or("`off`, :PORT such as :9102, or ADDR:PORT such as 127.0.0.1:9102")
+}
+
+/// Reads the number of a port, in digits alone.
+fn port(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Reads the case of letters in names.
@@ -314,7 +322,17 @@ mod tests {
         assert!(id("4294967295").is_err() && id("root").is_err());
         assert!(exit_code("0").is_err() && exit_code("256").is_err() && exit_code("75").is_ok());
         assert_eq!(listen("off"), Ok(Listen::Off));
-        assert!(matches!(listen("[::]:9102"), Ok(Listen::At(address)) if address.port() == 9102));
+        for (text, expected) in [
+            ("[::]:9102", ProbeAddress::One("[::]:9102".parse().unwrap())),
+            ("127.0.0.1:9102", ProbeAddress::One("127.0.0.1:9102".parse().unwrap())),
+            (":9102", ProbeAddress::Every { port: 9102 }),
+        ] {
+            assert_eq!(listen(text), Ok(Listen::At(expected)), "{text}");
+            assert_eq!(expected.to_string(), text);
+        }
+        for text in [":", ":+1", ":65536", "9102", ":x", "::9102", "localhost:9102"] {
+            assert!(listen(text).is_err(), "{text}");
+        }
         assert!(listen("9102").is_err());
         assert_eq!(command(r#"["a",""]"#).unwrap(), ["a", ""]);
         assert!(command("[]").is_err() && command(r#"[""]"#).is_err() && command("a b").is_err());

@@ -1,5 +1,6 @@
 //! The types of all settings, once parsed: each part of the agent takes those that it needs.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -331,9 +332,30 @@ pub enum MaxStale {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listen {
     /// At this address.
-    At(SocketAddr),
+    At(ProbeAddress),
     /// Nowhere.
     Off,
+}
+
+/// The address that probes are answered at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeAddress {
+    /// This address and port.
+    One(SocketAddr),
+    /// This port of every address, of IPv6 and IPv4; of IPv4 where there is no IPv6.
+    Every {
+        /// The port.
+        port: u16,
+    },
+}
+
+impl fmt::Display for ProbeAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(address) => write!(f, "{address}"),
+            Self::Every { port } => write!(f, ":{port}"),
+        }
+    }
 }
 
 /// `SEGURA_RENEW_INTERVAL`.

@@ -347,7 +347,12 @@ pub const VARIABLES: &[Variable] = &[
         "auto",
         "auto (text on a terminal, else json), text or json; to stderr",
     ),
-    variable("SEGURA_LISTEN", Group::Watch, "off", "ADDR:PORT of /livez, /readyz and /metrics"),
+    variable(
+        "SEGURA_LISTEN",
+        Group::Watch,
+        "off",
+        "ADDR:PORT, or :PORT for every address, of /livez, /readyz and /metrics",
+    ),
     variable(
         "SEGURA_TERMINATION_LOG",
         Group::Watch,

@@ -1,39 +1,36 @@
 //! The probe server: `/livez`, `/readyz` and `/metrics`. It runs in the task that awaits it, uses
 //! no timer while there is no connection, and knows no secret.
 
+mod connections;
+mod http;
+mod listener;
+
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::os::fd::{AsFd, OwnedFd};
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Sleep, sleep, timeout};
+use connections::{Answers, Connections, Turn};
+use http::{Asked, Wants, refusal, written};
+use rustix::event::epoll::{CreateFlags, create};
+use rustix::process::{Resource, getrlimit};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until};
 
+use crate::config::settings::ProbeAddress;
+use crate::os::clock::wall;
 use crate::probes::{Counters, Facts, Question, exposition};
 
-/// The number of connections at a time. One more closes the oldest, so that clients that send no
-/// request delay no probe.
-const MAX_CONNECTIONS: usize = 16;
-/// The time that the head of a request may take to arrive.
-const READ_LIMIT: Duration = Duration::from_secs(5);
-/// The longest life of a connection, the reading of the response included.
-const CONNECTION_LIMIT: Duration = Duration::from_secs(10);
-/// The wait after a failed accept. Without a free descriptor (EMFILE, accept(2)) the connection
-/// stays in the queue, and a loop without a wait would not end.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// The most connections at a time. A flood of new ones must take longer to fill them than a probe
+/// takes to send its request.
+const MOST: usize = 512;
+/// The fewest connections at a time.
+const FEWEST: usize = 4;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const METRICS_PATH: &str = "/metrics";
 
 /// The response to a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +54,7 @@ pub fn answer(path: &str, facts: &Facts<'_>, counters: &Counters) -> Option<Prob
     match path {
         "/livez" => probe(Question::Live),
         "/readyz" => probe(Question::Ready),
-        "/metrics" => Some(ProbeAnswer {
+        METRICS_PATH => Some(ProbeAnswer {
             status: 200,
             content_type: METRICS,
             body: exposition(facts, counters),
@@ -66,99 +63,86 @@ pub fn answer(path: &str, facts: &Facts<'_>, counters: &Counters) -> Option<Prob
     }
 }
 
-/// Listens at the address of `SEGURA_LISTEN`.
-pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
+/// The server, which listens and does not answer yet.
+#[derive(Debug)]
+pub struct ProbeServer {
+    connections: Connections,
+    /// Tells what there is to do in all connections at once.
+    epoll: AsyncFd<OwnedFd>,
 }
 
-/// Serves all connections until the future is dropped.
-pub async fn serve(
-    listener: TcpListener,
-    answer: impl Fn(&str) -> Option<ProbeAnswer>,
-) -> Infallible {
-    let mut connections = Connections { listener, open: Vec::new(), pause: None };
-    poll_fn(|cx| connections.poll(cx, &answer)).await
-}
+impl ProbeServer {
+    /// Listens at the address of `SEGURA_LISTEN`.
+    pub fn bind(address: ProbeAddress) -> io::Result<Self> {
+        // Files, vault and watches need descriptors, too.
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let most = usize::try_from(limit / 4).unwrap_or(MOST).clamp(FEWEST, MOST);
+        Self::with(listener::open(address)?, most)
+    }
 
-struct Connections<'a> {
-    listener: TcpListener,
-    /// The open connections, the oldest first.
-    open: Vec<Pin<Box<dyn Future<Output = ()> + 'a>>>,
-    pause: Option<Pin<Box<Sleep>>>,
-}
+    fn with(listener: OwnedFd, most: usize) -> io::Result<Self> {
+        let epoll = create(CreateFlags::CLOEXEC)?;
+        let connections = Connections::new(listener, most);
+        connections.register(epoll.as_fd())?;
+        // An epoll instance is readable while it has events (`epoll(7)`).
+        let epoll = registered(epoll)?;
+        Ok(Self { connections, epoll })
+    }
 
-impl<'a> Connections<'a> {
-    fn poll<A: Fn(&str) -> Option<ProbeAnswer>>(
-        &mut self,
-        cx: &mut Context<'_>,
-        answer: &'a A,
-    ) -> Poll<Infallible> {
-        self.open.retain_mut(|connection| connection.as_mut().poll(cx).is_pending());
+    /// Serves all connections until the future is dropped.
+    pub async fn serve(mut self, answer: impl Fn(&str) -> Option<ProbeAnswer>) -> Infallible {
+        let answers = AnswersBy(answer);
         loop {
-            if let Some(pause) = &mut self.pause {
-                std::task::ready!(pause.as_mut().poll(cx));
-                self.pause = None;
+            let due = self.connections.due();
+            // Both arms are cancel-safe, and no arm body awaits.
+            tokio::select! {
+                ready = self.epoll.readable() => {
+                    let Ok(mut ready) = ready else { continue };
+                    let epoll = ready.get_inner().as_fd();
+                    let turn = self.connections.turn(epoll, Instant::now(), &answers);
+                    if turn == Turn::Idle {
+                        ready.clear_ready();
+                    }
+                }
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
-            match std::task::ready!(self.listener.poll_accept(cx)) {
-                Ok((stream, _)) => self.admit(cx, Box::pin(serve_one(stream, answer))),
-                Err(_) => self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE))),
-            }
-        }
-    }
-
-    fn admit(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut connection: Pin<Box<dyn Future<Output = ()> + 'a>>,
-    ) {
-        if connection.as_mut().poll(cx).is_pending() {
-            if self.open.len() >= MAX_CONNECTIONS {
-                drop(self.open.remove(0));
-            }
-            self.open.push(connection);
+            self.connections.expire(self.epoll.get_ref().as_fd(), Instant::now());
+            // A flood never leaves the server without work: renewal gets its turn all the same.
+            yield_now().await;
         }
     }
 }
 
-/// Serves one request of a connection, and closes it.
-async fn serve_one(stream: TcpStream, answer: &impl Fn(&str) -> Option<ProbeAnswer>) {
-    let service = service_fn(|request: Request<Incoming>| {
-        let response = respond(request.method(), request.uri().path(), answer);
-        async { Ok::<_, Infallible>(response) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(READ_LIMIT)
-        .keep_alive(false)
-        .max_buf_size(8 * 1024)
-        .serve_connection(TokioIo::new(stream), service);
-    // An error of a connection concerns its client alone, and needs no log line.
-    timeout(CONNECTION_LIMIT, connection).await.ok();
+#[expect(deprecated, reason = "its successor is unsafe and asks for no more than an OwnedFd gives")]
+fn registered(epoll: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(epoll, Interest::READABLE)
 }
 
-fn respond(
-    method: &Method,
-    path: &str,
-    answer: &impl Fn(&str) -> Option<ProbeAnswer>,
-) -> Response<Full<Bytes>> {
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        // A 405 must name the methods that are allowed (RFC 9110, section 15.5.6).
-        let mut response = respond_with(405, TEXT, "only GET and HEAD\n".to_owned());
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
+/// Answers by a function from paths.
+struct AnswersBy<A>(A);
+
+impl<A: Fn(&str) -> Option<ProbeAnswer>> Answers for AnswersBy<A> {
+    fn answer(&self, asked: &Asked) -> Vec<u8> {
+        match (self.0)(&asked.path) {
+            Some(ProbeAnswer { status, content_type, body }) => {
+                written(status, content_type, &body, &date(), asked.wants)
+            }
+            None => refusal(404, &date(), asked.wants),
+        }
     }
-    match answer(path) {
-        Some(answer) => respond_with(answer.status, answer.content_type, answer.body),
-        None => respond_with(404, TEXT, "there are /livez, /readyz and /metrics\n".to_owned()),
+
+    fn refuse(&self, status: u16) -> Vec<u8> {
+        refusal(status, &date(), Wants::Whole)
+    }
+
+    fn is_shared(&self, asked: &Asked) -> bool {
+        asked.path == METRICS_PATH
     }
 }
 
-fn respond_with(status: u16, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(body));
-    *response.status_mut() =
-        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
+/// The present time as HTTP writes it: an answer must have it (RFC 9110, section 6.6.1).
+fn date() -> String {
+    httpdate::fmt_http_date(wall())
 }
 
 #[cfg(test)]

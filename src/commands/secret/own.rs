@@ -71,7 +71,7 @@ impl OwnCredentials {
     /// Refuses an open file that shows a credential of the agent: one that a variable names, by
     /// whichever path `file` was opened, or one of the kernel's.
     pub fn refuse_file(&self, path: &Path, file: &File) -> Result<(), String> {
-        let shown = || one_line(&path.display().to_string());
+        let shown = || one_line(&path.display().to_string()).into_owned();
         let why = |error: &dyn std::fmt::Display| {
             format!("the file {} can't be examined: {error}", shown())
         };

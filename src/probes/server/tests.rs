@@ -1,12 +1,20 @@
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::pin::pin;
+use std::time::Duration;
 
+use rustix::net::getsockname;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
+use super::connections::REQUEST_LIMIT;
 use super::*;
 use crate::config::settings::MaxStale;
 use crate::store::state::tests::state;
 use crate::store::state::{Agent, State};
+
+/// The connections of a test's server.
+const FEW: usize = 16;
 
 fn facts(state: &State, agent: Agent) -> Facts<'_> {
     let boot = Duration::from_secs(2);
@@ -25,13 +33,19 @@ async fn serving<A: Fn(&str) -> Option<ProbeAnswer>, G: Future>(
     answer: A,
     client: impl FnOnce(SocketAddr) -> G,
 ) -> G::Output {
-    let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let server = pin!(serve(listener, answer));
+    let (server, address) = bound("127.0.0.1:0");
+    let server = pin!(server.serve(answer));
     tokio::select! {
         never = server => match never {},
         output = client(address) => output,
     }
+}
+
+/// A server of few connections.
+fn bound(address: &str) -> (ProbeServer, SocketAddr) {
+    let listener = listener::open(ProbeAddress::One(address.parse().unwrap())).unwrap();
+    let address = getsockname(&listener).unwrap().try_into().unwrap();
+    (ProbeServer::with(listener, FEW).unwrap(), address)
 }
 
 fn fixed(path: &str) -> Option<ProbeAnswer> {
@@ -134,7 +148,7 @@ async fn connections_without_a_request_delay_no_other() {
     };
     serving(counting, async |address| {
         let mut silent = Vec::new();
-        for _ in 0..3 * MAX_CONNECTIONS {
+        for _ in 0..3 * FEW {
             silent.push(TcpStream::connect(address).await.unwrap());
         }
         for _ in 0..3 {
@@ -157,20 +171,104 @@ async fn a_request_that_does_not_arrive_is_closed() {
         let response = send(address, "GET /livez HTTP/1.1\r\nHost:").await;
         assert!(!response.contains(" 200 "), "{response}");
         let took = crate::os::clock::boot() - began;
-        assert!(took < READ_LIMIT + Duration::from_secs(3), "{took:?}");
+        assert!(took < REQUEST_LIMIT + Duration::from_secs(3), "{took:?}");
+    })
+    .await;
+}
+
+/// The first line of the answer from a server at `address`, which a client reaches at `via`.
+async fn answered(server: ProbeServer, via: SocketAddr) -> String {
+    let get = request("GET", "/livez");
+    tokio::select! {
+        never = server.serve(fixed) => match never {},
+        said = send(via, &get) => said,
+    }
+}
+
+/// True where the machine has IPv6.
+fn has_ipv6() -> bool {
+    std::net::TcpListener::bind("[::1]:0").is_ok()
+}
+
+#[tokio::test]
+async fn it_listens_on_ipv6_where_the_machine_has_it() {
+    if has_ipv6() {
+        let (server, address) = bound("[::1]:0");
+        assert!(answered(server, address).await.contains(" 200 "));
+    }
+}
+
+#[tokio::test]
+async fn a_port_alone_is_that_of_every_address() {
+    for via in ["127.0.0.1", "::1"] {
+        if via == "::1" && !has_ipv6() {
+            continue;
+        }
+        let listener = listener::open(ProbeAddress::Every { port: 0 }).unwrap();
+        let port = SocketAddr::try_from(getsockname(&listener).unwrap()).unwrap().port();
+        let server = ProbeServer::with(listener, FEW).unwrap();
+        let via = SocketAddr::new(via.parse().unwrap(), port);
+        assert!(answered(server, via).await.contains(" 200 "), "{via}");
+    }
+}
+
+#[tokio::test]
+async fn the_peer_with_the_most_connections_loses_its_oldest() {
+    serving(fixed, async |address| {
+        let other = tokio::net::TcpSocket::new_v4().unwrap();
+        other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let mut other = other.connect(address).await.unwrap();
+        let mut flood = Vec::new();
+        for _ in 0..3 * FEW {
+            flood.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut byte = [0];
+        assert!(matches!(flood[0].read(&mut byte).await, Ok(0) | Err(_)), "one of the many");
+        other.write_all(request("GET", "/livez").as_bytes()).await.unwrap();
+        assert!(matches!(other.read(&mut byte).await, Ok(1)), "the oldest of all is served");
     })
     .await;
 }
 
 #[tokio::test]
-async fn it_listens_on_ipv6_where_the_machine_has_it() {
-    let Ok(listener) = bind("[::1]:0".parse().unwrap()).await else {
-        return;
+async fn an_answer_is_whole_however_slowly_it_is_read() {
+    let long = |path: &str| {
+        let body = "0123456789".repeat(100_000);
+        (path == "/metrics").then_some(ProbeAnswer { status: 200, content_type: METRICS, body })
     };
-    let address = listener.local_addr().unwrap();
-    let get = request("GET", "/livez");
-    tokio::select! {
-        never = serve(listener, fixed) => match never {},
-        said = send(address, &get) => assert!(said.contains(" 200 "), "{said}"),
-    }
+    serving(long, async |address| {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request("GET", "/metrics").as_bytes()).await.unwrap();
+        let (mut read, mut part) = (Vec::new(), vec![0; 10_000]);
+        while let Ok(count @ 1..) = stream.read(&mut part).await {
+            read.extend_from_slice(&part[..count]);
+            yield_now().await;
+        }
+        let text = String::from_utf8(read).unwrap();
+        assert!(text.contains("content-length: 1000000\r\n"), "{} bytes", text.len());
+        assert!(text.ends_with("0123456789") && text.len() > 1_000_000, "{} bytes", text.len());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn long_answers_that_nobody_reads_are_few_and_made_once_for_many() {
+    let made = Cell::new(0);
+    let long = |path: &str| {
+        made.set(made.get() + 1);
+        let body = "x".repeat(if path == "/metrics" { 1_000_000 } else { 1 });
+        Some(ProbeAnswer { status: 200, content_type: METRICS, body })
+    };
+    serving(long, async |address| {
+        let mut unread = Vec::new();
+        // They are all accepted in one turn, since the server runs only while this task waits.
+        for _ in 0..FEW {
+            let stream = std::net::TcpStream::connect(address).unwrap();
+            io::Write::write_all(&mut (&stream), request("GET", "/metrics").as_bytes()).unwrap();
+            unread.push(stream);
+        }
+        assert!(send(address, &request("GET", "/livez")).await.contains(" 200 "));
+    })
+    .await;
+    assert_eq!(made.get(), 2);
 }
