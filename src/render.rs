@@ -253,8 +253,12 @@ pub fn render<'a>(bundle: &'a Bundle, layout: &Layout) -> Result<Rendering<'a>, 
             claims.add(made.output.to_owned(), owner, Content::Made(made.content))?;
         }
     }
-    let own = Content::Made(bundle::write(bundle));
-    claims.add(bundle::FILE.to_owned(), "the agent".to_owned(), own)?;
+    let own = bundle::write(bundle);
+    // A longer one could be published, but no start could adopt it.
+    if u64::try_from(own.expose().len()).is_ok_and(|length| length > bundle::LONGEST) {
+        return Err(RenderError::TooMuch);
+    }
+    claims.add(bundle::FILE.to_owned(), "the agent".to_owned(), Content::Made(own))?;
     Ok(Rendering { files: claims.finish()?, remarks })
 }
 

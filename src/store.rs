@@ -37,8 +37,9 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::config::settings::Destination;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, chain};
 use crate::model::{Outcome, SecretName};
+use crate::os::opened::FileError;
 use crate::render::FileSet;
 use crate::render::bundle::Entries;
 use crate::store::state::{Origin, State};
@@ -63,6 +64,10 @@ const PENDING: &str = "pending.json";
 const PROBE: &str = "probe";
 /// The suffix of a file's name until the file is complete.
 const UNFINISHED: &str = ".tmp";
+/// The most bytes of a state, in its file or in a generation, and of a record of what is pending.
+const LONGEST_STATE: u64 = 4 * 1024 * 1024;
+/// The most bytes of a holder's name.
+const LONGEST_HOLDER: u64 = 4096;
 /// `f_type` of file systems that live in memory (`statfs(2)`).
 const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
 
@@ -81,10 +86,14 @@ pub struct WriteError {
 enum WriteCause {
     #[error(transparent)]
     System(#[from] Errno),
+    #[error(transparent)]
+    Unfit(FileError),
     #[error("it is on a disk, not on tmpfs or ramfs")]
     OnDisk,
     #[error("another segura-agent holds it: {0}")]
     Held(String),
+    #[error("the state of so many secrets is larger than 4 MiB")]
+    TooManySecrets,
     #[error("something that the agent did not make is in the way")]
     InTheWay,
     #[error("it belongs to an agent of uid {owner}, and this agent runs as uid {own}")]
@@ -95,6 +104,15 @@ enum WriteCause {
     NotFollowed(u32),
     #[error("as SEGURA_FILE_RULES has it for {glob}: {cause}")]
     Ruled { glob: String, cause: Errno },
+}
+
+impl From<FileError> for WriteCause {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::System(error) => Self::System(error),
+            FileError::Kind(_) | FileError::TooLarge(_) | FileError::OnProcfs => Self::Unfit(error),
+        }
+    }
 }
 
 impl WriteError {
@@ -117,7 +135,28 @@ impl WriteError {
 
     /// The failure of a start that this error ends.
     pub fn failure(&self) -> Failure {
-        Failure::new(Exit::CannotWrite, self).hint(self.hint())
+        let exit = match self.cause {
+            WriteCause::TooManySecrets => Exit::Malformed,
+            WriteCause::System(_)
+            | WriteCause::Unfit(_)
+            | WriteCause::OnDisk
+            | WriteCause::Held(_)
+            | WriteCause::InTheWay
+            | WriteCause::Foreign { .. }
+            | WriteCause::Changed
+            | WriteCause::NotFollowed(_)
+            | WriteCause::Ruled { .. } => Exit::CannotWrite,
+        };
+        Failure::new(exit, self).hint(self.hint())
+    }
+
+    /// Logs that the file of this error, in the place of one of the agent's own, is not used.
+    pub fn log_unused(&self) {
+        tracing::warn!(
+            error = chain(self),
+            hint = self.hint(),
+            "a file in the place of the agent's own is not used"
+        );
     }
 
     /// Reports if the cause is that another agent holds the directory.
@@ -152,8 +191,11 @@ impl WriteError {
                 Some("set fsGroup in the pod's securityContext, or run as the owner of the volume")
             }
             WriteCause::Held(_) => Some("give each agent an output directory of its own"),
-            WriteCause::InTheWay => {
+            WriteCause::InTheWay | WriteCause::Unfit(_) => {
                 Some("let the output directory hold nothing but the agent's output")
+            }
+            WriteCause::TooManySecrets => {
+                Some("name fewer secrets with SEGURA_IDENTITY, or share them among several agents")
             }
             WriteCause::Ruled { .. } => {
                 Some(
@@ -169,6 +211,19 @@ impl WriteError {
             WriteCause::System(_) | WriteCause::OnDisk | WriteCause::Changed => None,
         })
     }
+}
+
+/// Writes a state of this number of `secrets` as it is read back. One that is too large to be read back is an error, as soon as
+/// it would be if each of its secrets were held back.
+fn state_json(state: &impl Serialize, secrets: usize) -> Result<Vec<u8>, WriteCause> {
+    /// The longest `"error":"…",` of a secret.
+    const CLASS: usize = 32;
+    let json = serde_json::to_vec(state).unwrap_or_default();
+    let most = json.len().saturating_add(secrets.saturating_mul(CLASS));
+    if u64::try_from(most).is_ok_and(|most| most > LONGEST_STATE) {
+        return Err(WriteCause::TooManySecrets);
+    }
+    Ok(json)
 }
 
 /// The published set, as the agent that publishes it can adopt it.
@@ -251,6 +306,11 @@ pub trait Backend: fmt::Debug {
 
     /// The record of [`Backend::record_pending`], by this agent or one before it.
     fn pending_record(&self) -> Option<Pending> {
+        None
+    }
+
+    /// A file of the agent's own that is there and is not what the agent makes, if there is one.
+    fn unfit(&self) -> Option<WriteError> {
         None
     }
 

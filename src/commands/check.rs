@@ -44,7 +44,11 @@ fn answer(question: Question, checked: &Checked) -> Verdict {
                 boot: clock::boot(),
                 max_stale: *max_stale,
             };
-            facts.verdict(question)
+            let verdict = facts.verdict(question);
+            match &seen.unfit {
+                Some(error) if !verdict.holds => Verdict::no(question, &crate::exit::chain(error)),
+                Some(_) | None => verdict,
+            }
         }
         Err(error) => Verdict::no(question, &crate::exit::chain(&error)),
     }

@@ -267,8 +267,12 @@ fn published(config: &Config, output: &Output, step: &mut impl FnMut(Step)) {
         Place::Held => step(Step::good("directory", "a living agent holds it")),
         Place::Left | Place::Free => step(Step::good("directory", "no living agent holds it")),
     }
-    let seen = inspect::look(&output.dir).ok().filter(|seen| seen.whole);
-    let state = seen.and_then(|seen| seen.state);
+    let mut seen = inspect::look(&output.dir).ok();
+    if let Some(error) = seen.as_mut().and_then(|seen| seen.unfit.take()) {
+        let hint = error.hint().map(ToOwned::to_owned);
+        step(Step::doubt("set", crate::exit::chain(&error), hint));
+    }
+    let state = seen.filter(|seen| seen.whole).and_then(|seen| seen.state);
     let differs = origin(config).ok().and_then(|origin| state.as_ref()?.origin.difference(&origin));
     let Some(State {
         generation,

@@ -73,10 +73,11 @@ async fn read(
     origin: &Origin,
     source: &mut impl Source,
 ) -> Result<Bundle, FetchError> {
-    let state = config
-        .output
-        .dir()
-        .and_then(|dir| inspect::look(dir).ok().filter(|seen| seen.whole)?.state);
+    let seen = config.output.dir().and_then(|dir| inspect::look(dir).ok());
+    if let Some(error) = seen.as_ref().and_then(|seen| seen.unfit.as_ref()) {
+        error.log_unused();
+    }
+    let state = seen.filter(|seen| seen.whole).and_then(|seen| seen.state);
     let own = state.filter(|state| !state.given_back && state.origin.difference(origin).is_none());
     let Some(state) = own else {
         return unprovisioned(source, &config.wanted).await;

@@ -165,6 +165,9 @@ pub async fn by_hand(
 ) -> Result<(), Failure> {
     let origin = origin(config).map_err(|error| error.failure())?;
     let Some(state) = store.remembered().filter(|state| !state.secrets.is_empty()) else {
+        if let Some(error) = store.unfit() {
+            return Err(error.failure());
+        }
         show("nothing stands that could be given back".to_owned());
         return Ok(());
     };

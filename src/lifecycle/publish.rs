@@ -61,7 +61,8 @@ impl PublishError {
                     RenderError::Clash { .. }
                     | RenderError::Nul { .. }
                     | RenderError::NotBase64 { .. }
-                    | RenderError::NotText { .. } => Exit::Malformed,
+                    | RenderError::NotText { .. }
+                    | RenderError::TooMuch => Exit::Malformed,
                 };
                 Failure::new(exit, self).hint(Some(error.hint()))
             }

@@ -16,6 +16,9 @@ use crate::secret::{Secret, SecretBuf};
 /// The file's name inside a generation; no secret can have it.
 pub const FILE: &str = "..bundle.json";
 
+/// The most bytes of the file.
+pub const LONGEST: u64 = 16 * 1024 * 1024;
+
 /// Entries by identity.
 pub type Entries = BTreeMap<SecretName, Vec<Entry>>;
 

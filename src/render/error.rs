@@ -100,6 +100,9 @@ pub enum RenderError {
         /// The fault and its place.
         flaw: Flaw,
     },
+    /// All values together are longer than the agent reads back.
+    #[error("the values of all secrets together are larger than 16 MiB")]
+    TooMuch,
     /// A value longer than the kernel takes in one variable.
     #[error("the value of {key:?} of {identity} is longer than a variable may be (128 KiB)")]
     TooLong {
@@ -165,6 +168,9 @@ impl RenderError {
                 "only files hold arbitrary bytes: choose the values of a document by a template, or change the glob of SEGURA_DECODE that matches this one"
             }
             Self::Template { .. } => "correct the template in SEGURA_TEMPLATE_DIR",
+            Self::TooMuch => {
+                "name fewer secrets with SEGURA_IDENTITY, or share them among several agents"
+            }
             Self::TooLong { .. } => "set SEGURA_EXEC_ENV=false: files carry any length",
         }
     }

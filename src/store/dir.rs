@@ -11,7 +11,8 @@ use rustix::io::Errno;
 
 use super::access::Owner;
 use super::{UNFINISHED, WriteCause, WriteError};
-use crate::secret::{Secret, SecretBuf};
+use crate::os::opened::{self, FileError};
+use crate::secret::Secret;
 
 /// The mode of a folder until it is complete: no other user may enter.
 const PRIVATE_DIR: Mode = Mode::RWXU;
@@ -240,21 +241,9 @@ impl Dir {
             .map_err(|error| WriteError::new("replace", self.path.join(name), error))
     }
 
-    pub(super) fn read(&self, name: &str) -> Result<Secret<Vec<u8>>, Errno> {
-        let mut file = self.open_file(name)?;
-        let size = fs::fstat(&file)?.st_size;
-        let mut bytes = SecretBuf::with_capacity(usize::try_from(size).unwrap_or(0));
-        // One byte more than the size, so that the file fits one read; the next one returns the
-        // end.
-        let chunk = usize::try_from(size).unwrap_or(0).saturating_add(1).min(64 * 1024);
-        let mut chunk = Secret::new(vec![0; chunk]);
-        loop {
-            match file.read(chunk.expose_mut()) {
-                Ok(0) => return Ok(bytes.into_secret()),
-                Ok(read) => bytes.push(chunk.expose().get(..read).unwrap_or_default()),
-                Err(error) => return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
-            }
-        }
+    /// Reads a file of at most `longest` bytes.
+    pub(super) fn read(&self, name: &str, longest: u64) -> Result<Secret<Vec<u8>>, FileError> {
+        opened::read(self.open_file(name)?, longest)
     }
 
     /// Reports if a file has these bytes, this owner and this mode.
@@ -288,11 +277,17 @@ impl Dir {
         true
     }
 
-    pub(super) fn open_file(&self, name: &str) -> Result<File, Errno> {
-        // Without O_NONBLOCK, open(2) of a FIFO that another process made waits for a writer
-        // (fifo(7)).
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        fs::openat(&self.descriptor, name, flags, Mode::empty()).map(Into::into)
+    /// The reason why a file that is there is not a regular one of at most `longest` bytes.
+    ///
+    /// It opens nothing: a process that closes a descriptor of its holder's file would lose its
+    /// lock on it (`fcntl_locking(2)`).
+    pub(super) fn unfit(&self, name: &str, longest: u64) -> Option<FileError> {
+        opened::unfit(&self.stat(name).ok()?, longest)
+    }
+
+    /// Opens a regular file to be read.
+    pub(super) fn open_file(&self, name: &str) -> Result<File, FileError> {
+        opened::beneath(&self.descriptor, name)
     }
 
     pub(super) fn link(&self, target: &str, name: &str) -> Result<(), Errno> {

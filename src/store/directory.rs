@@ -18,13 +18,14 @@ use super::mount::{self, Mount};
 use super::owner::Owners;
 use super::seal::{self, Seal, Sealed};
 use super::{
-    Backend, CurrentSet, DATA, PENDING, PROBE, Pending, STATE, STATE_TARGET, UNFINISHED,
-    WriteCause, WriteError, generation, inspect, links,
+    Backend, CurrentSet, DATA, LONGEST_HOLDER, LONGEST_STATE, PENDING, PROBE, Pending, STATE,
+    STATE_TARGET, UNFINISHED, WriteCause, WriteError, generation, inspect, links, state_json,
 };
 use crate::config::settings::Output;
 use crate::exit::chain;
 use crate::model::{Generation, Outcome, STATE_LINK};
 use crate::os::clock;
+use crate::os::opened::FileError;
 use crate::render::FileSet;
 use crate::render::bundle::{self, Entries};
 use crate::store::Published;
@@ -81,7 +82,7 @@ impl Directory {
         };
         let owners = Owners::of(&dir, &output.access)?;
         let own = Own::lock(&dir, &owners.shown(), owners.all().uid, holder)?;
-        let seal = own.dir.read(SEAL).ok();
+        let seal = own.dir.read(SEAL, LONGEST_STATE).ok();
         let seal = seal.and_then(|bytes| serde_json::from_slice(bytes.expose()).ok());
         let mut store = Self {
             dir,
@@ -95,6 +96,9 @@ impl Directory {
             generation: Generation::default(),
         };
         store.find_current()?;
+        if let Some(error) = store.unfit() {
+            error.log_unused();
+        }
         store.clear();
         Ok(store)
     }
@@ -118,7 +122,7 @@ impl Directory {
         let probed = own.make(PROBE).and_then(|folder| {
             folder.write(PROBE, &[0; 64], owner)?;
             folder.claim(owner)?;
-            own.open(PROBE).and_then(|folder| folder.read(PROBE)).map_err(|error| {
+            own.open(PROBE).map_err(FileError::from).and_then(|folder| folder.read(PROBE, LONGEST_HOLDER)).map_err(|error| {
                 WriteError::new("read back what it writes to", self.path(), error).hinting(
                     "SEGURA_FILE_MODE, SEGURA_DIR_MODE, SEGURA_FILE_UID and SEGURA_FILE_GID must let the agent itself read",
                 )
@@ -147,14 +151,18 @@ impl Directory {
     /// state does not.
     fn announce(&self, sealed: &Sealed) -> Result<(), WriteError> {
         match inspect::saved(&self.own.dir) {
-            Some(saved) => self.write_state(&Saved { next: Some(self.shown(sealed)), ..saved }),
+            Some(saved) => {
+                let secrets = saved.state.secrets.len();
+                self.write_state(&Saved { next: Some(self.shown(sealed)), ..saved }, secrets)
+            }
             // Readers of a first set are woken by the link to its state.
             None => Ok(()),
         }
     }
 
-    fn write_state<S: Serialize>(&self, saved: &Saved<S>) -> Result<(), WriteError> {
-        let mut json = serde_json::to_vec(saved).unwrap_or_default();
+    fn write_state(&self, saved: &Saved<impl Serialize>, secrets: usize) -> Result<(), WriteError> {
+        let mut json = state_json(saved, secrets)
+            .map_err(|cause| WriteError::new("replace", self.own.dir.path().join(STATE), cause))?;
         json.push(b'\n');
         self.own.dir.replace(STATE, &json, &self.owners.shown())
     }
@@ -319,6 +327,10 @@ impl Backend for Directory {
         Some(inspect::latest(&self.own.dir, snapshot))
     }
 
+    fn unfit(&self) -> Option<WriteError> {
+        inspect::unfit(&self.dir, &self.own.dir, self.current_folder().as_deref())
+    }
+
     fn saved(&self) -> Option<State> {
         inspect::saved_state(&self.own.dir)
     }
@@ -372,7 +384,7 @@ impl Backend for Directory {
     fn save(&self, state: &State) -> Result<(), WriteError> {
         let set =
             self.held.borrow().as_ref().and_then(HeldGeneration::sealed).map(|s| self.shown(s));
-        self.write_state(&Saved { state, set, next: None })?;
+        self.write_state(&Saved { state, set, next: None }, state.secrets.len())?;
         if self.dir.link_target(STATE_LINK).as_deref() == Some(STATE_TARGET) {
             return Ok(());
         }
@@ -390,7 +402,7 @@ impl Backend for Directory {
     }
 
     fn pending_record(&self) -> Option<Pending> {
-        serde_json::from_slice(self.own.dir.read(PENDING).ok()?.expose()).ok()
+        serde_json::from_slice(self.own.dir.read(PENDING, LONGEST_STATE).ok()?.expose()).ok()
     }
 
     fn clear_pending(&self) {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dir::{Changed, Dir};
 use super::owner::Owners;
-use super::{DATA, WriteError};
+use super::{DATA, LONGEST_STATE, WriteError, state_json};
 use crate::render::{FileName, FileSet};
 use crate::store::state::State;
 
@@ -71,7 +71,7 @@ pub(super) fn snapshot(dir: &Dir, name: &str) -> Option<State> {
 
 /// Reads the state of the generation in the folder `root` at its publish.
 pub(super) fn snapshot_in(root: &Dir) -> Option<State> {
-    serde_json::from_slice(root.read(SNAPSHOT).ok()?.expose()).ok()
+    serde_json::from_slice(root.read(SNAPSHOT, LONGEST_STATE).ok()?.expose()).ok()
 }
 
 /// The state of a generation at its publish, and the mark of those that have a seal.
@@ -90,7 +90,7 @@ struct Mark {
 
 /// Tells whether the generation in `root` was made with a seal, as all are since version 0.2.0.
 pub(super) fn had_seal(root: &Dir) -> bool {
-    let mark = root.read(SNAPSHOT).ok();
+    let mark = root.read(SNAPSHOT, LONGEST_STATE).ok();
     let mark = mark.and_then(|bytes| serde_json::from_slice::<Mark>(bytes.expose()).ok());
     mark.is_some_and(|mark| mark.sealed)
 }
@@ -104,6 +104,8 @@ pub(super) fn write(
     state: &State,
     owners: &Owners,
 ) -> Result<(Dir, Vec<u8>), WriteError> {
+    let snapshot = state_json(&Snapshot { state, sealed: true }, state.secrets.len())
+        .map_err(|cause| WriteError::new("make", dir.path().join(name).join(SNAPSHOT), cause))?;
     let root = dir.make(name)?;
     walk(
         &root,
@@ -113,7 +115,6 @@ pub(super) fn write(
         |folder, _| folder.claim(owners.all()),
         |folder, file, path, bytes| folder.create(file, bytes, owners.file(path)),
     )?;
-    let snapshot = serde_json::to_vec(&Snapshot { state, sealed: true }).unwrap_or_default();
     root.create(SNAPSHOT, &snapshot, owners.all())?;
     Ok((root, snapshot))
 }

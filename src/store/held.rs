@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::dir::Dir;
-use super::generation;
 use super::seal::{Sealed, digest_of};
+use super::{LONGEST_STATE, generation};
 use crate::render::bundle::{self, Entries};
 use crate::secret::Secret;
 use crate::store::state::State;
@@ -44,7 +44,7 @@ impl HeldGeneration {
 
     /// Reads its values; none if they are not those that were published, or not proven.
     pub(super) fn entries(&self) -> Option<Entries> {
-        let bytes = self.read(bundle::FILE, &self.sealed()?.bundle)?;
+        let bytes = self.read(bundle::FILE, bundle::LONGEST, &self.sealed()?.bundle)?;
         bundle::read(bytes.expose())
     }
 
@@ -52,14 +52,14 @@ impl HeldGeneration {
     pub(super) fn snapshot(&self) -> Option<State> {
         match self.sealed() {
             Some(sealed) => {
-                let bytes = self.read(generation::SNAPSHOT, &sealed.snapshot)?;
+                let bytes = self.read(generation::SNAPSHOT, LONGEST_STATE, &sealed.snapshot)?;
                 serde_json::from_slice(bytes.expose()).ok()
             }
             None => generation::snapshot_in(&self.root),
         }
     }
 
-    fn read(&self, name: &str, digest: &str) -> Option<Secret<Vec<u8>>> {
-        self.root.read(name).ok().filter(|bytes| digest_of(bytes.expose()) == digest)
+    fn read(&self, name: &str, longest: u64, digest: &str) -> Option<Secret<Vec<u8>>> {
+        self.root.read(name, longest).ok().filter(|bytes| digest_of(bytes.expose()) == digest)
     }
 }

@@ -3,12 +3,14 @@
 use std::path::Path;
 
 use rustix::fs::{self, Mode, OFlags};
-use rustix::io::Errno;
 
 use super::dir::{Dir, EntryKind};
 use super::lock::{has_writer, is_trusted};
-use super::{DATA, HOLDER, OWN, STATE, WriteError, generation, links};
+use super::{
+    DATA, HOLDER, LONGEST_HOLDER, LONGEST_STATE, OWN, PENDING, STATE, WriteError, generation, links,
+};
 use crate::config::settings::AgentUid;
+use crate::os::opened::FileError;
 use crate::render::bundle;
 use crate::store::state::{Agent, BootMillis, Saved, State};
 
@@ -28,6 +30,8 @@ pub struct Look {
     pub agent: Agent,
     /// The owner of the agent's own folder; without one, no agent has published there.
     pub owner: Option<u32>,
+    /// The first of the agent's own files that is there and is not what the agent makes.
+    pub unfit: Option<WriteError>,
 }
 
 impl Look {
@@ -84,31 +88,59 @@ pub(super) fn saved_state(own: &Dir) -> Option<State> {
 
 /// The state file.
 pub(super) fn saved(own: &Dir) -> Option<Saved<State>> {
-    serde_json::from_slice(own.read(STATE).ok()?.expose()).ok()
+    serde_json::from_slice(own.read(STATE, LONGEST_STATE).ok()?.expose()).ok()
+}
+
+/// The first of the agent's own files that is there and is not what the agent makes: of another
+/// kind, or too large.
+pub(super) fn unfit(dir: &Dir, own: &Dir, current: Option<&str>) -> Option<WriteError> {
+    let generation = current.and_then(|current| dir.open(current).ok());
+    let generation = generation.as_ref();
+    [
+        (Some(own), HOLDER, LONGEST_HOLDER),
+        (Some(own), STATE, LONGEST_STATE),
+        (Some(own), PENDING, LONGEST_STATE),
+        (generation, generation::SNAPSHOT, LONGEST_STATE),
+        (generation, bundle::FILE, bundle::LONGEST),
+    ]
+    .into_iter()
+    .find_map(|(folder, name, longest)| {
+        let folder = folder?;
+        let error = folder.unfit(name, longest)?;
+        Some(WriteError::new("read", folder.path().join(name), error))
+    })
 }
 
 fn look_once(dir: &Dir) -> Result<Look, WriteError> {
     let Some(own) = present(dir.open(OWN), "open", dir, OWN)? else {
-        return Ok(Look { state: None, whole: false, agent: Agent::Gone, owner: None });
+        return Ok(Look {
+            state: None,
+            whole: false,
+            agent: Agent::Gone,
+            owner: None,
+            unfit: None,
+        });
     };
     let owner = fs::fstat(own.descriptor()).ok().map(|stat| stat.st_uid);
     let agent = agent(&own)?;
     let current = generation::current(dir);
+    let unfit = unfit(dir, &own, current.as_deref());
     let published = current.as_deref().and_then(|current| remembered(dir, &own, current));
     let whole = published.is_some() && current.is_some_and(|current| is_whole(dir, &current));
-    Ok(Look { state: published.or_else(|| saved_state(&own)), whole, agent, owner })
+    Ok(Look { state: published.or_else(|| saved_state(&own)), whole, agent, owner, unfit })
 }
 
-/// Turns a missing file into `None`; any other failure to open it is an error.
+/// Turns a file that is missing, or is not one that the agent makes, into `None`; any other failure
+/// to open it is an error.
 fn present<T>(
-    found: Result<T, Errno>,
+    found: Result<T, impl Into<FileError>>,
     what: &'static str,
     dir: &Dir,
     name: &str,
 ) -> Result<Option<T>, WriteError> {
-    match found {
+    match found.map_err(Into::into) {
         Ok(found) => Ok(Some(found)),
-        Err(Errno::NOENT) => Ok(None),
+        Err(error) if error.is_missing() || error.is_unfit() => Ok(None),
         Err(error) => Err(WriteError::new(what, dir.path().join(name), error)),
     }
 }
@@ -134,7 +166,9 @@ fn is_whole(dir: &Dir, current: &str) -> bool {
         return false;
     };
     let shown = |name: &String| name.starts_with("..") || links::is_ours(dir, name);
-    generation.look(bundle::FILE) == Ok(EntryKind::File) && generation.names().iter().all(shown)
+    let has_values = generation.look(bundle::FILE) == Ok(EntryKind::File)
+        && generation.unfit(bundle::FILE, bundle::LONGEST).is_none();
+    has_values && generation.names().iter().all(shown)
 }
 
 #[cfg(test)]

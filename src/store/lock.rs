@@ -16,7 +16,9 @@ use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use super::access::Owner;
 use super::dir::{Dir, EntryKind};
-use super::{HOLDER, OWN, PENDING, STATE, UNFINISHED, WriteCause, WriteError};
+use super::{
+    HOLDER, LONGEST_HOLDER, LONGEST_STATE, OWN, PENDING, STATE, UNFINISHED, WriteCause, WriteError,
+};
 
 /// The file in the agent's own folder whose flock(2) one agent holds. It is made once and never
 /// replaced.
@@ -130,11 +132,11 @@ impl Own {
         file_uid: u32,
         kept: &[&str],
     ) -> Result<Self, WriteError> {
-        let holder = self.dir.read(HOLDER).ok();
+        let holder = self.dir.read(HOLDER, LONGEST_HOLDER).ok();
         let holder = holder.and_then(|bytes| String::from_utf8(bytes.expose().clone()).ok());
         let again = Self::lock(dir, shown, file_uid, &holder.unwrap_or_default())?;
         for name in kept {
-            if let Ok(bytes) = self.dir.read(name) {
+            if let Ok(bytes) = self.dir.read(name, LONGEST_STATE) {
                 again.dir.replace_private(name, bytes.expose())?;
             }
         }
@@ -198,10 +200,10 @@ fn find(dir: &Dir, shown: &Owner, file_uid: u32) -> Result<Dir, WriteError> {
 fn taken_over(dir: &Dir, old: &Dir, shown: &Owner) -> Result<Dir, WriteError> {
     let next = format!("{OWN}.{:016x}", fastrand::u64(..));
     let own = dir.make(&next)?;
-    if let Ok(bytes) = old.read(STATE) {
+    if let Ok(bytes) = old.read(STATE, LONGEST_STATE) {
         own.write(STATE, bytes.expose(), shown)?;
     }
-    if let Ok(bytes) = old.read(PENDING) {
+    if let Ok(bytes) = old.read(PENDING, LONGEST_STATE) {
         own.write_private(PENDING, bytes.expose())?;
     }
     own.claim(shown)?;
@@ -290,7 +292,7 @@ pub(super) fn has_writer(file: impl AsFd) -> bool {
 }
 
 fn held(dir: &Dir, own: &Dir) -> WriteError {
-    let holder = own.read(HOLDER).ok();
+    let holder = own.read(HOLDER, LONGEST_HOLDER).ok();
     let holder = holder.and_then(|bytes| String::from_utf8(bytes.expose().clone()).ok());
     let holder = holder.filter(|holder| !holder.is_empty());
     let holder = holder.unwrap_or_else(|| "it has left no name".to_owned());

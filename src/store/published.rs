@@ -11,9 +11,10 @@ use super::dir::Dir;
 use super::held::{HeldGeneration, SharedHeld};
 use super::memory::Memory;
 use super::set::Set;
-use super::{OWN, STATE, WriteCause, WriteError, generation, lock, seal};
+use super::{LONGEST_STATE, OWN, STATE, WriteCause, WriteError, generation, lock, seal};
 use crate::config::settings::AgentUid;
 use crate::model::Generation;
+use crate::os::opened::FileError;
 use crate::render::bundle;
 use crate::store::state::{Saved, ShownGeneration, State};
 
@@ -136,14 +137,14 @@ impl Other {
                 Ok(Ok(found)) => return Ok(found),
                 Ok(Err(refused)) => return Err(refused),
                 // The generation was replaced and removed meanwhile.
-                Err(Errno::NOENT) => {}
+                Err(error) if error.is_missing() => {}
                 Err(error) => return Err(failed(error)),
             }
         }
         Ok(None)
     }
 
-    fn read_once(&self, dir: &Dir) -> Result<Result<Option<OtherSet>, WriteError>, Errno> {
+    fn read_once(&self, dir: &Dir) -> Result<Result<Option<OtherSet>, WriteError>, FileError> {
         let refused = |cause| Ok(Err(WriteError::new("read the set in", &self.dir, cause)));
         let own = dir.open(OWN)?;
         let owner = fs::fstat(own.descriptor())?.st_uid;
@@ -154,7 +155,7 @@ impl Other {
         if !lock::is_trusted(owner, agent) {
             return refused(WriteCause::NotFollowed(owner));
         }
-        let bytes = own.read(STATE)?;
+        let bytes = own.read(STATE, LONGEST_STATE)?;
         let Ok(saved) = serde_json::from_slice::<Saved<State>>(bytes.expose()) else {
             return refused(WriteCause::System(Errno::BADMSG));
         };
@@ -164,11 +165,11 @@ impl Other {
         let folder = match &set {
             Some(set) => set.folder.clone(),
             // Version 0.1.0 shows none: its set is where `..data` leads.
-            None => target.ok_or(Errno::NOENT)?,
+            None => target.ok_or(FileError::System(Errno::NOENT))?,
         };
         let root = dir.open(&folder)?;
-        let bundle = root.read(bundle::FILE)?;
-        let snapshot = root.read(generation::SNAPSHOT)?;
+        let bundle = root.read(bundle::FILE, bundle::LONGEST)?;
+        let snapshot = root.read(generation::SNAPSHOT, LONGEST_STATE)?;
         let is_proven = match &set {
             Some(set) => {
                 seal::digest_of(bundle.expose()) == set.bundle_sha256
@@ -180,12 +181,12 @@ impl Other {
             return refused(WriteCause::Changed);
         }
         let Ok(published) = serde_json::from_slice::<State>(snapshot.expose()) else {
-            return Err(Errno::NOENT);
+            return Err(FileError::System(Errno::NOENT));
         };
         if published.given_back {
             return Ok(Ok(None));
         }
-        let entries = bundle::read(bundle.expose()).ok_or(Errno::BADMSG)?;
+        let entries = bundle::read(bundle.expose()).ok_or(FileError::System(Errno::BADMSG))?;
         let fetched = published.boot_ms.fetched;
         Ok(Ok(Some(OtherSet { folder, owner, fetched, set: Set::of(&published, entries) })))
     }

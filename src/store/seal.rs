@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::dir::{Dir, EntryKind};
-use super::{generation, lock};
+use super::{LONGEST_STATE, generation, lock};
 use crate::model::Generation;
 use crate::render::bundle;
 
@@ -71,12 +71,13 @@ impl Seal {
 impl Sealed {
     /// Describes the generation in the folder `root`; none if it is incomplete.
     pub(super) fn of(root: &Dir, folder: &str, number: Generation) -> Option<Self> {
-        let digest_of = |name| root.read(name).ok().map(|bytes| digest_of(bytes.expose()));
+        let digest_of =
+            |name, longest| root.read(name, longest).ok().map(|bytes| digest_of(bytes.expose()));
         Some(Self {
             folder: folder.to_owned(),
             number,
-            bundle: digest_of(bundle::FILE)?,
-            snapshot: digest_of(generation::SNAPSHOT)?,
+            bundle: digest_of(bundle::FILE, bundle::LONGEST)?,
+            snapshot: digest_of(generation::SNAPSHOT, LONGEST_STATE)?,
         })
     }
 
