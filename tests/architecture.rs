@@ -258,7 +258,20 @@ fn paths_below_the_directory_are_opened_by_descriptor_alone() {
         "OpenOptions",
     ];
     assert_none(&by_path, |source| wing(source) == "store");
-    assert_only(&["openat("], |source| source.path == "src/store/dir.rs");
+    assert_only(&["openat("], |source| {
+        ["src/store/dir.rs", "src/os/opened.rs"].contains(&source.path.as_str())
+    });
+}
+
+#[test]
+fn files_that_others_may_have_made_are_opened_in_one_place() {
+    // The kernel's own files, the agent's own binary, and what a person names on the command line.
+    let may = ["src/os/process", "src/commands/install.rs", "src/commands/secret/documents.rs"];
+    let by_path = ["File::open", "OpenOptions", "fs::read("];
+    assert_only(&by_path, |source| may.iter().any(|path| source.path.starts_with(path)));
+    assert_none(&["read_to_string(", "from_system("], |source| {
+        !source.path.starts_with("src/os/process")
+    });
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! Parts of every command: the log, the mounts, the runtime, and the ways to end.
 
-use std::fs::OpenOptions;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::pin::{Pin, pin};
@@ -15,6 +14,7 @@ use crate::inputs::templates::Found;
 use crate::logging::{self, escape};
 use crate::os::harden;
 use crate::os::incoming::Terminations;
+use crate::os::opened;
 
 /// Starts the log with its settings.
 pub(super) fn begin(raw: &Raw) {
@@ -121,13 +121,27 @@ pub fn end(failure: &Failure, termination_log: Option<&str>) -> Exit {
         return failure.exit;
     }
     logging::say(&text(failure));
-    let log = termination_log
-        .and_then(|log| OpenOptions::new().write(true).truncate(true).open(log).ok());
-    if let Some(mut log) = log {
-        // The text is on stderr as well.
-        log.write_all(brief(failure, LONGEST_MESSAGE).as_bytes()).ok();
+    if let Some(path) = termination_log {
+        record(&brief(failure, LONGEST_MESSAGE), Path::new(path));
     }
     failure.exit
+}
+
+/// Replaces the content of the container's termination message, if its file exists.
+fn record(text: &str, path: &Path) {
+    match opened::to_overwrite(path) {
+        Ok(mut log) => {
+            // The text is on stderr as well.
+            log.set_len(0).and_then(|()| log.write_all(text.as_bytes())).ok();
+        }
+        Err(error) if error.is_unfit() => {
+            let path = path.display();
+            logging::say(&format!(
+                "segura-agent: cannot write the termination message to {path}: {error}"
+            ));
+        }
+        Err(_) => {}
+    }
 }
 
 /// Shows a fatal error of a command that people run by hand, on stderr alone: the termination

@@ -3,7 +3,6 @@
 //! [`Given`] holds the variables, [`Mounted::read`] reads the service account's files, and
 //! [`identify`] decides without I/O.
 
-use std::fs;
 use std::path::Path;
 
 use base64::Engine;
@@ -11,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
 use crate::model::PodIdentity;
+use crate::os::opened::{self, LONGEST_INPUT};
 
 /// The mount path of a pod's service account (Kubernetes, "Accessing the Kubernetes API from a
 /// Pod").
@@ -46,6 +46,8 @@ pub struct Mounted {
     name: Option<String>,
     uid: Option<String>,
     namespace: Option<String>,
+    /// A warning for each file that is not read for its kind or its size.
+    unfit: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -66,15 +68,24 @@ struct PodClaim {
 }
 
 impl Mounted {
-    /// Reads the service account's token and namespace; a missing or malformed file counts as none.
+    /// Reads the service account's token and namespace; a missing or malformed file counts as none,
+    /// and one that is not read for its kind or its size has a warning.
     pub fn read(dir: &Path) -> Self {
-        let pod = fs::read_to_string(dir.join("token")).ok().and_then(|token| claim(&token));
+        let mut unfit = Vec::new();
+        let mut read = |name| {
+            let path = dir.join(name);
+            let bytes = opened::read_input(&path, LONGEST_INPUT).map_err(|error| {
+                if error.is_unfit() {
+                    unfit.push(format!("{} is not read: {error}", path.display()));
+                }
+            });
+            String::from_utf8(bytes.ok()?.expose().clone()).ok()
+        };
+        let pod = read("token").and_then(|token| claim(&token));
         let (name, uid) = pod.map_or((None, None), |pod| (Some(pod.name), pod.uid));
-        let namespace = fs::read_to_string(dir.join("namespace"))
-            .ok()
-            .map(|text| text.trim().to_owned())
-            .filter(|text| !text.is_empty());
-        Self { name, uid, namespace }
+        let namespace =
+            read("namespace").map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        Self { name, uid, namespace, unfit }
     }
 }
 
@@ -99,7 +110,7 @@ pub struct Identified {
 
 /// Identifies the pod; `None` if neither source names it.
 pub fn identify(given: Given, mounted: Mounted) -> Option<Identified> {
-    let mut warnings = Vec::new();
+    let mut warnings = mounted.unfit;
     let mut merely_hostname = false;
     let name = given.name.or(mounted.name).or_else(|| {
         merely_hostname = given.hostname.is_some();
@@ -188,6 +199,8 @@ fn is_minutes(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -1,16 +1,14 @@
 //! Reads the texts of templates from their directory.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, open};
+use crate::os::opened::{self, LONGEST_INPUT};
 
 /// The suffix of a template's file name.
 pub const SUFFIX: &str = ".j2";
-/// The longest template, in bytes: minijinja parses nested blocks by recursion.
-const LONGEST: u64 = 128 * 1024;
 /// The link of a ConfigMap's volume to its current files (the kubelet's atomic writer).
 const DATA: &str = "..data";
 
@@ -73,20 +71,8 @@ fn names(dir: &Path) -> io::Result<Vec<OsString>> {
 }
 
 fn text(path: &Path) -> Result<String, String> {
-    // Without O_NONBLOCK, opening a FIFO waits for a writer (`fifo(7)`).
-    let flags = OFlags::NONBLOCK | OFlags::RDONLY | OFlags::CLOEXEC;
-    let file = open(path, flags, Mode::empty()).map_err(|error| error.to_string())?;
-    let file = File::from(file);
-    let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
-    if !is_file {
-        return Err("it is not a file".to_owned());
-    }
-    let mut bytes = Vec::new();
-    file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > LONGEST) {
-        return Err("it is longer than 128 KiB".to_owned());
-    }
-    String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
+    let bytes = opened::read_input(path, LONGEST_INPUT).map_err(|error| error.to_string())?;
+    String::from_utf8(bytes.expose().clone()).map_err(|_| "it is not UTF-8".to_owned())
 }
 
 #[cfg(test)]
@@ -112,7 +98,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("folder.j2")).unwrap();
         fs::write(dir.path().join("latin.j2"), b"\xff").unwrap();
-        fs::write(dir.path().join("long.j2"), vec![b'x'; 128 * 1024 + 1]).unwrap();
+        fs::write(dir.path().join("long.j2"), vec![b'x'; 1024 * 1024 + 1]).unwrap();
         let problems = Found::read(dir.path()).problems;
         for (problem, part) in problems.iter().zip(["folder.j2", "latin.j2", "long.j2"]) {
             assert!(problem.contains(part), "{problem}");

@@ -1,16 +1,16 @@
 //! Finding the process that a PID file names; refusing a stale file, and one that names the wrong
 //! process.
 
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::Finding;
 use crate::os::clock::Moment;
+use crate::os::opened::{self, FileError};
 use crate::os::process::{HeldProcess, Processes, StartTime};
 
 /// The time by which a process may seem to have started after its file was written, when both are
@@ -24,6 +24,8 @@ const SHARE_HINT: &str = "set shareProcessNamespace: true in the pod spec, so th
 
 const REWRITE_HINT: &str =
     "the main process must write its own PID there; the file is read again at each renewal pass";
+
+const UNREADABLE_HINT: &str = "make it readable to the user that the agent runs as";
 
 const MISSING_HINT: &str = "the main process is notified once it has written the file; both containers must mount that folder";
 
@@ -123,22 +125,13 @@ fn named(processes: &dyn Processes, path: &Path, pid: i32) -> Result<HeldProcess
 /// Reads the number in the first line, and the time and the inode of the file.
 fn read(path: &Path) -> Result<WrittenPid, Finding> {
     let shown = path.display();
-    // Without O_NONBLOCK, open(2) of a FIFO waits for a writer (fifo(7)).
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let text = opened.and_then(|file| {
-        let metadata = file.metadata()?;
-        let mut text = Vec::new();
-        file.take(MAX_BYTES).read_to_end(&mut text)?;
-        Ok((text, metadata.modified()?, metadata.ino()))
-    });
-    let (text, at, inode) = text.map_err(|error| {
-        if error.kind() == ErrorKind::NotFound {
+    let (text, at, inode) = beginning(path).map_err(|error| {
+        if error.is_missing() {
             let text = format!("there is no PID file {shown} yet");
             return Finding::expected(text, MISSING_HINT);
         }
-        let text = format!("cannot read the PID file {shown}: {error}");
-        Finding::warning(text, "make it readable to the user that the agent runs as")
+        let hint = if error.is_unfit() { REWRITE_HINT } else { UNREADABLE_HINT };
+        Finding::warning(format!("cannot read the PID file {shown}: {error}"), hint)
     })?;
     let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let number = std::str::from_utf8(line).ok().map(str::trim).filter(|line| {
@@ -152,6 +145,17 @@ fn read(path: &Path) -> Result<WrittenPid, Finding> {
             Err(Finding::warning(text, REWRITE_HINT))
         }
     }
+}
+
+/// Reads the beginning of a file, and its time and inode. The rest may be anything: PostgreSQL
+/// writes more lines below the number (`postmaster.pid`, `src/include/utils/pidfile.h`).
+fn beginning(path: &Path) -> Result<(Vec<u8>, SystemTime, u64), FileError> {
+    let failed = |error: io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+    let file = opened::input(path)?;
+    let metadata = file.metadata().map_err(failed)?;
+    let mut text = Vec::new();
+    file.take(MAX_BYTES).read_to_end(&mut text).map_err(failed)?;
+    Ok((text, metadata.modified().map_err(failed)?, metadata.ino()))
 }
 
 #[cfg(test)]

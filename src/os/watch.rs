@@ -5,7 +5,6 @@
 //! input counts as changed only if its bytes differ.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,7 +16,8 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use ring::digest;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
-use zeroize::Zeroizing;
+
+use super::opened::{self, LONGEST_INPUT};
 
 /// The wait after a change: changes come in bursts, and the last one counts.
 const BURST: Duration = Duration::from_millis(100);
@@ -217,8 +217,8 @@ impl Watch {
 
     fn read(&self) -> Vec<Option<digest::Digest>> {
         let read = |path: &PathBuf| {
-            let bytes = Zeroizing::new(fs::read(path).ok()?);
-            Some(digest::digest(&digest::SHA256, &bytes))
+            let bytes = opened::read_input(path, LONGEST_INPUT).ok()?;
+            Some(digest::digest(&digest::SHA256, bytes.expose()))
         };
         self.inputs.iter().map(read).collect()
     }

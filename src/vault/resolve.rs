@@ -5,12 +5,24 @@
 //! resolver does not fit a static binary: it loads the image's NSS libraries (`nsswitch.conf(5)`),
 //! and needs a thread.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 
+use hickory_resolver::config::ResolveHosts;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name as DnsName, RecordType};
+use hickory_resolver::system_conf::parse_resolv_conf;
 use hickory_resolver::{Hosts, TokioResolver};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+use crate::os::opened::{self, FileError, LONGEST_INPUT};
+
+/// `hosts(5)`.
+const HOSTS: &str = "/etc/hosts";
+/// `resolv.conf(5)`.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// A resolver without a cache: look-ups are rare, and both files may change.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,15 +45,19 @@ impl Resolve for SystemResolver {
 }
 
 async fn resolve(name: &str) -> Result<Vec<IpAddr>, Unresolved> {
-    // An image without a hosts file counts as one with an empty file.
-    let hosts = Hosts::from_system().unwrap_or_default();
+    let (hosts, unread) = hosts();
     let found = in_hosts(&hosts, name);
     if !found.is_empty() {
         return Ok(found);
     }
-    let resolver = TokioResolver::builder_tokio()
-        .and_then(|builder| builder.build())
-        .map_err(|error| Unresolved(format!("/etc/resolv.conf: {error}")))?;
+    by_dns(name).await.map_err(|Unresolved(why)| match unread {
+        Some(unread) => Unresolved(format!("{why}; {HOSTS} is not read: {unread}")),
+        None => Unresolved(why),
+    })
+}
+
+async fn by_dns(name: &str) -> Result<Vec<IpAddr>, Unresolved> {
+    let resolver = resolver()?;
     let answer = resolver.lookup_ip(name).await.map_err(|error| {
         Unresolved(if error.is_no_records_found() {
             "DNS has no address for it".to_owned()
@@ -50,6 +66,33 @@ async fn resolve(name: &str) -> Result<Vec<IpAddr>, Unresolved> {
         })
     })?;
     Ok(answer.iter().collect())
+}
+
+/// Reads the hosts file; the error tells why one that is there is not read. An image without one
+/// counts as one with an empty file.
+fn hosts() -> (Hosts, Option<FileError>) {
+    let mut hosts = Hosts::default();
+    match opened::read_input(Path::new(HOSTS), LONGEST_INPUT) {
+        Ok(text) => match hosts.read_hosts_conf(text.expose().as_slice()) {
+            Ok(()) => (hosts, None),
+            Err(_) => (Hosts::default(), None),
+        },
+        Err(error) => (hosts, Some(error).filter(|error| error.is_unfit())),
+    }
+}
+
+/// Makes a resolver by the servers of the system, which reads no file by itself.
+fn resolver() -> Result<TokioResolver, Unresolved> {
+    let failed = |error: &dyn fmt::Display| Unresolved(format!("{RESOLV_CONF}: {error}"));
+    let text = opened::read_input(Path::new(RESOLV_CONF), LONGEST_INPUT)
+        .map_err(|error| failed(&error))?;
+    let (config, mut options) =
+        parse_resolv_conf(text.expose().as_slice()).map_err(|error| failed(&error))?;
+    options.use_hosts_file = ResolveHosts::Never;
+    TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        .with_options(options)
+        .build()
+        .map_err(|error| failed(&error))
 }
 
 fn in_hosts(hosts: &Hosts, name: &str) -> Vec<IpAddr> {

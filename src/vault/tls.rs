@@ -2,7 +2,6 @@
 //! those that are built in.
 
 use std::error::Error;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use rustls::{CertificateError, ClientConfig, RootCertStore};
 
 use super::error::{BadCertificate, Cause};
 use crate::config::settings::{ClientCertificate, Vault};
+use crate::os::opened::{self, LONGEST_INPUT};
 use crate::secret::Secret;
 
 /// Reads the files that the settings name, and builds the client's side of TLS.
@@ -71,7 +71,7 @@ fn certificates(
 
 /// Reads a file that a variable names.
 pub(super) fn read(variable: &'static str, file: &Path) -> Result<Secret<Vec<u8>>, Cause> {
-    let bytes = fs::read(file).map(Secret::new);
+    let bytes = opened::read_input(file, LONGEST_INPUT);
     bytes.map_err(|error| setting(variable, format!("cannot read {}: {error}", file.display())))
 }
 

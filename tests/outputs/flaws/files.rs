@@ -77,10 +77,10 @@ fn an_unreadable_template_is_refused_before_any_request() {
     let cases: [(&str, Place); 6] = [
         ("UTF-8", |path| fs::write(path, b"caf\xe9").unwrap()),
         ("UTF-8", |path| fs::write(path, b"\xff\xfea\0").unwrap()),
-        ("128 KiB", |path| fs::write(path, vec![b' '; 128 * 1024 + 1]).unwrap()),
-        ("file", |path| fs::create_dir(path).unwrap()),
+        ("larger than 1 MiB", |path| fs::write(path, vec![b' '; 1024 * 1024 + 1]).unwrap()),
+        ("a directory", |path| fs::create_dir(path).unwrap()),
         ("No such file", |path| symlink("nowhere", path).unwrap()),
-        ("file", |path| symlink("/dev/zero", path).unwrap()),
+        ("a device", |path| symlink("/dev/zero", path).unwrap()),
     ];
     for (part, place) in cases {
         let mut scene = provisioned();
