@@ -24,9 +24,12 @@ mod mount;
 mod owner;
 mod plan;
 mod published;
+mod remove;
 mod seal;
 mod set;
 pub mod state;
+mod sweep;
+mod top;
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};

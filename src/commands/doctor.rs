@@ -241,7 +241,7 @@ fn directory(
             let free = if is_rendered { ", and no other file is in the way" } else { "" };
             step(Step::good("directory", format!("{dir} exists{free}")));
             step(Step::good("readers", format!("files will be readable by {}", plan.readers)));
-            for remark in plan.idle_rules.iter().filter(|_| is_rendered) {
+            for remark in plan.remarks.iter().filter(|_| is_rendered) {
                 step(Step::doubt("readers", remark.clone(), None));
             }
             if is_rendered {

@@ -49,7 +49,7 @@ async fn planned(config: &Config) -> Result<Plan, Failure> {
     let rendering =
         render(&bundle, &config.layout).map_err(|error| PublishError::Render(error).failure())?;
     let plan = plan(output, &rendering.files).map_err(|error| error.failure())?;
-    let remarks = bundle.remarks.iter().chain(&rendering.remarks).chain(&plan.idle_rules);
+    let remarks = bundle.remarks.iter().chain(&rendering.remarks).chain(&plan.remarks);
     Remarked::default().report(remarks);
     Ok(plan)
 }

@@ -3,17 +3,32 @@
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::access::Owner;
 use super::{UNFINISHED, WriteCause, WriteError};
+use crate::os::clock;
 use crate::os::opened::{self, FileError};
 use crate::secret::Secret;
 
+/// The beginning of the suffix of links that are made for a rename.
+pub(super) const NEXT: &str = "_tmp-";
+/// The most names of one look: another process may make any number of them.
+pub(super) const MOST_NAMES: usize = 10_000;
+/// The longest time of one look.
+pub(super) const LONGEST_LOOK: Duration = Duration::from_millis(100);
+/// The number of names that are looked at however long it takes: a container may have to wait for
+/// its share of a processor after each of them (`cpu.max`, "Control Group v2").
+pub(super) const LEAST_NAMES: usize = 256;
+/// The flags of an open that takes a folder alone, and follows no link.
+const FOLDER: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// The mode of a folder until it is complete: no other user may enter.
 const PRIVATE_DIR: Mode = Mode::RWXU;
 /// The mode of a file until it is complete, and of the agent's private files.
@@ -59,9 +74,14 @@ impl Dir {
     }
 
     pub(super) fn open(&self, name: &str) -> Result<Self, Errno> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let descriptor = fs::openat(&self.descriptor, name, flags, Mode::empty())?;
+        let descriptor = fs::openat(&self.descriptor, name, FOLDER, Mode::empty())?;
         Ok(Self { descriptor, path: self.path.join(name) })
+    }
+
+    /// Opens a folder that is not named in errors, whose name may be any.
+    pub(super) fn enter(&self, name: &CStr) -> Result<Self, Errno> {
+        let descriptor = fs::openat(&self.descriptor, name, FOLDER, Mode::empty())?;
+        Ok(Self { descriptor, path: PathBuf::new() })
     }
 
     /// Makes a folder that no other user may enter yet.
@@ -76,7 +96,7 @@ impl Dir {
         // Another process may have put another folder under the name since it was made.
         let stat = fs::fstat(&made.descriptor).map_err(failed)?;
         let own = stat.st_uid == rustix::process::geteuid().as_raw();
-        if !own || stat.st_mode & OTHERS != 0 || !made.names().is_empty() {
+        if !own || stat.st_mode & OTHERS != 0 || !made.has(0) {
             return Err(WriteError::new("make", self.path.join(name), WriteCause::InTheWay));
         }
         // The umask may have cleared bits (mkdir(2)).
@@ -90,7 +110,7 @@ impl Dir {
     /// Another process sees the old one or the new.
     pub(super) fn replace_link(&self, target: &str, name: &str) -> Result<(), Errno> {
         // A random name: another process can't be prepared for it.
-        let next = format!("{name}_tmp-{:016x}", fastrand::u64(..));
+        let next = format!("{name}{NEXT}{:016x}", fastrand::u64(..));
         self.link(target, &next)?;
         let made = self.stat(&next)?;
         self.rename(&next, name).inspect_err(|_| {
@@ -331,27 +351,53 @@ impl Dir {
         })
     }
 
-    /// Lists the names in the directory that are UTF-8; the agent makes no others.
-    pub(super) fn names(&self) -> Vec<String> {
-        let text = |name: &CStr| name.to_str().ok().map(ToOwned::to_owned);
+    /// Visits the names in the directory that are UTF-8, until a visit breaks; the agent makes no
+    /// others.
+    pub(super) fn each_name<B>(
+        &self,
+        mut visit: impl FnMut(&str) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
         let Ok(entries) = fs::Dir::read_from(&self.descriptor) else {
-            return Vec::new();
+            return ControlFlow::Continue(());
         };
-        entries
-            .filter_map(|entry| text(entry.ok()?.file_name()))
-            .filter(|name| name != "." && name != "..")
-            .collect()
+        for entry in entries.map_while(Result::ok) {
+            match entry.file_name().to_str() {
+                Ok("." | "..") | Err(_) => {}
+                Ok(name) => visit(name)?,
+            }
+        }
+        ControlFlow::Continue(())
     }
 
-    /// Removes an entry: a folder with its content, a link without its target.
-    pub(super) fn remove_tree(&self, name: &str) -> Result<(), Errno> {
-        if self.look(name)? != EntryKind::Folder {
-            return self.remove_file(name);
-        }
-        let dir = self.open(name)?;
-        dir.names().iter().try_for_each(|inside| dir.remove_tree(inside))?;
-        fs::unlinkat(&self.descriptor, name, AtFlags::REMOVEDIR)
+    /// Finds the first name that is accepted, among as many as one look takes.
+    pub(super) fn find_name(&self, mut accept: impl FnMut(&str) -> bool) -> Option<String> {
+        let (mut count, began) = (0, clock::boot());
+        let found = self.each_name(|name| {
+            count += 1;
+            if accept(name) {
+                return ControlFlow::Break(Some(name.to_owned()));
+            }
+            let is_late = || clock::boot().saturating_sub(began) > LONGEST_LOOK;
+            if count > MOST_NAMES || (count > LEAST_NAMES && is_late()) {
+                return ControlFlow::Break(None);
+            }
+            ControlFlow::Continue(())
+        });
+        found.break_value().flatten()
     }
+
+    /// Reports if the directory has exactly `count` names.
+    pub(super) fn has(&self, count: usize) -> bool {
+        let Ok(entries) = fs::Dir::read_from(&self.descriptor) else { return false };
+        let is_listed = |entry: &fs::DirEntry| ![c".", c".."].contains(&entry.file_name());
+        let listed = entries.map_while(Result::ok).filter(is_listed);
+        listed.take(count.saturating_add(1)).count() == count
+    }
+}
+
+/// Makes a missing file no error.
+pub(super) fn missing_is_fine(error: Errno) -> Result<(), Errno> {
+    if error == Errno::NOENT { Ok(()) } else { Err(error) }
 }
 
 fn not_allowed(error: WriteError) -> WriteError {

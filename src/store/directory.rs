@@ -3,6 +3,7 @@
 
 mod restore;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::SystemTime;
@@ -16,7 +17,10 @@ use super::held::{HeldGeneration, Proof, SharedHeld};
 use super::lock::{self, Own};
 use super::mount::{self, Mount};
 use super::owner::Owners;
+use super::remove::remove_entry;
 use super::seal::{self, Seal, Sealed};
+use super::sweep::Sweeper;
+use super::top::Top;
 use super::{
     Backend, CurrentSet, DATA, LONGEST_HOLDER, LONGEST_STATE, PENDING, PROBE, Pending, STATE,
     STATE_TARGET, UNFINISHED, WriteCause, WriteError, generation, inspect, links, state_json,
@@ -33,8 +37,6 @@ use crate::store::state::{Saved, ShownGeneration, State};
 
 /// The seal's file in the agent's own folder.
 const SEAL: &str = "seal";
-/// The beginning of the names of links that are made for a rename.
-const LINKS_NEXT: [&str; 2] = ["..data_tmp", ".segura.json_tmp"];
 
 /// The output directory, locked against other agents as long as this value lives.
 #[derive(Debug)]
@@ -43,6 +45,7 @@ pub struct Directory {
     own: Own,
     owners: Owners,
     seal: Seal,
+    sweeper: Sweeper,
     /// The current generation.
     held: SharedHeld,
     /// The change time of its folder at the last listing.
@@ -89,6 +92,7 @@ impl Directory {
             own,
             owners,
             seal: seal.unwrap_or_default(),
+            sweeper: Sweeper::default(),
             held: SharedHeld::default(),
             listed: None,
             no_stale_links: false,
@@ -128,7 +132,7 @@ impl Directory {
                 )
             })
         });
-        own.remove_tree(PROBE).ok();
+        remove_entry(own, PROBE).ok();
         probed.map(drop)
     }
 
@@ -199,46 +203,39 @@ impl Directory {
             .map_err(|error| WriteError::new("publish", self.path(), error))
     }
 
-    fn sweep_among(&self, names: &[String], kept: Option<&str>) {
-        let current = self.current_folder();
-        let others = generation::others(names, current.as_deref()).into_iter();
-        for name in others.filter(|name| Some(*name) != kept && self.is_swept(name)) {
-            // A crash in the middle leaves a folder that the next sweep knows as this user's.
-            if let Ok(folder) = self.dir.open(name) {
-                folder.close_to_others().ok();
-            }
-            self.dir.remove_tree(name).ok();
-        }
+    /// Removes generations that are not current; the replaced one too, unless it is `kept`.
+    fn sweep_among(&self, top: &Top, kept: Option<&HeldGeneration>) {
+        let held = self.held.borrow();
+        let kept: Vec<&Dir> = held.iter().chain(kept).map(|held| &held.root).collect();
+        let replaced = self.replaced.iter().map(|held| (held.folder.as_str(), &held.root));
+        self.sweeper.sweep(&self.dir, top, &kept, &replaced.collect::<Vec<_>>());
     }
 
-    /// Tells whether a folder with the name of a generation is one that this agent has made:
-    /// another process can give that name to any folder.
-    fn is_swept(&self, name: &str) -> bool {
-        let replaced = self.replaced.as_ref();
-        let is_replaced =
-            replaced.is_some_and(|held| held.folder == name && held.root.is_at(&self.dir, name));
-        let Ok(folder) = self.dir.open(name) else {
-            return false;
-        };
-        is_replaced || self.seal.names(name) || generation::is_of_user(&folder, lock::own_uid())
+    /// Removes the links of names that the current set no longer has.
+    fn drop_stale(&self, files: &FileSet<'_>) -> Result<(), WriteError> {
+        let top = self.sweeper.look(&self.dir);
+        let before = self.replaced.as_ref().map(|held| &held.root).filter(|_| !top.whole);
+        links::drop_stale(&self.dir, files, &top.links, before)
     }
 
     /// Removes the remains of a crash: incomplete generations, an unfinished commit, dangling
     /// links.
     fn clear(&self) {
-        let names = self.dir.names();
-        self.sweep_among(&names, None);
-        let unfinished = |name: &&String| LINKS_NEXT.iter().any(|next| name.starts_with(next));
-        for name in names.iter().filter(unfinished) {
-            if self.dir.look(name) == Ok(EntryKind::Link) {
-                self.dir.remove_file(name).ok();
+        let top = self.sweeper.look(&self.dir);
+        self.sweep_among(&top, None);
+        for name in &top.unfinished {
+            self.dir.remove_file(name).ok();
+        }
+        let own = &self.own.dir;
+        own.each_name(|name| {
+            if name == PROBE || name.ends_with(UNFINISHED) {
+                remove_entry(own, name).ok();
             }
-        }
-        let unfinished = |name: &String| name == PROBE || name.ends_with(UNFINISHED);
-        for name in self.own.dir.names().into_iter().filter(unfinished) {
-            self.own.dir.remove_tree(&name).ok();
-        }
-        links::drop_dangling(&self.dir, self.current_folder().as_deref(), &names);
+            ControlFlow::<()>::Continue(())
+        })
+        .is_continue();
+        let held = self.held.borrow();
+        links::drop_dangling(&self.dir, held.as_ref().map(|held| &held.root), &top.links);
     }
 
     /// Writes a generation, and makes it current.
@@ -360,12 +357,12 @@ impl Backend for Directory {
         state.changed_at = clock::stamp(now);
         let name = generation::new_name(&self.dir, now);
         self.replace(&name, files, state).inspect_err(|_| {
-            self.dir.remove_tree(&name).ok();
+            self.sweeper.take(&self.dir, &name);
         })?;
         // The new set is current, so a stale link that stays is no failure of the publish.
         self.no_stale_links = true;
         if self.replaced.is_some()
-            && let Err(error) = links::drop_stale(&self.dir, files)
+            && let Err(error) = self.drop_stale(files)
         {
             self.no_stale_links = false;
             tracing::warn!(
@@ -410,12 +407,11 @@ impl Backend for Directory {
     }
 
     fn sweep(&self) {
-        self.sweep_among(&self.dir.names(), None);
+        self.sweep_among(&self.sweeper.look(&self.dir), None);
     }
 
     fn sweep_but_the_last(&self) {
-        let replaced = self.replaced.as_ref().map(|held| held.folder.as_str());
-        self.sweep_among(&self.dir.names(), replaced);
+        self.sweep_among(&self.sweeper.look(&self.dir), self.replaced.as_ref());
     }
 
     /// Removes the current set, which needs no space: it works on a full volume too.

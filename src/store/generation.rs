@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use rustix::fs;
 use serde::{Deserialize, Serialize};
 
 use super::dir::{Changed, Dir};
@@ -32,20 +31,10 @@ pub(super) fn new_name(dir: &Dir, mut now: SystemTime) -> String {
     name(now)
 }
 
+/// Reports if a name has the form of a generation's.
 pub(super) fn is_name(name: &str) -> bool {
     name.strip_prefix("..2")
         .is_some_and(|rest| rest.bytes().all(|c| c.is_ascii_digit() || matches!(c, b'_' | b'.')))
-}
-
-/// Tells whether a folder with the name of a generation is one of this user's: a generation, or an
-/// unfinished one that no other user may enter.
-pub(super) fn is_of_user(folder: &Dir, uid: u32) -> bool {
-    let Ok(stat) = fs::fstat(folder.descriptor()) else {
-        return false;
-    };
-    let is_private = stat.st_mode & 0o077 == 0;
-    let snapshot = || folder.stat(SNAPSHOT).is_ok_and(|stat| stat.st_uid == uid);
-    stat.st_uid == uid && (is_private || snapshot())
 }
 
 /// The folder of the current generation, if `..data` leads to one.
@@ -56,12 +45,6 @@ pub(super) fn current(dir: &Dir) -> Option<String> {
 /// The folder that `..data` names, which may be missing.
 pub(super) fn data_target(dir: &Dir) -> Option<String> {
     dir.link_target(DATA).filter(|name| is_name(name))
-}
-
-/// Those of `names` that are generations, except the current one.
-pub(super) fn others<'a>(names: &'a [String], current: Option<&str>) -> Vec<&'a str> {
-    let names = names.iter().map(String::as_str);
-    names.filter(|name| is_name(name) && Some(*name) != current).collect()
 }
 
 /// Reads the state of a generation at its publish.
@@ -138,13 +121,13 @@ pub(super) fn equals(
     };
     // Every expected entry was found, so an equal count means that there is no other.
     let full = |folder: Dir, inside: usize| {
-        if folder.names().len() == inside { Ok(()) } else { Err(Different) }
+        if folder.has(inside) { Ok(()) } else { Err(Different) }
     };
     let changed = root.changed();
     let Ok(inside) = walk(root, files, folder, full, file) else {
         return false;
     };
-    let full = changed.is_some() && *listed == changed || root.names().len() == inside + 1;
+    let full = changed.is_some() && *listed == changed || root.has(inside + 1);
     *listed = changed.filter(|_| full);
     full && root.is_owned(owners.all())
 }

@@ -1,5 +1,6 @@
 //! Inspecting an output directory, without a lock and without a right to write.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use rustix::fs::{self, Mode, OFlags};
@@ -16,6 +17,8 @@ use crate::store::state::{Agent, BootMillis, Saved, State};
 
 /// The number of tries at one look: a generation may be published during one.
 const TRIES: u32 = 3;
+/// More names than a generation has at its top: its state is larger than any that is read.
+const MOST_NAMES: usize = 100_000;
 
 /// The content of an output directory, as an inspection finds it.
 #[derive(Debug)]
@@ -165,10 +168,17 @@ fn is_whole(dir: &Dir, current: &str) -> bool {
     let Ok(generation) = dir.open(current) else {
         return false;
     };
-    let shown = |name: &String| name.starts_with("..") || links::is_ours(dir, name);
+    let mut count = 0;
+    let mut shown = |name: &str| {
+        count += 1;
+        count <= MOST_NAMES && (name.starts_with("..") || links::is_ours(dir, name))
+    };
     let has_values = generation.look(bundle::FILE) == Ok(EntryKind::File)
         && generation.unfit(bundle::FILE, bundle::LONGEST).is_none();
-    has_values && generation.names().iter().all(shown)
+    let each = generation.each_name(|name| {
+        if shown(name) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    has_values && each.is_continue()
 }
 
 #[cfg(test)]

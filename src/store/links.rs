@@ -1,6 +1,7 @@
 //! The visible names: relative links through `..data`, one for each top-level name of a set.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use rustix::io::Errno;
 
@@ -87,22 +88,36 @@ pub(super) fn undo(dir: &Dir, made: &[String]) {
 
 /// Removes the links of names that the set no longer has. It follows the rename, so no reader loses
 /// a name while the old set is current.
-pub(super) fn drop_stale(dir: &Dir, files: &FileSet<'_>) -> Result<(), WriteError> {
+///
+/// `links` are those that a look has found; if it was not whole, `before` is the generation before,
+/// whose entries are the names of the others.
+pub(super) fn drop_stale(
+    dir: &Dir,
+    files: &FileSet<'_>,
+    links: &[String],
+    before: Option<&Dir>,
+) -> Result<(), WriteError> {
     let visible = visible(files);
-    for name in dir.names() {
-        if !visible.contains(name.as_str()) && is_ours(dir, &name) {
-            dir.remove_file(&name)
-                .map_err(|error| WriteError::new("remove", dir.path().join(&name), error))?;
+    let drop = |name: &str| {
+        if visible.contains(name) || !is_ours(dir, name) {
+            return Ok(());
         }
-    }
-    Ok(())
+        dir.remove_file(name)
+            .map_err(|error| WriteError::new("remove", dir.path().join(name), error))
+    };
+    links.iter().try_for_each(|name| drop(name))?;
+    let Some(before) = before else { return Ok(()) };
+    let end = before.each_name(|name| match drop(name) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => ControlFlow::Break(error),
+    });
+    end.break_value().map_or(Ok(()), Err)
 }
 
 /// Removes those of `names` that are dangling links, which a crash before the rename leaves.
-pub(super) fn drop_dangling(dir: &Dir, current: Option<&str>, names: &[String]) {
-    let current = current.and_then(|name| dir.open(name).ok());
+pub(super) fn drop_dangling(dir: &Dir, current: Option<&Dir>, names: &[String]) {
     for name in names {
-        let exists = current.as_ref().is_some_and(|current| current.look(name).is_ok());
+        let exists = current.is_some_and(|current| current.look(name).is_ok());
         if !exists && is_ours(dir, name) {
             dir.remove_file(name).ok();
         }

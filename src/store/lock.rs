@@ -16,6 +16,7 @@ use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use super::access::Owner;
 use super::dir::{Dir, EntryKind};
+use super::remove::remove_entry;
 use super::{
     HOLDER, LONGEST_HOLDER, LONGEST_STATE, OWN, PENDING, STATE, UNFINISHED, WriteCause, WriteError,
 };
@@ -108,7 +109,7 @@ impl Own {
         if self.dir.is_at(dir, OWN) {
             return Ok(false);
         }
-        let name = dir.names().into_iter().find(|name| self.dir.is_at(dir, name));
+        let name = dir.find_name(|name| self.dir.is_at(dir, name));
         let name = name.ok_or_else(|| {
             WriteError::new("find", dir.path().join(OWN), WriteCause::System(Errno::NOENT))
         })?;
@@ -156,11 +157,11 @@ fn find(dir: &Dir, shown: &Owner, file_uid: u32) -> Result<Dir, WriteError> {
         return there.map_err(|error| WriteError::new("open", dir.path().join(OWN), error));
     }
     let is_there = dir.look(OWN) != Err(Errno::NOENT);
-    let names = dir.names().into_iter().filter(|name| name != OWN);
-    let found = names
-        .filter_map(|name| Some((dir.open(&name).ok()?, name)))
-        .find(|(folder, _)| holds_own_lock(folder));
-    if let Some((own, name)) = found {
+    let is_own = |name: &str| name != OWN && dir.open(name).is_ok_and(|own| holds_own_lock(&own));
+    let found = dir.find_name(is_own).and_then(|name| Some((dir.open(&name).ok()?, name)));
+    if let Some((own, name)) = found
+        && holds_own_lock(&own)
+    {
         if is_there {
             move_aside(dir, OWN)?;
         }
@@ -184,7 +185,7 @@ fn find(dir: &Dir, shown: &Owner, file_uid: u32) -> Result<Dir, WriteError> {
         fs::fchmod(own.descriptor(), Mode::from_raw_mode(stat.st_mode & 0o7777 & !WRITE_OF_OTHERS))
             .map_err(|error| WriteError::new("set the mode of", dir.path().join(OWN), error))?;
         if !has_own_lock(&own) {
-            own.remove_tree(LOCK).ok();
+            remove_entry(&own, LOCK).ok();
         }
         return Ok(own);
     }
@@ -210,7 +211,7 @@ fn taken_over(dir: &Dir, old: &Dir, shown: &Owner) -> Result<Dir, WriteError> {
     // In one step, so that the link to the state never dangles.
     dir.exchange(&next, OWN)
         .map_err(|error| WriteError::new("replace", dir.path().join(OWN), error))?;
-    dir.remove_tree(&next).ok();
+    remove_entry(dir, &next).ok();
     Ok(own)
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::ControlFlow;
 
 use rustix::fs::Stat;
 
@@ -13,6 +14,11 @@ use super::{WriteError, generation, links};
 use crate::config::settings::Output;
 use crate::render::FileSet;
 
+/// The deepest folder that is entered: no set has a deeper one.
+const DEEPEST: usize = 64;
+/// The number of published files beyond the set's own that are compared.
+const MOST_GONE: usize = 10_000;
+
 /// A set compared with the output directory. Its text is one line for each file.
 #[derive(Debug, Default)]
 pub struct Plan {
@@ -20,8 +26,8 @@ pub struct Plan {
     files: Vec<Planned>,
     /// The set is current, modes and owners of folders included: a publish would write nothing.
     is_current: bool,
-    /// A line for each rule of `SEGURA_FILE_RULES` that matches none of the files.
-    pub idle_rules: Vec<String>,
+    /// Warnings: a line for each rule of `SEGURA_FILE_RULES` that matches none of the files.
+    pub remarks: Vec<String>,
     /// The readers that the files would have, in words.
     pub readers: String,
 }
@@ -94,9 +100,11 @@ pub fn plan(output: &Output, files: &FileSet<'_>) -> Result<Plan, WriteError> {
         wanted.insert(name.as_str(), (owners.file(name), content.expose()));
     }
     let mut planned = Vec::new();
+    let mut remarks = owners.idle(files);
     let root = dir.and_then(|dir| dir.open(&generation::current(&dir)?).ok());
     if let Some(root) = &root {
-        each_file(root, "", &mut |folder, name, path| {
+        let mut left = wanted.len().saturating_mul(DEEPEST).saturating_add(MOST_GONE);
+        let walk = each_file(root, "", &mut left, &mut |folder, name, path| {
             let Some(was) = folder.stat(name).ok().as_ref().map(FileMeta::of) else { return };
             planned.push(match wanted.remove(path.as_str()) {
                 None => Planned { path, change: FileChange::Gone, file: was, was: None },
@@ -108,6 +116,9 @@ pub fn plan(output: &Output, files: &FileSet<'_>) -> Result<Plan, WriteError> {
                 }
             });
         });
+        if walk.is_break() {
+            remarks.push("the published set has too many files to compare each".to_owned());
+        }
     }
     let new = wanted.into_iter().map(|(path, (owner, bytes))| Planned {
         path: path.to_owned(),
@@ -118,23 +129,33 @@ pub fn plan(output: &Output, files: &FileSet<'_>) -> Result<Plan, WriteError> {
     planned.extend(new);
     planned.sort_by(|one, other| one.path.split('/').cmp(other.path.split('/')));
     let is_current = root.is_some_and(|root| generation::equals(&root, files, &owners, &mut None));
-    Ok(Plan {
-        files: planned,
-        is_current,
-        idle_rules: owners.idle(files),
-        readers: owners.readers(),
-    })
+    Ok(Plan { files: planned, is_current, remarks, readers: owners.readers() })
 }
 
-/// Visits each visible file of a generation: its folder, its name, its path.
-fn each_file(dir: &Dir, above: &str, visit: &mut impl FnMut(&Dir, &str, String)) {
-    for name in dir.names().into_iter().filter(|name| !name.starts_with("..")) {
-        let path = format!("{above}{name}");
-        match dir.open(&name) {
-            Ok(folder) => each_file(&folder, &format!("{path}/"), visit),
-            Err(_) => visit(dir, &name, path),
+/// Visits each visible file of a generation: its folder, its name, its path. Breaks after `left`
+/// entries, and at folders that are deeper than those of any set: others may have made them.
+fn each_file(
+    dir: &Dir,
+    above: &str,
+    left: &mut usize,
+    visit: &mut impl FnMut(&Dir, &str, String),
+) -> ControlFlow<()> {
+    dir.each_name(|name| {
+        if name.starts_with("..") {
+            return ControlFlow::Continue(());
         }
-    }
+        let next = left.checked_sub(1).filter(|_| above.matches('/').count() < DEEPEST);
+        let Some(next) = next else { return ControlFlow::Break(()) };
+        *left = next;
+        let path = format!("{above}{name}");
+        match dir.open(name) {
+            Ok(folder) => each_file(&folder, &format!("{path}/"), left, visit),
+            Err(_) => {
+                visit(dir, name, path);
+                ControlFlow::Continue(())
+            }
+        }
+    })
 }
 
 impl FileMeta {

@@ -92,8 +92,8 @@ impl Sealed {
         if let Some(root) = open(&self.folder) {
             return Some(root);
         }
-        let folders = dir.names().into_iter().filter(|name| *name != self.folder);
-        let (root, name) = folders.into_iter().find_map(|name| Some((open(&name)?, name)))?;
+        let name = dir.find_name(|name| name != self.folder && open(name).is_some())?;
+        let root = open(&name)?;
         if dir.look(&self.folder) != Err(Errno::NOENT) {
             lock::move_aside(dir, &self.folder).ok()?;
         }

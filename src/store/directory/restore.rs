@@ -7,6 +7,7 @@ use super::Directory;
 use crate::exit::chain;
 use crate::render::FileSet;
 use crate::store::held::{HeldGeneration, Proof};
+use crate::store::remove::remove;
 use crate::store::seal::{self, Sealed};
 use crate::store::{DATA, PENDING, STATE, WriteError, generation, links, lock};
 
@@ -20,7 +21,7 @@ impl Directory {
     /// generation without a seal, which version 0.1.0 has made, is sealed if only this agent can
     /// have made it; else it is kept, and its secrets are read before it counts.
     pub(super) fn find_current(&mut self) -> Result<(), WriteError> {
-        let before: Vec<String> = self.seal.sets.iter().map(|set| set.folder.clone()).collect();
+        let before = self.seal.sets.clone();
         self.generation = self.seal.highest;
         if let Some((root, sealed)) = self.seal.find(&self.dir) {
             let folder = sealed.folder.clone();
@@ -50,8 +51,12 @@ impl Directory {
         }
         let seal = self.seal.of(self.held.borrow().as_ref().and_then(HeldGeneration::sealed));
         if seal != self.seal {
-            for folder in before.iter().filter(|folder| !seal.names(folder)) {
-                self.dir.remove_tree(folder).ok();
+            for set in before.iter().filter(|set| !seal.names(&set.folder)) {
+                if let Ok(root) = self.dir.open(&set.folder)
+                    && set.is_in(&root)
+                {
+                    remove(&self.dir, &set.folder, root).ok();
+                }
             }
             // Until it can be written, the next start finds the set as this one did.
             if let Err(error) = self.write_seal(seal) {
@@ -63,9 +68,8 @@ impl Directory {
 
     /// Restores the name of the current generation's folder, if it is in the directory.
     pub(super) fn restore_folder(&self, held: &HeldGeneration) -> Result<(), Errno> {
-        let names = self.dir.names();
-        let name =
-            names.iter().find(|name| held.root.is_at(&self.dir, name)).ok_or(Errno::NOENT)?;
+        let name = self.dir.find_name(|name| held.root.is_at(&self.dir, name));
+        let name = &name.ok_or(Errno::NOENT)?;
         if self.dir.look(&held.folder) != Err(Errno::NOENT) {
             lock::move_aside(&self.dir, &held.folder).map_err(|_| Errno::BUSY)?;
         }
@@ -114,7 +118,7 @@ impl Directory {
         }
         // A listing opens the directory, which wakes a watcher of IN_OPEN (inotify(7)).
         if !self.no_stale_links {
-            links::drop_stale(&self.dir, files)?;
+            self.drop_stale(files)?;
             self.no_stale_links = true;
         }
         Ok(())

@@ -22,7 +22,7 @@ fn the_remains_of_a_crash_are_removed_at_open() {
     let at = |name: &str| dir.path().join(name);
     files::create_dir_all(at("..2024_01_02_03_04_05.678901234/x/y")).unwrap();
     files::write(at("..2024_01_02_03_04_05.678901234/x/y/k"), "half").unwrap();
-    chmod(&at("..2024_01_02_03_04_05.678901234"), 0o700);
+    chmod(&at("..2024_01_02_03_04_05.678901234"), 0o2700);
     symlink("..2024_01_02_03_04_05.678901234", at("..data_tmp-0")).unwrap();
     symlink("..data/new", at("new")).unwrap();
     files::write(at("..segura/probe"), "").unwrap();
@@ -40,6 +40,77 @@ fn the_remains_of_a_crash_are_removed_at_open() {
         BTreeSet::from(["holder", "lock", "seal", STATE].map(str::to_owned))
     );
     assert_eq!(store.current_set().unwrap().state.generation, Generation(1));
+}
+
+#[test]
+fn a_sweep_takes_what_is_the_agents_whatever_its_name_and_leaves_the_rest() {
+    let (dir, store) = published(FIRST);
+    let at = |name: &str| dir.path().join(name);
+    let make = |name: &str, mode| {
+        files::create_dir(at(name)).unwrap();
+        files::write(at(name).join("file"), "x").unwrap();
+        chmod(&at(name), mode);
+    };
+    // Complete, under any name; and one that was being built.
+    for name in ["..2024_01_01_00_00_00.000000001", "..kept", "moved"] {
+        make(name, 0o750);
+        files::write(at(name).join("..generation.json"), "{}").unwrap();
+    }
+    make("..2024_01_01_00_00_00.000000002", 0o700);
+    // The names are a generation's, or the modes those of a build; the rest is not.
+    make("..2000_01_01", 0o755);
+    make("theirs", 0o700);
+    make("..2000_01_02", 0o755);
+    symlink("/etc/hosts", at("..2000_01_02/..generation.json")).unwrap();
+    files::write(at("..2000_01_03"), "theirs").unwrap();
+    symlink("theirs", at("..2000_01_04")).unwrap();
+    let mut left = vec!["..2000_01_01", "theirs", "..2000_01_02", "..2000_01_03", "..2000_01_04"];
+    if rustix::process::geteuid().is_root() {
+        make("..2000_01_05", 0o700);
+        files::write(at("..2000_01_05").join("..generation.json"), "{}").unwrap();
+        std::os::unix::fs::chown(at("..2000_01_05"), Some(1000), Some(1000)).unwrap();
+        make("..2000_01_06", 0o755);
+        let note = at("..2000_01_06").join("..generation.json");
+        files::write(&note, "{}").unwrap();
+        std::os::unix::fs::chown(note, Some(1000), Some(1000)).unwrap();
+        left.extend(["..2000_01_05", "..2000_01_06"]);
+    }
+    let generation = data(&dir).into_os_string().into_string().unwrap();
+    let seen = |name: &&str| {
+        let content = if at(name).is_dir() { picture(&at(name)) } else { BTreeSet::new() };
+        (files::symlink_metadata(at(name)).unwrap().ino(), content)
+    };
+    let before = left.iter().map(seen).collect::<Vec<_>>();
+    for again in 0..2 {
+        store.sweep();
+        let expected = [DATA, "..segura", STATE_LINK, "db", &generation].into_iter();
+        let expected: BTreeSet<String> =
+            expected.chain(left.iter().copied()).map(str::to_owned).collect();
+        assert_eq!(names(dir.path()), expected, "{again}");
+    }
+    assert_eq!(before, left.iter().map(seen).collect::<Vec<_>>());
+    drop(store);
+    open(&dir);
+    assert_eq!(names(dir.path()).len(), 5 + left.len());
+}
+
+#[test]
+fn a_crowd_of_names_is_not_looked_through_and_the_agents_own_are_found() {
+    let (dir, mut store) = published(&[("a", &[&[("k", "v")]]), ("b", &[&[("k", "v")]])]);
+    let crowd = |count| {
+        for name in 0..count {
+            files::write(dir.path().join(format!("{name:0>200}")), "").unwrap();
+        }
+    };
+    crowd(10_050);
+    assert!(exists(&dir, "b"));
+    publish(&mut store, &[("a", &[&[("k", "w")]])]).unwrap();
+    assert_eq!(read(&dir, "a/k"), "w");
+    assert!(!exists(&dir, "b"), "the link of a removed file is known from the set before");
+    assert_eq!(generations(&dir).len(), 2);
+    store.sweep();
+    assert_eq!(generations(&dir).len(), 1);
+    assert_eq!(names(dir.path()).len(), 10_050 + 5, "nothing of the crowd is touched");
 }
 
 #[test]
