@@ -185,7 +185,9 @@ impl Directory {
         if !held.root.is_at(&self.dir, &held.folder) && self.restore_folder(held).is_err() {
             return false;
         }
-        generation::equals(&held.root, files, &self.owners, &mut self.listed)
+        // A set whose state at its publish is another can't be adopted.
+        held.snapshot().is_some()
+            && generation::equals(&held.root, files, &self.owners, &mut self.listed)
     }
 
     /// Makes a generation current by one rename: the commit point.
@@ -320,8 +322,13 @@ impl Backend for Directory {
     }
 
     fn remembered(&self) -> Option<State> {
-        let snapshot = self.held.borrow().as_ref()?.snapshot()?;
-        Some(inspect::latest(&self.own.dir, snapshot))
+        let snapshot = self.held.borrow().as_ref().and_then(HeldGeneration::snapshot);
+        // Without a link the set was removed. With one that leads to no state, or another file in
+        // its place, the last state that was saved says what may have been provisioned.
+        match snapshot {
+            Some(snapshot) => Some(inspect::latest(&self.own.dir, snapshot)),
+            None => self.dir.look(DATA).ok().and_then(|_| inspect::saved_state(&self.own.dir)),
+        }
     }
 
     fn unfit(&self) -> Option<WriteError> {

@@ -8,7 +8,8 @@ use rustix::fs::{self, Mode, OFlags};
 use super::dir::{Dir, EntryKind};
 use super::lock::{has_writer, is_trusted};
 use super::{
-    DATA, HOLDER, LONGEST_HOLDER, LONGEST_STATE, OWN, PENDING, STATE, WriteError, generation, links,
+    DATA, HOLDER, LONGEST_HOLDER, LONGEST_STATE, OWN, PENDING, STATE, WriteCause, WriteError,
+    generation, links,
 };
 use crate::config::settings::AgentUid;
 use crate::os::opened::FileError;
@@ -33,7 +34,8 @@ pub struct Look {
     pub agent: Agent,
     /// The owner of the agent's own folder; without one, no agent has published there.
     pub owner: Option<u32>,
-    /// The first of the agent's own files that is there and is not what the agent makes.
+    /// The first of the agent's own files, folders and links that is there and is not what the agent
+    /// makes.
     pub unfit: Option<WriteError>,
 }
 
@@ -94,9 +96,37 @@ pub(super) fn saved(own: &Dir) -> Option<Saved<State>> {
     serde_json::from_slice(own.read(STATE, LONGEST_STATE).ok()?.expose()).ok()
 }
 
-/// The first of the agent's own files that is there and is not what the agent makes: of another
-/// kind, or too large.
+/// The first of the agent's own files and folders that is there and is not what the agent makes: of
+/// another kind, or too large.
 pub(super) fn unfit(dir: &Dir, own: &Dir, current: Option<&str>) -> Option<WriteError> {
+    let stray = match generation::data_target(dir) {
+        // A link to anything else is not the agent's either.
+        None => dir.look(DATA).is_ok().then(|| DATA.to_owned()),
+        Some(target) => Some(target)
+            .filter(|target| dir.look(target).is_ok_and(|kind| kind != EntryKind::Folder)),
+    };
+    let stray = stray.map(|name| in_the_way(dir, &name));
+    stray.or_else(|| unfit_file(dir, own, current)).or_else(|| unread_state(dir, current?))
+}
+
+/// The error of a generation whose state can't be read, or is none.
+fn unread_state(dir: &Dir, current: &str) -> Option<WriteError> {
+    if generation::snapshot(dir, current).is_some() {
+        return None;
+    }
+    let generation = dir.open(current).ok()?;
+    let path = generation.path().join(generation::SNAPSHOT);
+    Some(match generation.look(generation::SNAPSHOT) {
+        Ok(_) => WriteError::new("read", path, WriteCause::InTheWay),
+        Err(error) => WriteError::new("read", path, error),
+    })
+}
+
+fn in_the_way(dir: &Dir, name: &str) -> WriteError {
+    WriteError::new("publish", dir.path().join(name), WriteCause::InTheWay)
+}
+
+fn unfit_file(dir: &Dir, own: &Dir, current: Option<&str>) -> Option<WriteError> {
     let generation = current.and_then(|current| dir.open(current).ok());
     let generation = generation.as_ref();
     [
@@ -127,9 +157,15 @@ fn look_once(dir: &Dir) -> Result<Look, WriteError> {
     let owner = fs::fstat(own.descriptor()).ok().map(|stat| stat.st_uid);
     let agent = agent(&own)?;
     let current = generation::current(dir);
-    let unfit = unfit(dir, &own, current.as_deref());
+    let mut unfit = unfit(dir, &own, current.as_deref());
     let published = current.as_deref().and_then(|current| remembered(dir, &own, current));
-    let whole = published.is_some() && current.is_some_and(|current| is_whole(dir, &current));
+    let generation = current.as_deref().and_then(|current| dir.open(current).ok());
+    let hidden = generation.as_ref().and_then(|generation| hidden(dir, generation));
+    if let Some(name) = hidden.as_deref().filter(|name| dir.look(name).is_ok()) {
+        unfit.get_or_insert_with(|| in_the_way(dir, name));
+    }
+    let whole =
+        published.is_some() && hidden.is_none() && generation.is_some_and(|g| has_values(&g));
     Ok(Look { state: published.or_else(|| saved_state(&own)), whole, agent, owner, unfit })
 }
 
@@ -164,21 +200,23 @@ fn agent(own: &Dir) -> Result<Agent, WriteError> {
     Ok(if saved.is_some() && saved >= since { Agent::Running } else { Agent::Starting })
 }
 
-fn is_whole(dir: &Dir, current: &str) -> bool {
-    let Ok(generation) = dir.open(current) else {
-        return false;
-    };
+fn has_values(generation: &Dir) -> bool {
+    generation.look(bundle::FILE) == Ok(EntryKind::File)
+        && generation.unfit(bundle::FILE, bundle::LONGEST).is_none()
+}
+
+/// The first visible name of a generation that has no link, or else the first one beyond those that
+/// a generation can have.
+fn hidden(dir: &Dir, generation: &Dir) -> Option<String> {
     let mut count = 0;
-    let mut shown = |name: &str| {
-        count += 1;
-        count <= MOST_NAMES && (name.starts_with("..") || links::is_ours(dir, name))
-    };
-    let has_values = generation.look(bundle::FILE) == Ok(EntryKind::File)
-        && generation.unfit(bundle::FILE, bundle::LONGEST).is_none();
     let each = generation.each_name(|name| {
-        if shown(name) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        count += 1;
+        if count <= MOST_NAMES && (name.starts_with("..") || links::is_ours(dir, name)) {
+            return ControlFlow::Continue(());
+        }
+        ControlFlow::Break(name.to_owned())
     });
-    has_values && each.is_continue()
+    each.break_value()
 }
 
 #[cfg(test)]

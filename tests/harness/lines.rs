@@ -15,6 +15,8 @@ macro_rules! lines {
 lines! {
     /// A start takes over the published set.
     ADOPTED = "adopted the published set";
+    /// A generation is published; the quotes tell it from longer sentences.
+    PUBLISHED = "\"published\"";
     /// An adopted set that is due can't be renewed.
     SERVES_ON = "could not be renewed and stays";
     /// A start has failed, and tries once more.
