@@ -233,6 +233,10 @@ fn each_edge_is_used_in_its_own_files() {
     assert_only(&["envy::"], |source| source.path == "src/config/raw.rs");
     assert_only(&["flock(", "renameat(", "symlinkat("], |source| wing(source) == "store");
     assert_none(&["eprintln!", "println!", "dbg!"], |_| true);
+    // Each of them escapes hidden characters.
+    assert_only(&["std::io::stdout()"], |source| source.path == "src/commands/runtime.rs");
+    let writes = ["src/commands/runtime.rs", "src/commands/secret/put.rs"];
+    assert_only(&["std::io::stderr()"], |source| writes.contains(&source.path.as_str()));
     assert_none(&["thread::spawn", "spawn_blocking", "tokio::spawn"], |_| true);
 }
 
