@@ -4,7 +4,7 @@
 use crate::dev_vault::requests::PROVISION;
 use crate::{
     dev_vault::{Options, Resource},
-    harness::{Run, Scene},
+    harness::Scene,
 };
 
 /// Asserts that the vault's blank refusal is reported with every possible cause.
@@ -63,11 +63,9 @@ fn an_expired_authorization_is_reported() {
 #[test]
 fn without_permission_for_pam_a_credential_is_refused_with_the_remedy() {
     let scene = Scene::with(Options { pam_write: false, ..Options::default() });
-    let path = scene.vault.dir().join("credential.json");
-    std::fs::write(&path, r#"{"username": "u", "hostname": "w2016", "ip": "10.66.33.15"}"#)
-        .unwrap();
-    let path = path.display().to_string();
-    let run = Run::of(scene.agent(&["credential", "put", &path]).output().unwrap());
+    let document = r#"{"username": "u", "hostname": "w2016", "ip": "10.66.33.15"}"#;
+    let path = scene.file("credential.json", document);
+    let run = scene.run(&["credential", "put", &path]);
     assert_eq!(run.code, Some(77), "{}", run.stderr);
     assert!(run.hint().is_some_and(|hint| hint.contains("PAM Core")), "{}", run.stderr);
 }

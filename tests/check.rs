@@ -22,26 +22,10 @@ const QUESTIONS: [&str; 3] = ["started", "ready", "live"];
 /// Where the state lies.
 const STATE: &str = "..segura/state.json";
 
-/// What `check` answers: yes or no, and its one line.
-#[track_caller]
-fn answer(run: &Run) -> (bool, String) {
-    assert_eq!(run.stderr, "", "a probe's one line is on stdout");
-    assert_eq!(run.stdout.matches('\n').count(), 1, "{run:?}");
-    let line = run.stdout.trim_end().to_owned();
-    assert!(matches!(run.code, Some(0 | 1)), "{run:?}");
-    (run.code == Some(0), line)
-}
-
-#[track_caller]
-fn check(scene: &Scene, question: &str) -> (bool, String) {
-    let run = scene.agent(&["check", question]).output().expect("the agent runs");
-    answer(&Run::of(run))
-}
-
 /// Asserts a yes, and gives the line.
 #[track_caller]
 fn assert_yes(scene: &Scene, question: &str) -> String {
-    let (yes, line) = check(scene, question);
+    let (yes, line) = scene.check(question);
     assert!(yes && line.starts_with(&format!("{question}: ")), "{line}");
     line
 }
@@ -49,7 +33,7 @@ fn assert_yes(scene: &Scene, question: &str) -> String {
 /// Asserts a no, and gives the line.
 #[track_caller]
 fn assert_no(scene: &Scene, question: &str) -> String {
-    let (yes, line) = check(scene, question);
+    let (yes, line) = scene.check(question);
     assert!(!yes && line.starts_with(&format!("not {question}: ")), "{line}");
     line
 }
@@ -93,8 +77,8 @@ fn a_set_of_init_is_started_but_not_live() {
     assert_no(&scene, "live");
     let line = assert_no(&scene, "ready");
     assert!(line.contains("init"), "who left the set is named: {line}");
-    let alone = Run::of(scene.agent(&["check"]).output().unwrap());
-    let (yes, line) = answer(&alone);
+    let alone = scene.run(&["check"]);
+    let (yes, line) = alone.answer();
     assert!(!yes && line.starts_with("not ready: "), "alone it means ready: {line}");
     assert!(scene.vault.requests().is_empty(), "a check sends no request");
 }
@@ -227,11 +211,11 @@ fn users_with_read_rights_can_check_and_others_get_the_reason() {
     let agent = waiting(&scene);
     // The group is all that a container of another user shares by `fsGroup`.
     let reader = User { uid: 1001, gid: 1001, groups: &[0] };
-    let run = Run::of(scene.agent_as(reader, &["check"]).output().unwrap());
-    let (yes, line) = answer(&run);
+    let run = scene.run_as(reader, &["check"]);
+    let (yes, line) = run.answer();
     assert!(yes && line.starts_with("ready: generation 1"), "{line}");
-    let run = Run::of(scene.agent_as(NOBODY, &["check"]).output().unwrap());
-    let (yes, line) = answer(&run);
+    let run = scene.run_as(NOBODY, &["check"]);
+    let (yes, line) = run.answer();
     assert!(!yes && line.starts_with("not ready: "), "{line}");
     assert!(line.contains("..segura: Permission denied"), "{line}");
     killed(agent);
@@ -251,7 +235,7 @@ fn an_agent_is_seen_from_another_process_namespace() {
         return skip("an_agent_is_seen_from_another_process_namespace", "unshare(1) needs root");
     }
     let agent = waiting(&scene);
-    let (yes, line) = answer(&unshare(&scene, &["check"]).unwrap());
+    let (yes, line) = unshare(&scene, &["check"]).unwrap().answer();
     assert!(yes && line.starts_with("ready: "), "{line}");
     killed(agent);
 }
@@ -261,7 +245,7 @@ fn with_output_none_there_is_nothing_to_check() {
     let mut scene = Scene::new();
     scene.set("SEGURA_OUTPUT", "none").set("SEGURA_OUTPUT_DIR", "/missing");
     for question in QUESTIONS {
-        let (yes, line) = check(&scene, question);
+        let (yes, line) = scene.check(question);
         assert!(yes && line.contains("SEGURA_OUTPUT=none"), "{line}");
     }
 }
@@ -281,7 +265,7 @@ fn a_check_reads_its_own_settings_alone() {
     let log = tempfile::NamedTempFile::new().unwrap();
     scene.set("SEGURA_TERMINATION_LOG", &log.path().display().to_string());
     scene.set("SEGURA_MAX_STALE", "soon");
-    let run = Run::of(scene.agent(&["check"]).output().unwrap());
+    let run = scene.run(&["check"]);
     run.refuses("SEGURA_MAX_STALE");
     assert_eq!(fs::read_to_string(log.path()).unwrap(), "", "that message is the agent's");
 }
@@ -290,6 +274,6 @@ fn a_check_reads_its_own_settings_alone() {
 fn wrong_use_is_64() {
     let scene = Scene::new();
     for args in [&["check", "alive"][..], &["check", "ready", "live"], &["check", "--ready"]] {
-        Run::of(scene.agent(args).output().unwrap()).exits(64);
+        scene.run(args).exits(64);
     }
 }

@@ -4,7 +4,6 @@
 mod deprovision;
 mod doctor;
 
-use std::fs;
 use std::io::Write;
 use std::process::Stdio;
 
@@ -20,25 +19,17 @@ const CANARY: &str = "cAnArY-vAlUe+4f1d";
 
 /// Runs the agent to its end; no value is ever shown on stderr.
 fn run(scene: &Scene, args: &[&str]) -> Run {
-    let run = Run::of(scene.agent(args).output().expect("the agent runs"));
+    let run = scene.run(args);
     assert!(!run.stderr.contains(CANARY), "{}", run.stderr);
     run
-}
-
-/// A file beside the vault's own.
-fn file(scene: &Scene, name: &str, text: &str) -> String {
-    let path = scene.vault.dir().join(name);
-    fs::write(&path, text).expect("the vault's directory is ours");
-    path.display().to_string()
 }
 
 #[test]
 fn each_document_has_its_line_and_the_worst_result_is_the_exit_code() {
     let scene = Scene::new();
-    let path = file(
-        &scene,
+    let path = scene.file(
         "all.yaml",
-        &format!(
+        format!(
             "identity: one\ndata: {{k: {CANARY}}}\n---\nidentity: two\ndata: {{k: 5}}\nnmae: x\n---\nidentity: three\ndata: {{k: v, l: v}}\n"
         ),
     );
@@ -65,7 +56,7 @@ fn each_document_has_its_line_and_the_worst_result_is_the_exit_code() {
 fn a_dry_run_needs_no_vault() {
     let mut scene = Scene::new();
     let document = json!([{ "identity": "a", "data": { "k": { "from_env": "DB_PASSWORD" } } }]);
-    let path = file(&scene, "a.json", &document.to_string());
+    let path = scene.file("a.json", document.to_string());
     for variable in ["SEGURA_URL", "SEGURA_CLIENT_ID", "SEGURA_CLIENT_SECRET", "SEGURA_CA_FILE"] {
         scene.unset(variable);
     }
@@ -82,7 +73,7 @@ fn a_dry_run_needs_no_vault() {
 fn a_document_can_come_from_stdin_and_its_values_from_files_and_variables() {
     let mut scene = Scene::new();
     scene.set("DB_PASSWORD", CANARY);
-    let key = file(&scene, "key.pem", "line one\nline two\n");
+    let key = scene.file("key.pem", "line one\nline two\n");
     let document = format!(
         "identity: cart/db\ndata:\n  password: {{from_env: DB_PASSWORD}}\n  key: {{from_file: {key}}}\n"
     );
@@ -116,7 +107,7 @@ fn a_document_can_come_from_stdin_and_its_values_from_files_and_variables() {
 #[test]
 fn a_value_that_the_vault_repeats_is_redacted() {
     let scene = Scene::new();
-    let path = file(&scene, "a.yaml", &format!("identity: a\ndata: {{k: {CANARY}}}\n"));
+    let path = scene.file("a.yaml", format!("identity: a\ndata: {{k: {CANARY}}}\n"));
     let body = json!({ "response": { "status": 400, "error": true, "error_code": 1,
         "message": format!("the value {CANARY} is not allowed") } });
     scene.vault.fault(Fault::answer(path::SECRETS, 400, &body.to_string()));
@@ -130,8 +121,8 @@ fn a_value_that_the_vault_repeats_packed_or_in_part_is_redacted() {
     let scene = Scene::new();
     let document =
         format!("identity: a\ndata: {{a: {CANARY}, b: {CANARY}-longer, c: {{from_file: c}}}}\n");
-    file(&scene, "c", &format!("x{CANARY}\n"));
-    let path = file(&scene, "a.yaml", &document);
+    scene.file("c", format!("x{CANARY}\n"));
+    let path = scene.file("a.yaml", &document);
     let sent = run(&scene, &["secret", "put", &path]);
     assert_eq!(sent.code, Some(0), "{}", sent.stderr);
     let requests = scene.vault.requests();
@@ -160,7 +151,7 @@ fn a_value_that_the_vault_repeats_packed_or_in_part_is_redacted() {
 fn a_page_of_another_server_is_no_success() {
     let scene = Scene::new();
     scene.init().exits(0);
-    let path = file(&scene, "a.yaml", "identity: a\ndata: {k: v}\n");
+    let path = scene.file("a.yaml", "identity: a\ndata: {k: v}\n");
     for (route, args) in
         [(path::SECRETS, &["secret", "put", &path][..]), ("deprovision", &["deprovision"])]
     {
@@ -179,7 +170,7 @@ fn a_name_cannot_forge_a_line_and_every_mistake_is_reported() {
     for n in 0..200 {
         document += &format!("wrong_{n}: x\n");
     }
-    let run = run(&scene, &["secret", "put", &file(&scene, "a.yaml", &document)]);
+    let run = run(&scene, &["secret", "put", &scene.file("a.yaml", &document)]);
     assert_eq!((run.code, run.stdout.lines().count()), (Some(78), 1), "{}", run.stdout);
     assert!(run.stderr.contains("wrong_199: "), "{} bytes", run.stderr.len());
 }
@@ -188,7 +179,7 @@ fn a_name_cannot_forge_a_line_and_every_mistake_is_reported() {
 fn a_write_without_an_answer_is_not_repeated_and_is_reported() {
     let mut scene = Scene::new();
     scene.set("SEGURA_PROVISION_TIMEOUT", "2s");
-    let path = file(&scene, "a.yaml", "identity: a\ndata: {k: v}\n");
+    let path = scene.file("a.yaml", "identity: a\ndata: {k: v}\n");
     scene.vault.fault(Fault::new(path::SECRETS, Effect::Hang).after());
     let run = run(&scene, &["secret", "put", &path]);
     assert_eq!(run.code, Some(69), "{}", run.stderr);
@@ -200,7 +191,7 @@ fn a_write_without_an_answer_is_not_repeated_and_is_reported() {
 fn unreadable_documents_are_reported_by_line_and_column() {
     let scene = Scene::new();
     for text in ["identity: [a\nb: c", "{\"identity\": \"a", "", "a: &x 1\nb: *x"] {
-        let path = file(&scene, "broken", text);
+        let path = scene.file("broken", text);
         let run = run(&scene, &["secret", "put", &path]);
         run.exits(78);
         assert!(run.error().contains(&path), "{}", run.stderr);

@@ -7,14 +7,14 @@
     reason = "a helper that can't go on fails the test that called it"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use serde_json::Value;
 
 use crate::documents::{Fence, Page, pages, spans};
 use crate::harness::kubernetes::documents;
-use crate::harness::tree::package;
+use crate::harness::tree::{self, package};
 use crate::harness::{Scene, host::skip, until};
 
 /// The steps of `.ci/run` in its order, and its text; nothing in a package, which is built without it.
@@ -86,11 +86,11 @@ fn a_password_that_changes_is_published_as_the_next_generation() {
     scene.vault.rotate();
     until("the next generation is published", || scene.state()["generation"] == 2);
     assert_ne!(scene.read("secret-postman/password"), before);
-    sidecar.stop().exits(0);
+    sidecar.stop();
 }
 
 #[test]
-fn the_test_that_is_shown_is_one_of_these() {
+fn the_shown_test_is_one_of_these() {
     let page = Page::read("CONTRIBUTING.md");
     let fences = page.fences();
     let shown: Vec<&Fence<'_>> = fences.iter().filter(|fence| fence.kind == "rust").collect();
@@ -101,6 +101,25 @@ fn the_test_that_is_shown_is_one_of_these() {
             "{:#?}",
             fence.lines
         );
+    }
+}
+
+#[test]
+fn every_helper_in_the_table_exists() {
+    let page = Page::read("CONTRIBUTING.md");
+    let (_, table) = page.text.split_once("| for | call |").expect("a table of helpers");
+    let (table, _) = table.split_once("\n\n").expect("a table ends");
+    let sources = ["tests/harness", "tests/dev-vault"].into_iter().flat_map(tree::sources);
+    let mut text = tree::text("tests/harness.rs");
+    text.extend(sources.map(|source| source.text));
+    let calls = spans(table).into_iter().flat_map(|span| span.split('(').rev().skip(1));
+    let names: BTreeSet<&str> = calls
+        .filter_map(|call| call.rsplit(|c: char| !c.is_alphanumeric() && c != '_').next())
+        .collect();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names {
+        let there = ["(", "<"].iter().any(|next| text.contains(&format!("fn {name}{next}")));
+        assert!(there, "no helper is called {name}");
     }
 }
 

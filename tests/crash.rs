@@ -8,7 +8,7 @@
     reason = "a helper that can't go on fails the test that called it"
 )]
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -26,7 +26,7 @@ use tempfile::TempDir;
 
 use crate::{
     dev_vault::Options,
-    harness::{Run, SEED, Scene, host::skip, memory_dir, send, until},
+    harness::{Run, SEED, Scene, host::skip, memory_dir, names, send, until},
 };
 
 type Files = BTreeMap<String, Vec<u8>>;
@@ -199,11 +199,6 @@ fn visible(dir: &Path) -> Files {
     files
 }
 
-fn names(dir: &Path) -> BTreeSet<String> {
-    let entries = fs::read_dir(dir).expect("a directory");
-    entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into()).collect()
-}
-
 fn generation(dir: &Path) -> u64 {
     let state = fs::read(dir.join(".segura.json")).unwrap_or_default();
     let state: serde_json::Value = serde_json::from_slice(&state).unwrap_or_default();
@@ -223,11 +218,7 @@ fn assert_tidy(dir: &Path, n: usize) {
     let hidden = all.iter().filter(|name| name.starts_with('.') && !name.starts_with("..2"));
     assert_eq!(hidden.collect::<Vec<_>>(), ["..data", "..segura", ".segura.json"], "killed at {n}");
     let own = names(&dir.join("..segura"));
-    assert_eq!(
-        own,
-        ["holder", "lock", "seal", "state.json"].map(str::to_owned).into(),
-        "killed at {n}"
-    );
+    assert_eq!(own, ["holder", "lock", "seal", "state.json"], "killed at {n}");
 }
 
 /// A vault, and how an agent is started for one of the kills.

@@ -152,7 +152,7 @@ fn an_unwritable_directory_is_reported_before_anything_is_provisioned() {
         let scene = Scene::new();
         chown(scene.dir.path(), Some(0), Some(gid)).unwrap();
         set_mode(scene.dir.path(), mode);
-        let run = Run::of(scene.agent_as(NOBODY, &["init"]).output().unwrap());
+        let run = scene.run_as(NOBODY, &["init"]);
         assert_refused(&scene, &run, "Permission denied");
         assert!(run.hint().is_some_and(|hint| hint.contains("fsGroup")), "{}", run.stderr);
         assert!(scene.entries().is_empty());
@@ -170,7 +170,7 @@ fn owners_that_the_agent_may_not_set_are_reported_before_anything_is_provisioned
         let mut scene = Scene::new();
         chown(scene.dir.path(), Some(1000), Some(1000)).unwrap();
         scene.set(variable, id);
-        let run = Run::of(scene.agent_as(NOBODY, &["init"]).output().unwrap());
+        let run = scene.run_as(NOBODY, &["init"]);
         assert_refused(&scene, &run, "Operation not permitted");
         assert!(run.hint().is_some_and(|hint| hint.contains(variable)), "{}", run.stderr);
     }
@@ -191,7 +191,7 @@ fn modes_that_lock_out_the_agent_are_reported_before_anything_is_provisioned() {
         let mut scene = Scene::new();
         chown(scene.dir.path(), Some(1000), Some(1000)).unwrap();
         scene.set(variable, mode);
-        let run = Run::of(scene.agent_as(NOBODY, &["init"]).output().unwrap());
+        let run = scene.run_as(NOBODY, &["init"]);
         assert_refused(&scene, &run, "Permission denied");
     }
 }
@@ -220,7 +220,7 @@ fn owners_that_the_agent_may_set_are_set() {
     chown(scene.dir.path(), Some(1000), Some(1000)).unwrap();
     scene.set("SEGURA_FILE_GID", "2000");
     let member = User { groups: &[2000], ..NOBODY };
-    Run::of(scene.agent_as(member, &["init"]).output().unwrap()).exits(0);
+    scene.run_as(member, &["init"]).exits(0);
     assert_eq!(owner(scene.path("secret-postman/ip")), Some((1000, 2000)));
 }
 
@@ -265,7 +265,7 @@ fn an_app_of_another_uid_reads_through_the_group_of_the_volume() {
     chown(scene.dir.path(), Some(0), Some(2000)).unwrap();
     set_mode(scene.dir.path(), 0o2775);
     let agent = User { groups: &[2000], ..NOBODY };
-    let run = Run::of(scene.agent_as(agent, &["init"]).output().unwrap());
+    let run = scene.run_as(agent, &["init"]);
     run.exits(0);
     assert!(run.stderr.contains("uid 1000 and gid 2000"), "{}", run.stderr);
     for (path, wanted) in [
@@ -287,7 +287,7 @@ fn an_app_of_another_uid_reads_through_the_group_of_the_volume() {
     assert_eq!(stranger.reads(&ip), None);
     assert_eq!(stranger.reads(&scene.path(".segura.json")), None);
     // And once more: what stands is as it should be.
-    Run::of(scene.agent_as(agent, &["init"]).output().unwrap()).exits(0);
+    scene.run_as(agent, &["init"]).exits(0);
     assert_eq!(scene.generations().len(), 1);
     assert_eq!(scene.state()["generation"], 1);
 }

@@ -21,7 +21,7 @@ fn scene() -> Scene {
 }
 
 fn plan(scene: &Scene) -> Run {
-    let run = Run::of(scene.agent(&["init", "--dry-run"]).output().expect("the agent runs"));
+    let run = scene.run(&["init", "--dry-run"]);
     assert!(!format!("{run:?}").contains("canary"), "{run:?}");
     run
 }

@@ -1,7 +1,5 @@
 //! Encrypted values: decrypted with the authorization's key, or reported by key.
 
-use std::fs;
-
 use rsa::RsaPrivateKey;
 use rsa::pkcs8::{EncodePrivateKey, LineEnding};
 use rsa::rand_core::OsRng;
@@ -73,9 +71,7 @@ fn a_value_too_long_for_the_vault_to_encrypt_is_an_error_by_key() {
 fn the_key_of_another_authorization_is_reported() {
     let mut scene = encrypted();
     let other = RsaPrivateKey::new(&mut OsRng, 2048).unwrap().to_pkcs8_pem(LineEnding::LF);
-    let path = scene.vault.dir().join("other.pem");
-    fs::write(&path, other.unwrap()).unwrap();
-    let run = scene.set("SEGURA_PRIVATE_KEY_FILE", &path.display().to_string()).init();
+    let run = scene.set_file("SEGURA_PRIVATE_KEY_FILE", other.unwrap().as_bytes()).init();
     run.exits(76);
     assert!(
         run.hint().is_some_and(|hint| hint.contains("SEGURA_PRIVATE_KEY_FILE")),

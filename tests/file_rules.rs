@@ -5,7 +5,7 @@ use std::os::unix::fs::chown;
 use serde_json::json;
 
 use crate::harness::{
-    Run, Scene,
+    Scene,
     host::{NOBODY, User, can_switch_user, mode, owner},
     until,
 };
@@ -99,7 +99,7 @@ fn rules_that_the_agent_may_not_apply_are_reported_before_anything_is_provisione
             "SEGURA_FILE_RULES",
             &format!(r#"[{{"glob": "x/*"}}, {{"glob": "db/*", {wish}}}]"#),
         );
-        let run = Run::of(scene.agent_as(NOBODY, &["init"]).output().unwrap());
+        let run = scene.run_as(NOBODY, &["init"]);
         run.exits(73);
         for part in ["SEGURA_FILE_RULES", "db/*: ", reason] {
             assert!(run.error().contains(part), "{part}: {}", run.stderr);

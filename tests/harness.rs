@@ -8,6 +8,8 @@ pub mod kubelet;
 pub mod kubernetes;
 pub mod lines;
 pub mod podman;
+pub mod probes;
+pub mod secret;
 pub mod sidecar;
 pub mod tree;
 pub mod wait;
@@ -25,7 +27,8 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::dev_vault::{DevVault, Options};
+use crate::dev_vault::requests::READ;
+use crate::dev_vault::{DevVault, Options, Provisioned};
 
 pub use wait::{for_a_while, pause, until};
 
@@ -72,13 +75,21 @@ impl Scene {
         Self { vault, dir, env }
     }
 
-    /// A scene with a published set that an earlier agent has left and that is due.
-    pub fn with_due_set() -> Self {
-        let mut scene = Self::new();
+    /// A scene with a set that `init` has published with the settings of `change`; the vault's list of
+    /// requests is empty.
+    pub fn after_init(options: Options, change: impl FnOnce(&mut Self)) -> Self {
+        let mut scene = Self::with(options);
         scene.set("SEGURA_RENEW_INTERVAL", "1s");
+        change(&mut scene);
         scene.init().exits(0);
-        scene.wait_until_due();
         scene.vault.clear_requests();
+        scene
+    }
+
+    /// The same, when the set is due.
+    pub fn with_due_set() -> Self {
+        let scene = Self::after_init(Options::default(), |_| {});
+        scene.wait_until_due();
         scene
     }
 
@@ -97,6 +108,12 @@ impl Scene {
         self
     }
 
+    /// Sets a variable to the path of a new file with this content, beside the vault's own files.
+    pub fn set_file(&mut self, name: &str, content: impl AsRef<[u8]>) -> &mut Self {
+        let path = self.file(&name.to_lowercase(), content);
+        self.set(name, &path)
+    }
+
     /// Removes a variable of the pod.
     pub fn unset(&mut self, name: &str) -> &mut Self {
         self.env.remove(name);
@@ -112,9 +129,14 @@ impl Scene {
         command
     }
 
+    /// Runs a command of the agent to its end.
+    pub fn run(&self, args: &[&str]) -> Run {
+        Run::of(self.agent(args).output().expect("the agent runs"))
+    }
+
     /// Runs `init` to its end.
     pub fn init(&self) -> Run {
-        Run::of(self.agent(&["init"]).output().expect("the agent runs"))
+        self.run(&["init"])
     }
 
     /// Starts `init` and does not wait for its end.
@@ -148,6 +170,42 @@ impl Scene {
     /// The generations in the directory, current or not.
     pub fn generations(&self) -> Vec<String> {
         self.entries().into_iter().filter(|name| name.starts_with("..2")).collect()
+    }
+
+    /// Writes a file beside the vault's own, and returns its path.
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        let path = self.vault.dir().join(name);
+        fs::write(&path, content).expect("the vault's directory is ours");
+        path.display().to_string()
+    }
+
+    /// The account that the vault holds for a pod, the latest if there are several.
+    #[track_caller]
+    pub fn account_of(&self, identity: &str, pod: &str) -> Provisioned {
+        let mut accounts = self.vault.provisioned(identity);
+        accounts.retain(|account| account.pod_name == pod);
+        accounts.pop().expect("the pod has an account")
+    }
+
+    /// The password that the vault holds for this pod.
+    #[track_caller]
+    pub fn password(&self) -> String {
+        self.account_of(SEED, POD).password
+    }
+
+    /// Waits until the password that the vault holds for this pod is published.
+    #[track_caller]
+    pub fn wait_until_fresh(&self) {
+        let password = self.password();
+        until("the password is published", || self.read("secret-postman/password") == password);
+    }
+
+    /// Waits until the agent has seen that reads alone change nothing: a new version in each of its
+    /// first two reads would mean that reads provision.
+    #[track_caller]
+    pub fn wait_until_trusted(&self) {
+        let reads = self.count(READ);
+        until("it has read twice", || self.count(READ) >= reads + 2);
     }
 
     /// The state file.
@@ -267,7 +325,8 @@ pub fn full_pipe() -> (PipeReader, PipeWriter, usize) {
     (reader, writer, filled)
 }
 
-fn names(dir: &Path) -> Vec<String> {
+/// The names in a directory, sorted.
+pub fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).expect("the directory can be read");
     let mut names: Vec<String> = entries
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())

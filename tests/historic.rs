@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::dev_vault::requests::{APPLICATION, LOGIN, path};
 use crate::{
     dev_vault::{Effect, Fault, Options},
-    harness::{Run, SEED, Scene, for_a_while, host::mode, sidecar::Sidecar, until},
+    harness::{SEED, Scene, for_a_while, host::mode, sidecar::Sidecar, until},
 };
 
 /// A pod that has nothing but the vendor's variables; the vault is on plain http, as loopback may be.
@@ -82,7 +82,7 @@ fn a_vendors_manifest_works_with_its_arguments() {
     sidecar.stop().exits(0);
     let words =
         [&["kubernetes", "init-container", "--type", "inject-template"], &flags[..]].concat();
-    let run = Run::of(scene.agent(&words).output().unwrap());
+    let run = scene.run(&words);
     run.exits(0);
     assert!(run.stderr.contains("`init`"), "{}", run.stderr);
     let words = [
@@ -95,12 +95,12 @@ fn a_vendors_manifest_works_with_its_arguments() {
         "-t",
         "inject-template",
     ];
-    let run = Run::of(scene.agent(&words).output().unwrap());
+    let run = scene.run(&words);
     run.exits(0);
     assert!(run.stderr.contains("--config"), "{}", run.stderr);
     for kind in ["iso", "inject"] {
         let words = [&["kubernetes", "init-container", "--type", kind], &flags[..]].concat();
-        let run = Run::of(scene.agent(&words).output().unwrap());
+        let run = scene.run(&words);
         run.exits(64);
         assert!(run.hint().is_some_and(|hint| hint.contains("`init`")), "{}", run.stderr);
     }

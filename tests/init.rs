@@ -288,15 +288,10 @@ fn a_path_prefix_in_the_url_is_kept() {
 #[test]
 fn credentials_come_from_files_less_one_final_newline() {
     let mut scene = Scene::new();
-    let file = |name: &str, content: &str| {
-        let path = scene.vault.dir().join(name);
-        fs::write(&path, format!("{content}\n")).unwrap();
-        path.display().to_string()
-    };
-    let id = file("id", scene.vault.client_id());
-    let secret = file("secret", scene.vault.client_secret());
-    scene.unset("SEGURA_CLIENT_ID").set("SEGURA_CLIENT_ID_FILE", &id);
-    scene.unset("SEGURA_CLIENT_SECRET").set("SEGURA_CLIENT_SECRET_FILE", &secret);
+    let id = format!("{}\n", scene.vault.client_id());
+    let secret = format!("{}\n", scene.vault.client_secret());
+    scene.unset("SEGURA_CLIENT_ID").set_file("SEGURA_CLIENT_ID_FILE", id);
+    scene.unset("SEGURA_CLIENT_SECRET").set_file("SEGURA_CLIENT_SECRET_FILE", secret);
     scene.init().exits(0);
     assert_eq!(scene.vault.provision_count(), 1);
 }
@@ -304,14 +299,12 @@ fn credentials_come_from_files_less_one_final_newline() {
 #[test]
 fn a_client_secret_in_a_file_is_read_again_at_every_login() {
     let mut scene = Scene::new();
-    let path = scene.vault.dir().join("secret");
-    fs::write(&path, "not-yet").unwrap();
-    scene.unset("SEGURA_CLIENT_SECRET");
-    scene.set("SEGURA_CLIENT_SECRET_FILE", &path.display().to_string());
+    scene.unset("SEGURA_CLIENT_SECRET").set_file("SEGURA_CLIENT_SECRET_FILE", "not-yet");
     scene.vault.fault(Fault::bad_gateway(path::LOGIN));
     let child = scene.spawn_init();
     until("the first login has failed", || scene.count(LOGIN) >= 1);
-    fs::write(&path, scene.vault.client_secret()).unwrap();
+    let secret = scene.vault.client_secret().to_owned();
+    scene.set_file("SEGURA_CLIENT_SECRET_FILE", secret);
     scene.vault.clear_faults();
     Run::wait(child).exits(0);
 }

@@ -1,7 +1,7 @@
 //! Values, the client secret and tokens are looked for everywhere but where they belong, while
 //! everything is broken in turn and the log level is the highest.
 
-mod canaries;
+pub mod canaries;
 mod exec;
 mod memory;
 mod outputs;
@@ -26,9 +26,9 @@ use crate::{
 use canaries::{Canaries, assert_silent, watched};
 
 /// What must not be seen: a value, the client secret, a token.
-const VALUE: &str = "cAnArY-vAlUe+4f1d";
-const SECRET: &str = "cAnArY-sEcReT/+90ab=";
-const TOKEN: &str = "cAnArY-tOkEn.77ce.d1b5";
+pub const VALUE: &str = "cAnArY-vAlUe+4f1d";
+pub const SECRET: &str = "cAnArY-sEcReT/+90ab=";
+pub const TOKEN: &str = "cAnArY-tOkEn.77ce.d1b5";
 
 /// A pod whose every value is a canary, at the highest log level.
 fn scene() -> Scene {
@@ -42,8 +42,7 @@ fn with(options: Options) -> Scene {
         r#"[{{"username": "{VALUE}-1", "key": "{VALUE}-2"}}, {{"key_2": "{VALUE}-3", "n": {{"a": ["{VALUE}"]}}}}]"#
     );
     scene.vault.set_data(SEED, data);
-    let log = scene.vault.dir().join("termination-log");
-    fs::write(&log, "").expect("the vault's directory is ours");
+    let log = scene.file("termination-log", "");
     for (name, value) in [
         ("SEGURA_LOG", "trace"),
         ("SEGURA_OUTPUT", "files,env,json"),
@@ -51,7 +50,7 @@ fn with(options: Options) -> Scene {
         ("SEGURA_PROVISION_TIMEOUT", "2s"),
         ("SEGURA_STARTUP_TIMEOUT", "4s"),
         ("SEGURA_RENEW_INTERVAL", "1s"),
-        ("SEGURA_TERMINATION_LOG", &log.display().to_string()),
+        ("SEGURA_TERMINATION_LOG", &log),
     ] {
         scene.set(name, value);
     }
@@ -304,9 +303,7 @@ fn secrets_that_cannot_be_rendered_leak_nothing() {
 #[test]
 fn an_unusable_directory_or_setting_leaks_nothing() {
     fn file(scene: &mut Scene, variable: &str) {
-        let path = scene.vault.dir().join("given");
-        fs::write(&path, format!("{SECRET}\0{SECRET}\n{VALUE}")).expect("it is ours");
-        scene.set(variable, &path.display().to_string());
+        scene.set_file(variable, format!("{SECRET}\0{SECRET}\n{VALUE}"));
     }
     assert_cases_silent(&[
         ("no directory", 73, |scene| {
@@ -363,9 +360,7 @@ fn encrypted_values_with_the_wrong_key_leak_nothing() {
     };
     let encryption = Encryption::Pem(key());
     let mut scene = with(Options { encryption, tls: false, ..Options::default() });
-    let other = scene.vault.dir().join("other.key");
-    fs::write(&other, key()).unwrap();
-    scene.set("SEGURA_PRIVATE_KEY_FILE", &other.display().to_string());
+    scene.set_file("SEGURA_PRIVATE_KEY_FILE", key());
     let seen = watched(scene.spawn_init());
     seen.0.exits(76);
     assert_silent(&scene, "another key", &seen);

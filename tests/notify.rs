@@ -1,6 +1,5 @@
 //! Notifying the main process: by signal, by PID file, by command, by URL, and through crashes.
 
-pub mod agent;
 pub mod app;
 mod command;
 mod crash;

@@ -418,9 +418,7 @@ fn local_settings_and_directories_are_checked_before_any_request() {
         scene.set("SEGURA_OUTPUT_DIR", "/dev/shm/segura-not-there/at-all");
     };
     let a_file = |scene: &mut Scene| {
-        let path = scene.vault.dir().join("file");
-        fs::write(&path, "").unwrap();
-        scene.set("SEGURA_OUTPUT_DIR", &path.display().to_string());
+        scene.set_file("SEGURA_OUTPUT_DIR", "");
     };
     let cases: [(&str, Prepare); 3] =
         [("in the way", in_the_way), ("missing", missing), ("a file", a_file)];

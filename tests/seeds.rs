@@ -1,18 +1,14 @@
 //! The vendor's pages that this project was created from: each call with its own example, through the
 //! real binary, and what its page says comes back.
 
-use std::fs;
-
 use serde_json::{Value, json};
 
 use crate::harness::{POD, Run, SEED, Scene};
 
 /// Runs a command of the agent with a document.
 fn put(scene: &Scene, family: &str, document: &Value) -> Run {
-    let path = scene.vault.dir().join("document.json");
-    fs::write(&path, document.to_string()).expect("the vault's directory is ours");
-    let path = path.display().to_string();
-    Run::of(scene.agent(&[family, "put", &path]).output().expect("the agent runs"))
+    let path = scene.file("document.json", document.to_string());
+    scene.run(&[family, "put", &path])
 }
 
 /// The last request of a kind: method and path, and its body as JSON.

@@ -5,8 +5,6 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     net::TcpListener,
-    os::unix::fs::PermissionsExt,
-    path::Path,
     thread,
 };
 
@@ -15,7 +13,7 @@ use segura_agent::config::variables::VARIABLES;
 use crate::dev_vault::requests::{APPLICATION, LOGIN, path};
 use crate::{
     dev_vault::Fault,
-    harness::{Run, SEED, Scene, memory_dir},
+    harness::{Run, SEED, Scene, host::mode, memory_dir},
 };
 
 /// Variables that take any text, or a path that is only looked at when it is used.
@@ -44,10 +42,6 @@ fn assert_refused(scene: &Scene, variable: &str) {
     run.refuses(variable);
     assert!(!run.stderr.contains("canary"), "{}", run.stderr);
     assert_eq!(scene.vault.connections(), 0);
-}
-
-fn mode(path: &Path) -> u32 {
-    fs::metadata(path).expect("it is there").permissions().mode() & 0o7777
 }
 
 #[test]
@@ -144,9 +138,7 @@ fn a_variable_that_is_not_utf_8_is_refused_by_name() {
 fn a_credential_in_both_forms_is_refused() {
     for variable in ["SEGURA_CLIENT_ID", "SEGURA_CLIENT_SECRET"] {
         let mut scene = Scene::new();
-        let path = scene.vault.dir().join("credential");
-        fs::write(&path, "canary").unwrap();
-        scene.set(&format!("{variable}_FILE"), &path.display().to_string());
+        scene.set_file(&format!("{variable}_FILE"), "canary");
         assert_refused(&scene, variable);
     }
 }
@@ -280,8 +272,8 @@ fn our_own_names_win_over_the_vendors() {
     scene.set("SENHASEGURA_CLIENT_ID", "old").set("SENHASEGURA_CLIENT_SECRET", "old");
     scene.set("SENHASEGURA_SECRETS_FOLDER", "/nowhere");
     scene.init().exits(0);
-    assert_eq!(mode(&scene.path("secret-postman/ip")), 0o440);
-    assert_eq!(mode(&scene.path("secret-postman/1")), 0o750);
+    assert_eq!(mode(scene.path("secret-postman/ip")), 0o440);
+    assert_eq!(mode(scene.path("secret-postman/1")), 0o750);
 }
 
 #[test]
@@ -305,7 +297,7 @@ fn the_pods_name_is_found_without_a_variable() {
 fn wrong_use_of_the_command_line_is_64() {
     let scene = Scene::new();
     for args in [&[][..], &["frobnicate"], &["init", "--frobnicate"], &["init", "more"]] {
-        let run = Run::of(scene.agent(args).output().unwrap());
+        let run = scene.run(args);
         assert!(!run.exits(64).error().is_empty(), "{args:?}");
         assert!(run.hint().is_some_and(|hint| hint.contains("--help")), "{args:?}");
     }

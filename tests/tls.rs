@@ -46,11 +46,8 @@ fn an_authority_that_is_not_built_in_is_unknown_without_a_ca_file() {
 fn a_ca_file_of_several_certificates_is_trusted_as_a_whole() {
     let other = Scene::new();
     let mut scene = with(Certificate::Good);
-    let bundle = scene.vault.dir().join("bundle.pem");
-    let pem = format!("# ours\n{}\n{}", other.vault.ca_pem(), scene.vault.ca_pem());
-    fs::write(&bundle, pem).unwrap();
-    scene.set("SEGURA_CA_FILE", &bundle.display().to_string());
-    scene.init().exits(0);
+    let bundle = format!("# ours\n{}\n{}", other.vault.ca_pem(), scene.vault.ca_pem());
+    scene.set_file("SEGURA_CA_FILE", bundle).init().exits(0);
 }
 
 #[test]

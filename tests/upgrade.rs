@@ -21,7 +21,7 @@ use self::sets::{CLIENT_ID, Fate};
 use crate::dev_vault::requests::{DEPROVISION, PROVISION, READ};
 use crate::{
     dev_vault::{Effect, Fault},
-    harness::{Run, SEED, side_by_side, sidecar::Sidecar, until},
+    harness::{SEED, side_by_side, sidecar::Sidecar, until},
     notify::app::App,
 };
 
@@ -48,11 +48,6 @@ const OTHERS: [(&str, &str, usize); 5] = [
     ("SEGURA_POD_UID", "another", 1),
     ("SEGURA_NAMESPACE", "another", 1),
 ];
-
-/// Runs a command of the agent to its end.
-fn run(fixture: &Fixture, args: &[&str]) -> Run {
-    Run::of(fixture.scene.agent(args).output().expect("the agent runs"))
-}
 
 /// Starts the agent on a live set, and asserts what holds for every such set.
 type Way = fn(&mut Fixture);
@@ -175,7 +170,7 @@ fn exec_without_a_vault_reads_every_live_set() {
 fn every_live_set_is_deprovisioned_by_hand() {
     with_each_live_set("every_live_set_is_deprovisioned_by_hand", |fixture| {
         fixture.lay_out(Age::Fresh);
-        let run = run(fixture, &["deprovision"]);
+        let run = fixture.scene.run(&["deprovision"]);
         assert_eq!(run.code, Some(0), "{}: {}", fixture.name, run.stderr);
         assert_eq!(fixture.deprovisioned_ids(), fixture.ids(), "{}", fixture.name);
         assert!(fixture.shown().files.is_empty(), "{}", fixture.name);
@@ -265,7 +260,7 @@ fn a_set_of_another_origin_is_replaced() {
 fn a_set_of_another_origin_is_not_deprovisioned() {
     side_by_side(of_other_origins(), |(what, _, fixture)| {
         let before = fixture.shown();
-        run(&fixture, &["deprovision"]).exits(78);
+        fixture.scene.run(&["deprovision"]).exits(78);
         assert_eq!(fixture.shown(), before, "{what}: {}", fixture.name);
         fixture.assert_checks(LEFT);
         assert!(fixture.scene.request_lines().is_empty(), "{what}: {}", fixture.name);

@@ -1,6 +1,5 @@
 //! `doctor`: every step of the path, its verdict, and the remedy for what fails.
 
-use std::fs;
 use std::process::{Child, Command};
 
 use super::run;
@@ -32,9 +31,7 @@ fn doctor_checks_every_step_and_changes_nothing() {
     let mut scene = Scene::new();
     let mut target = Ends(Command::new("sleep").arg("60").spawn().unwrap());
     scene.set("SEGURA_NOTIFY_URL", "http://127.0.0.1:9/reload");
-    let pid_file = scene.vault.dir().join("app.pid");
-    fs::write(&pid_file, target.0.id().to_string()).unwrap();
-    scene.set("SEGURA_SIGNAL_PID_FILE", &pid_file.display().to_string());
+    scene.set_file("SEGURA_SIGNAL_PID_FILE", target.0.id().to_string());
     scene.set("SEGURA_SIGNAL", "URG");
     let run = run(&scene, &["doctor"]);
     assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);

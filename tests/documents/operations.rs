@@ -3,17 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::Command;
-use std::time::Duration;
 
 use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{Page, spans};
-use crate::harness::{Scene, host::skip, sidecar::free_port, until};
+use crate::harness::{Scene, host::skip, until};
 
 const PREFIX: &str = "segura_agent_";
 
@@ -21,28 +18,16 @@ fn page() -> Page {
     Page::read("docs/operations.md")
 }
 
-/// What a sidecar serves at `/metrics`.
-fn metrics(port: u16) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
-    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time");
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n")
-        .expect("sent");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).expect("an answer");
-    text
-}
-
 /// The metrics of a sidecar that has something to say in each of them.
 fn served() -> String {
-    let port = free_port();
     let mut scene = Scene::new();
     scene.vault.set_data("app", json!([{ "password": "one" }]));
     scene.set("SEGURA_IDENTITY", "secret-postman,app").set("SEGURA_RENEW_INTERVAL", "1s");
-    scene.set("SEGURA_LISTEN", &format!("127.0.0.1:{port}")).set("SEGURA_MAX_STALE", "1h");
+    scene.listen().set("SEGURA_MAX_STALE", "1h");
     let sidecar = scene.renewing_sidecar();
     scene.vault.remove_secret("app");
-    until("one is held back", || metrics(port).contains("secret_held_back{"));
-    let served = metrics(port);
+    until("one is held back", || scene.get("/metrics").1.contains("secret_held_back{"));
+    let served = scene.get("/metrics").1;
     sidecar.stop();
     served
 }

@@ -18,7 +18,7 @@ const MARK: &str = "<!-- shown: ";
 type Provoke = fn(&mut Scene) -> Run;
 
 const CASES: [(&str, i32, Provoke); 15] = [
-    ("no-such-command", 64, |scene| run(scene, &["sidecars"])),
+    ("no-such-command", 64, |scene| scene.run(&["sidecars"])),
     ("nobody-listens", 69, |scene| {
         scene.vault.go_down();
         scene.init()
@@ -63,12 +63,8 @@ const CASES: [(&str, i32, Provoke); 15] = [
         scene.set("SEGURA_IDENTITY", "app").set("SEGURA_SOURCE", "secret");
         scene.set("SEGURA_OUTPUT", "env").set("SEGURA_ENV_DIALECT", "k8s").init()
     }),
-    ("not-found", 127, |scene| run(scene, &["exec", "--", "/app/no-such-server"])),
+    ("not-found", 127, |scene| scene.run(&["exec", "--", "/app/no-such-server"])),
 ];
-
-fn run(scene: &Scene, args: &[&str]) -> Run {
-    Run::of(scene.agent(args).output().expect("the agent runs"))
-}
 
 /// Every block that the page shows, by its name.
 fn blocks(page: &Page) -> BTreeMap<&str, Vec<&str>> {

@@ -5,10 +5,10 @@ use std::fs;
 use rustix::process::Signal;
 
 use super::reader::{SHOWS, shown, until_has, values, words, wraps};
-use crate::dev_vault::requests::{LOGIN, PROVISION, READ};
+use crate::dev_vault::requests::{LOGIN, PROVISION};
 use crate::harness::lines;
 use crate::{
-    dev_vault::{Effect, Fault},
+    dev_vault::{Effect, Fault, Options},
     harness::{SEED, Scene, for_a_while, side_by_side, sidecar::Sidecar, until},
 };
 
@@ -17,23 +17,9 @@ type Refusal = (&'static str, fn(&Scene));
 
 /// A set that `init` has left to be renewed every so often; the vault's list of requests is empty.
 fn left_by_init(interval: &str) -> Scene {
-    let mut scene = Scene::new();
-    scene.set("SEGURA_RENEW_INTERVAL", interval).set("SEGURA_RESTART_SPLAY", "0s");
-    scene.init().exits(0);
-    scene.vault.clear_requests();
-    scene
-}
-
-/// The password of the account that the pod holds.
-fn password(scene: &Scene) -> String {
-    scene.vault.provisioned(SEED).pop().expect("the pod has an account").password
-}
-
-/// Waits until the agent has seen that reading alone changes nothing.
-#[track_caller]
-fn until_trusted(scene: &Scene) {
-    let reads = scene.count(READ);
-    until("it has read twice", || scene.count(READ) >= reads + 2);
+    Scene::after_init(Options::default(), |scene| {
+        scene.set("SEGURA_RENEW_INTERVAL", interval).set("SEGURA_RESTART_SPLAY", "0s");
+    })
 }
 
 /// Kills the agent where it is, and waits until its command is gone as well.
@@ -50,7 +36,7 @@ fn a_set_of_init_is_adopted_and_the_command_starts_at_once() {
     let scene = left_by_init("1h");
     let (files, connections) = (scene.published(), scene.vault.connections());
     let agent = wraps(&scene, SHOWS);
-    until_has(&agent, &[&password(&scene)]);
+    until_has(&agent, &[&scene.password()]);
     agent.until_logged(lines::ADOPTED);
     for_a_while("no request is sent", || scene.request_lines().is_empty());
     agent.send(Signal::TERM);
@@ -66,7 +52,7 @@ fn a_set_of_init_is_adopted_and_the_command_replaces_the_agent() {
     agent.env("SEGURA_RENEW_INTERVAL", "off");
     let run = Sidecar::spawn(agent).wait();
     assert_eq!(run.code, Some(5), "{}", run.stderr);
-    assert_eq!(run.stdout, format!("<{}>\n", password(&scene)));
+    assert_eq!(run.stdout, format!("<{}>\n", scene.password()));
     assert!(run.stderr.contains(lines::ADOPTED), "{}", run.stderr);
     assert!(scene.request_lines().is_empty());
 }
@@ -77,12 +63,12 @@ fn a_command_that_replaced_the_agent_holds_no_lock() {
     scene.set("SEGURA_RENEW_INTERVAL", "off");
     let command = wraps(&scene, SHOWS);
     until("it has begun", || values(&command).len() == 1);
-    assert_eq!(shown(&command), [(command.id(), password(&scene))]);
+    assert_eq!(shown(&command), [(command.id(), scene.password())]);
     assert!(!scene.check("ready").0, "nothing renews the set");
     scene.init().exits(0);
     // Nothing of the first one's kind is in the way of another.
     let second = wraps(&scene, SHOWS);
-    until_has(&second, &[&password(&scene)]);
+    until_has(&second, &[&scene.password()]);
     second.until_logged(lines::ADOPTED);
     assert_eq!(scene.vault.provision_count(), 1);
 }
@@ -93,12 +79,12 @@ fn a_killed_exec_adopts_its_published_set() {
     scene.set("SEGURA_RENEW_INTERVAL", "1h");
     let first = wraps(&scene, SHOWS);
     until("it has begun", || values(&first).len() == 1);
-    until_has(&first, &[&password(&scene)]);
+    until_has(&first, &[&scene.password()]);
     assert_eq!(scene.request_lines(), [LOGIN, PROVISION]);
     let (files, generations) = (scene.published(), scene.generations());
     killed_with_its_command(first);
     let second = wraps(&scene, SHOWS);
-    until_has(&second, &[&password(&scene)]);
+    until_has(&second, &[&scene.password()]);
     second.until_logged(lines::ADOPTED);
     for_a_while("no request is sent after a crash", || scene.request_lines() == [LOGIN, PROVISION]);
     assert_eq!((scene.published(), scene.generations()), (files, generations));
@@ -108,19 +94,19 @@ fn a_killed_exec_adopts_its_published_set() {
 #[test]
 fn a_due_set_is_renewed_before_the_command_starts() {
     let scene = left_by_init("1s");
-    let before = password(&scene);
+    let before = scene.password();
     scene.wait_until_due();
     scene.vault.rotate();
     let agent = wraps(&scene, SHOWS);
-    until_has(&agent, &[&password(&scene)]);
-    assert_ne!(before, password(&scene));
+    until_has(&agent, &[&scene.password()]);
+    assert_ne!(before, scene.password());
     assert_eq!((scene.count(PROVISION), scene.vault.provision_count()), (0, 1));
 }
 
 #[test]
 fn a_due_set_is_used_during_an_outage_and_renewed_after_it() {
     let scene = left_by_init("1s");
-    let before = password(&scene);
+    let before = scene.password();
     scene.wait_until_due();
     scene.vault.go_down();
     let agent = wraps(&scene, SHOWS);
@@ -131,9 +117,9 @@ fn a_due_set_is_used_during_an_outage_and_renewed_after_it() {
     for_a_while("the command runs on", || values(&agent) == [before.as_str()]);
     scene.vault.come_back();
     until("it recovers", || scene.failures() == 0);
-    until_trusted(&scene);
+    scene.wait_until_trusted();
     scene.vault.rotate();
-    until_has(&agent, &[&before, &password(&scene)]);
+    until_has(&agent, &[&before, &scene.password()]);
     assert_eq!((scene.count(PROVISION), scene.vault.provision_count()), (0, 1));
 }
 
@@ -173,7 +159,7 @@ fn the_set_of_another_pod_is_replaced_and_not_adopted() {
     scene.set("SEGURA_POD_NAME", "web-7d4b9c6f5-bcdfg");
     let agent = wraps(&scene, SHOWS);
     until("it has provisioned", || scene.vault.provision_count() == 2);
-    until_has(&agent, &[&password(&scene)]);
+    until_has(&agent, &[&scene.password()]);
     assert_eq!(scene.count(PROVISION), 1);
     agent.until_logged(lines::STARTED);
     assert_eq!(agent.times_logged(lines::ADOPTED), 0);
@@ -184,7 +170,7 @@ fn exec_writes_the_same_state_as_a_sidecar() {
     let kept = |start: fn(&Scene) -> Sidecar| {
         let scene = left_by_init("1s");
         let agent = start(&scene);
-        until_trusted(&scene);
+        scene.wait_until_trusted();
         let fetched = || scene.state()["boot_ms"]["fetched"].as_u64();
         let before = fetched();
         until("a pass is remembered", || fetched() > before);

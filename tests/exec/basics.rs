@@ -4,6 +4,7 @@ use std::io::{PipeWriter, pipe};
 use std::ops::Deref;
 use std::process::Command;
 
+use crate::dev_vault::Options;
 use crate::harness::{Run, Scene, sidecar::Sidecar};
 
 /// Has a script hold on to its standard input, through a child that only waits for its end.
@@ -83,13 +84,11 @@ impl Scene {
 
     /// The same, after a change of the scene.
     pub fn with_published_set_after(change: impl FnOnce(&mut Self)) -> Self {
-        let mut scene = Self::new();
-        scene.set("SEGURA_SOURCE", "secret").set("SEGURA_IDENTITY", "application5");
-        scene.set("SEGURA_RENEW_INTERVAL", "1h");
-        change(&mut scene);
-        scene.init().exits(0);
-        scene.vault.clear_requests();
-        scene
+        Self::after_init(Options::default(), |scene| {
+            scene.set("SEGURA_SOURCE", "secret").set("SEGURA_IDENTITY", "application5");
+            scene.set("SEGURA_RENEW_INTERVAL", "1h");
+            change(scene);
+        })
     }
 }
 

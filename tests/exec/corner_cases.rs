@@ -7,8 +7,10 @@ use std::io::pipe;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::basics::{HOLD, Held, WAIT};
+use crate::harness::secret::{
+    after_passes, change, generations, scene as changing, until_published,
+};
 use crate::harness::{Scene, for_a_while, until};
-use crate::notify::agent::{after_passes, change, generations, scene as changing, until_published};
 
 /// The state of a process, as the third field of its `stat` has it.
 fn state(pid: &str) -> Option<char> {

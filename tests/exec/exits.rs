@@ -89,10 +89,9 @@ fn without_renewal_the_command_replaces_the_agent() {
 
 /// Programs that can't be run, and one that can after all, in a folder that goes with the vault.
 fn program(scene: &Scene, name: &str, text: &str, mode: u32) -> String {
-    let path = scene.vault.dir().join(name);
-    fs::write(&path, text).expect("the vault's directory is ours");
+    let path = scene.file(name, text);
     fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("it is ours");
-    path.display().to_string()
+    path
 }
 
 #[test]

@@ -10,8 +10,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix_libc_wrappers::process::SignalExt;
 
 use super::basics::{HOLD, Held, WAIT};
+use crate::harness::secret::{
+    after_passes, change, generations, scene as changing, until_notified,
+};
 use crate::harness::{Scene, for_a_while, side_by_side, until};
-use crate::notify::agent::{after_passes, change, generations, scene as changing, until_notified};
 
 /// ILL, TRAP, ABRT, BUS, FPE, SEGV, SYS: a process's own faults.
 const FAULTS: [i32; 7] = [4, 5, 6, 7, 8, 11, 31];

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use crate::harness::{
     Run, Scene,
     host::{Memory, NOBODY, can_switch_user, with_own_mounts},
+    names,
 };
 
 const AGENT: &str = env!("CARGO_BIN_EXE_segura-agent");
@@ -31,12 +32,6 @@ fn command(program: &str, words: &[&str]) -> Command {
 
 fn install(dir: &Path) -> Run {
     Run::of(command(AGENT, &["install"]).arg(dir).output().expect("the agent runs"))
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).expect("a directory");
-    let names = entries.map(|entry| entry.expect("an entry").file_name());
-    names.map(|name| name.to_string_lossy().into_owned()).collect()
 }
 
 #[track_caller]

@@ -12,9 +12,9 @@ use super::orphans::processes::{EVAL_LINES, Wrapped, living, zombies};
 use super::restart::{change_now, watched_scene};
 use crate::dev_vault::Options;
 use crate::harness::host::{User, is_root};
+use crate::harness::secret::{fetch_app_alone, until_notified, until_published};
 use crate::harness::sidecar::Sidecar;
 use crate::harness::{Scene, for_a_while, lines, pause, side_by_side, until};
-use crate::notify::agent::{fetch_app_alone, until_notified, until_published};
 
 /// How many rotations come within a second.
 const ROTATIONS: usize = 50;

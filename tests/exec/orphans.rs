@@ -14,8 +14,9 @@ use self::processes::{
 };
 use crate::dev_vault::requests::secret;
 use crate::dev_vault::{Effect, Fault};
+use crate::harness::dispositions::mask;
+use crate::harness::secret::{change, fetch_app_alone, generations, until_notified};
 use crate::harness::{Scene, for_a_while, host::skip, lines, until};
-use crate::notify::agent::{change, fetch_app_alone, generations, until_notified};
 
 /// A thousand processes whose parents are gone before them, by four shells at once.
 const BOMB: &str = "for n in 1 2 3 4; do sh -c 'i=0; while [ $i -lt 250 ]; do (: &); i=$((i+1)); done' & done; wait; echo bombed";
@@ -310,8 +311,7 @@ fn a_notify_command_blocks_no_signal_and_has_no_credential() {
     let wrapped = Wrapped::shell(&scene, "");
     until_notified(&scene);
     let status = fs::read_to_string(dir.path().join("status")).unwrap();
-    let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
-    assert_eq!(blocked.trim(), "0".repeat(16));
+    assert_eq!(mask(&status, "SigBlk"), 0);
     let environment = fs::read_to_string(dir.path().join("environ")).unwrap();
     assert!(environment.split('\0').any(|pair| pair == "OF_THE_APP=x"), "{environment}");
     assert!(!environment.contains("SEGURA_"), "{environment}");

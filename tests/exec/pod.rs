@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::{
     Scene, lines,
     podman::{FS_GROUP, Podman, USER, static_agent_and_shell},
+    secret::change,
     until,
 };
 
@@ -45,10 +46,6 @@ fn prepared(test: &str) -> Option<(Podman, Scene)> {
     scene.set("SEGURA_RENEW_INTERVAL", "1s").set("SEGURA_RESTART_SPLAY", "0s");
     change(&scene, "one");
     Some((podman, scene))
-}
-
-fn change(scene: &Scene, password: &str) {
-    scene.vault.set_data("app", json!({ "password": password }));
 }
 
 /// The pod's own variables.

@@ -10,14 +10,19 @@ mod waiting;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tempfile::TempDir;
 
-use crate::harness::{Scene, host::User, sidecar::Sidecar, until};
+use crate::harness::secret::{change, fetch_app_alone, until_published};
+use crate::harness::{
+    Scene,
+    host::User,
+    sidecar::{Sidecar, with_stdin},
+    until,
+};
 
-/// What every reader says of itself.
 /// An app's container: another user than the agent's, in the group that the pod's volumes have.
 const APP: User = User { uid: 65532, gid: FS_GROUP, groups: &[] };
 const FS_GROUP: u32 = 2000;
@@ -27,15 +32,9 @@ pub(super) const SHOWS: &str = "echo \"$$ <$password>\"; read -r _";
 /// A scene whose one secret is `app`, published by an agent that renews it every second.
 fn scene() -> Scene {
     let mut scene = Scene::new();
-    scene.set("SEGURA_SOURCE", "secret").set("SEGURA_IDENTITY", "app");
-    scene.set("SEGURA_RENEW_INTERVAL", "1s").set("SEGURA_RESTART_SPLAY", "0s");
-    change(&scene, "one");
+    fetch_app_alone(&mut scene);
+    scene.set("SEGURA_RESTART_SPLAY", "0s").unset("SEGURA_LOG_FORMAT");
     scene
-}
-
-/// Gives the secret another value.
-fn change(scene: &Scene, password: &str) {
-    scene.vault.set_data("app", serde_json::json!({"password": password, "TTL": "3600"}));
 }
 
 /// The words of a command in a shell.
@@ -43,16 +42,10 @@ pub(super) fn words(script: &str) -> [&str; 5] {
     ["exec", "--", "/bin/sh", "-c", script]
 }
 
-/// Has the command read what the test holds on to.
-fn held(mut command: Command) -> Command {
-    command.stdin(Stdio::piped());
-    command
-}
-
-/// The same, and takes every setting away but where the set is.
+/// The command with an open standard input, and without every setting but the directory of the set.
 fn bare(scene: &Scene, mut command: Command) -> Command {
     command.env_clear().env("SEGURA_OUTPUT_DIR", scene.dir.path());
-    held(command)
+    with_stdin(command)
 }
 
 /// Starts a reader that knows where the set is, and with these settings besides.
@@ -64,7 +57,7 @@ fn reads(scene: &Scene, script: &str, settings: &[(&str, &str)]) -> Sidecar {
 
 /// Starts a wrapper with all the settings of the pod.
 pub(super) fn wraps(scene: &Scene, script: &str) -> Sidecar {
-    Sidecar::spawn(held(scene.agent(&words(script))))
+    Sidecar::spawn(with_stdin(scene.agent(&words(script))))
 }
 
 /// What the command has shown, run by run: its number, and its entry.

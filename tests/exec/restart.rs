@@ -8,10 +8,10 @@ mod terminated;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::exec::orphans::processes::{Wrapped, living};
-use crate::harness::{Scene, for_a_while, lines, side_by_side, until};
-use crate::notify::agent::{
+use crate::harness::secret::{
     change, change_with_ttl, fetch_app_alone, generations, until_notified, until_published,
 };
+use crate::harness::{Scene, for_a_while, lines, side_by_side, until};
 pub use crate::sidecar::poke as look_again;
 
 /// A splay of which no random part is over soon.

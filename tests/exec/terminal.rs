@@ -11,8 +11,8 @@ use super::orphans::processes::{is_gone, living};
 use super::restart::{LINGERS, change_now, end_remaining_processes, watched_scene};
 use crate::dev_vault::Fault;
 use crate::dev_vault::requests::secret;
+use crate::harness::secret::until_notified;
 use crate::harness::{Scene, for_a_while, until};
-use crate::notify::agent::until_notified;
 
 /// Says who it is, and repeats each line that it reads.
 const REPEATS: &str = "echo \"pid $$ $PPID\"; while read -r line || [ -n \"$again\" ]; do again=; echo \"got $line\"; done";

@@ -24,10 +24,17 @@ pub fn default_for_children() {
     });
 }
 
-/// What this process ignores, by `proc(5)`.
+/// A mask of signals in `/proc/PID/status` (`proc(5)`), by its name.
+#[track_caller]
+pub fn mask(status: &str, name: &str) -> u64 {
+    let fields = status.lines().filter_map(|line| line.split_once(':'));
+    let field = fields.into_iter().find(|(field, _)| *field == name);
+    field.and_then(|(_, mask)| u64::from_str_radix(mask.trim(), 16).ok()).expect("a mask")
+}
+
+/// The signals that this process ignores.
 fn ignored() -> impl Iterator<Item = i32> {
     let status = fs::read_to_string("/proc/self/status").expect("this process lives");
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).expect("a mask");
+    let mask = mask(&status, "SigIgn");
     (1..=64).filter(move |signal| mask >> (signal - 1) & 1 == 1)
 }

@@ -13,8 +13,8 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{Mode, OFlags};
 
-use super::Scene;
 use super::dispositions::default_for_children;
+use super::{Run, Scene};
 
 /// Says that a test could not be run, past the capture of what tests print.
 pub fn skip(test: &str, why: &str) {
@@ -108,6 +108,11 @@ impl Scene {
         let mut command = user.runs(&inherited_agent());
         command.args(args).envs(&self.env);
         command
+    }
+
+    /// Runs a command of the agent to its end as another user.
+    pub fn run_as(&self, user: User, args: &[&str]) -> Run {
+        Run::of(self.agent_as(user, args).output().expect("setpriv was found before"))
     }
 }
 

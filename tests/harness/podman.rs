@@ -111,14 +111,19 @@ fn printed(output: &Output) -> String {
     text(&output.stdout) + &text(&output.stderr)
 }
 
+/// The static binary that `SEGURA_STATIC_BINARY` names.
+pub fn static_binary() -> Option<PathBuf> {
+    let given = std::env::vars_os().find(|(name, _)| name == "SEGURA_STATIC_BINARY");
+    given.map(|(_, path)| path.into())
+}
+
 /// The static agent, if this host can run it in containers.
 pub fn static_agent(test: &str) -> Option<PathBuf> {
-    let given = std::env::vars_os().find(|(name, _)| name == "SEGURA_STATIC_BINARY");
-    let found = match given {
+    let found = match static_binary() {
         None => Err("SEGURA_STATIC_BINARY does not name the static binary"),
         Some(_) if !is_root() => Err("only root runs containers here"),
-        Some((_, path)) => match Command::new("podman").arg("--version").output() {
-            Ok(output) if output.status.success() => Ok(PathBuf::from(path)),
+        Some(path) => match Command::new("podman").arg("--version").output() {
+            Ok(output) if output.status.success() => Ok(path),
             Ok(_) | Err(_) => Err("there is no podman"),
         },
     };

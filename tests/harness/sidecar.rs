@@ -8,7 +8,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
@@ -74,14 +74,6 @@ impl Scene {
         // The first state is written before the link that users read it by.
         let shown = self.path(".segura.json").exists();
         own && shown && promised(&self.state()).is_some_and(|until| until > now + 100_000)
-    }
-
-    /// What `check` answers: yes or no, and its one line.
-    #[track_caller]
-    pub fn check(&self, question: &str) -> (bool, String) {
-        let run = Run::of(self.agent(&["check", question]).output().expect("the agent runs"));
-        assert_eq!(run.stderr, "", "a probe's one line is on stdout");
-        (run.code == Some(0), run.stdout.trim_end().to_owned())
     }
 
     /// How many passes have failed since the last success.
@@ -241,6 +233,12 @@ impl Drop for Sidecar {
             self.child.wait().ok();
         }
     }
+}
+
+/// A command whose standard input stays open until the test ends or drops it.
+pub fn with_stdin(mut command: Command) -> Command {
+    command.stdin(Stdio::piped());
+    command
 }
 
 /// A free port of loopback.

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::harness::host::skip;
+use crate::harness::secret::{after_passes, change, passes, scene, until_published};
 use crate::harness::{Run, Scene, memory_dir, until};
-use crate::notify::agent::{after_passes, change, passes, scene, until_published};
 use crate::notify::app::App;
 
 /// Where distributions keep the library that shows a process another time (`faketime(1)`).
@@ -60,7 +60,7 @@ fn ahead(scene: &Scene, stamp: &str, now: &Path) -> i64 {
 }
 
 fn ready(scene: &Scene) -> Run {
-    Run::of(scene.agent(&["check", "ready"]).output().expect("the agent runs"))
+    scene.run(&["check", "ready"])
 }
 
 #[test]

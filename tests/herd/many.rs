@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::chown;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use super::report;
 use crate::dev_vault::Request;
 use crate::harness::host::{User, can_switch_user, skip};
+use crate::harness::podman::static_binary;
 use crate::harness::{SEED, Scene, memory_dir, send, until};
 
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -237,11 +238,6 @@ fn run(test: &str, seconds: usize, binary: Option<&Path>) {
 fn reads_for(request: &Request, pod: &str) -> bool {
     request.method == "GET"
         && request.target.split(['?', '&']).any(|part| part == format!("pod_name={pod}"))
-}
-
-fn static_binary() -> Option<PathBuf> {
-    let given = std::env::vars_os().find(|(name, _)| name == "SEGURA_STATIC_BINARY");
-    given.map(|(_, path)| path.into())
 }
 
 fn wait_until(scene: &Scene, at: Duration) {

@@ -7,9 +7,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::report;
+use crate::harness::secret::{after_passes, change, passes, scene};
 use crate::harness::wait::{throughout, within};
 use crate::harness::{Scene, lines};
-use crate::notify::agent::{after_passes, change, passes, scene};
 
 /// No step of the backoff is longer.
 const LONGEST_STEP: Duration = Duration::from_secs(300);

@@ -1,4 +1,4 @@
-//! What is looked for, in every disguise, and everywhere that one could look.
+//! Canaries in every encoding, and searches for them in all places that a process shows.
 
 #![expect(clippy::panic, reason = "a helper that can't go on fails the test that called it")]
 
@@ -12,13 +12,13 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use super::{SECRET, TOKEN, VALUE};
 use crate::harness::{Run, SEED, Scene, until};
 
-/// A string and what it looks like where someone was careless with it.
+/// A string in the encodings in which it could leak.
 pub fn disguises(canary: &str) -> Vec<String> {
     let bytes = canary.as_bytes();
     let joined = |separator: &str, show: fn(&u8) -> String| {
         bytes.iter().map(show).collect::<Vec<_>>().join(separator)
     };
-    // The middle of base64 does not depend on what stands before and after it.
+    // The middle of base64 does not depend on the bytes before and after it.
     let encoded = (0..3).filter_map(|skip| {
         let rest = bytes.get(skip..)?;
         let whole = rest.get(..rest.len() / 3 * 3)?;
@@ -35,9 +35,9 @@ pub fn disguises(canary: &str) -> Vec<String> {
     disguises
 }
 
-/// Everything that nothing but published files may hold, and what not even these may hold.
+/// Values, which only published files may hold, and credentials, which no file may hold.
 pub struct Canaries {
-    values: Vec<String>,
+    pub values: Vec<String>,
     pub credentials: Vec<String>,
 }
 
@@ -62,14 +62,16 @@ impl Canaries {
         Self { values: disguised(values), credentials: disguised(credentials) }
     }
 
+    /// Asserts that bytes hold neither a value nor a credential.
     #[track_caller]
-    fn assert_absent(&self, bytes: &[u8], place: &str) {
+    pub fn assert_absent(&self, bytes: &[u8], place: &str) {
         Self::assert_none(&self.values, bytes, place);
         Self::assert_none(&self.credentials, bytes, place);
     }
 
+    /// Asserts that bytes hold none of these.
     #[track_caller]
-    fn assert_none(canaries: &[String], bytes: &[u8], place: &str) {
+    pub fn assert_none(canaries: &[String], bytes: &[u8], place: &str) {
         for canary in canaries {
             let mut parts = bytes.windows(canary.len());
             let Some(at) = parts.position(|part| part == canary.as_bytes()) else {

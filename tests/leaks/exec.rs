@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use rustix::process::Signal;
 
@@ -18,7 +18,7 @@ use crate::{
         SEED, Scene,
         host::{NOBODY, can_switch_user, is_root, skip},
         side_by_side,
-        sidecar::Sidecar,
+        sidecar::{Sidecar, with_stdin},
         until,
     },
 };
@@ -33,14 +33,8 @@ fn wrapped() -> Scene {
     scene
 }
 
-/// Has a wrapper's command read what the test holds on to.
-fn held(mut agent: Command) -> Command {
-    agent.stdin(Stdio::piped());
-    agent
-}
-
 fn agent(scene: &Scene) -> Sidecar {
-    Sidecar::spawn(held(scene.agent(&WORDS)))
+    Sidecar::spawn(with_stdin(scene.agent(&WORDS)))
 }
 
 /// The settings of a reader: none of a vault.
@@ -48,16 +42,12 @@ fn bare(scene: &Scene, mut reader: Command) -> Command {
     let log = scene.vault.dir().join("termination-log");
     reader.env_clear().env("SEGURA_OUTPUT_DIR", scene.dir.path()).env("SEGURA_LOG", "trace");
     reader.env("SEGURA_TERMINATION_LOG", log).env("SEGURA_RESTART_SPLAY", "0s");
-    held(reader)
+    with_stdin(reader)
 }
 
 /// How many commands have been started.
 fn starts(wrapper: &Sidecar) -> usize {
     wrapper.stdout().lines().count()
-}
-
-fn password(scene: &Scene) -> String {
-    scene.vault.provisioned(SEED).remove(0).password
 }
 
 /// Ends it, and asserts that neither its log nor a file has shown anything, of now or before.
@@ -79,7 +69,7 @@ fn an_exec_from_start_to_end_leaks_nothing() {
     scene.set("SEGURA_DEPROVISION", "true").set("SEGURA_STARTUP_TIMEOUT", "1m");
     let agent = agent(&scene);
     until("the command runs", || starts(&agent) == 1);
-    let mut former = vec![password(&scene)];
+    let mut former = vec![scene.password()];
     scene.vault.rotate();
     until("the command is restarted", || starts(&agent) == 2);
     scene.vault.go_down();
@@ -97,7 +87,7 @@ fn an_exec_from_start_to_end_leaks_nothing() {
         scene.vault.set_data(SEED, format!(r#"{{"key": "{VALUE}-4"}}"#));
         until("it is fresh again", || scene.held_back(SEED).is_none());
     }
-    former.push(password(&scene));
+    former.push(scene.password());
     agent.until_logged("TRACE");
     end_silent(&scene, agent, "a life", &former);
     assert!(scene.vault.provisioned(SEED).is_empty(), "it was deprovisioned");
@@ -169,7 +159,7 @@ fn a_reader_leaks_nothing_of_its_set() {
     let sidecar = scene.renewing_sidecar();
     let reader = Sidecar::spawn(bare(&scene, scene.agent(&WORDS)));
     until("the command runs", || starts(&reader) == 1);
-    let former = password(&scene);
+    let former = scene.password();
     scene.vault.rotate();
     until("the command is restarted", || starts(&reader) == 2);
     // What no environment can hold.
@@ -231,7 +221,7 @@ fn a_process_of_the_same_user_can_read_the_command_but_not_the_agent() {
     if root {
         chown(scene.dir.path(), Some(NOBODY.uid), Some(NOBODY.gid)).unwrap();
     }
-    let agent = Sidecar::spawn(held(command(&WORDS)));
+    let agent = Sidecar::spawn(with_stdin(command(&WORDS)));
     until("the command runs", || starts(&agent) == 1);
     let reader = Sidecar::spawn(bare(&scene, command(&WORDS)));
     let reads = |process: u32, part: &str| {

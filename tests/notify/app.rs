@@ -52,7 +52,16 @@ impl App {
         app
     }
 
-    /// What it is called by.
+    /// Prepares an app that handles no signal yet, starts it, and has a scene's agent signal it.
+    pub fn without_handlers(scene: &mut Scene) -> (Self, Running) {
+        let app = Self::new(scene);
+        app.delay_handlers();
+        let running = app.start();
+        scene.set("SEGURA_SIGNAL_PROCESS", app.name());
+        (app, running)
+    }
+
+    /// The name of its executable.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -66,12 +75,12 @@ impl App {
         self.dir.path()
     }
 
-    /// Has it handle signals.
+    /// Makes it handle signals.
     pub fn add_handlers(&self) {
         fs::write(self.path("go"), "").expect("the directory is ours");
     }
 
-    /// Has those that start from now on handle no signal until it [`add_handlers`](Self::add_handlers).
+    /// Makes later starts handle no signal until [`add_handlers`](Self::add_handlers).
     pub fn delay_handlers(&self) {
         fs::remove_file(self.path("go")).expect("it went");
     }

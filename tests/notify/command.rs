@@ -8,7 +8,8 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
-use super::agent::{
+use crate::harness::dispositions::mask;
+use crate::harness::secret::{
     after_passes, change, change_with_ttl, generations, passes, scene, until_notified,
 };
 use crate::harness::{Scene, lines, side_by_side, until};
@@ -139,8 +140,8 @@ fn a_command_gets_its_arguments_and_nothing_of_the_agents() {
     // SIGPIPE is ignored here, and 32 and 33 are the C library's own.
     let others = !(1 << 12 | 1 << 31 | 1 << 32);
     let signals = script.text("signals");
-    assert_eq!(mask(&signals, "SigIgn:") & others, mask(&ours, "SigIgn:") & others, "{signals}");
-    assert_eq!(mask(&signals, "SigBlk:"), 0, "{signals}");
+    assert_eq!(mask(&signals, "SigIgn") & others, mask(&ours, "SigIgn") & others, "{signals}");
+    assert_eq!(mask(&signals, "SigBlk"), 0, "{signals}");
     sidecar.stop();
 }
 
@@ -148,11 +149,6 @@ fn a_command_gets_its_arguments_and_nothing_of_the_agents() {
 fn descriptor(line: &str) -> Option<(&str, &str)> {
     let (before, target) = line.split_once(" -> ")?;
     Some((before.rsplit_once(' ')?.1, target))
-}
-
-fn mask(status: &str, name: &str) -> u64 {
-    let line = status.lines().find_map(|line| line.strip_prefix(name));
-    u64::from_str_radix(line.expect("a line of signals").trim(), 16).expect("a mask")
 }
 
 #[test]

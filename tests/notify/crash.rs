@@ -1,8 +1,10 @@
 //! A sidecar that dies between publishing and telling.
 
-use super::agent::{after_passes, change, generations, scene, until_notified, until_published};
 use super::app::App;
 use super::command::Script;
+use crate::harness::secret::{
+    after_passes, change, generations, scene, until_notified, until_published,
+};
 use crate::harness::side_by_side;
 use crate::harness::until;
 
@@ -38,10 +40,7 @@ fn a_command_that_hung_is_run_again() {
 
 fn the_next_agent_notifies_the_process() {
     let mut scene = scene();
-    let app = App::new(&scene);
-    app.delay_handlers();
-    let mut running = app.start();
-    scene.set("SEGURA_SIGNAL_PROCESS", app.name());
+    let (app, mut running) = App::without_handlers(&mut scene);
     let sidecar = scene.sidecar();
     until_published(&scene, "one");
     until("the state names what is published", || generations(&scene) == (1, 0));

@@ -3,8 +3,10 @@
 use std::fs;
 use std::process::Command;
 
-use super::agent::{after_passes, change, generations, scene, until_notified, until_published};
 use super::app::App;
+use crate::harness::secret::{
+    after_passes, change, generations, scene, until_notified, until_published,
+};
 use crate::harness::{Scene, lines, side_by_side};
 
 /// Sets the path of the PID file, and the PID in it.

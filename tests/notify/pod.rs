@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use super::agent::{change, scene, until_notified};
 use crate::harness::podman::{Podman, everyone, static_agent_and_shell};
+use crate::harness::secret::{change, scene, until_notified};
 use crate::harness::until;
 
 const IMAGE: &str = "localhost/segura-agent-and-shell";

@@ -1,10 +1,10 @@
 //! Processes that are notified by name.
 
-use super::agent::{
-    after_passes, change, change_with_ttl, generations, scene, until_notified, until_published,
-};
 use super::app::App;
 use crate::harness::lines;
+use crate::harness::secret::{
+    after_passes, change, change_with_ttl, generations, scene, until_notified, until_published,
+};
 use crate::harness::side_by_side;
 
 #[test]
@@ -79,10 +79,7 @@ fn a_process_that_starts_after_the_publish_is_not_signalled() {
 
 fn a_process_without_a_handler_is_notified_once_it_has_one() {
     let mut scene = scene();
-    let app = App::new(&scene);
-    app.delay_handlers();
-    let mut running = app.start();
-    scene.set("SEGURA_SIGNAL_PROCESS", app.name());
+    let (app, mut running) = App::without_handlers(&mut scene);
     let sidecar = scene.sidecar();
     let line = sidecar.until_logged(lines::WITHHELD);
     assert!(line.contains(" INFO ") && line.contains("SEGURA_SIGNAL"), "{line}");

@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::process::{Command, Stdio};
 
-use super::agent::{change, scene, until_notified, until_published};
 use super::app::App;
 use crate::harness::host::{NOBODY, can_switch_user, skip};
+use crate::harness::secret::{change, scene, until_notified, until_published};
 use crate::harness::side_by_side;
 use crate::harness::sidecar::Sidecar;
 use crate::harness::{lines, pause, until};

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::agent::{after_passes, change, generations, scene, until_notified};
+use crate::harness::secret::{after_passes, change, generations, scene, until_notified};
 use crate::harness::{Scene, lines, side_by_side, sidecar::Sidecar, until};
 
 /// Takes requests, and answers each with the next status, 204 in the end.

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::yaml::{documents, here, text};
+use super::yaml::{documents, text};
 use crate::harness::host::skip;
 use crate::harness::kubernetes::{copy, kustomize, named};
+use crate::harness::tree::package;
 
 /// Where each kind keeps its pods.
 const KINDS: [(&str, &str); 5] = [
@@ -31,7 +32,7 @@ fn built(dir: &Path) -> Option<Vec<Value>> {
 fn applied(mode: &str) -> Option<(Vec<Value>, Vec<Value>)> {
     let dir = tempfile::tempdir().expect("a directory");
     let component = format!("inject-{mode}");
-    copy(&here("deploy/components").join(&component), &dir.path().join(&component));
+    copy(&package().join("deploy/components").join(&component), &dir.path().join(&component));
     let workloads = text("tests/policy/workloads.yaml").replace("MODE", mode);
     fs::write(dir.path().join("workloads.yaml"), &workloads).expect("written");
     let kustomization = format!(
@@ -143,7 +144,7 @@ fn a_component_and_the_policy_add_the_same_agent() {
 
 #[test]
 fn the_policies_are_installed_together() {
-    let Some(found) = built(&here("deploy/policy")) else { return };
+    let Some(found) = built(&package().join("deploy/policy")) else { return };
     let kind = |found: &Value| found["kind"].as_str().expect("a kind").to_owned();
     let mut kinds: Vec<String> = found.iter().map(kind).collect();
     assert_eq!(kinds[0], "Namespace", "before what lies in it");

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use super::evaluator::{mutated, refusals};
 use super::rules;
-use super::yaml::{documents, here, policy};
+use super::yaml::{documents, policy};
 use crate::harness::host::mode;
+use crate::harness::tree::package;
 use crate::harness::{SEED, Scene};
 
 /// What one file says.
@@ -29,7 +30,7 @@ pub fn cases() -> Vec<Case> {
         let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
         Case { name, pod: found.remove(0), expected }
     };
-    fs::read_dir(here("tests/policy/pods")).expect("the table").map(read).collect()
+    fs::read_dir(package().join("tests/policy/pods")).expect("the table").map(read).collect()
 }
 
 /// The parameters as they are installed, changed by a merge patch of their data.

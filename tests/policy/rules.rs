@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::harness::kubelet::manifest::containers;
+
 const MESH: [&str; 4] = ["istio-init", "istio-proxy", "linkerd-init", "linkerd-proxy"];
 
 fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
@@ -12,11 +14,6 @@ fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
 
 fn name(value: &Value) -> &str {
     value["name"].as_str().expect("a name")
-}
-
-/// Containers of both kinds.
-fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
-    list(&pod["spec"], "initContainers").iter().chain(list(&pod["spec"], "containers"))
 }
 
 fn is_ours(container: &Value) -> bool {

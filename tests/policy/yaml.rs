@@ -1,21 +1,9 @@
-//! The policies and what stands beside them, by their paths in this repository.
-
-use std::fs;
-use std::path::{Path, PathBuf};
+//! The documents of the admission policies.
 
 use serde_json::Value;
 
 pub use crate::harness::kubernetes::documents;
-
-/// A path in this repository.
-pub fn here(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-/// The text of a file of this repository.
-pub fn text(path: &str) -> String {
-    fs::read_to_string(here(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
+pub use crate::harness::tree::text;
 
 /// The one document of a kind and a name among those of `deploy/policy`.
 pub fn policy(kind: &str, name: &str) -> Value {

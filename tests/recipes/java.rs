@@ -72,7 +72,7 @@ fn spring_reads_the_tree_by_its_rules() {
     let secrets = [("shop-db", several), ("billing/db", json!({ "password": "three" }))];
     let scene = pod("spring/agent-tree.yaml", &secrets);
     shared_with_the_app(&scene);
-    let run = Run::of(scene.agent_as(APP, &["init"]).output().unwrap());
+    let run = scene.run_as(APP, &["init"]);
     run.exits(0);
     let dir = folder();
     let program = dir.path().join("ConfigTree.java");

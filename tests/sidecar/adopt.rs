@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use super::{Change, LOGIN, PROVISION, READ, left_by_init, password, with};
+use super::{Change, LOGIN, PROVISION, READ, left_by_init};
 use crate::harness::lines;
 use crate::{
     dev_vault::{Effect, Fault, Options},
@@ -11,7 +11,7 @@ use crate::{
 
 #[test]
 fn a_set_of_init_is_adopted_without_a_request_before_it_is_due() {
-    let scene = with(Options::default(), |scene| {
+    let scene = Scene::after_init(Options::default(), |scene| {
         scene.set("SEGURA_RENEW_INTERVAL", "1h");
     });
     let (files, connections) = (scene.published(), scene.vault.connections());
@@ -34,10 +34,10 @@ fn without_a_set_it_provisions_once_like_init() {
     scene.set("SEGURA_RENEW_INTERVAL", "1h");
     let sidecar = scene.renewing_sidecar();
     for_a_while("it provisioned once", || scene.request_lines() == [LOGIN, PROVISION]);
-    assert_eq!(scene.read("secret-postman/password"), password(&scene));
+    assert_eq!(scene.read("secret-postman/password"), scene.password());
     sidecar.stop();
     assert_eq!(scene.vault.provision_count(), 1);
-    assert_eq!(scene.read("secret-postman/password"), password(&scene), "it stays published");
+    assert_eq!(scene.read("secret-postman/password"), scene.password(), "it stays published");
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn sigterm_leaves_the_adopted_set_as_it_was() {
 #[test]
 fn a_sidecar_renews_by_its_own_interval_and_not_that_of_init() {
     side_by_side(["off", "1h"], |interval| {
-        let mut scene = with(Options::default(), |scene| {
+        let mut scene = Scene::after_init(Options::default(), |scene| {
             scene.set("SEGURA_RENEW_INTERVAL", interval);
         });
         scene.set("SEGURA_RENEW_INTERVAL", "1s");
@@ -109,7 +109,7 @@ fn a_due_set_is_read_once_and_soon() {
     scene.wait_until_due();
     scene.vault.rotate();
     let sidecar = scene.renewing_sidecar();
-    super::wait_until_fresh(&scene);
+    scene.wait_until_fresh();
     sidecar.stop();
     assert_eq!((scene.count(LOGIN), scene.count(PROVISION)), (1, 0));
 }
@@ -132,7 +132,7 @@ fn the_set_of_another_pod_is_replaced_and_not_adopted() {
     scene.set("SEGURA_POD_NAME", "web-7d4b9c6f5-bcdfg");
     let sidecar = scene.renewing_sidecar();
     until("it has provisioned", || scene.vault.provision_count() == 2);
-    let own = super::account_of(&scene, SEED, "web-7d4b9c6f5-bcdfg");
+    let own = scene.account_of(SEED, "web-7d4b9c6f5-bcdfg");
     until("its own is published", || scene.read("secret-postman/password") == own.password);
     sidecar.stop();
 }

@@ -11,7 +11,7 @@ mod single;
 use std::fs;
 use std::time::Duration;
 
-use super::{Change, LOGIN, PROVISION, READ, left_by_init, poke, wait_until_fresh, with};
+use super::{Change, LOGIN, PROVISION, READ, left_by_init, poke};
 use crate::dev_vault::requests::path;
 use crate::harness::lines;
 use crate::{
@@ -24,7 +24,7 @@ type Case = (&'static str, &'static str, Change, Change);
 
 /// Asserts that the set stays through a failure, which is logged once, and renewal works after it.
 fn assert_survived((what, class, begin, end): Case) {
-    let scene = with(Options::default(), |scene| {
+    let scene = Scene::after_init(Options::default(), |scene| {
         scene.set("SEGURA_TIMEOUT", "2s").set("SEGURA_OUTPUT", "files,env,json");
     });
     let files = scene.published();
@@ -52,7 +52,7 @@ fn assert_survived((what, class, begin, end): Case) {
     });
     assert_eq!(scene.state()["generation"], 1, "{what}");
     scene.vault.rotate();
-    wait_until_fresh(&scene);
+    scene.wait_until_fresh();
     sidecar.assert_warned(1, what);
     sidecar.stop();
     assert_eq!((scene.count(PROVISION), scene.vault.provision_count()), (0, 1), "{what}");
@@ -192,7 +192,7 @@ fn an_empty_list_removes_nothing() {
     let sources = [("application", path::APPLICATION), ("secret", path::SECRETS)];
     let cases = sources.into_iter().flat_map(|source| answers.map(|answer| (source, answer)));
     side_by_side(cases, |((source, path), answer)| {
-        let scene = with(Options::default(), |scene| {
+        let scene = Scene::after_init(Options::default(), |scene| {
             scene.unset("SEGURA_IDENTITY").set("SEGURA_SOURCE", source);
             scene.set("SEGURA_ON_ABSENT", "remove");
         });
@@ -240,7 +240,7 @@ fn closed_idle_connections_are_no_failure() {
         scene.vault.disconnect();
     }
     scene.vault.rotate();
-    wait_until_fresh(&scene);
+    scene.wait_until_fresh();
     assert!(sidecar.warnings().is_empty(), "{:?}", sidecar.warnings());
     sidecar.stop();
 }
@@ -289,7 +289,7 @@ fn assert_waits(scene: &Scene, what: &str) {
 
 #[test]
 fn a_retry_after_in_the_middle_of_a_pass_is_honoured() {
-    let scene = with(Options::default(), |scene| {
+    let scene = Scene::after_init(Options::default(), |scene| {
         scene.set("SEGURA_IDENTITY", "application5,secret-postman");
     });
     scene.vault.fault(Fault::rate_limit("secret-postman", "3").method("GET").once());
@@ -307,7 +307,7 @@ fn a_changed_file_ends_the_backoff() {
     scene.vault.come_back();
     scene.vault.rotate();
     poke(&scene);
-    wait_until_fresh(&scene);
+    scene.wait_until_fresh();
     sidecar.stop();
     assert!(scene.count(LOGIN) <= 2, "{:?}", scene.request_lines());
     assert_eq!(scene.vault.provisioned(SEED).len(), 1);
@@ -316,7 +316,7 @@ fn a_changed_file_ends_the_backoff() {
 #[test]
 fn a_few_absences_remove_nothing() {
     side_by_side(["remove", "keep"], |on_absent| {
-        let scene = with(Options::default(), |scene| {
+        let scene = Scene::after_init(Options::default(), |scene| {
             scene.set("SEGURA_ON_ABSENT", on_absent).set("SEGURA_SOURCE", "application");
             scene.set("SEGURA_IDENTITY", "application5,payments/database");
         });
@@ -346,7 +346,7 @@ fn a_secret_absent_for_ten_minutes_is_removed_if_the_settings_say_so() {
         for (file, text) in TEMPLATES {
             fs::write(templates.path().join(file), text).unwrap();
         }
-        let mut scene = with(Options::default(), |scene| {
+        let mut scene = Scene::after_init(Options::default(), |scene| {
             scene.set("SEGURA_ON_ABSENT", on_absent).set("SEGURA_SOURCE", "application");
             scene.set("SEGURA_IDENTITY", "application5,payments/database");
             scene.set("SEGURA_OUTPUT", "files,json");

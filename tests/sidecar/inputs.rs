@@ -11,7 +11,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{Change, LOGIN, READ, left_by_init, password, wait_until_fresh, with};
+use super::{Change, LOGIN, READ, left_by_init};
 use crate::harness::lines;
 use crate::{
     dev_vault::{Encryption, Options},
@@ -79,7 +79,7 @@ fn a_replaced_client_secret_is_used_at_once() {
     scene.vault.set_client_secret("second");
     mounted.swap(&[("id", &id), ("secret", "second")]);
     scene.vault.rotate();
-    wait_until_fresh(&scene);
+    scene.wait_until_fresh();
     assert!(tried(&scene, "client_secret=second"));
     assert!(!tried(&scene, scene.vault.client_secret()), "the old one is not used any more");
     assert_eq!((scene.count(LOGIN), scene.count(READ)), (1, 1));
@@ -120,7 +120,7 @@ fn a_replaced_client_id_is_used_at_once() {
     until("it is repaired", || scene.failures() == 0);
     scene.vault.rotate();
     super::poke(&scene);
-    wait_until_fresh(&scene);
+    scene.wait_until_fresh();
     sidecar.stop();
 }
 
@@ -152,7 +152,7 @@ fn an_incomplete_file_is_not_fatal_and_is_read_again_once_complete() {
             Encryption::Off
         };
         let options = Options { client_certificate: true, encryption, ..Options::default() };
-        let scene = with(options, |scene| {
+        let scene = Scene::after_init(options, |scene| {
             scene.set("SEGURA_RENEW_INTERVAL", "10m");
         });
         let (file, files) = (file(&scene), scene.published());
@@ -167,7 +167,7 @@ fn an_incomplete_file_is_not_fatal_and_is_read_again_once_complete() {
         until("it fails on", || scene.failures() > failures);
         scene.vault.rotate();
         fs::write(&file, &whole).unwrap();
-        wait_until_fresh(&scene);
+        scene.wait_until_fresh();
         until("it is over", || scene.failures() == 0);
         sidecar.assert_warned(1, variable);
         sidecar.stop();
@@ -176,7 +176,7 @@ fn an_incomplete_file_is_not_fatal_and_is_read_again_once_complete() {
 
 #[test]
 fn a_replaced_ca_file_is_used_at_once() {
-    let scene = with(Options::default(), |scene| {
+    let scene = Scene::after_init(Options::default(), |scene| {
         scene.set("SEGURA_RENEW_INTERVAL", "10m");
     });
     let other = Scene::new();
@@ -184,7 +184,7 @@ fn a_replaced_ca_file_is_used_at_once() {
     let sidecar = scene.renewing_sidecar();
     fs::copy(other.vault.ca_file(), scene.vault.ca_file()).unwrap();
     until("the vault is not trusted", || scene.state()["last_error"] == "unreachable");
-    assert_eq!(scene.read("secret-postman/password"), password(&scene));
+    assert_eq!(scene.read("secret-postman/password"), scene.password());
     fs::write(scene.vault.ca_file(), whole).unwrap();
     until("it is trusted again", || scene.failures() == 0);
     sidecar.stop();
@@ -210,7 +210,7 @@ fn removed_links_are_restored_at_once() {
         }),
     ];
     side_by_side(cases, |(what, harm)| {
-        let scene = with(Options::default(), |scene| {
+        let scene = Scene::after_init(Options::default(), |scene| {
             scene.set("SEGURA_RENEW_INTERVAL", "10m");
         });
         let files = scene.published();
@@ -266,7 +266,7 @@ fn altered_published_files_are_restored_by_the_next_pass() {
 
 #[test]
 fn a_removed_generation_is_fetched_again_before_it_is_due() {
-    let scene = with(Options::default(), |scene| {
+    let scene = Scene::after_init(Options::default(), |scene| {
         scene.set("SEGURA_RENEW_INTERVAL", "10m");
     });
     let files = scene.published();
@@ -284,7 +284,7 @@ fn a_removed_generation_is_fetched_again_before_it_is_due() {
 
 #[test]
 fn a_file_in_place_of_a_link_is_moved_aside_and_the_link_is_restored() {
-    let scene = with(Options::default(), |scene| {
+    let scene = Scene::after_init(Options::default(), |scene| {
         scene.set("SEGURA_RENEW_INTERVAL", "10m");
     });
     let files = scene.published();

@@ -1,42 +1,18 @@
 //! What probes and scrapers hear of a sidecar.
 
-#![expect(clippy::unwrap_used, reason = "a helper that can't go on fails the test that called it")]
-
-use std::{
-    io::{Read, Write},
-    net::TcpStream,
-    time::Duration,
-};
-
 use rustix::process::Signal;
 
-use super::{READ, left_by_init, with};
+use super::{READ, left_by_init};
 use crate::harness::lines;
 use crate::harness::pause;
 use crate::{
     dev_vault::Options,
-    harness::{Scene, for_a_while, sidecar::free_port, until},
+    harness::{Scene, for_a_while, until},
 };
 
-/// What the sidecar answers at a path: status and body.
-#[track_caller]
-pub fn answer(scene: &Scene, path: &str) -> (u16, String) {
-    let agent = scene.agent(&["sidecar"]);
-    let mut variables = agent.get_envs().filter(|(name, _)| *name == "SEGURA_LISTEN");
-    let address = variables.next().and_then(|(_, value)| value).expect("it listens");
-    let mut stream = TcpStream::connect(address.to_string_lossy().as_ref()).expect("it listens");
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").expect("an answer");
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    (status.expect("a status"), body.to_owned())
-}
-
 fn listening(change: impl FnOnce(&mut Scene)) -> Scene {
-    with(Options::default(), |scene| {
-        scene.set("SEGURA_LISTEN", &format!("127.0.0.1:{}", free_port()));
+    Scene::after_init(Options::default(), |scene| {
+        scene.listen();
         change(scene);
     })
 }
@@ -87,16 +63,16 @@ fn the_endpoints_answer_like_check() {
     let sidecar = scene.renewing_sidecar();
     until("it renews", || scene.count(READ) >= 2);
     for (path, word) in [("/livez", "live: generation 1"), ("/readyz", "ready: generation 1")] {
-        let (status, body) = answer(&scene, path);
+        let (status, body) = scene.get(path);
         assert!(status == 200 && body.starts_with(word), "{body}");
     }
-    assert_eq!(answer(&scene, "/").0, 404);
+    assert_eq!(scene.get("/").0, 404);
     scene.vault.rotate();
-    super::wait_until_fresh(&scene);
+    scene.wait_until_fresh();
     until("the numbers follow", || {
-        answer(&scene, "/metrics").1.contains("segura_agent_publishes_total 1\n")
+        scene.get("/metrics").1.contains("segura_agent_publishes_total 1\n")
     });
-    let (status, metrics) = answer(&scene, "/metrics");
+    let (status, metrics) = scene.get("/metrics");
     assert_eq!(status, 200);
     for line in [
         "segura_agent_generation 2\n",
@@ -121,35 +97,35 @@ fn a_stale_set_is_not_ready_and_its_agent_is_live() {
     });
     let sidecar = scene.renewing_sidecar();
     until("it renews", || scene.count(READ) >= 1);
-    assert_eq!(answer(&scene, "/readyz").0, 200);
+    assert_eq!(scene.get("/readyz").0, 200);
     scene.vault.go_down();
-    until("the set is stale", || answer(&scene, "/readyz").0 == 503);
-    assert!(answer(&scene, "/readyz").1.contains("SEGURA_MAX_STALE=2s"));
-    assert_eq!(answer(&scene, "/livez").0, 200);
+    until("the set is stale", || scene.get("/readyz").0 == 503);
+    assert!(scene.get("/readyz").1.contains("SEGURA_MAX_STALE=2s"));
+    assert_eq!(scene.get("/livez").0, 200);
     assert_all(&scene, [true, false, true]);
-    let metrics = answer(&scene, "/metrics").1;
+    let metrics = scene.get("/metrics").1;
     assert!(metrics.contains("segura_agent_ready 0\n"), "{metrics}");
     assert!(metrics.contains("segura_agent_max_stale_seconds 2\n"), "{metrics}");
     let failed = "segura_agent_passes_total{outcome=\"unreachable\"} ";
     let failed = metrics.lines().find_map(|line| line.strip_prefix(failed)).unwrap();
     assert_ne!(failed, "0", "{metrics}");
     scene.vault.come_back();
-    until("it is ready again", || answer(&scene, "/readyz").0 == 200);
+    until("it is ready again", || scene.get("/readyz").0 == 200);
     sidecar.stop();
 }
 
 #[test]
 fn a_sidecar_is_live_and_not_ready_before_the_first_set() {
     let mut scene = Scene::new();
-    scene.set("SEGURA_LISTEN", &format!("127.0.0.1:{}", free_port()));
+    scene.listen();
     scene.set("SEGURA_STARTUP_TIMEOUT", "1m");
     scene.vault.go_down();
     let sidecar = scene.sidecar();
     until("it tries", || sidecar.times_logged(lines::RETRIES) > 0);
-    assert_eq!((answer(&scene, "/livez").0, answer(&scene, "/readyz").0), (200, 503));
+    assert_eq!((scene.get("/livez").0, scene.get("/readyz").0), (200, 503));
     assert_all(&scene, [false, false, true]);
     scene.vault.come_back();
-    until("it is ready", || answer(&scene, "/readyz").0 == 200);
+    until("it is ready", || scene.get("/readyz").0 == 200);
     sidecar.stop();
 }
 
@@ -174,14 +150,14 @@ fn a_failed_notification_is_counted() {
     });
     let sidecar = scene.renewing_sidecar();
     let failures = || {
-        let metrics = answer(&scene, "/metrics").1;
+        let metrics = scene.get("/metrics").1;
         let line = "segura_agent_delivery_failures_total ";
         let count = metrics.lines().find_map(|found| found.strip_prefix(line));
         count.unwrap_or_else(|| panic!("{metrics}")).parse::<u64>().unwrap()
     };
     scene.vault.rotate();
     until("a notification has failed", || failures() >= 1);
-    let reported = answer(&scene, "/metrics").1;
+    let reported = scene.get("/metrics").1;
     assert!(reported.contains("segura_agent_deliveries_total 0\n"), "{reported}");
     assert!(reported.contains("segura_agent_notified_generation 0\n"), "{reported}");
     sidecar.stop();
@@ -195,7 +171,7 @@ fn a_notification_is_counted() {
     let sidecar = scene.renewing_sidecar();
     scene.vault.rotate();
     until("a notification is counted", || {
-        let metrics = answer(&scene, "/metrics").1;
+        let metrics = scene.get("/metrics").1;
         let has = |line: &str| metrics.lines().any(|found| found == line);
         has("segura_agent_notified_generation 2") && !has("segura_agent_deliveries_total 0")
     });

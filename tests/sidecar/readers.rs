@@ -12,7 +12,7 @@ use std::{
 use notify::{Event, EventKind, RecursiveMode, Watcher, event::AccessKind, event::AccessMode};
 use rustix::fs::{Mode, OFlags, open, openat};
 
-use super::{READ, left_by_init, poke, wait_until_trusted, with};
+use super::{READ, left_by_init, poke};
 use crate::{
     dev_vault::Options,
     harness::{SEED, Scene, until},
@@ -27,7 +27,7 @@ fn pair(n: usize) -> String {
 
 /// A pair of one secret, read again at every hint.
 fn paired() -> Scene {
-    with(Options::default(), |scene| {
+    Scene::after_init(Options::default(), |scene| {
         scene.set("SEGURA_SOURCE", "secret").set("SEGURA_RENEW_INTERVAL", "10m");
         scene.vault.set_data(SEED, pair(0));
     })
@@ -97,7 +97,7 @@ fn readers_see_one_set_or_the_next_and_never_a_mixture() {
 fn generations_do_not_accumulate_if_every_pass_publishes() {
     let scene = left_by_init();
     let sidecar = scene.renewing_sidecar();
-    wait_until_trusted(&scene);
+    scene.wait_until_trusted();
     let mut most = 0;
     for n in 1..9 {
         scene.vault.rotate();
@@ -112,7 +112,7 @@ fn generations_do_not_accumulate_if_every_pass_publishes() {
 
 #[test]
 fn no_watcher_is_woken_while_nothing_changes() {
-    let scene = with(Options::default(), |scene| {
+    let scene = Scene::after_init(Options::default(), |scene| {
         scene.set("SEGURA_OUTPUT", "files,env,json");
     });
     let sidecar = scene.renewing_sidecar();

@@ -2,10 +2,7 @@
 
 use std::fs;
 
-use super::{
-    APPLICATION, LOGIN, PROVISION, READ, account_of, left_by_init, wait_until_fresh,
-    wait_until_trusted, with,
-};
+use super::{APPLICATION, LOGIN, PROVISION, READ, left_by_init};
 use crate::dev_vault::requests::{SECRETS, path, secret};
 use crate::harness::lines;
 use crate::{
@@ -17,10 +14,10 @@ use crate::{
 fn a_rotation_reaches_the_files_by_reads_alone() {
     let scene = left_by_init();
     let sidecar = scene.renewing_sidecar();
-    wait_until_trusted(&scene);
+    scene.wait_until_trusted();
     for _ in 0..2 {
         scene.vault.rotate();
-        wait_until_fresh(&scene);
+        scene.wait_until_fresh();
     }
     assert_eq!((scene.count(PROVISION), scene.count(LOGIN)), (0, 1), "the token is kept");
     assert_eq!(scene.request_lines().len(), 1 + scene.count(READ));
@@ -61,7 +58,7 @@ fn renewal_uses_the_method_of_the_settings() {
         ("post", PROVISION),
     ];
     side_by_side(cases, |(refresh, request)| {
-        let scene = with(Options::default(), |scene| {
+        let scene = Scene::after_init(Options::default(), |scene| {
             // What opens something is in the list, too.
             scene.vault.set_data(SEED, r#"{"token": "of all"}"#);
             scene.set("SEGURA_REFRESH", refresh);
@@ -79,21 +76,21 @@ fn renewal_uses_the_method_of_the_settings() {
 
 #[test]
 fn renewal_by_post_publishes_the_new_account() {
-    let scene = with(Options::default(), |scene| {
+    let scene = Scene::after_init(Options::default(), |scene| {
         scene.set("SEGURA_REFRESH", "post");
     });
     let first = scene.read("secret-postman/username");
     let sidecar = scene.renewing_sidecar();
     until("another account is published", || scene.read("secret-postman/username") != first);
     sidecar.stop();
-    let account = account_of(&scene, SEED, POD);
+    let account = scene.account_of(SEED, POD);
     assert_eq!(scene.read("secret-postman/username"), account.username);
     assert_eq!(scene.read("secret-postman/password"), account.password);
 }
 
 #[test]
 fn a_post_of_unknown_fate_is_followed_by_reads_and_not_repeated() {
-    let scene = with(Options::default(), |scene| {
+    let scene = Scene::after_init(Options::default(), |scene| {
         scene.set("SEGURA_REFRESH", "post").set("SEGURA_PROVISION_TIMEOUT", "2s");
     });
     let first = scene.read("secret-postman/username");
@@ -111,7 +108,7 @@ fn a_post_of_unknown_fate_is_followed_by_reads_and_not_repeated() {
 #[test]
 fn the_list_of_the_authorization_is_renewed() {
     side_by_side([("application", APPLICATION), ("secret", SECRETS)], |(source, request)| {
-        let scene = with(Options::default(), |scene| {
+        let scene = Scene::after_init(Options::default(), |scene| {
             scene.unset("SEGURA_IDENTITY").set("SEGURA_SOURCE", source);
             scene.set("SEGURA_OUTPUT", "files,env,json");
         });
@@ -138,7 +135,7 @@ fn the_list_of_the_authorization_is_renewed() {
 
 #[test]
 fn a_secret_with_source_secret_is_renewed() {
-    let scene = with(Options::default(), |scene| {
+    let scene = Scene::after_init(Options::default(), |scene| {
         scene.set("SEGURA_SOURCE", "secret").set("SEGURA_IDENTITY", "application5");
     });
     let sidecar = scene.renewing_sidecar();
@@ -162,13 +159,16 @@ fn a_route_that_is_missing_for_a_while_is_not_given_up() {
     assert_eq!(scene.count(APPLICATION), 0);
     assert_eq!(scene.state()["refresh"], "get");
     scene.vault.rotate();
-    wait_until_fresh(&scene);
+    scene.wait_until_fresh();
     sidecar.stop();
 }
 
 #[test]
 fn a_missing_route_is_not_given_up_within_seconds() {
-    let scene = with(Options { get_provision: GetProvision::None, ..Options::default() }, |_| {});
+    let scene = Scene::after_init(
+        Options { get_provision: GetProvision::None, ..Options::default() },
+        |_| {},
+    );
     let files = scene.published();
     let sidecar = scene.renewing_sidecar();
     until("it has failed some times", || scene.failures() >= 3);
@@ -181,7 +181,7 @@ fn a_missing_route_is_not_given_up_within_seconds() {
 
 #[test]
 fn a_vault_where_reads_provision_is_read_twice_at_most() {
-    let scene = with(Options { get_provisions: true, ..Options::default() }, |_| {});
+    let scene = Scene::after_init(Options { get_provisions: true, ..Options::default() }, |_| {});
     let sidecar = scene.renewing_sidecar();
     until("it has settled", || scene.state()["refresh"] == "application");
     let applications = scene.count(APPLICATION);
@@ -216,11 +216,11 @@ fn a_list_without_the_pods_account_does_not_remove_it() {
 
 #[test]
 fn a_list_with_a_shared_password_does_not_replace_the_pods_account() {
-    let scene = with(Options::default(), |scene| {
+    let scene = Scene::after_init(Options::default(), |scene| {
         scene.vault.set_data(SEED, r#"{"username": "shared", "password": "shared"}"#);
         scene.set("SEGURA_REFRESH", "application");
     });
-    let account = account_of(&scene, SEED, POD);
+    let account = scene.account_of(SEED, POD);
     let sidecar = scene.renewing_sidecar();
     until("it reads the application", || scene.count(APPLICATION) >= 3);
     assert_eq!(scene.read("secret-postman/password"), account.password);
@@ -232,20 +232,20 @@ fn a_list_with_a_shared_password_does_not_replace_the_pods_account() {
 #[test]
 fn a_secret_with_a_short_lifetime_is_provisioned_again_in_time() {
     let options = Options { ttl: Some("3".to_owned()), ..Options::default() };
-    let scene = with(options, |_| {});
+    let scene = Scene::after_init(options, |_| {});
     let first = scene.read("secret-postman/username");
     let sidecar = scene.renewing_sidecar();
     until("another account is published", || scene.read("secret-postman/username") != first);
     sidecar.assert_logged(lines::PROVISIONED_AGAIN, 1, "");
     sidecar.stop();
-    let account = account_of(&scene, SEED, POD);
+    let account = scene.account_of(SEED, POD);
     assert_eq!(scene.read("secret-postman/password"), account.password);
 }
 
 #[test]
 fn two_provisionings_are_five_minutes_apart_at_any_lifetime() {
     let options = Options { ttl: Some("3".to_owned()), ..Options::default() };
-    let scene = with(options, |_| {});
+    let scene = Scene::after_init(options, |_| {});
     let sidecar = scene.renewing_sidecar();
     until("it is provisioned again", || scene.count(PROVISION) == 1);
     let reads = scene.count(READ);
@@ -256,7 +256,7 @@ fn two_provisionings_are_five_minutes_apart_at_any_lifetime() {
 
 #[test]
 fn a_ttl_without_a_credential_beside_it_causes_no_provisioning() {
-    let scene = with(Options::default(), |scene| {
+    let scene = Scene::after_init(Options::default(), |scene| {
         scene.set("SEGURA_SOURCE", "secret").set("SEGURA_IDENTITY", "application5");
     });
     let sidecar = scene.renewing_sidecar();
@@ -274,7 +274,7 @@ fn pods_of_one_identity_keep_their_own_credentials() {
     let third = first.another_pod(names[2]);
     second.set("SEGURA_DEPROVISION", "true");
     let assert_own = |scene: &Scene, pod: &str| {
-        let own = || account_of(scene, SEED, pod);
+        let own = || scene.account_of(SEED, pod);
         until("its own account is published", || {
             let (own, read) = (own(), |key: &str| scene.read(&format!("secret-postman/{key}")));
             read("username") == own.username && read("password") == own.password

@@ -6,9 +6,7 @@ use std::{net::TcpListener, time::Duration};
 
 use rustix::process::Signal;
 
-use super::{
-    Change, DEPROVISION, LOGIN, PROVISION, READ, left_by_init, password, wait_until_fresh, with,
-};
+use super::{Change, DEPROVISION, LOGIN, PROVISION, READ, left_by_init};
 use crate::harness::lines;
 use crate::{
     dev_vault::{Effect, Fault, Options},
@@ -70,7 +68,7 @@ fn sigterm_ends_a_sidecar_while_it_connects() {
 
 #[test]
 fn with_deprovisioning_on_the_set_is_deprovisioned_and_removed() {
-    let scene = with(Options::default(), |scene| {
+    let scene = Scene::after_init(Options::default(), |scene| {
         scene.set("SEGURA_OUTPUT", "files,env,json");
     });
     let mut scene = scene;
@@ -87,7 +85,7 @@ fn with_deprovisioning_on_the_set_is_deprovisioned_and_removed() {
     // The next one provisions again.
     let sidecar = scene.renewing_sidecar();
     assert_eq!((scene.count(PROVISION), scene.vault.provision_count()), (1, 2));
-    assert_eq!(scene.read("secret-postman/password"), password(&scene));
+    assert_eq!(scene.read("secret-postman/password"), scene.password());
     sidecar.stop();
 }
 
@@ -145,7 +143,7 @@ fn missed_passes_are_made_up_for_by_one() {
     scene.vault.rotate();
     sidecar.send(Signal::CONT);
     until("it goes on", || scene.count(READ) >= reads + 2);
-    wait_until_fresh(&scene);
+    scene.wait_until_fresh();
     sidecar.stop();
     let at: Vec<Duration> = scene
         .vault
@@ -162,7 +160,7 @@ fn missed_passes_are_made_up_for_by_one() {
 #[test]
 fn tokens_of_two_seconds_are_replaced_without_a_warning() {
     let options = Options { token_ttl: Duration::from_secs(2), ..Options::default() };
-    let scene = with(options, |_| {});
+    let scene = Scene::after_init(options, |_| {});
     let sidecar = scene.renewing_sidecar();
     let mut failures = 0;
     until("it has renewed often", || {

@@ -5,7 +5,7 @@ use std::fs;
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::{SHOWS, change, reads, scene, shown, until_has, values};
+use super::{SHOWS, change, reads, scene, shown, until_has, until_published, values};
 use crate::harness::{Scene, for_a_while, lines, sidecar::Sidecar, until};
 
 /// Says what the entry is, in its environment and on disk, and both again at each signal.
@@ -18,13 +18,6 @@ exec 3<&0
 cat <&3 >/dev/null 2>&1 &
 until wait $!; do :; done
 "#;
-
-/// Waits until this is published.
-#[track_caller]
-fn until_published(scene: &Scene, password: &str) {
-    let read = || fs::read_to_string(scene.path("app/password"));
-    until("it is published", || read().is_ok_and(|found| found == password));
-}
 
 /// Asserts that the command has had just this, and goes on to have no more.
 #[track_caller]

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::{SHOWS, bare, change, held, scene, words};
+use super::{SHOWS, bare, change, scene, with_stdin, words};
 use crate::harness::{
     Run, Scene,
     host::{NOBODY, User, can_switch_user},
@@ -33,7 +33,7 @@ fn volume() -> Scene {
 fn reader(scene: &Scene, agent_uid: &str) -> Command {
     let mut reader = bare(scene, scene.agent_as(APP, &words(SHOWS)));
     reader.env("SEGURA_AGENT_UID", agent_uid).env("SEGURA_STARTUP_TIMEOUT", "2s");
-    held(reader)
+    with_stdin(reader)
 }
 
 /// The neighbour puts a copy of the agent's folder in its place, with the values that it wants.

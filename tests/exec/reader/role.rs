@@ -6,7 +6,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::{APP, ReadOnly, bare, for_the_group_to_read, held, scene, words};
+use super::{APP, ReadOnly, bare, for_the_group_to_read, scene, with_stdin, words};
 use crate::harness::{
     Run, Scene,
     host::{can_switch_user, with_own_mounts},
@@ -57,7 +57,7 @@ fn exec_is_a_reader_while_a_sidecar_publishes() {
     let sidecar = scene.renewing_sidecar();
     assert_reads(&scene, knows_the_place(&scene), "<one|||>");
     // An agent with a vault is a reader, too, as `kubectl exec` in the sidecar's own container.
-    assert_reads(&scene, held(scene.agent(&words(SCRIPT))), "<one|||>");
+    assert_reads(&scene, with_stdin(scene.agent(&words(SCRIPT))), "<one|||>");
     sidecar.stop();
 }
 
@@ -79,7 +79,7 @@ fn exec_is_a_reader_if_only_another_user_may_write() {
     assert_reads(&scene, bare(&scene, scene.agent_as(APP, &words(SCRIPT))), "<one|||>");
     // Neither a living agent nor the want of a vault makes this one a reader.
     sidecar.stop();
-    assert_reads(&scene, held(scene.agent_as(APP, &words(SCRIPT))), "<one|||>");
+    assert_reads(&scene, with_stdin(scene.agent_as(APP, &words(SCRIPT))), "<one|||>");
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn exec_is_a_reader_on_a_read_only_volume() {
         let sidecar = scene.renewing_sidecar();
         assert_reads(&scene, at_the_view(knows_the_place(&scene)), "<one|||>");
         sidecar.stop();
-        let with_a_vault = held(scene.agent(&words(SCRIPT)));
+        let with_a_vault = with_stdin(scene.agent(&words(SCRIPT)));
         assert_reads(&scene, at_the_view(with_a_vault), "<one|||>");
     });
 }

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::{change_now, look_again, until_watched, watched_scene};
 use crate::exec::orphans::processes::{EVAL_LINES, Wrapped, living};
+use crate::harness::secret::{after_passes, change, generations, until_notified, until_published};
 use crate::harness::{Scene, for_a_while, lines, side_by_side, until};
-use crate::notify::agent::{after_passes, change, generations, until_notified, until_published};
 
 #[test]
 fn an_outage_of_the_vault_restarts_no_command() {

@@ -1,15 +1,11 @@
 //! Where a change has other consequences than a restart, or none.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::time::Duration;
-
 use rustix::process::Signal;
 
 use super::{LONG, change_now, members, until_watched, watched_scene};
 use crate::exec::orphans::processes::{Wrapped, living};
-use crate::harness::{Scene, for_a_while, lines, side_by_side, sidecar::free_port, until};
-use crate::notify::agent::{generations, until_notified};
+use crate::harness::secret::{generations, until_notified};
+use crate::harness::{for_a_while, lines, side_by_side, until};
 
 #[test]
 fn an_exit_for_a_change_stops_the_command_first() {
@@ -111,60 +107,41 @@ fn with_on_change_signal_each_change_sends_one_signal() {
     });
 }
 
-/// What is answered at a path: status and body.
-#[track_caller]
-fn answer(port: u16, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
-    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n")
-        .expect("it listens");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).expect("it answers");
-    let (head, body) = text.split_once("\r\n\r\n").expect("an answer");
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    (status.expect("a status"), body.to_owned())
-}
-
-fn listening() -> (Scene, u16) {
-    let (mut scene, port) = (watched_scene(), free_port());
-    scene.set("SEGURA_LISTEN", &format!("127.0.0.1:{port}"));
-    (scene, port)
-}
-
 #[test]
 fn probes_are_answered_while_the_command_runs_and_restarts() {
-    let (scene, port) = listening();
+    let mut scene = watched_scene();
+    scene.listen();
     let wrapped = Wrapped::shell(&scene, "");
     wrapped.until_started(1);
     until_watched(&scene);
     for (times, value) in [(1, "two"), (2, "three")] {
-        let (status, body) = answer(port, "/readyz");
+        let (status, body) = scene.get("/readyz");
         assert!(status == 200 && body.starts_with("ready: generation "), "{body}");
-        assert_eq!(answer(port, "/livez").0, 200);
+        assert_eq!(scene.get("/livez").0, 200);
         change_now(&scene, value);
         wrapped.until_started(times + 1);
         until_notified(&scene);
     }
-    let (status, metrics) = answer(port, "/metrics");
+    let (status, metrics) = scene.get("/metrics");
     assert_eq!(status, 200);
     assert!(metrics.contains("segura_agent_generation 3\n"), "{metrics}");
-    assert_eq!(answer(port, "/").0, 404);
+    assert_eq!(scene.get("/").0, 404);
     wrapped.eval("exit 0");
     assert_eq!(wrapped.agent.wait().code, Some(0));
 }
 
 #[test]
 fn probes_before_the_command_starts_answer_not_ready() {
-    let (mut scene, port) = listening();
-    scene.set("SEGURA_STARTUP_TIMEOUT", "1m");
+    let mut scene = watched_scene();
+    scene.listen().set("SEGURA_STARTUP_TIMEOUT", "1m");
     scene.vault.go_down();
     let wrapped = Wrapped::shell(&scene, "");
     wrapped.agent.until_logged(lines::RETRIES);
-    assert_eq!((answer(port, "/livez").0, answer(port, "/readyz").0), (200, 503));
+    assert_eq!((scene.get("/livez").0, scene.get("/readyz").0), (200, 503));
     assert!(wrapped.starts().is_empty());
     scene.vault.come_back();
     wrapped.until_started(1);
-    assert_eq!(answer(port, "/readyz").0, 200);
+    assert_eq!(scene.get("/readyz").0, 200);
     wrapped.eval("exit 0");
     assert_eq!(wrapped.agent.wait().code, Some(0));
 }

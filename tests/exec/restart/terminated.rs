@@ -4,8 +4,8 @@ use rustix::process::Signal;
 
 use super::{LINGERS, LONG, change_now, end_remaining_processes, until_watched, watched_scene};
 use crate::exec::orphans::processes::{Wrapped, is_gone, living};
+use crate::harness::secret::generations;
 use crate::harness::{Run, Scene, for_a_while, lines, pause, side_by_side, until};
-use crate::notify::agent::generations;
 
 /// Signals that terminate, and the code of who dies of them.
 const TERMINATIONS: [(Signal, i32); 3] =

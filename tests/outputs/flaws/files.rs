@@ -12,7 +12,7 @@ use super::super::templates::give;
 use super::super::values::{IDENTITY, Values, scene};
 use super::{CANARY, assert_refused_at_once, init, provisioned, with};
 use crate::harness::{
-    Run, Scene,
+    Scene,
     host::{NOBODY, can_switch_user},
 };
 
@@ -107,7 +107,7 @@ fn a_template_without_read_permission_is_refused_before_any_request() {
     let mut scene = provisioned();
     chown(scene.dir.path(), Some(NOBODY.uid), Some(NOBODY.gid)).unwrap();
     let dir = give(&mut scene, &[("app.j2", CANARY), ("sound.j2", "x")]);
-    let init = |scene: &Scene| Run::of(scene.agent_as(NOBODY, &["init"]).output().unwrap());
+    let init = |scene: &Scene| scene.run_as(NOBODY, &["init"]);
     let close = |path: &Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     };

@@ -9,17 +9,17 @@
 use crate::harness::lines;
 use crate::{
     dev_vault::{Effect, Fault, Options},
-    harness::{SEED, Scene, side_by_side, sidecar::free_port, until},
-    sidecar::{Change, READ, poke, probes::answer, wait_until_fresh, with},
+    harness::{SEED, Scene, side_by_side, until},
+    sidecar::{Change, READ, poke},
 };
 
 const OTHER: &str = "payments/database";
 
 fn several(change: impl FnOnce(&mut Scene)) -> Scene {
-    with(Options::default(), |scene| {
+    Scene::after_init(Options::default(), |scene| {
         scene.set("SEGURA_IDENTITY", "application5,payments/database,secret-postman");
         scene.set("SEGURA_OUTPUT", "files,env,json").set("SEGURA_TIMEOUT", "2s");
-        scene.set("SEGURA_LISTEN", &format!("127.0.0.1:{}", free_port()));
+        scene.listen();
         scene.vault.set_data(OTHER, r#"{"token": "good"}"#);
         change(scene);
     })
@@ -105,7 +105,7 @@ fn an_identity_that_fails_keeps_its_last_good_version_and_the_others_are_renewed
         spoil(&scene);
         until(&format!("{what}: it is held back"), || scene.held_back(OTHER).is_some());
         scene.vault.rotate();
-        wait_until_fresh(&scene);
+        scene.wait_until_fresh();
         assert_eq!(scene.held_back(OTHER).as_deref(), Some(class), "{what}");
         assert_eq!((scene.held_back(SEED), scene.held_back("application5")), (None, None));
         assert_eq!(scene.state()["last_error"], class, "{what}");
@@ -115,7 +115,7 @@ fn an_identity_that_fails_keeps_its_last_good_version_and_the_others_are_renewed
         assert_eq!(scene.read("payments/database/password"), password, "{what}");
         sidecar.assert_warned(1, what);
         assert!(sidecar.warnings()[0].contains(OTHER), "{what}: {:?}", sidecar.warnings());
-        let metrics = answer(&scene, "/metrics").1;
+        let metrics = scene.get("/metrics").1;
         let line = "segura_agent_secret_held_back{identity=\"payments/database\"} 1\n";
         assert!(metrics.contains(line), "{what}: {metrics}");
         assert_eq!(metrics.matches("secret_held_back{").count(), 1, "{what}");
@@ -126,7 +126,7 @@ fn an_identity_that_fails_keeps_its_last_good_version_and_the_others_are_renewed
         assert_kept_version(&scene, what, "restored");
         until("the state says so", || scene.failures() == 0);
         sidecar.assert_logged(lines::FRESH, 1, what);
-        assert!(!answer(&scene, "/metrics").1.contains("secret_held_back{"), "{what}");
+        assert!(!scene.get("/metrics").1.contains("secret_held_back{"), "{what}");
         sidecar.stop();
     });
 }
@@ -159,7 +159,7 @@ fn identities_that_a_pass_did_not_reach_are_fetched_soon() {
     scene.vault.fault(Fault::rate_limit("secret-postman", "0").once());
     let sidecar = scene.renewing_sidecar();
     poke(&scene);
-    wait_until_fresh(&scene);
+    scene.wait_until_fresh();
     sidecar.stop();
 }
 
@@ -171,11 +171,11 @@ fn the_other_identities_are_renewed_however_many_fail() {
     scene.vault.set_data("application5", r#"{"..": "x"}"#);
     let sidecar = scene.renewing_sidecar();
     scene.vault.rotate();
-    wait_until_fresh(&scene);
+    scene.wait_until_fresh();
     let now = [OTHER, "application5"].map(|name| scene.read(&format!("{name}/password")));
     assert_eq!(now, passwords);
     until("both are logged", || sidecar.warnings().len() == 2);
-    let metrics = answer(&scene, "/metrics").1;
+    let metrics = scene.get("/metrics").1;
     assert_eq!(metrics.matches("secret_held_back{").count(), 2, "{metrics}");
     sidecar.stop();
 }
@@ -190,7 +190,7 @@ fn the_next_sidecar_still_holds_back() {
     first.kill();
     let second = scene.renewing_sidecar();
     scene.vault.rotate();
-    wait_until_fresh(&scene);
+    scene.wait_until_fresh();
     assert_kept_version(&scene, "after a crash", "good");
     assert_eq!(scene.read("payments/database/password"), password);
     assert_eq!(scene.held_back(OTHER).as_deref(), Some("render"));

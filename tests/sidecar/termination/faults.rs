@@ -19,7 +19,7 @@ use crate::{
         sidecar::Sidecar,
         until,
     },
-    sidecar::{PROVISION, READ, left_by_init, password, poke, wait_until_fresh},
+    sidecar::{PROVISION, READ, left_by_init, poke},
 };
 
 const FULL: &str = "No space left on device";
@@ -49,7 +49,7 @@ fn with_an_unpublished_set(
         assert!(sidecar.times_logged("sizeLimit") > 0, "{:?}", sidecar.log());
         assert_eq!((scene.published(), scene.count(READ)), (files, 1));
         run(&scene, &sidecar, &ballast);
-        wait_until_fresh(&scene);
+        scene.wait_until_fresh();
         until("the state says so", || scene.failures() == 0);
         assert_eq!((scene.count(READ), scene.vault.provision_count()), (1, 1));
         until("what was replaced is swept", || scene.generations().len() == 1);
@@ -104,7 +104,7 @@ fn a_success_after_a_full_volume_is_logged() {
         "10m",
         |scene, sidecar, ballast| {
             fs::remove_file(ballast).unwrap();
-            wait_until_fresh(scene);
+            scene.wait_until_fresh();
             until("it is logged", || sidecar.times_logged(lines::WORKS) == 1);
         },
     );
@@ -127,7 +127,7 @@ fn a_volume_without_a_free_page_keeps_its_set() {
         until("it goes on", || scene.count(READ) >= reads + 2);
         assert_eq!(scene.published(), files);
         fs::remove_file(&ballast).unwrap();
-        wait_until_fresh(&scene);
+        scene.wait_until_fresh();
         sidecar.stop();
         assert_eq!(scene.vault.provision_count(), 1);
     });
@@ -149,7 +149,7 @@ fn a_deprovisioned_set_on_a_full_volume_is_not_adopted() {
         fs::remove_file(&ballast).unwrap();
         let sidecar = scene.renewing_sidecar();
         assert_eq!(scene.vault.provision_count(), 2);
-        assert_eq!(scene.read("secret-postman/password"), password(&scene));
+        assert_eq!(scene.read("secret-postman/password"), scene.password());
         sidecar.stop();
     });
 }
@@ -171,7 +171,7 @@ fn a_sidecar_killed_anywhere_leaves_a_whole_set_and_the_next_one_cleans_up() {
     }
     let sidecar = scene.renewing_sidecar();
     scene.vault.rotate();
-    wait_until_fresh(&scene);
+    scene.wait_until_fresh();
     until("what was replaced is swept", || scene.generations().len() == 1);
     sidecar.stop();
     assert_eq!((scene.vault.provision_count(), scene.count(PROVISION)), (1, 0));
@@ -184,7 +184,7 @@ fn a_sidecar_killed_anywhere_leaves_a_whole_set_and_the_next_one_cleans_up() {
         .collect();
     own.sort();
     assert_eq!(own, ["holder", "lock", "seal", "state.json"]);
-    assert_eq!(scene.read("secret-postman/password"), password(&scene));
+    assert_eq!(scene.read("secret-postman/password"), scene.password());
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn a_full_stderr_delays_neither_renewal_nor_the_end() {
     for reads in 1..4 {
         until("it renews", || scene.count(READ) >= reads);
         scene.vault.rotate();
-        wait_until_fresh(&scene);
+        scene.wait_until_fresh();
     }
     sidecar.stop();
     drop(reader);
@@ -214,6 +214,6 @@ fn a_stderr_closed_by_its_reader_does_not_end_a_sidecar() {
     until("it renews", || scene.count(READ) >= 1);
     drop(reader);
     scene.vault.rotate();
-    wait_until_fresh(&scene);
+    scene.wait_until_fresh();
     sidecar.stop();
 }
