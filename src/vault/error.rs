@@ -31,6 +31,8 @@ pub enum Attempt {
     GiveBack(SecretName),
     /// Deprovisioning the secret of this id.
     GiveBackById(String),
+    /// Reading a secret that is to be written.
+    ReadStored(SecretName),
     /// Creating or updating this secret.
     WriteSecret(String),
     /// Creating or updating this credential.
@@ -56,6 +58,7 @@ impl fmt::Display for Attempt {
             Self::ReadSecrets => f.write_str("cannot read the list of secrets"),
             Self::GiveBack(name) => write!(f, "cannot deprovision {name}"),
             Self::GiveBackById(id) => write!(f, "cannot deprovision the secret of id {id}"),
+            Self::ReadStored(name) => write!(f, "cannot read what the vault stores of {name}"),
             Self::WriteSecret(name) => write!(f, "cannot write the secret {name}"),
             Self::WriteCredential(name) => write!(f, "cannot write the credential {name}"),
         }

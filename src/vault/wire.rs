@@ -7,6 +7,7 @@
 mod envelope;
 mod fields;
 mod limits;
+mod periods;
 
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use fields::{Fields, JsonKind, compact, kind, text};
 use limits::{LONGEST_WORD, MOST_NAMELESS, bounded, shown};
 
 pub use envelope::Answer;
+pub use periods::{PERIODS, Period, RenewalPeriods, periods};
 
 /// The longest answer that is read, in bytes.
 pub const LONGEST: usize = 8 * 1024 * 1024;
@@ -43,6 +45,8 @@ pub struct Written {
     pub identifier: Option<String>,
     /// A secret's keys.
     pub keys: Option<Vec<String>>,
+    /// The periods of a secret's renewal.
+    pub periods: RenewalPeriods,
 }
 
 /// The assumed lifetime of a token whose answer has none: `expires_in` is optional (RFC 6749, 5.1).
@@ -221,6 +225,11 @@ fn listed_entries(data: &RawValue) -> Option<Vec<Fields<'_>>> {
         .collect()
 }
 
+/// True if a value is nothing but asterisks, as DSM's pages mask one.
+pub fn is_masked(value: &str) -> bool {
+    value.len() > 3 && value.bytes().all(|c| c == b'*')
+}
+
 fn entry(
     identity: &SecretName,
     fields: &Fields<'_>,
@@ -239,7 +248,7 @@ fn entry(
             JsonKind::Scalar => value.get().to_owned(),
             JsonKind::Object | JsonKind::Array => compact(value),
         };
-        if value.len() > 3 && value.bytes().all(|c| c == b'*') {
+        if is_masked(&value) {
             remarks.push(format!(
                 "the value of {key:?} of {identity} is all asterisks; published as it is"
             ));
@@ -251,13 +260,13 @@ fn entry(
     Ok(entry)
 }
 
-/// The shortest period that is on: DSM spells off as false, null, "", 0 or [].
+/// The shortest period that is on.
 fn renewal(fields: &Fields<'_>) -> RenewMinutes {
-    ["renew_cloud_time", "renew_credential_time", "renew_ephemeral_credential_time"]
-        .into_iter()
-        .filter_map(|name| fields.get(&[name]).and_then(text)?.trim().parse::<u32>().ok())
-        .filter(|minutes| *minutes > 0)
-        .min()
+    let minutes = periods::all(fields).into_values().filter_map(|period| match period {
+        Period::Minutes(minutes) => Some(minutes),
+        Period::Off | Period::On => None,
+    });
+    minutes.filter(|minutes| *minutes > 0).min()
 }
 
 #[cfg(test)]

@@ -38,17 +38,22 @@ impl Client<'_> {
 
 /// The written secret, as the answer shows it; empty if the answer reports success without it.
 fn written_secret(answer: &wire::Answer<'_>, identity: &str) -> Result<Written, Cause> {
+    let periods = wire::periods(answer, identity);
     let mut bundle = match wire::secrets(answer) {
         Ok(bundle) => bundle,
         // The envelope reports success, without the secret.
         Err(Cause::Malformed(Malformation::NoContainer)) => return Ok(Written::default()),
         Err(cause) => return Err(cause),
     };
-    let found = SecretName::new(identity).ok().and_then(|name| bundle.secrets.remove(&name));
-    Ok(found.map_or_else(Written::default, |set| {
-        let mut keys: Vec<String> = set.items().map(|item| item.key.clone()).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        Written { id: set.id, version: Some(set.version), identifier: None, keys: Some(keys) }
-    }))
+    let Ok(name) = SecretName::new(identity) else { return Ok(Written::default()) };
+    let Some(set) = bundle.secrets.remove(&name) else {
+        // It may hold no values, and be no usable secret.
+        let id = bundle.ids.remove(&name).unwrap_or_default();
+        return Ok(Written { id, periods, ..Written::default() });
+    };
+    let mut keys: Vec<String> = set.items().map(|item| item.key.clone()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let (version, keys) = (Some(set.version), Some(keys));
+    Ok(Written { id: set.id, version, identifier: None, keys, periods })
 }

@@ -1,18 +1,20 @@
 //! Builds the request of a PAM credential: `POST /api/pam/credential`.
 
-use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
 
 use super::text::Node;
-use super::walk::{Field, FieldKind, Walk, field, join};
-use super::{Flawed, Request};
+use super::walk::{Field, FieldKind, Walk, field, join, needed};
+use super::{DataShape, Flawed, Request};
 use crate::secret::Secret;
 
 /// The fields of a credential. The vault sets a default for a missing one, or keeps its value.
 const FIELDS: &[Field] = &[
     field("identifier", FieldKind::Text),
-    field("username", FieldKind::Text),
-    field("hostname", FieldKind::Text),
-    field("ip", FieldKind::Text),
+    needed("username", FieldKind::Text, "is null: write \"\" to let the vault choose (error 1042)"),
+    needed("hostname", FieldKind::Text, "is null, and must name the device (error 1004)"),
+    needed("ip", FieldKind::Text, "is null, and must be the device's address (error 1005)"),
     field("content", FieldKind::Secret),
     field("additional", FieldKind::Lines),
     field("tags", FieldKind::Text),
@@ -149,7 +151,7 @@ const JIT_NEEDS: [(&str, [&str; 4]); 2] = [
 /// The request for one document.
 pub(super) fn request(mut walk: Walk<'_>, node: Node) -> Result<Request, Flawed> {
     let Some(body) = walk.object("", node, FIELDS) else {
-        return Err(Flawed { name: None, problems: walk.problems });
+        return Err(Flawed { problems: walk.problems, ..Flawed::default() });
     };
     if !body.contains_key("username") {
         walk.problem("username", "is missing; \"\" lets the vault choose (error 1042)");
@@ -163,6 +165,12 @@ pub(super) fn request(mut walk: Walk<'_>, node: Node) -> Result<Request, Flawed>
         walk.problem("device_domain", "must have no blanks after its commas (error 1029)");
     }
     let effect = if is_blank(body.get("identifier")) { Effect::Create } else { Effect::Update };
+    if matches!(effect, Effect::Update) && body.get("username").is_some_and(|user| user == "") {
+        walk.warning(
+            "username",
+            "is \"\": a credential that has this identifier gets the name usr",
+        );
+    }
     for settings in ["execution_settings", "session_settings", "jit_settings"] {
         if let Some(Value::Object(fields)) = body.get(settings) {
             connects(&mut walk, settings, fields, effect);
@@ -179,13 +187,30 @@ pub(super) fn request(mut walk: Walk<'_>, node: Node) -> Result<Request, Flawed>
     let word = |name| body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let user = word("username").zip(word("hostname")).map(|(user, host)| format!("{user}@{host}"));
     let name = user.or_else(|| word("hostname").map(str::to_owned));
+    let targets = targets(&body);
     if !walk.problems.is_empty() {
-        return Err(Flawed { name, problems: walk.problems });
+        return Err(Flawed { name, problems: walk.problems, targets });
     }
     let keys = body.keys().cloned().collect();
     let name = name.unwrap_or_default();
     let body = Secret::new(Value::Object(body).to_string().into_bytes());
-    Ok(Request { name, body, keys, redacted: walk.redacted })
+    let Walk { redacted, warnings, .. } = walk;
+    let (shape, periods) = (DataShape::Absent, BTreeMap::new());
+    Ok(Request { name, body, keys, redacted, warnings, targets, shape, periods })
+}
+
+/// The names by which the vault finds a credential: its identifier, and its device and user.
+fn targets(body: &Map<String, Value>) -> Vec<String> {
+    let word = |name| body.get(name).and_then(Value::as_str);
+    let mut targets = Vec::new();
+    if let Some(identifier) = word("identifier").filter(|identifier| !identifier.is_empty()) {
+        targets.push(json!([identifier]).to_string());
+    }
+    if let (Some(user), Some(host), Some(ip)) = (word("username"), word("hostname"), word("ip")) {
+        let user = if user.is_empty() { "usr" } else { user };
+        targets.push(json!([user, host, ip]).to_string());
+    }
+    targets
 }
 
 fn spaced(domains: &str) -> bool {
@@ -195,28 +220,41 @@ fn spaced(domains: &str) -> bool {
 /// The vault's action on a document.
 #[derive(Clone, Copy)]
 enum Effect {
-    /// It creates a credential.
+    /// It creates a credential, or finds one by its user and device.
     Create,
-    /// It changes a credential, whose settings may say already how it connects.
+    /// It finds a credential by its identifier; its settings may say already how it connects.
     Update,
 }
 
-/// Requires the fields that are needed to connect, unless the credential itself is used (not the
-/// default) or JIT is off.
+/// Requires the fields that are needed to connect where the credential itself is not to be used,
+/// unless JIT is off.
+///
+/// A new credential needs them also if the document does not say: off is the default. The vault
+/// may know the credential by its user and device, and how it connects, so this is a warning.
 fn connects(walk: &mut Walk<'_>, path: &str, fields: &Map<String, Value>, effect: Effect) {
-    let own = match fields.get(OWN) {
-        Some(Value::Bool(own)) => *own,
-        // Its value is a problem already.
-        Some(_) => true,
-        None => match effect {
-            Effect::Create => fields.is_empty(),
-            Effect::Update => true,
-        },
-    };
     let is_on = path != "jit_settings" || fields.get("jit") == Some(&Value::Bool(true));
-    if !own && is_on {
-        let needs = AUTHENTICATION.map(|field| field.name);
-        require(walk, path, fields, &needs, "use_own_credential_to_connect: false");
+    if !is_on {
+        return;
+    }
+    let needs = AUTHENTICATION.map(|field| field.name);
+    match (fields.get(OWN), effect) {
+        (Some(Value::Bool(false)), _) => {
+            require(walk, path, fields, &needs, "use_own_credential_to_connect: false");
+        }
+        (None, Effect::Create) if !fields.is_empty() => {
+            let missing = needs.iter().filter(|name| is_blank(fields.get(**name)));
+            let missing = missing.copied().collect::<Vec<_>>().join(", ");
+            if !missing.is_empty() {
+                walk.warning(
+                    path,
+                    format!(
+                        "a new credential also needs {missing}, unless use_own_credential_to_connect is true"
+                    ),
+                );
+            }
+        }
+        // On, or a value that is a problem already, or an identifier that the vault may know.
+        (Some(_), _) | (None, _) => {}
     }
 }
 

@@ -48,6 +48,9 @@ pub enum Unreadable {
     /// The text holds no document.
     #[error("it holds no document")]
     Empty,
+    /// It is JSON, and no object.
+    #[error("it is JSON, and no object")]
+    NoObject,
     /// The text is longer than [`LONGEST`].
     #[error("it is longer than 4 MiB")]
     Long,
@@ -74,6 +77,13 @@ fn is_json(text: &str) -> bool {
     let start = text.trim_start();
     let inside = start.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '{' | '['));
     start.starts_with(['{', '[']) && inside.starts_with(['"', '}', ']'])
+}
+
+/// Reads JSON that holds one object.
+pub(super) fn json_object(text: &str) -> Result<Node, Unreadable> {
+    let mut nodes = json(text)?;
+    let object = nodes.pop().filter(|node| matches!(node, Node::Map(_)));
+    object.ok_or(Unreadable::NoObject)
 }
 
 fn json(text: &str) -> Result<Vec<Node>, Unreadable> {

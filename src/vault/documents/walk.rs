@@ -20,7 +20,7 @@ pub(super) enum FieldKind {
     /// A text or a boolean: DSM's table says boolean, its examples show texts.
     TextOrFlag,
     /// One of these words in any case of letters, sent as the user wrote it: DSM's page lists
-    /// `low, medium, high` and shows `High`.
+    /// `low, medium, high` and shows `High`. Another word is sent with a warning: the vault decides.
     Choice(&'static [&'static str]),
     /// `true` or `false`.
     Flag,
@@ -39,17 +39,29 @@ pub(super) enum FieldKind {
 pub(super) struct Field {
     pub(super) name: &'static str,
     pub(super) kind: FieldKind,
+    /// The problem of null in place of a text.
+    null: &'static str,
 }
 
-/// Makes a field.
+/// The problem of null in place of a text that may be left out.
+const NULL: &str = "is null: remove it, or write \"\"";
+
+/// Makes a field that may be left out.
 pub(super) const fn field(name: &'static str, kind: FieldKind) -> Field {
-    Field { name, kind }
+    Field { name, kind, null: NULL }
+}
+
+/// Makes a field that every document needs; `null` is the problem of null in its place.
+pub(super) const fn needed(name: &'static str, kind: FieldKind, null: &'static str) -> Field {
+    Field { name, kind, null }
 }
 
 /// Collects the problems of a document.
 pub(super) struct Walk<'a> {
     pub(super) resolve: &'a Resolve<'a>,
     pub(super) problems: Vec<DocumentProblem>,
+    /// Remarks on what is sent all the same.
+    pub(super) warnings: Vec<DocumentProblem>,
     /// Every secret text, to be redacted if the vault's answer repeats it.
     pub(super) redacted: Vec<Secret<String>>,
 }
@@ -65,12 +77,22 @@ pub(super) fn join(path: &str, name: impl std::fmt::Display) -> String {
 
 impl<'a> Walk<'a> {
     pub(super) fn new(resolve: &'a Resolve<'a>) -> Self {
-        Self { resolve, problems: Vec::new(), redacted: Vec::new() }
+        Self { resolve, problems: Vec::new(), warnings: Vec::new(), redacted: Vec::new() }
     }
 
     pub(super) fn problem(&mut self, path: &str, what: impl Into<String>) {
         let path = if path.is_empty() { "the document" } else { path };
         self.problems.push(DocumentProblem { path: path.to_owned(), what: what.into() });
+    }
+
+    pub(super) fn warning(&mut self, path: &str, what: impl Into<String>) {
+        self.warnings.push(DocumentProblem { path: path.to_owned(), what: what.into() });
+    }
+
+    /// Warns of a word that the vault's pages don't list.
+    pub(super) fn unlisted(&mut self, path: &str, words: &[&str]) {
+        let words = words.join(", ");
+        self.warning(path, format!("is not one of {words}: sent as it is, the vault decides"));
     }
 
     /// The members of a map; a repeated name is a problem.
@@ -116,7 +138,7 @@ impl<'a> Walk<'a> {
                         .to_owned()),
                 }
             }
-            Node::Null => Err("is null: remove it, or write \"\"".to_owned()),
+            Node::Null => Err(NULL.to_owned()),
             Node::Number(_) | Node::Flag(_) => Err("must be a text: put it in quotes".to_owned()),
             Node::List(_) => Err("must be a text".to_owned()),
         };
@@ -151,7 +173,12 @@ impl<'a> Walk<'a> {
                 self.problem(&path, "appears twice");
             }
             // A faulty value is a problem already, so the field must not also count as missing.
-            let value = self.value(&path, node, field.kind).unwrap_or_default();
+            let value = if matches!(node, Node::Null) && field.null != NULL {
+                self.problem(&path, field.null);
+                Value::Null
+            } else {
+                self.value(&path, node, field.kind).unwrap_or_default()
+            };
             object.insert(field.name.to_owned(), value);
         }
         Some(object)
@@ -172,7 +199,7 @@ impl<'a> Walk<'a> {
             (FieldKind::Choice(words), node) => {
                 let text = self.text(path, node)?;
                 if !words.iter().any(|word| word.eq_ignore_ascii_case(text.expose())) {
-                    self.problem(path, format!("must be one of {}", words.join(", ")));
+                    self.unlisted(path, words);
                 }
                 Some(Value::from(text.expose().as_str()))
             }

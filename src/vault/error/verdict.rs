@@ -192,6 +192,11 @@ impl FetchError {
                     "the vault may have stored it: read it there before you send it again",
                 );
             }
+            (Attempt::ReadStored(_), Cause::Rejected { .. } | Cause::Absent(_)) => {
+                return Some(
+                    "allow the authorization to read this secret, or write the whole of it without --merge",
+                );
+            }
             (Attempt::GiveBackById(_), Cause::Rejected { .. }) => {
                 return Some(
                     "check SECRET_ID and SEGURA_POD_NAME: the vault knows no such secret of this pod",
@@ -275,7 +280,9 @@ fn by_code(code: u32) -> Option<&'static str> {
         1046 => "jit_settings must name plugins of the vault",
         1047 => "jit_settings must name templates of the vault",
         1052 => "another device has this hostname: name the intended device",
-        1053 => "identifier may hold letters, digits, - and _ only",
+        1053 => {
+            "identifier may hold letters, digits, - and _; of the dot the vault's page says yes, and its message no"
+        }
         _ => return None,
     })
 }

@@ -1,5 +1,8 @@
 //! Requests of secrets, and their problems.
 
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+
 use super::super::{About, Reference, requests};
 use super::*;
 
@@ -82,6 +85,123 @@ fn values_by_kind_are_sent_as_the_vault_documents_them() {
         ("a", &keys.map(str::to_owned)[..])
     );
     assert_eq!(sent(&document.to_string()).1, data);
+}
+
+#[test]
+fn packed_values_are_unpacked_and_checked_like_others() {
+    let json = r#"{"password": "canary ??>>~~", "k": "v"}"#;
+    let expected = json!({ "password": "canary ??>>~~", "k": "v" });
+    let standard = STANDARD.encode(json);
+    let lines: Vec<&str> =
+        standard.as_bytes().chunks(20).map(|l| str::from_utf8(l).unwrap()).collect();
+    for packed in [
+        standard.clone(),
+        format!("{}\n", lines.join("\n")),
+        standard.replace('+', "-").replace('/', "_").replace('=', ","),
+        URL_SAFE_NO_PAD.encode(json),
+    ] {
+        for field in ["data", "Date"] {
+            let document = json!({ "identity": "a", field: packed });
+            assert_eq!(sent(&document.to_string()).1, expected, "{packed}");
+            let request = read(&document.to_string()).unwrap();
+            assert_eq!(
+                (request.keys.as_slice(), request.shape),
+                (&["k".to_owned(), "password".to_owned()][..], DataShape::Flat)
+            );
+            let redacted: Vec<&str> =
+                request.redacted.iter().map(|s| s.expose().as_str()).collect();
+            assert!(redacted.contains(&"canary ??>>~~") && redacted.contains(&packed.as_str()));
+        }
+    }
+    let kinds = json!({ "credentials": [{ "credential": { "fields": { "usr": "canary" } } }] });
+    let document = json!({ "identity": "a", "data": STANDARD.encode(kinds.to_string()) });
+    let problems = problems_of(&document.to_string());
+    assert!(problems[0].starts_with("data.credentials.0.credential.fields.usr: is neither"));
+}
+
+#[test]
+fn packed_values_that_can_not_be_unpacked_are_not_quoted() {
+    for (packed, expected) in [
+        ("{{secret}}".to_owned(), "data: must be an object, or base64 of one in JSON"),
+        (r#"{"k": "canary"}"#.to_owned(), "data: must be an object, or base64 of one in JSON"),
+        (String::new(), "data: must be an object, or base64 of one in JSON"),
+        (
+            STANDARD.encode(r#"{"k": "canary"#),
+            "data: is base64: unpacked, line 1, column 13 is not JSON",
+        ),
+        (STANDARD.encode(r#"["canary"]"#), "data: is base64: unpacked, it is JSON, and no object"),
+        (STANDARD.encode(b"\xffcanary"), "data: is base64: unpacked, it is not UTF-8"),
+        (STANDARD.encode(r#"{"k": 5}"#), "data.k: must be a text: put it in quotes"),
+        (STANDARD.encode("{}"), "data: holds no value"),
+    ] {
+        let problems = problems_of(&json!({ "identity": "a", "data": packed }).to_string());
+        assert_eq!(problems, [expected], "{packed}");
+    }
+}
+
+#[test]
+fn values_beside_the_fields_are_told_where_they_belong() {
+    let alone = json!({ "access_keys": [], "credentials": [] });
+    assert_eq!(
+        problems_of(&alone.to_string()),
+        ["access_keys, credentials: put this under data, and identity beside data"]
+    );
+    let beside = json!({ "identity": "a", "Key_Value": { "fields": { "k": "canary" } } });
+    assert_eq!(problems_of(&beside.to_string()), ["key_value: put this under data"]);
+    let flat = problems_of("{identity: a, password: canary}");
+    assert!(flat[0].starts_with("password: is not one of identity,"), "{flat:?}");
+    assert!(flat[0].ends_with("; a value belongs under data") && flat.len() == 1, "{flat:?}");
+}
+
+#[test]
+fn an_update_needs_no_data_and_knows_what_it_does_not_state() {
+    let request = read("{identity: a, description: x, renew_cloud_time: off}").unwrap();
+    assert_eq!(request.shape, DataShape::Absent);
+    let stated = [StatedPeriod::Off, StatedPeriod::Unstated, StatedPeriod::Unstated];
+    assert!(request.periods.into_values().eq(stated));
+    let body: Value = serde_json::from_slice(request.body.expose()).unwrap();
+    assert!(body.get("data").is_none());
+    assert_eq!(
+        problems_of("{identity: ~, data: ~}"),
+        [
+            "identity: is null, and a secret needs one",
+            "data: is null: remove it to leave the values as they are",
+        ]
+    );
+}
+
+#[test]
+fn a_cloud_that_the_pages_do_not_list_is_sent_with_a_warning() {
+    for (cloud, warned) in [("aws", false), ("azure", false), ("AWS", true), ("oci", true)] {
+        let fields = json!({ "access_key_id": "A", "secret_access_key": "S" });
+        let data =
+            json!({ "access_keys": [{ "access_key": { "type": cloud, "fields": fields } }] });
+        let document = json!({ "identity": "a", "data": data }).to_string();
+        assert_eq!(sent(&document).1, data);
+        let warnings: Vec<String> =
+            read(&document).unwrap().warnings.iter().map(ToString::to_string).collect();
+        let expected = "data.access_keys.0.access_key.type: is not one of aws, azure, gcp: sent as it is, the vault decides";
+        let expected = if warned { vec![expected.to_owned()] } else { vec![] };
+        assert_eq!(warnings, expected, "{cloud}");
+    }
+}
+
+#[test]
+fn two_documents_of_one_secret_are_a_problem_of_both() {
+    let text = "identity: a\ndata: {k: v}\n---\nidentity: b\ndata: {k: v}\n---\nidentity: a\ndata: {k: 5}\n";
+    let read = requests(text, About::Secrets, &resolve).unwrap();
+    let problems = |at: usize| -> Vec<String> {
+        read[at].as_ref().unwrap_err().problems.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(problems(0), ["identity: document 3 writes the same secret: leave one of them"]);
+    assert!(read[1].is_ok());
+    assert_eq!(
+        problems(2),
+        [
+            "data.k: must be a text: put it in quotes",
+            "identity: document 1 writes the same secret: leave one of them",
+        ]
+    );
 }
 
 #[test]
