@@ -238,7 +238,7 @@ _segura__agent() {
             return 0
             ;;
         segura__agent__subcmd__secret__subcmd__put)
-            opts="-h -V --dry-run --help --version"
+            opts="-h -V --dry-run --merge --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

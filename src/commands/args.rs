@@ -100,7 +100,17 @@ pub enum Command {
 #[derive(Debug, Subcommand)]
 pub enum SecretCommand {
     /// Create or update secrets, from documents in JSON or YAML.
-    Put(Documents),
+    ///
+    /// A put replaces all keys of a secret, and switches off each renewal that its document does not
+    /// state; a warning names both where the vault can be read.
+    Put {
+        /// The documents.
+        #[command(flatten)]
+        documents: Documents,
+        /// Keep the keys and the renewals that a document does not name: the secret is read first.
+        #[arg(long)]
+        merge: bool,
+    },
     /// List the secrets of the authorization and the names of their keys.
     List {
         /// The form of the output.
@@ -160,7 +170,8 @@ pub struct Documents {
     /// The file, in the shape that the vault documents; `-` is stdin. Several documents are a JSON
     /// array or YAML's own. {"from_env": NAME} and {"from_file": PATH} stand for a string.
     pub file: PathBuf,
-    /// Report every mistake that the documents themselves show, and send nothing.
+    /// Write nothing; report every mistake that the documents show and, where a vault is set, what each
+    /// put of a secret replaces.
     #[arg(long)]
     pub dry_run: bool,
 }

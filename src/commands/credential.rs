@@ -2,7 +2,7 @@
 
 use super::args::CredentialCommand;
 use super::secret::own::Lookup;
-use super::secret::put;
+use super::secret::put::{self, PutScope};
 use crate::config::raw::Raw;
 use crate::exit::{Exit, Failure};
 use crate::vault::documents::About;
@@ -11,5 +11,5 @@ use crate::vault::documents::About;
 #[cold]
 pub fn run(raw: Raw, command: &CredentialCommand, variable: &Lookup<'_>) -> Result<Exit, Failure> {
     let CredentialCommand::Put(documents) = command;
-    put::run(raw, About::Credentials, documents, variable)
+    put::run(raw, About::Credentials, PutScope::Whole, documents, variable)
 }

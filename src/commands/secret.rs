@@ -14,6 +14,7 @@ use crate::model::{PodIdentity, SecretName};
 use crate::vault::documents::About;
 use crate::vault::{Client, Source};
 use own::Lookup;
+use put::PutScope;
 use table::Style;
 
 /// Writes, lists or shows secrets; `variable` looks up the variables that documents name.
@@ -21,8 +22,9 @@ use table::Style;
 pub fn run(raw: Raw, command: SecretCommand, variable: &Lookup<'_>) -> Result<Exit, Failure> {
     let style = |shown: &Shown| Style { format: shown.output, values: shown.show_values };
     let text = match command {
-        SecretCommand::Put(documents) => {
-            return put::run(raw, About::Secrets, &documents, variable);
+        SecretCommand::Put { documents, merge } => {
+            let scope = if merge { PutScope::Merge } else { PutScope::Whole };
+            return put::run(raw, About::Secrets, scope, &documents, variable);
         }
         SecretCommand::List { shown } => {
             let vault = reach(raw)?;
