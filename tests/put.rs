@@ -39,6 +39,18 @@ fn stored(scene: &Scene, identity: &str) -> Value {
     entry.clone()
 }
 
+#[test]
+fn a_secret_that_is_not_there_hints_at_what_the_command_reads() {
+    let scene = Scene::new();
+    for identity in ["nope", "deep/nope"] {
+        let run = run(&scene, &["secret", "get", identity]);
+        assert!(matches!(run.code, Some(77 | 78)), "{}", run.stderr);
+        let hint = run.hint().expect("a hint");
+        assert!(hint.contains("`segura-agent secret list`"), "{hint}");
+        assert!(!hint.contains("SEGURA_IDENTITY") && !hint.contains("SEGURA_SOURCE"), "{hint}");
+    }
+}
+
 /// The last body that was posted to this path.
 fn posted(scene: &Scene, path: &str) -> Value {
     let requests = scene.vault.requests();

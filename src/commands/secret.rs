@@ -12,6 +12,7 @@ use crate::config::settings::Vault;
 use crate::exit::{Exit, Failure};
 use crate::model::{PodIdentity, SecretName};
 use crate::vault::documents::About;
+use crate::vault::error::Cause;
 use crate::vault::{Client, Source};
 use own::Lookup;
 use put::PutScope;
@@ -49,10 +50,18 @@ async fn list(vault: &Vault, style: Style) -> Result<String, Failure> {
     Ok(table::list(&bundle, style))
 }
 
+/// The remedy for an identity that the vault does not know.
+const UNKNOWN: &str = "check IDENTITY against `segura-agent secret list`, and SEGURA_URL";
+
 /// Shows one secret.
 async fn get(vault: &Vault, name: &SecretName, style: Style) -> Result<String, Failure> {
     let mut client = client(vault)?;
-    let set = client.read_secret(name).await.map_err(|error| error.failure())?;
+    let set = client.read_secret(name).await.map_err(|error| {
+        let failure = error.failure();
+        // The general hint names variables of pods, which this command does not read.
+        let is_unknown = matches!(error.cause, Cause::Rejected { .. } | Cause::Absent(_));
+        if is_unknown { failure.hint(Some(UNKNOWN)) } else { failure }
+    })?;
     client.remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
     Ok(table::one(name, &set, style))
 }

@@ -103,6 +103,22 @@ fn one_credential_twice_is_refused_by_whichever_name() {
 }
 
 #[test]
+fn an_identifier_of_other_characters_is_told_by_the_vault_and_its_hint() {
+    let scene = Scene::new();
+    for document in [
+        on_device("app", &json!({ "identifier": "a!b" })),
+        on_device("app", &json!({ "additional_settings": { "identifier": "a!b" } })),
+    ] {
+        let run = put(&scene, &document);
+        assert_eq!(run.code, Some(78), "{}", run.stderr);
+        assert!(run.error().contains("1053"), "{}", run.stderr);
+        let hint = run.hint().expect("a hint");
+        assert!(hint.starts_with("identifier may hold letters, digits, - and _;"), "{hint}");
+        assert!(hint.contains("the dot"), "{hint}");
+    }
+}
+
+#[test]
 fn a_blank_user_name_renames_the_credential_of_an_identifier_and_is_warned_of() {
     let scene = Scene::new();
     assert_eq!(put(&scene, &on_device("app", &json!({ "identifier": "x" }))).code, Some(0));

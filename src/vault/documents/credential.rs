@@ -164,7 +164,7 @@ pub(super) fn request(mut walk: Walk<'_>, node: Node) -> Result<Request, Flawed>
     if body.get("device_domain").and_then(Value::as_str).is_some_and(spaced) {
         walk.problem("device_domain", "must have no blanks after its commas (error 1029)");
     }
-    let effect = if is_blank(body.get("identifier")) { Effect::Create } else { Effect::Update };
+    let effect = if identifier(&body).is_none() { Effect::Create } else { Effect::Update };
     if matches!(effect, Effect::Update) && body.get("username").is_some_and(|user| user == "") {
         walk.warning(
             "username",
@@ -199,13 +199,23 @@ pub(super) fn request(mut walk: Walk<'_>, node: Node) -> Result<Request, Flawed>
     Ok(Request { name, body, keys, redacted, warnings, targets, shape, periods })
 }
 
+/// The identifier that a document states: DSM's page has it in two places.
+fn identifier(body: &Map<String, Value>) -> Option<&str> {
+    let additional = match body.get("additional_settings") {
+        Some(Value::Array(all)) => all.as_slice(),
+        Some(one) => std::slice::from_ref(one),
+        None => &[],
+    };
+    let inside = additional.iter().filter_map(|settings| settings.get("identifier"));
+    let stated = body.get("identifier").into_iter().chain(inside);
+    stated.filter_map(Value::as_str).find(|identifier| !identifier.is_empty())
+}
+
 /// The names by which the vault finds a credential: its identifier, and its device and user.
 fn targets(body: &Map<String, Value>) -> Vec<String> {
     let word = |name| body.get(name).and_then(Value::as_str);
     let mut targets = Vec::new();
-    if let Some(identifier) = word("identifier").filter(|identifier| !identifier.is_empty()) {
-        targets.push(json!([identifier]).to_string());
-    }
+    targets.extend(identifier(body).map(|identifier| json!([identifier]).to_string()));
     if let (Some(user), Some(host), Some(ip)) = (word("username"), word("hostname"), word("ip")) {
         let user = if user.is_empty() { "usr" } else { user };
         targets.push(json!([user, host, ip]).to_string());

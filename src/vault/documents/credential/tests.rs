@@ -115,6 +115,10 @@ fn what_only_a_new_credential_needs_is_a_warning() {
         (json!({ "session_settings": {} }), vec![]),
         (json!({ "session_settings": { "use_own_credential_to_connect": true } }), vec![]),
         (json!({ "identifier": "x", "session_settings": { "SSH": true } }), vec![]),
+        (
+            json!({ "additional_settings": { "identifier": "x" }, "session_settings": { "SSH": true } }),
+            vec![],
+        ),
     ] {
         assert_eq!(warnings_of(&with(settings.clone())), expected, "{settings}");
     }
@@ -168,6 +172,10 @@ fn two_documents_of_one_credential_are_a_problem_of_both() {
         // The vault finds a new identifier's credential by its user and device.
         (vec![at("u", id("x")), at("u", id("y"))], [true, true]),
         (vec![at("", json!({})), at("usr", id(""))], [true, true]),
+        (
+            vec![at("u", id("x")), at("v", json!({ "additional_settings": [id("x")] }))],
+            [true, true],
+        ),
         (vec![at("u", id("")), at("v", id(""))], [false, false]),
         (vec![at("u", json!({ "ip": "1" })), at("u", json!({ "ip": "2" }))], [false, false]),
     ] {

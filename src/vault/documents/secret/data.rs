@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::text::{Node, json_object};
 use super::super::walk::{Walk, is_reference, join};
+use crate::model::{NameProblem, check_part};
 use crate::secret::Secret;
 
 /// The kinds of values.
@@ -128,14 +129,20 @@ fn has_parts(node: &Node) -> bool {
     }
 }
 
-/// The reason why a key can't be stored. The vault may hold keys that can't be files.
-fn unnameable(key: &str) -> Option<&'static str> {
-    if key.is_empty() {
-        Some("is empty")
-    } else if key.chars().any(char::is_control) {
-        Some("holds a control character")
-    } else {
-        None
+/// Checks the name of a key. The vault may hold keys that can't be files; one that is too long even
+/// for that is refused, since the agent would hold back the whole secret.
+fn check_key(walk: &mut Walk<'_>, path: &str, key: &str) {
+    match check_part(key) {
+        Err(problem @ (NameProblem::Empty | NameProblem::Control | NameProblem::Long)) => {
+            walk.problem(path, format!("its name {problem}"));
+        }
+        Err(problem) => {
+            walk.warning(
+                path,
+                format!("its name {problem}: the agent publishes no secret with such a key"),
+            );
+        }
+        Ok(()) => {}
     }
 }
 
@@ -149,9 +156,7 @@ fn fields(
     let mut fields = Map::new();
     for (key, node) in members {
         let path = join(path, &key);
-        if let Some(problem) = unnameable(&key) {
-            walk.problem(&path, format!("its name {problem}"));
-        }
+        check_key(walk, &path, &key);
         if let Some(value) = walk.secret(&path, node) {
             fields.insert(key.clone(), value);
         }
@@ -285,6 +290,7 @@ fn labelled(
         }
         let Some(label) = labels else {
             if !names.contains(&format!("{name}{LABEL}")) {
+                check_key(walk, &path, &name);
                 keys.push(name.clone());
             }
             if let Some(value) = walk.secret(&path, node) {
@@ -296,9 +302,7 @@ fn labelled(
             walk.problem(&path, format!("labels {label}, which is missing"));
         }
         if let Some(text) = walk.text(&path, node) {
-            if let Some(problem) = unnameable(text.expose()) {
-                walk.problem(&path, problem);
-            }
+            check_key(walk, &path, text.expose());
             keys.push(text.expose().clone());
             fields.insert(name, Value::from(text.expose().as_str()));
         }

@@ -187,6 +187,33 @@ fn a_cloud_that_the_pages_do_not_list_is_sent_with_a_warning() {
 }
 
 #[test]
+fn a_key_that_can_be_no_file_is_refused_or_warned_of() {
+    let label = |label: &str| json!({ "credentials": [{ "credential": { "fields": { "user": "u", "user_label": label } } }] });
+    let long = "x".repeat(256);
+    let document = |data: Value| json!({ "identity": "a", "data": data }).to_string();
+    let too_long = "its name is too long: at most 255 bytes a part, 2048 in all";
+    for (data, place) in [
+        (json!({ long.as_str(): "v" }), "data.?"),
+        (json!({ "key_value": { "fields": { long.as_str(): "v" } } }), "data.key_value.fields.?"),
+        (label(&long), "data.credentials.0.credential.fields.user_label"),
+    ] {
+        assert_eq!(problems_of(&document(data)), [format!("{place}: {too_long}")]);
+    }
+    for (key, problem) in
+        [("a/b", "holds a `/`"), ("..", "has a part that is `.` or starts with `..`")]
+    {
+        for data in [json!({ key: "v" }), label(key)] {
+            let warnings = read(&document(data)).unwrap().warnings;
+            let warning = warnings.first().map(ToString::to_string).unwrap_or_default();
+            let expected =
+                format!(": its name {problem}: the agent publishes no secret with such a key");
+            assert!(warning.ends_with(&expected) && warnings.len() == 1, "{warning}");
+        }
+    }
+    assert!(read(&document(json!({ "x".repeat(255): "v" }))).unwrap().warnings.is_empty());
+}
+
+#[test]
 fn two_documents_of_one_secret_are_a_problem_of_both() {
     let text = "identity: a\ndata: {k: v}\n---\nidentity: b\ndata: {k: v}\n---\nidentity: a\ndata: {k: 5}\n";
     let read = requests(text, About::Secrets, &resolve).unwrap();
@@ -271,7 +298,7 @@ data:
         "data.access_keys: must be a list",
         "data.key_value.fields.k: appears twice",
         "data.key_value.fields.k: is null: remove it, or write \"\"",
-        "data.key_value.fields.: its name is empty",
+        "data.key_value.fields.: its name is empty or has an empty part",
         "data.files: is not one of access_keys, credentials, key_value",
         "identity: is missing",
     ] {
