@@ -37,7 +37,7 @@ pub enum NameProblem {
     /// Longer than Linux's `NAME_MAX` for a part, or than 2048 bytes in all.
     #[error("is too long: at most 255 bytes a part, 2048 in all")]
     Long,
-    /// Nested deeper than [`DEEPEST`].
+    /// More than 32 parts: each is a folder that is open while a set is written.
     #[error("has more than 32 parts")]
     Deep,
     /// A name that the agent itself uses.
@@ -50,7 +50,7 @@ pub const STATE_LINK: &str = ".segura.json";
 
 const LONGEST_PART: usize = 255;
 const LONGEST_PATH: usize = 2048;
-/// The most parts of an identity: each is a folder that is open while a set is written.
+/// The most parts of an identity.
 const DEEPEST: usize = 32;
 
 /// Checks one file or folder name.

@@ -24,7 +24,7 @@ pub enum DataShape {
     Absent,
     /// One object of keys and values.
     Flat,
-    /// Objects by [`KINDS`].
+    /// Objects by kind: access keys, credentials, keys and values.
     ByKind,
 }
 
