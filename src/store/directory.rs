@@ -171,6 +171,12 @@ impl Directory {
         self.own.dir.replace(STATE, &json, &self.owners.shown())
     }
 
+    /// The latest state of the current generation; none if its state at its publish is another.
+    fn current_state(&self) -> Option<State> {
+        let snapshot = self.held.borrow().as_ref()?.snapshot()?;
+        Some(inspect::latest(&self.own.dir, snapshot))
+    }
+
     fn current_folder(&self) -> Option<String> {
         self.held.borrow().as_ref().map(|held| held.folder.clone())
     }
@@ -314,7 +320,7 @@ impl Backend for Directory {
     }
 
     fn current_set(&self) -> Option<CurrentSet> {
-        let state = self.remembered()?;
+        let state = self.current_state()?;
         let entries = self.held.borrow().as_ref()?.entries()?;
         let whole = entries.len() == state.secrets.len()
             && entries.keys().all(|identity| state.secret(identity).is_some());
@@ -322,13 +328,10 @@ impl Backend for Directory {
     }
 
     fn remembered(&self) -> Option<State> {
-        let snapshot = self.held.borrow().as_ref().and_then(HeldGeneration::snapshot);
         // Without a link the set was removed. With one that leads to no state, or another file in
         // its place, the last state that was saved says what may have been provisioned.
-        match snapshot {
-            Some(snapshot) => Some(inspect::latest(&self.own.dir, snapshot)),
-            None => self.dir.look(DATA).ok().and_then(|_| inspect::saved_state(&self.own.dir)),
-        }
+        let saved = || self.dir.look(DATA).ok().and_then(|_| inspect::saved_state(&self.own.dir));
+        self.current_state().or_else(saved)
     }
 
     fn unfit(&self) -> Option<WriteError> {
