@@ -128,6 +128,7 @@ impl Config {
         };
         let renew = reader.renew(&raw);
         let startup_timeout = reader.startup_timeout(&raw);
+        let on_absent = reader.on_absent(&raw);
         if !reader.runs_command {
             // Only `exec` uses these settings; the other modes report their problems.
             reader.running(&raw);
@@ -136,7 +137,7 @@ impl Config {
         let vault = reader.vault(raw);
         let config = match (vault, pod, wanted, layout, output) {
             (Some(vault), Some(pod), Some(wanted), Some(layout), Some(output)) => {
-                Some(Self { vault, pod, wanted, layout, output, renew, startup_timeout })
+                Some(Self { vault, pod, wanted, layout, output, renew, startup_timeout, on_absent })
             }
             _ => None,
         };

@@ -17,11 +17,13 @@ mod generation;
 mod held;
 mod holder;
 pub mod inspect;
+mod kept;
 mod links;
 mod lock;
 mod memory;
 mod mount;
 mod owner;
+mod pending;
 mod plan;
 mod published;
 mod remove;
@@ -37,18 +39,20 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::config::settings::Destination;
 use crate::exit::{Exit, Failure, chain};
-use crate::model::{Outcome, SecretName};
+use crate::model::{Bundle, Outcome, SecretName};
 use crate::os::opened::FileError;
 use crate::render::FileSet;
 use crate::render::bundle::Entries;
 use crate::store::state::{Origin, State};
 pub use directory::Directory;
 pub use holder::Place;
+pub use kept::{Keeping, Kept, KeptNote};
 pub use memory::Memory;
+pub use pending::{Pending, Posted};
 pub use plan::{Plan, plan};
 pub use published::Published;
 pub use set::Set;
@@ -64,6 +68,7 @@ const STATE: &str = "state.json";
 const STATE_TARGET: &str = "..segura/state.json";
 const HOLDER: &str = "holder";
 const PENDING: &str = "pending.json";
+const KEPT: &str = "kept.json";
 const PROBE: &str = "probe";
 /// The suffix of a file's name until the file is complete.
 const UNFINISHED: &str = ".tmp";
@@ -238,16 +243,6 @@ pub struct CurrentSet {
     pub entries: Entries,
 }
 
-/// Identities that are being provisioned. If the agent dies meanwhile, accounts may exist in the
-/// vault: the next agent reads them before it provisions.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pending {
-    /// The origin that they are provisioned for.
-    pub origin: Origin,
-    /// The identities.
-    pub identities: Vec<SecretName>,
-}
-
 /// The place of one published set: the output directory, or this process alone.
 ///
 /// The defaults are those of a place that keeps nothing beyond this process.
@@ -317,8 +312,23 @@ pub trait Backend: fmt::Debug {
         None
     }
 
-    /// Drops the record of [`Backend::record_pending`]: the set is published, or deprovisioned.
+    /// Drops the record of [`Backend::record_pending`]: no account is without a set, and no POST
+    /// bounds another.
     fn clear_pending(&self) {}
+
+    /// Keeps secrets that were provisioned and are not published yet, in place of those kept
+    /// before. `note` has the properties of those in `bundle`.
+    fn keep(&self, _note: &KeptNote, _bundle: &Bundle) -> Result<Keeping, WriteError> {
+        Ok(Keeping::InProcess)
+    }
+
+    /// Gives the secrets of [`Backend::keep`], by this agent or one before it.
+    fn kept(&self) -> Option<Kept> {
+        None
+    }
+
+    /// Drops the secrets of [`Backend::keep`]: they are published, or deprovisioned.
+    fn drop_kept(&self) {}
 
     /// Removes sets that are no longer current.
     fn sweep(&self);
@@ -329,25 +339,18 @@ pub trait Backend: fmt::Debug {
     /// Removes the current set: nothing is left to be read or adopted.
     fn remove(&mut self);
 
-    /// Identities that an agent before this one was about to provision for the same origin when it
-    /// died.
-    fn pending(&self, origin: &Origin) -> Vec<SecretName> {
-        let pending = self.pending_record().filter(|pending| pending.origin == *origin);
-        pending.map(|pending| pending.identities).unwrap_or_default()
+    /// The record of [`Backend::record_pending`] for this origin. The identities of the settings
+    /// may have changed since: each is provisioned by itself.
+    fn pending(&self, origin: &Origin) -> Option<Pending> {
+        self.pending_record().filter(|pending| pending.origin.difference_of_pod(origin).is_none())
     }
 
-    /// Identities that an agent before this one has provisioned for the same origin, or was about
-    /// to when it died: they are read before they are provisioned.
+    /// Identities that an agent before this one has provisioned and published for the same origin:
+    /// they are read before they are provisioned.
     fn to_read_first(&self, origin: &Origin) -> Vec<SecretName> {
         let states = [self.remembered(), self.saved()].into_iter().flatten();
         let published = states.filter(|state| state.origin == *origin && !state.given_back);
-        let mut identities = Vec::new();
-        for identity in published.flat_map(|state| state.names()).chain(self.pending(origin)) {
-            if !identities.contains(&identity) {
-                identities.push(identity);
-            }
-        }
-        identities
+        published.flat_map(|state| state.names()).collect()
     }
 }
 

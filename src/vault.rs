@@ -351,7 +351,12 @@ impl Source for Client<'_> {
             .json(&self.query(name));
         let attempt = Attempt::Provision(name.clone());
         let limit = self.settings.provision_timeout;
-        let bundle = self.ask(&attempt, request, Limit::Whole(limit), wire::secrets).await?;
+        let parse = |answer: &Answer<'_>| {
+            wire::secrets(answer).map_err(|cause| {
+                if answer.is_refusal() { cause } else { Cause::Unconfirmed(Box::new(cause)) }
+            })
+        };
+        let bundle = self.ask(&attempt, request, Limit::Whole(limit), parse).await?;
         self.one(attempt, bundle, name)
     }
 

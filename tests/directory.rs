@@ -101,8 +101,8 @@ fn a_full_volume_is_reported_before_anything_is_provisioned() {
 }
 
 #[test]
-fn a_set_that_never_fits_is_provisioned_once_and_deprovisioned() {
-    with_own_mounts("a_set_that_never_fits_is_provisioned_once_and_deprovisioned", || {
+fn a_set_that_never_fits_is_provisioned_once_and_kept() {
+    with_own_mounts("a_set_that_never_fits_is_provisioned_once_and_kept", || {
         let mut scene = Scene::new();
         // What proves the directory fits, the set of a dozen files does not.
         let _memory = Memory::mount(scene.dir.path(), 5, MsFlags::empty());
@@ -111,9 +111,9 @@ fn a_set_that_never_fits_is_provisioned_once_and_deprovisioned() {
         assert!(run.exits(73).error().contains(FULL), "{}", run.error());
         assert!(run.hint().is_some_and(|hint| hint.contains("sizeLimit")), "{}", run.stderr);
         assert_eq!(scene.count(PROVISION), 1, "a publish is retried from memory");
-        assert_eq!((scene.count(DEPROVISION), scene.vault.provisioned(SEED).len()), (1, 0));
+        assert_eq!((scene.count(DEPROVISION), scene.vault.provisioned(SEED).len()), (0, 1));
         assert_eq!(scene.entries(), ["..segura"], "no half of a set and no link stays");
-        assert!(!scene.path("..segura/pending.json").exists());
+        assert_eq!(mode(scene.path("..segura/kept.json")), 0o600);
     });
 }
 

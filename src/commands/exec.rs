@@ -172,7 +172,7 @@ async fn supervise(
     notifier.look();
     let watch = Watch::later(config.vault.files(), config.output.dir(), WATCHES_AFTER);
     let edges = Edges { clock: &Machine, random, watch: Box::new(watch), vault };
-    let mut renewer = Renewer::new(config, renewing.on_absent, &mut store, set, edges, board);
+    let mut renewer = Renewer::new(config, &mut store, set, edges, board);
     let ended = tokio::select! {
         biased;
         ended = supervisor.supervise() => ended,

@@ -51,14 +51,15 @@ async fn run_unserved(
     let vault = Dsm { settings: &config.vault, pod: &config.pod };
     let edges = StartEdges { clock: &Machine, random: random.fork(), vault };
     let mut start = Start::new(config, &mut store, &origin, After::Renewal, edges);
-    let FirstSet { state, token, .. } = start.begin(adopted, terminations.recv()).await?;
+    let FirstSet { state, token, .. } =
+        start.begin(adopted, async || terminations.recv().await).await?;
     let processes = PidNamespace::new(Reaper::listening());
     let mut notifier = Notifier::new(renewing.notify.clone(), &processes, &Machine);
     notifier.look();
     let watch = Watch::new(config.vault.files(), config.output.dir());
     let set = Handover { state, token, remarked: start.remarked() };
     let edges = Edges { clock: &Machine, random, watch: Box::new(watch), vault };
-    let mut renewer = Renewer::new(config, renewing.on_absent, &mut store, set, edges, board);
+    let mut renewer = Renewer::new(config, &mut store, set, edges, board);
     let signal = tokio::select! {
         never = renew(&mut renewer, &mut notifier) => match never {},
         signal = terminations.recv() => signal,

@@ -3,7 +3,7 @@
 use super::parse;
 use super::raw::Raw;
 use super::{Reader, log_settings};
-use crate::config::settings::{Listen, MaxStale, Notify, OnAbsent, Renewing};
+use crate::config::settings::{Listen, MaxStale, Notify, Renewing};
 use crate::logging::Format;
 use crate::os::environment::Environment;
 use crate::os::signal::HUP;
@@ -11,17 +11,11 @@ use crate::os::signal::HUP;
 impl Reader {
     /// Reads the settings of a mode that renews.
     pub(super) fn renewing(&mut self, raw: &Raw) -> Renewing {
-        let on_absent = self.text(&raw.segura_on_absent, |text| match text {
-            "keep" => Ok(OnAbsent::Keep),
-            "remove" => Ok(OnAbsent::Remove),
-            _ => Err("`keep` or `remove`"),
-        });
         let max_stale = self.max_stale(raw);
         let deprovisions = self.text(&raw.segura_deprovision, parse::boolean).unwrap_or(false);
         let listen = self.text(&raw.segura_listen, parse::listen);
         Renewing {
             notify: self.notify(raw),
-            on_absent: on_absent.unwrap_or(OnAbsent::Keep),
             max_stale,
             listen: listen.unwrap_or(Listen::Off),
             deprovisions,

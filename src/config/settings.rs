@@ -283,8 +283,6 @@ pub enum OnChange {
 pub struct Renewing {
     /// The receivers of a notification.
     pub notify: Notify,
-    /// The treatment of secrets that the vault no longer names.
-    pub on_absent: OnAbsent,
     /// The age beyond which a set is not ready.
     pub max_stale: MaxStale,
     /// The address of `/livez`, `/readyz` and `/metrics`.
@@ -437,6 +435,8 @@ pub struct Config {
     pub renew: RenewInterval,
     /// The limit of the first fetch.
     pub startup_timeout: StartupTimeout,
+    /// The treatment of secrets that the vault no longer names, or refuses for good.
+    pub on_absent: OnAbsent,
 }
 
 /// The settings that decide whether `exec` is only a reader.

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::Reader;
 use super::parse::{self, Shape};
 use super::raw::{Raw, RawVariable};
-use crate::config::settings::{FetchMode, Refresh, RenewInterval, StartupTimeout, Wanted};
+use crate::config::settings::{
+    FetchMode, OnAbsent, Refresh, RenewInterval, StartupTimeout, Wanted,
+};
 use crate::inputs::pod::{self, Given, Mounted};
 use crate::model::{PodIdentity, SecretName};
 
@@ -87,6 +89,15 @@ impl Reader {
                 .ok_or("`auto`, `off` or a duration of 1s or more, such as 5m"),
         });
         read.unwrap_or(RenewInterval::Auto)
+    }
+
+    pub(super) fn on_absent(&mut self, raw: &Raw) -> OnAbsent {
+        let read = self.text(&raw.segura_on_absent, |text| match text {
+            "keep" => Ok(OnAbsent::Keep),
+            "remove" => Ok(OnAbsent::Remove),
+            _ => Err("`keep` or `remove`"),
+        });
+        read.unwrap_or(OnAbsent::Keep)
     }
 
     pub(super) fn startup_timeout(&mut self, raw: &Raw) -> StartupTimeout {

@@ -266,9 +266,9 @@ fn sidecar(pairs: &[(&str, &str)]) -> Result<(Config, Renewing), Vec<String>> {
 
 #[test]
 fn a_sidecar_renews_by_the_defaults_of_the_interface() {
-    let (_, renewing) = sidecar(&[]).unwrap();
+    let (config, renewing) = sidecar(&[]).unwrap();
     assert_eq!(renewing.notify.signal, crate::os::signal::HUP);
-    assert_eq!(renewing.on_absent, OnAbsent::Keep);
+    assert_eq!(config.on_absent, OnAbsent::Keep);
     assert_eq!((renewing.max_stale, renewing.listen), (MaxStale::Never, Listen::Off));
     assert!(!renewing.deprovisions);
     let Notify { process, pid_file, command, url, .. } = renewing.notify;

@@ -10,12 +10,12 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::exit::{Exit, Failure, chain};
-use crate::lifecycle::fetch::{ReadRoute, reread};
+use crate::lifecycle::fetch::{Posts, ReadRoute, reread};
 use crate::lifecycle::publish::{Current, PublishError, Remarked, Replaced, origin};
 use crate::model::{Bundle, SecretName};
 use crate::os::clock::{Clock, Deadline};
-use crate::store::Store;
 use crate::store::state::{SecretState, State};
+use crate::store::{Kept, Store};
 use crate::vault::error::{Attempt, Fate, FetchError};
 use crate::vault::{Connect, DEPROVISION_LIMIT, Source, Token};
 
@@ -74,9 +74,12 @@ fn by_identity(identity: &SecretName, _: &str) -> Attempt {
 }
 
 /// Deprovisions the `identities` that a start may have provisioned and did not publish, within
-/// [`DEPROVISION_LIMIT`]. Returns true if the vault has confirmed all of them.
-pub async fn unpublished(source: &mut impl Source, identities: BTreeSet<SecretName>) -> bool {
-    let mut all = true;
+/// [`DEPROVISION_LIMIT`]. Returns those that the vault has confirmed.
+pub async fn unpublished(
+    source: &mut impl Source,
+    identities: BTreeSet<SecretName>,
+) -> BTreeSet<SecretName> {
+    let mut confirmed = BTreeSet::new();
     source.end_by(Deadline::after(DEPROVISION_LIMIT));
     let account = |identity: SecretName| {
         let id = source.id(&identity).map(str::to_owned);
@@ -87,7 +90,7 @@ pub async fn unpublished(source: &mut impl Source, identities: BTreeSet<SecretNa
         match result {
             Deprovisioning::Done => {
                 tracing::info!(%identity, "deprovisioned, since it was not published");
-                return ControlFlow::Continue(());
+                confirmed.insert(identity.clone());
             }
             Deprovisioning::WithoutId | Deprovisioning::NotRequested => tracing::warn!(
                 %identity,
@@ -100,11 +103,10 @@ pub async fn unpublished(source: &mut impl Source, identities: BTreeSet<SecretNa
                 );
             }
         }
-        all = false;
         ControlFlow::Continue(())
     })
     .await;
-    all
+    confirmed
 }
 
 /// Deprovisions the published `secrets`, best effort, as their agent ends. Returns true if any was
@@ -151,8 +153,8 @@ pub async fn published(
     gone || over
 }
 
-/// Deprovisions every secret of the set that is published in `store`, for the command of that name;
-/// `show` prints one line for each.
+/// Deprovisions every secret of the set that is published in `store`, and those that a start has
+/// kept there, for the command of that name; `show` prints one line for each.
 ///
 /// The set is unpublished if any of it was deprovisioned or may have been. The state keeps the
 /// other secrets, so that the command can be repeated for them.
@@ -164,35 +166,90 @@ pub async fn by_hand(
     mut show: impl FnMut(String),
 ) -> Result<(), Failure> {
     let origin = origin(config).map_err(|error| error.failure())?;
-    let Some(state) = store.remembered().filter(|state| !state.secrets.is_empty()) else {
-        if let Some(error) = store.unfit() {
-            return Err(error.failure());
-        }
-        show("nothing stands that could be given back".to_owned());
-        return Ok(());
-    };
-    if let Some(differs) = state.origin.difference(&origin) {
+    let published = store.remembered().filter(|state| !state.secrets.is_empty());
+    let kept = store.kept();
+    let published_by = published.as_ref().and_then(|state| state.origin.difference(&origin));
+    let kept_by = kept.as_ref().and_then(|kept| kept.note.origin.difference_of_pod(&origin));
+    if let Some(differs) = published_by.or(kept_by) {
         let message = format!("cannot deprovision the published set: it is of another {differs}");
         let failure = Failure::said(Exit::Settings, message);
         let hint = "run deprovision with the settings of the agent that published the set";
         return Err(failure.hint(Some(hint)));
     }
+    if published.is_none() && kept.is_none() {
+        if let Some(error) = store.unfit() {
+            return Err(error.failure());
+        }
+        show("nothing stands that could be given back".to_owned());
+        return Ok(());
+    }
     let mut client = vault.connect(&mut None).map_err(|error| error.failure())?;
-    let accounts = if store.is_proven() {
-        state.secrets.iter().map(Account::from).collect()
-    } else {
-        read_accounts(&mut client, config, &state).await?
+    let mut accounts = match &published {
+        Some(state) if store.is_proven() => state.secrets.iter().map(Account::from).collect(),
+        Some(state) => read_accounts(&mut client, config, state).await?,
+        None => Vec::new(),
     };
-    let mut failed: Option<Failure> = None;
-    let mut gone = state.given_back;
-    let mut deprovisioned = BTreeSet::new();
+    for secret in kept.iter().flat_map(|kept| &kept.note.secrets) {
+        if !accounts.iter().any(|account| account.identity == secret.identity) {
+            accounts.push(Account::from(secret));
+        }
+    }
+    let results = report_each(&mut client, accounts, show).await;
+    if let Some(kept) = kept {
+        drop_deprovisioned(store, kept, &results);
+    }
+    let mut posts = Posts::new(store.pending(&origin), clock.boot());
+    results.done.iter().for_each(|name| posts.met(name));
+    if let Err(error) = posts.save(&**store, &origin, clock.boot()) {
+        tracing::debug!(
+            error = chain(&error),
+            "the record of provisioning requests could not be written"
+        );
+    }
+    if let Some(state) = published
+        && (state.given_back || state.secrets.iter().any(|secret| results.is_gone(secret)))
+    {
+        let mut left = state.clone();
+        left.secrets.retain(|secret| !results.done.contains(&secret.identity));
+        let mut current = Current::new(store, &config.layout, state, Remarked::default(), clock);
+        // If the empty set can't be written, `unpublish` has removed the current one: nothing is
+        // left to do.
+        unpublish(&mut current, left).ok();
+    }
+    results.failed.map_or(Ok(()), Err)
+}
+
+/// Results of deprovisioning several accounts.
+#[derive(Default)]
+struct Results {
+    /// The accounts that the vault has deprovisioned.
+    done: BTreeSet<SecretName>,
+    /// Those that it may have deprovisioned.
+    unknown: BTreeSet<SecretName>,
+    /// The first failure.
+    failed: Option<Failure>,
+}
+
+impl Results {
+    /// Tells whether the vault has deprovisioned a secret, or may have.
+    fn is_gone(&self, secret: &SecretState) -> bool {
+        self.done.contains(&secret.identity) || self.unknown.contains(&secret.identity)
+    }
+}
+
+/// Deprovisions accounts for people: `show` prints one line for each.
+async fn report_each(
+    source: &mut impl Source,
+    accounts: Vec<Account>,
+    mut show: impl FnMut(String),
+) -> Results {
+    let mut results = Results::default();
     let attempt = |_: &SecretName, id: &str| Attempt::GiveBackById(id.to_owned());
-    deprovision_each(&mut client, accounts, attempt, |Account { identity, id }, result| {
+    deprovision_each(source, accounts, attempt, |Account { identity, id }, result| {
         let mut next = ControlFlow::Continue(());
         match result {
             Deprovisioning::Done => {
-                gone = true;
-                deprovisioned.insert(identity.clone());
+                results.done.insert(identity.clone());
                 show(format!("given back  {identity}"));
                 return next;
             }
@@ -202,27 +259,35 @@ pub async fn by_hand(
             ),
             Deprovisioning::NotRequested => {}
             Deprovisioning::Failed(error) => {
-                gone |= error.fate() == Fate::Unknown;
+                if error.fate() == Fate::Unknown {
+                    results.unknown.insert(identity.clone());
+                }
                 if error.is_everyones() {
                     next = ControlFlow::Break(());
                 }
                 tracing::warn!(%identity, error = chain(&error), "could not be deprovisioned");
-                failed.get_or_insert_with(|| error.failure());
+                results.failed.get_or_insert_with(|| error.failure());
             }
         }
         show(format!("failed      {identity}  id={}", id.as_deref().unwrap_or_default()));
         next
     })
     .await;
-    if gone {
-        let mut left = state.clone();
-        left.secrets.retain(|secret| !deprovisioned.contains(&secret.identity));
-        let mut current = Current::new(store, &config.layout, state, Remarked::default(), clock);
-        // If the empty set can't be written, `unpublish` has removed the current one: nothing is
-        // left to do.
-        unpublish(&mut current, left).ok();
+    results
+}
+
+/// Drops kept secrets that were deprovisioned. If others may have been, no start publishes what is
+/// left, and the command can be repeated for it.
+fn drop_deprovisioned(store: &Store, kept: Kept, results: &Results) {
+    let mut note = kept.note.clone();
+    let mut bundle = kept.into_bundle();
+    note.secrets.retain(|secret| !results.done.contains(&secret.identity));
+    bundle.secrets.retain(|name, _| !results.done.contains(name));
+    note.given_back |= note.secrets.iter().any(|kept| results.unknown.contains(&kept.identity));
+    // Kept secrets that were deprovisioned must not be published.
+    if note.secrets.is_empty() || store.keep(&note, &bundle).is_err() {
+        store.drop_kept();
     }
-    failed.map_or(Ok(()), Err)
 }
 
 /// Reads the ids of a set in the vault: what stands in the directory may be another process's, and
@@ -361,16 +426,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_start_has_deprovisioned_all_only_if_the_vault_has_confirmed_every_account() {
+    async fn a_start_has_deprovisioned_the_accounts_that_the_vault_has_confirmed() {
         for (identities, failing, expected) in [
-            (vec!["known"], &[][..], true),
-            (vec!["known", "unknown"], &[], false),
-            (vec!["known"], &["7"], false),
-            (vec![], &[], true),
+            (vec!["known"], &[][..], vec!["known"]),
+            (vec!["known", "unknown"], &[], vec!["known"]),
+            (vec!["known"], &["7"], vec![]),
+            (vec![], &[], vec![]),
         ] {
             let mut vault = Vault { failing, requested: Vec::new() };
-            let all = unpublished(&mut vault, identities.iter().map(|i| name(i)).collect()).await;
-            assert_eq!(all, expected, "{identities:?} {failing:?}");
+            let confirmed =
+                unpublished(&mut vault, identities.iter().map(|i| name(i)).collect()).await;
+            assert!(confirmed.iter().map(SecretName::as_str).eq(expected), "{identities:?}");
             assert_eq!(
                 vault.requested,
                 identities.contains(&"known").then_some("7").into_iter().collect::<Vec<_>>()

@@ -3,8 +3,10 @@
 //! Provisioning must not be repeated blindly, since each POST may create an account: DSM's samples
 //! show user names with a generated suffix, and its pages name no key by which a repeated request
 //! could be recognized. A POST of unknown fate is followed by a read, and sent again only if the
-//! read finds no account; a start sends at most three such POSTs for one identity.
+//! read finds no account, as often as [`Posts`] allows.
 
+mod again;
+mod posts;
 mod reread;
 mod route;
 
@@ -13,14 +15,14 @@ use std::time::Duration;
 
 use crate::config::settings::{FetchMode, Wanted};
 use crate::model::{Bundle, Item, SecretName, SecretSet};
+use crate::os::clock::Clock;
 use crate::store::state::Settled;
 use crate::vault::Source;
-use crate::vault::error::{Attempt, Cause, Fate, FetchError};
+use crate::vault::error::{Attempt, Cause, FetchError};
+pub use again::{Replacement, have_run_out, provision_again, seen};
+pub use posts::Posts;
 pub use reread::{Renewed, reread};
 pub use route::ReadRoute;
-
-/// The most POSTs of unknown fate that a start sends for one identity.
-const MOST_POSTS: u8 = 3;
 
 /// Keys that describe an account and are no credential.
 const DESCRIPTIVE_KEYS: [&str; 12] = [
@@ -42,29 +44,56 @@ const DESCRIPTIVE_KEYS: [&str; 12] = [
 /// provisioned twice.
 #[derive(Debug, Default)]
 pub struct FirstFetch {
-    done: BTreeMap<SecretName, SecretSet>,
-    posts: BTreeMap<SecretName, Posts>,
+    /// The secrets that were provisioned.
+    done: Bundle,
+    /// The time at which each of them came, by the boot clock.
+    seen: BTreeMap<SecretName, Duration>,
+    /// Those of them that an agent before this one has kept.
+    kept: BTreeSet<SecretName>,
+    /// The POSTs until now.
+    pub posts: Posts,
     route: ReadRoute,
 }
 
-#[derive(Debug, Default)]
-struct Posts {
-    /// The number of POSTs whose fate is or was unknown.
-    sent: u8,
-    /// The fate of the last POST is still unknown.
-    fate_unknown: bool,
-}
-
 impl FirstFetch {
-    /// Begins; an earlier agent may have provisioned the identities of `pending` before it died.
-    pub fn new(pending: Vec<SecretName>) -> Self {
-        let posts = |name| (name, Posts { sent: 0, fate_unknown: true });
-        Self { posts: pending.into_iter().map(posts).collect(), ..Self::default() }
+    /// Begins, after the POSTs of earlier agents.
+    pub fn new(posts: Posts) -> Self {
+        Self { posts, ..Self::default() }
     }
 
-    /// Lists the identities for which the vault may have created an account.
-    pub fn posted(&self) -> BTreeSet<SecretName> {
-        self.posts.keys().cloned().collect()
+    /// Continues with secrets that an agent before this one has kept: they are not fetched again.
+    pub fn resume(&mut self, kept: Bundle, seen: impl Fn(&SecretName) -> Duration) {
+        for (name, set) in kept.secrets {
+            self.seen.insert(name.clone(), seen(&name));
+            self.kept.insert(name.clone());
+            self.done.secrets.insert(name, set);
+        }
+    }
+
+    /// Takes the secrets that have come so far, while others have not.
+    pub fn take_done(&mut self) -> Bundle {
+        std::mem::take(&mut self.done)
+    }
+
+    /// Puts back the secrets of [`Self::take_done`].
+    pub fn put_done(&mut self, done: Bundle) {
+        self.done = done;
+    }
+
+    /// Lists the identities whose secrets an agent before this one has kept.
+    pub fn kept(&self) -> &BTreeSet<SecretName> {
+        &self.kept
+    }
+
+    /// Gives the time at which a secret came, by the boot clock; `now` for one that was not
+    /// provisioned.
+    pub fn seen(&self, name: &SecretName, now: Duration) -> Duration {
+        self.seen.get(name).copied().unwrap_or(now).min(now)
+    }
+
+    /// Notes that a version was seen first at `now`.
+    pub fn saw(&mut self, name: SecretName, now: Duration) {
+        self.seen.insert(name, now);
     }
 
     /// Gives the route that reads have settled on.
@@ -74,39 +103,43 @@ impl FirstFetch {
 
     /// Fetches the whole of `wanted`, or fails.
     ///
-    /// Before each POST, `intend` records every identity that has been posted for by then. Not
-    /// cancel-safe: the fate of a POST under way is unknown afterwards, and [`Self::posted`] lists
-    /// it.
-    pub async fn attempt<E: From<FetchError>>(
+    /// Each POST is recorded before by `record`. Not cancel-safe: the fate of a POST under way is
+    /// unknown afterwards, as [`Self::posts`] says.
+    pub async fn attempt(
         &mut self,
         source: &mut impl Source,
         wanted: &Wanted,
-        mut intend: impl FnMut(&BTreeSet<SecretName>) -> Result<(), E>,
-    ) -> Result<Bundle, E> {
+        clock: &dyn Clock,
+        mut record: impl FnMut(&mut Posts) -> Result<(), Cause>,
+    ) -> Result<Bundle, FetchError> {
         match wanted.source {
             FetchMode::Application => Ok(application(source, &wanted.identities).await?),
             FetchMode::Secret => Ok(secrets(source, &wanted.identities).await?),
             FetchMode::Provision => {
                 for name in &wanted.identities {
-                    if !self.done.contains_key(name) {
-                        let set = self.provisioned(source, name, wanted, &mut intend).await?;
-                        self.done.insert(name.clone(), set);
+                    if !self.done.secrets.contains_key(name) {
+                        let set =
+                            self.provisioned(source, name, wanted, clock, &mut record).await?;
+                        self.seen.insert(name.clone(), clock.boot());
+                        self.done.secrets.insert(name.clone(), set);
                     }
                 }
-                let secrets = std::mem::take(&mut self.done);
-                Ok(Bundle { secrets, remarks: source.remarks(), ..Bundle::default() })
+                let done = std::mem::take(&mut self.done);
+                Ok(Bundle { remarks: source.remarks(), ..done })
             }
         }
     }
 
-    async fn provisioned<E: From<FetchError>>(
+    async fn provisioned(
         &mut self,
         source: &mut impl Source,
         name: &SecretName,
         wanted: &Wanted,
-        intend: &mut impl FnMut(&BTreeSet<SecretName>) -> Result<(), E>,
-    ) -> Result<SecretSet, E> {
-        if self.posts.get(name).is_some_and(|posts| posts.fate_unknown) {
+        clock: &dyn Clock,
+        record: &mut impl FnMut(&mut Posts) -> Result<(), Cause>,
+    ) -> Result<SecretSet, FetchError> {
+        let may_post = self.posts.may_post(name, clock.boot());
+        if self.posts.is_unsettled(name) || !may_post {
             if let Some(set) = self.route.read_account(source, name, wanted).await? {
                 tracing::info!(
                     identity = %name,
@@ -114,30 +147,11 @@ impl FirstFetch {
                 );
                 return Ok(set);
             }
-            let sent = self.posts.get(name).map_or(0, |posts| posts.sent);
-            if sent >= MOST_POSTS {
-                let attempt = Attempt::Provision(name.clone());
-                return Err(FetchError { attempt, cause: Cause::Unanswered(sent) }.into());
+            if !may_post {
+                return Err(self.posts.refusal(name));
             }
         }
-        // Recorded before the request is sent: this process may be killed before the answer comes.
-        let posts = self.posts.entry(name.clone()).or_default();
-        posts.fate_unknown = true;
-        let sent = posts.sent + 1;
-        intend(&self.posted())?;
-        let answer = source.provision(name).await;
-        let unknown = answer.as_ref().is_err_and(|error| error.fate() == Fate::Unknown);
-        let known_before = sent > 1;
-        if answer.is_ok() || unknown || known_before {
-            let posts = self.posts.entry(name.clone()).or_default();
-            // A refused POST does not settle the fate of an earlier one.
-            posts.fate_unknown = unknown || (known_before && answer.is_err());
-            posts.sent += u8::from(unknown);
-        } else {
-            self.posts.remove(name);
-            intend(&self.posted())?;
-        }
-        Ok(answer?)
+        self.posts.post(source, name, None, clock.boot(), record).await
     }
 }
 
@@ -184,9 +198,13 @@ fn is_credential(item: &Item) -> bool {
 /// Gives the lifetime of a provisioned account: the smallest `TTL` of an entry that holds a
 /// credential.
 pub fn lifetime(set: &SecretSet) -> Option<Duration> {
+    lifetimes(set).min()
+}
+
+/// Gives the `TTL` of every entry that holds a credential, where it has one.
+fn lifetimes(set: &SecretSet) -> impl Iterator<Item = Duration> {
     let leased = set.entries.iter().filter(|entry| entry.iter().any(is_credential));
-    let lifetimes = leased.flatten().filter_map(Item::lifetime);
-    lifetimes.filter(|lifetime| !lifetime.is_zero()).min()
+    leased.flatten().filter_map(Item::lifetime).filter(|lifetime| !lifetime.is_zero())
 }
 
 async fn application(

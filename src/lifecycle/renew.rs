@@ -18,9 +18,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::config::settings::{FetchMode, OnAbsent};
+use crate::config::settings::{FetchMode, Refresh};
 use crate::exit::FailureClass;
-use crate::lifecycle::fetch::Renewed;
+use crate::lifecycle::fetch::{Posts, Renewed};
 pub use crate::lifecycle::publish::Publication;
 use crate::lifecycle::publish::{Current, Failed, HeldBack, Prepared, Remarked, Stamp};
 use crate::lifecycle::schedule::Alarm;
@@ -93,7 +93,6 @@ struct Requested {
 /// The renewal of one set.
 pub struct Renewer<'a, V> {
     config: &'a Config,
-    on_absent: OnAbsent,
     current: Current<'a>,
     due: Due,
     known: Known,
@@ -110,7 +109,6 @@ impl<'a, V: Connect> Renewer<'a, V> {
     /// Continues with the current set of `store`.
     pub fn new(
         config: &'a Config,
-        on_absent: OnAbsent,
         store: &'a mut Store,
         set: Handover,
         edges: Edges<'a, V>,
@@ -121,10 +119,10 @@ impl<'a, V: Connect> Renewer<'a, V> {
         let Edges { clock, random, watch, vault } = edges;
         let now = clock.now();
         let due = Due::new(&state, config.renew, random, now);
-        let known = Known::new(&state, store.pending(&state.origin), now.boot);
+        let posts = Posts::new(store.pending(&state.origin), now.boot);
+        let known = Known::new(&state, posts, now.boot);
         let mut renewer = Self {
             config,
-            on_absent,
             current: Current::new(store, &config.layout, state, remarked, clock),
             due,
             known,
@@ -197,6 +195,9 @@ impl<'a, V: Connect> Renewer<'a, V> {
                     // It was issued for the credentials that the files held before.
                     self.token = None;
                 }
+                if trigger == Trigger::Due && scope == Scope::All && self.posts() {
+                    self.known.begin_due_pass();
+                }
                 let names = self.names(scope);
                 let fetched = self.fetch(&names, at).await;
                 let requested = Requested { scope, names };
@@ -264,6 +265,12 @@ impl<'a, V: Connect> Renewer<'a, V> {
         }
     }
 
+    /// Tells whether each due pass posts.
+    fn posts(&self) -> bool {
+        let wanted = &self.config.wanted;
+        wanted.source == FetchMode::Provision && wanted.refresh == Refresh::Post
+    }
+
     fn warn_if_late(&self, trigger: Trigger, at: Duration) {
         if trigger == Trigger::Due
             && let Some(late) = self.due.lateness(at)
@@ -322,6 +329,7 @@ impl<'a, V: Connect> Renewer<'a, V> {
         let cut = cut.as_ref().map(Failed::from);
         let fetched: BTreeSet<SecretName> = fresh.secrets.keys().cloned().collect();
         let new = self.known.learn(&fresh, at);
+        self.record_posts();
         self.plan(at, requested, &fresh, &held_back, cut.as_ref());
         if fresh.secrets.is_empty() && gone.is_empty() {
             self.failed(&held_back, cut.as_ref());

@@ -2,6 +2,7 @@
 //! provisioned without publishing it.
 
 mod adopt;
+mod keep;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::config::Config;
 use crate::config::settings::{RenewInterval, StartupTimeout};
 use crate::exit::{Failure, chain};
 use crate::lifecycle::deprovision;
-use crate::lifecycle::fetch::FirstFetch;
+use crate::lifecycle::fetch::{FirstFetch, Posts};
 use crate::lifecycle::publish::{
     Heartbeat, PublishError, Publisher, Remarked, Stamp, due, first, origin,
 };
@@ -20,9 +21,9 @@ use crate::lifecycle::schedule::{Next, Tries, first_due};
 use crate::model::{Bundle, Generation, Outcome, Retry, SecretName};
 use crate::os::clock::{Clock, Deadline, Moment};
 use crate::os::signal::Signal;
-use crate::store::state::{Origin, State};
-use crate::store::{LINGER, Pending, Store, WriteError};
-use crate::vault::error::{Cause, FetchError};
+use crate::store::state::{Origin, State, millis};
+use crate::store::{LINGER, Store};
+use crate::vault::error::Cause;
 use crate::vault::{Connect, Source, Token};
 pub use adopt::{Adopted, adoptable};
 
@@ -32,18 +33,6 @@ const LONGEST_STEP: Duration = Duration::from_secs(30);
 const PUBLISH_FOR: Duration = Duration::from_secs(5);
 /// The longest time from the first set to the first heartbeat of renewal.
 const BEGINS: Duration = Duration::from_secs(60);
-
-/// A failed step of an attempt.
-enum StepError {
-    Fetch(FetchError),
-    Write(WriteError),
-}
-
-impl From<FetchError> for StepError {
-    fn from(error: FetchError) -> Self {
-        Self::Fetch(error)
-    }
-}
 
 /// The first set.
 pub struct FirstSet {
@@ -61,6 +50,10 @@ pub struct Start<'a, V> {
     store: &'a mut Store,
     origin: &'a Origin,
     first_fetch: FirstFetch,
+    /// The identities whose secrets are kept for the next start.
+    durable: BTreeSet<SecretName>,
+    /// The longest time that the replacement of accounts that have run out takes.
+    replacing: Duration,
     tries: Tries,
     began: Instant,
     after: After,
@@ -96,13 +89,17 @@ impl<'a, V: Connect> Start<'a, V> {
         after: After,
         mut edges: StartEdges<'a, V>,
     ) -> Self {
-        let first_fetch = FirstFetch::new(store.to_read_first(origin));
+        let mut posts = Posts::new(store.pending(origin), edges.clock.boot());
+        store.to_read_first(origin).into_iter().for_each(|name| posts.read_first(name));
+        let first_fetch = FirstFetch::new(posts);
         let tries = Tries::new(LONGEST_STEP, edges.random.fork());
         Self {
             config,
             store,
             origin,
             first_fetch,
+            durable: BTreeSet::new(),
+            replacing: Duration::ZERO,
             tries,
             began: Instant::now(),
             after,
@@ -118,30 +115,43 @@ impl<'a, V: Connect> Start<'a, V> {
         adopted: Option<Adopted>,
         mut ended: impl AsyncFnMut() -> Signal,
     ) -> Result<FirstSet, Failure> {
-        match adopted {
-            Some(adopted) => tokio::select! {
-                first_set = self.adopt_or_renew(adopted) => first_set,
-                signal = ended() => Err(ended_by(signal)),
-            },
-            None => self.fetch_unless(ended()).await,
+        let Some(adopted) = adopted else {
+            let first_set = self.fetch_unless(ended()).await?;
+            return self.renew_kept(first_set, ended()).await;
+        };
+        tokio::select! {
+            first_set = self.adopt_or_renew(adopted) => first_set,
+            signal = ended() => Err(ended_by(signal)),
         }
     }
 
-    /// Serves the `adopted` set, due or not, or else fetches a set. Fails once `ended` gives a
-    /// signal.
+    /// Serves the `adopted` set, or else fetches a set; renewal reads for a newer one, unless the
+    /// set has run out. Fails once `ended` gives a signal.
     pub async fn begin(
         &mut self,
         adopted: Option<Adopted>,
-        ended: impl Future<Output = Signal>,
+        mut ended: impl AsyncFnMut() -> Signal,
     ) -> Result<FirstSet, Failure> {
         let Some(mut adopted) = adopted else {
-            return self.fetch_unless(ended).await;
+            let first_set = self.fetch_unless(ended()).await?;
+            return match adoptable(self.store, self.origin) {
+                Some(published) if self.has_run_out(&published) => {
+                    self.renew_kept(first_set, ended()).await
+                }
+                Some(_) | None => Ok(first_set),
+            };
         };
+        if self.has_run_out(&adopted) {
+            return tokio::select! {
+                first_set = self.adopt_or_renew(adopted) => first_set,
+                signal = ended() => Err(ended_by(signal)),
+            };
+        }
         match self.adopt(&mut adopted) {
             Ok(outcome) => Ok(FirstSet { outcome, state: adopted.state, token: None }),
             Err(error) => tokio::select! {
                 first_set = self.refetch(adopted, error) => first_set,
-                signal = ended => Err(ended_by(signal)),
+                signal = ended() => Err(ended_by(signal)),
             },
         }
     }
@@ -165,13 +175,14 @@ impl<'a, V: Connect> Start<'a, V> {
     }
 
     /// Fetches and publishes the first set. On a failure, or once `ended` gives a signal,
-    /// deprovisions the accounts that it has provisioned.
+    /// deprovisions the accounts that this process has provisioned and that are not kept.
     pub async fn fetch_unless(
         &mut self,
         ended: impl Future<Output = Signal>,
     ) -> Result<FirstSet, Failure> {
         self.prove()?;
         let mut client = self.connect()?;
+        self.resume();
         let first_set = tokio::select! {
             first_set = self.fetch_and_publish(&mut client) => first_set,
             signal = ended => Err(ended_by(signal)),
@@ -182,9 +193,10 @@ impl<'a, V: Connect> Start<'a, V> {
                 Ok(FirstSet { outcome, state, token })
             }
             Err(failure) => {
-                if deprovision::unpublished(&mut client, self.first_fetch.posted()).await {
-                    self.store.clear_pending();
-                }
+                let posts = &mut self.first_fetch.posts;
+                let lost = posts.own().difference(&self.durable).cloned().collect();
+                posts.deprovisioned(&deprovision::unpublished(&mut client, lost).await);
+                self.record_posts();
                 Err(failure)
             }
         }
@@ -200,9 +212,11 @@ impl<'a, V: Connect> Start<'a, V> {
             StartupTimeout::Never => Deadline::Never,
         };
         source.end_by(deadline);
-        let bundle = self.fetch(source, deadline).await?;
-        let published = self.publish(&bundle, deadline.at_least(PUBLISH_FOR)).await?;
-        self.store.clear_pending();
+        let mut bundle = self.fetch(source, deadline).await?;
+        let published = self.publish(source, &mut bundle, deadline.at_least(PUBLISH_FOR)).await?;
+        self.store.drop_kept();
+        self.first_fetch.posts.published();
+        self.record_posts();
         Ok(published)
     }
 
@@ -216,13 +230,12 @@ impl<'a, V: Connect> Start<'a, V> {
         // it.
         let mut last: Option<Failure> = None;
         loop {
-            let Self { config, store, origin, first_fetch, .. } = self;
-            let intend = |posted: &BTreeSet<SecretName>| {
-                let identities = posted.iter().cloned().collect();
-                let pending = Pending { origin: (*origin).clone(), identities };
-                store.record_pending(&pending).map_err(StepError::Write)
-            };
-            let error = match first_fetch.attempt(source, &config.wanted, intend).await {
+            let Self { config, store, origin, first_fetch, edges, .. } = self;
+            // A POST is recorded before it is sent: this process may be killed before the answer
+            // comes.
+            let record = |posts: &mut Posts| posts.save(&***store, origin, edges.clock.boot());
+            let attempt = first_fetch.attempt(source, &config.wanted, edges.clock, record);
+            let error = match attempt.await {
                 Ok(bundle) => {
                     if logged.is_some() {
                         tracing::info!("the vault answers again");
@@ -230,9 +243,9 @@ impl<'a, V: Connect> Start<'a, V> {
                     self.tries.succeeded();
                     return Ok(bundle);
                 }
-                Err(StepError::Fetch(error)) => error,
-                Err(StepError::Write(error)) => return Err(error.failure()),
+                Err(error) => error,
             };
+            self.keep_done();
             let cut_short = deadline.is_over() && matches!(error.cause, Cause::TimedOut(_));
             let failure = match last.take() {
                 Some(before) if cut_short => before,
@@ -245,31 +258,50 @@ impl<'a, V: Connect> Start<'a, V> {
 
     async fn publish(
         &mut self,
-        bundle: &Bundle,
+        source: &mut impl Source,
+        bundle: &mut Bundle,
         deadline: Deadline,
     ) -> Result<(Outcome, State), Failure> {
         let mut logged = None;
+        let mut is_read = false;
         loop {
-            let heartbeat = self.heartbeat();
-            let (renew, notified, now) =
-                (self.config.renew, Generation::default(), self.edges.clock.now());
-            let stamp = stamp(bundle, renew, notified, heartbeat, now, &mut self.edges.random);
-            let refresh = self.first_fetch.settled();
-            let mut state = first(bundle, self.origin, refresh, &stamp, now);
-            let before = self.store.remembered().filter(|state| state.origin == *self.origin);
-            let error = match self.publisher().publish(bundle, &mut state) {
-                Ok(outcome) => {
-                    self.keep_notified(outcome, before, &mut state);
-                    return Ok((outcome, state));
-                }
+            let error = match self.publish_once(bundle) {
+                Ok(published) => return Ok(published),
                 Err(error) => error,
             };
+            self.keep(bundle);
             let retry = match error {
+                // The vault may have versions of kept secrets that can be rendered.
+                PublishError::Render(_) if !std::mem::replace(&mut is_read, true) => {
+                    if self.reread_kept(source, bundle).await {
+                        continue;
+                    }
+                    Retry::Never
+                }
                 PublishError::Render(_) => Retry::Never,
                 PublishError::Write(_) => Retry::Backoff,
             };
             self.pause(retry, deadline, error.failure(), &mut logged).await?;
         }
+    }
+
+    fn publish_once(&mut self, bundle: &Bundle) -> Result<(Outcome, State), PublishError> {
+        let (renew, heartbeat, now) = (self.config.renew, self.heartbeat(), self.edges.clock.now());
+        // A set is as old as the oldest secret in it.
+        let seen = |name: &SecretName| self.first_fetch.seen(name, now.boot);
+        let oldest = bundle.secrets.keys().map(seen).min().unwrap_or(now.boot);
+        let fetched = Moment { boot: oldest, wall: now.wall - (now.boot - oldest) };
+        let notified = Generation::default();
+        let stamp = stamp(bundle, renew, notified, heartbeat, fetched, &mut self.edges.random);
+        let refresh = self.first_fetch.settled();
+        let mut state = first(bundle, self.origin, refresh, &stamp, fetched);
+        for secret in &mut state.secrets {
+            secret.seen = millis(self.first_fetch.seen(&secret.identity, now.boot));
+        }
+        let before = self.store.remembered().filter(|state| state.origin == *self.origin);
+        let outcome = self.publisher().publish(bundle, &mut state)?;
+        self.keep_notified(outcome, before, &mut state);
+        Ok((outcome, state))
     }
 
     /// Continues the state `before` of a set that could not be adopted, and that the vault has now
@@ -339,8 +371,19 @@ impl<'a, V: Connect> Start<'a, V> {
     /// Gives the heartbeat that is due after the start; renewal then replaces it by its own.
     fn heartbeat(&self) -> Heartbeat {
         match self.after {
-            After::Renewal => Heartbeat::By(self.edges.clock.boot() + BEGINS),
+            After::Renewal => Heartbeat::By(self.edges.clock.boot() + BEGINS + self.replacing),
             After::Nothing => Heartbeat::None,
+        }
+    }
+
+    /// Writes what was posted, as far as it bounds later POSTs.
+    fn record_posts(&mut self) {
+        let now = self.edges.clock.boot();
+        if let Err(error) = self.first_fetch.posts.save(&**self.store, self.origin, now) {
+            tracing::debug!(
+                error = chain(&error),
+                "the record of provisioning requests could not be written"
+            );
         }
     }
 

@@ -35,7 +35,7 @@ impl Serialize for WrittenEntry<'_> {
 }
 
 /// Writes the values of `bundle`, entries and keys in the vault's order.
-pub(super) fn write(bundle: &Bundle) -> Secret<Vec<u8>> {
+pub fn write(bundle: &Bundle) -> Secret<Vec<u8>> {
     let document: BTreeMap<&str, Vec<WrittenEntry<'_>>> = bundle
         .secrets
         .iter()

@@ -249,11 +249,16 @@ impl Dir {
     /// Writes a file that only this user may read, and renames it over `name` in one step.
     pub(super) fn replace_private(&self, name: &str, bytes: &[u8]) -> Result<(), WriteError> {
         let next = format!("{name}{UNFINISHED}");
-        let file = self.write_private(&next, bytes)?;
-        // The umask may have cleared bits (open(2)).
-        fs::fchmod(&file, PRIVATE_FILE)
-            .map_err(|error| WriteError::new("set the mode of", self.path.join(name), error))?;
-        self.finish(&next, name)
+        let written = self.write_private(&next, bytes).and_then(|file| {
+            // The umask may have cleared bits (open(2)).
+            fs::fchmod(&file, PRIVATE_FILE)
+                .map_err(|error| WriteError::new("set the mode of", self.path.join(name), error))?;
+            self.finish(&next, name)
+        });
+        written.inspect_err(|_| {
+            // On a full volume, half of a file would take the space of the next try.
+            self.remove_file(&next).ok();
+        })
     }
 
     fn finish(&self, next: &str, name: &str) -> Result<(), WriteError> {

@@ -22,12 +22,13 @@ use super::seal::{self, Seal, Sealed};
 use super::sweep::Sweeper;
 use super::top::Top;
 use super::{
-    Backend, CurrentSet, DATA, LONGEST_HOLDER, LONGEST_STATE, PENDING, PROBE, Pending, STATE,
-    STATE_TARGET, UNFINISHED, WriteCause, WriteError, generation, inspect, links, state_json,
+    Backend, CurrentSet, DATA, KEPT, Keeping, Kept, KeptNote, LONGEST_HOLDER, LONGEST_STATE,
+    PENDING, PROBE, Pending, STATE, STATE_TARGET, UNFINISHED, WriteCause, WriteError, generation,
+    inspect, kept, links, state_json,
 };
 use crate::config::settings::Output;
 use crate::exit::chain;
-use crate::model::{Generation, Outcome, STATE_LINK};
+use crate::model::{Bundle, Generation, Outcome, STATE_LINK};
 use crate::os::clock;
 use crate::os::opened::FileError;
 use crate::render::FileSet;
@@ -37,6 +38,9 @@ use crate::store::state::{Saved, ShownGeneration, State};
 
 /// The seal's file in the agent's own folder.
 const SEAL: &str = "seal";
+/// The size of the file that proves the directory: three pages of a tmpfs, for the record of a POST
+/// and for the secrets that a start keeps if they can't be published. A set takes more.
+const PROBED: usize = 3 * 4096;
 
 /// The output directory, locked against other agents as long as this value lives.
 #[derive(Debug)]
@@ -124,7 +128,7 @@ impl Directory {
     fn probe(&self, owner: &Owner) -> Result<(), WriteError> {
         let own = &self.own.dir;
         let probed = own.make(PROBE).and_then(|folder| {
-            folder.write(PROBE, &[0; 64], owner)?;
+            folder.write(PROBE, &[0; PROBED], owner)?;
             folder.claim(owner)?;
             own.open(PROBE).map_err(FileError::from).and_then(|folder| folder.read(PROBE, LONGEST_HOLDER)).map_err(|error| {
                 WriteError::new("read back what it writes to", self.path(), error).hinting(
@@ -414,6 +418,20 @@ impl Backend for Directory {
 
     fn clear_pending(&self) {
         self.own.dir.remove_file(PENDING).ok();
+    }
+
+    fn keep(&self, note: &KeptNote, bundle: &Bundle) -> Result<Keeping, WriteError> {
+        let bytes = kept::write(note, bundle);
+        self.own.dir.replace_private(KEPT, bytes.expose())?;
+        Ok(Keeping::UntilPublished)
+    }
+
+    fn kept(&self) -> Option<Kept> {
+        Kept::read(self.own.dir.read(KEPT, bundle::LONGEST + LONGEST_STATE).ok()?.expose())
+    }
+
+    fn drop_kept(&self) {
+        self.own.dir.remove_file(KEPT).ok();
     }
 
     fn sweep(&self) {

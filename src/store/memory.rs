@@ -15,10 +15,10 @@ use crate::store::state::State;
 
 /// A set in memory; clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Memory(Rc<RefCell<Kept>>);
+pub struct Memory(Rc<RefCell<MemorySet>>);
 
 #[derive(Debug, Default)]
-struct Kept {
+struct MemorySet {
     generation: Generation,
     bundle: Option<Secret<Vec<u8>>>,
     replaced: Option<Secret<Vec<u8>>>,
@@ -81,7 +81,7 @@ impl Backend for Memory {
 
     fn remove(&mut self) {
         let generation = self.0.borrow().generation;
-        *self.0.borrow_mut() = Kept { generation, ..Kept::default() };
+        *self.0.borrow_mut() = MemorySet { generation, ..MemorySet::default() };
     }
 }
 

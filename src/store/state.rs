@@ -31,11 +31,17 @@ pub struct Origin {
 impl Origin {
     /// The first difference to another origin, in the words of the settings.
     pub fn difference(&self, other: &Self) -> Option<&'static str> {
+        let identities = (self.identities != other.identities).then_some("SEGURA_IDENTITY");
+        self.difference_of_pod(other).or(identities)
+    }
+
+    /// The first difference to another origin besides the identities: what was provisioned for one
+    /// of them is the same account whichever others are wanted.
+    pub fn difference_of_pod(&self, other: &Self) -> Option<&'static str> {
         let differences = [
             (self.url != other.url, "SEGURA_URL"),
             (self.client != other.client, "the client id"),
             (self.source != other.source, "SEGURA_SOURCE"),
-            (self.identities != other.identities, "SEGURA_IDENTITY"),
             (self.pod_name != other.pod_name, "the pod's name"),
             (self.pod_uid != other.pod_uid, "the pod's UID"),
             (self.namespace != other.namespace, "the namespace"),
@@ -206,28 +212,32 @@ impl State {
         self.secrets.iter().map(|secret| secret.identity.clone()).collect()
     }
 
-    /// Joins the state of the published secrets with their values; a secret without values is left
-    /// out.
-    pub fn bundle(&self, mut entries: BTreeMap<SecretName, Vec<Entry>>) -> Bundle {
-        let secrets = self.secrets.iter().filter_map(|known| {
-            let set = SecretSet {
-                id: known.secret_id.clone(),
-                name: known.name.clone(),
-                version: known.version.clone(),
-                engine: known.engine.clone(),
-                expiration: known.expiration_date.clone(),
-                renew: known.renew_minutes,
-                entries: entries.remove(&known.identity)?,
-            };
-            Some((known.identity.clone(), set))
-        });
-        Bundle { secrets: secrets.collect(), ..Bundle::default() }
+    /// Joins the state of the published secrets with their values; see [`join`].
+    pub fn bundle(&self, entries: BTreeMap<SecretName, Vec<Entry>>) -> Bundle {
+        join(&self.secrets, entries)
     }
 
     /// The state of one secret.
     pub fn secret(&self, identity: &SecretName) -> Option<&SecretState> {
         self.secrets.iter().find(|secret| secret.identity == *identity)
     }
+}
+
+/// Joins the state of secrets with their values; a secret without values is left out.
+pub fn join(secrets: &[SecretState], mut entries: BTreeMap<SecretName, Vec<Entry>>) -> Bundle {
+    let secrets = secrets.iter().filter_map(|known| {
+        let set = SecretSet {
+            id: known.secret_id.clone(),
+            name: known.name.clone(),
+            version: known.version.clone(),
+            engine: known.engine.clone(),
+            expiration: known.expiration_date.clone(),
+            renew: known.renew_minutes,
+            entries: entries.remove(&known.identity)?,
+        };
+        Some((known.identity.clone(), set))
+    });
+    Bundle { secrets: secrets.collect(), ..Bundle::default() }
 }
 
 /// The agent that holds the set, if any.

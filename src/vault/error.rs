@@ -246,9 +246,23 @@ pub enum Cause {
     /// A well-formed answer without the requested secret.
     #[error("the vault's answer does not hold {0}")]
     Absent(SecretName),
-    /// The last provisioning request that may be sent got no answer either, and reads show nothing.
+    /// An answer to a provisioning request that is not the vault's own word: a gateway or filter may
+    /// have replaced the answer after the vault had acted.
+    #[error("{0}")]
+    Unconfirmed(Box<Cause>),
+    /// The last provisioning request that may be sent for now got no answer either, and reads show
+    /// nothing.
     #[error("the vault answered none of {0} provisioning requests, and reading shows nothing new")]
     Unanswered(u8),
+    /// A provisioning request that could not be recorded before it was sent, and was not sent: the
+    /// next agent would not know of it.
+    #[error("it can't be recorded before it is sent: {text}")]
+    Unrecorded {
+        /// The failure to write the record.
+        text: String,
+        /// Its remedy.
+        hint: Option<&'static str>,
+    },
     /// A well-formed answer without any secret.
     #[error("the authorization has no secrets")]
     NoSecrets,

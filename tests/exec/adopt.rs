@@ -124,13 +124,14 @@ fn a_due_set_is_used_during_an_outage_and_renewed_after_it() {
 }
 
 #[test]
-fn a_due_set_does_not_hide_a_refusal_of_the_vault() {
+fn a_due_set_does_not_hide_a_refusal_where_sets_are_removed() {
     let cases: [Refusal; 2] = [
         ("another client secret", |scene| scene.vault.set_client_secret("another")),
         ("an inactive authorization", |scene| scene.vault.set_enabled(false)),
     ];
     side_by_side(cases, |(what, refuse)| {
-        let scene = left_by_init("1s");
+        let mut scene = left_by_init("1s");
+        scene.set("SEGURA_ON_ABSENT", "remove");
         let files = scene.published();
         scene.wait_until_due();
         refuse(&scene);

@@ -70,7 +70,12 @@ fn all_that_is_stated_is_not_asked_for() {
     let text = "identity: a\nrenew_cloud_time: off\nrenew_credential_time: 10\nrenew_ephemeral_credential_time: off\n";
     let run = put(&scene, text, &[]);
     assert_eq!((run.code, &*run.stderr), (Some(0), ""));
-    assert_eq!(scene.request_lines().len(), 2, "a login and the write: {:?}", scene.request_lines());
+    assert_eq!(
+        scene.request_lines().len(),
+        2,
+        "a login and the write: {:?}",
+        scene.request_lines()
+    );
 }
 
 /// The note on a put of which nobody knows what it replaces.

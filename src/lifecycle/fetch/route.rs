@@ -20,6 +20,10 @@ pub enum List {
     Secrets,
 }
 
+/// The number of reads in a row whose answers show nothing of an account, after which it counts as
+/// not there.
+const EVIDENT_AFTER: u8 = 2;
+
 /// The route that reads take.
 #[derive(Debug, Default)]
 pub struct ReadRoute {
@@ -31,13 +35,15 @@ pub struct ReadRoute {
     /// The time since which every read found no route, each with a token of its own, and their
     /// number.
     missing: Option<(Instant, u8)>,
+    /// The number of reads in a row, after a POST of unknown fate, whose answers have shown nothing.
+    shown_nothing: u8,
 }
 
 impl ReadRoute {
     /// Continues with the route that an earlier agent or pass has settled on. Another is settled on
     /// only after the vault's was missing for `grace`.
     pub fn new(settled: Settled, grace: Duration) -> Self {
-        Self { settled, grace, missing: None }
+        Self { settled, grace, ..Self::default() }
     }
 
     /// Gives the route that reads have settled on.
@@ -130,9 +136,25 @@ impl ReadRoute {
         name: &SecretName,
         wanted: &Wanted,
     ) -> Result<Option<SecretSet>, FetchError> {
-        match self.read(source, name, wanted).await {
-            Ok(set) => Ok(has_credential(&set).then_some(set)),
-            Err(error) if error.is_absence() => Ok(None),
+        let before = std::mem::take(&mut self.shown_nothing);
+        let error = match self.read(source, name, wanted).await {
+            Ok(set) => return Ok(has_credential(&set).then_some(set)),
+            Err(error) if error.is_absence() => return Ok(None),
+            Err(error) => error,
+        };
+        // A filter in front of the vault may answer in its place, and its gateway says of a token
+        // that it does not accept what it says of a route that does not exist: once is no evidence.
+        let shown_nothing = if error.shows_nothing() { before + 1 } else { 0 };
+        if shown_nothing < EVIDENT_AFTER && !error.is_unknown_resource() {
+            self.shown_nothing = shown_nothing;
+            return Err(error);
+        }
+        if self.list(wanted).is_some() {
+            return Ok(None);
+        }
+        match application(source, std::slice::from_ref(name)).await {
+            Ok(mut list) => Ok(list.secrets.remove(name).filter(has_credential)),
+            Err(error) if error.is_absence() || error.shows_nothing() => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::settings::Refresh;
 use crate::model::{Fault, Item};
-use crate::os::clock::Deadline;
+use crate::os::clock::{Deadline, Machine};
 use crate::secret::Secret;
 use crate::store::state::Settled;
 use crate::vault::error::VaultMessage;
@@ -120,9 +120,11 @@ async fn run(
     tries: usize,
 ) -> (Option<Bundle>, Vec<&'static str>, FirstFetch) {
     let wanted = wanted(FetchMode::Provision, identities);
-    let mut first_fetch = FirstFetch::new(pending.iter().map(|identity| name(identity)).collect());
+    let mut posts = Posts::default();
+    pending.iter().for_each(|identity| posts.read_first(name(identity)));
+    let mut first_fetch = FirstFetch::new(posts);
     for _ in 0..tries {
-        let tried = first_fetch.attempt::<FetchError>(&mut script, &wanted, |_| Ok(())).await;
+        let tried = first_fetch.attempt(&mut script, &wanted, &Machine, |_| Ok(())).await;
         if let Ok(bundle) = tried {
             return (Some(bundle), script.log, first_fetch);
         }
@@ -137,7 +139,7 @@ async fn a_plain_start_posts_once_for_each_identity() {
         run(Script { posts, ..Script::default() }, &[], &["a", "b"], 1).await;
     assert_eq!(bundle.unwrap().secrets.len(), 2);
     assert_eq!(log, ["post", "post"]);
-    assert_eq!(first_fetch.posted().len(), 2);
+    assert_eq!(first_fetch.posts.own().len(), 2);
 }
 
 #[tokio::test]
@@ -176,7 +178,7 @@ async fn a_refused_post_is_forgotten() {
     assert_eq!(log, ["post", "post"]);
     let script = Script { posts: [limited()].into(), ..Script::default() };
     let (_, _, first_fetch) = run(script, &[], &["a"], 1).await;
-    assert!(first_fetch.posted().is_empty(), "nothing is there to be given back");
+    assert!(first_fetch.posts.own().is_empty(), "nothing is there to be given back");
 }
 
 #[tokio::test]
@@ -187,7 +189,7 @@ async fn a_refused_post_does_not_settle_the_fate_of_an_earlier_one() {
         run(Script { posts, reads, ..Script::default() }, &[], &["a"], 3).await;
     assert!(bundle.is_some());
     assert_eq!(log, ["post", "read", "post", "read", "post"]);
-    assert_eq!(first_fetch.posted().len(), 1);
+    assert_eq!(first_fetch.posts.own().len(), 1);
 }
 
 #[tokio::test]
@@ -241,11 +243,11 @@ async fn every_posted_identity_is_recorded_before_each_post() {
     let mut script = Script { posts, ..Script::default() };
     let mut noted = Vec::new();
     let mut first_fetch = FirstFetch::default();
-    let intend = |posted: &BTreeSet<SecretName>| {
-        noted.push(posted.len());
-        Ok::<(), FetchError>(())
+    let record = |posts: &mut Posts| {
+        noted.push(posts.unsettled().len());
+        Ok(())
     };
-    first_fetch.attempt(&mut script, &wanted, intend).await.unwrap();
+    first_fetch.attempt(&mut script, &wanted, &Machine, record).await.unwrap();
     assert_eq!(noted, [1, 2]);
 }
 
@@ -260,7 +262,7 @@ async fn a_list_is_all_or_nothing() {
         let wanted = wanted(FetchMode::Application, identities);
         let mut script = Script { lists: [listed].into(), ..Script::default() };
         let mut first_fetch = FirstFetch::default();
-        let got = first_fetch.attempt::<FetchError>(&mut script, &wanted, |_| Ok(())).await;
+        let got = first_fetch.attempt(&mut script, &wanted, &Machine, |_| Ok(())).await;
         assert_eq!(got.ok().map(|bundle| bundle.secrets.len()), expected, "{identities:?}");
     }
     let fault = Fault::Data { identity: name("a") };

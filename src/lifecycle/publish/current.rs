@@ -12,8 +12,8 @@ use crate::exit::{FailureClass, chain};
 use crate::model::{Bundle, Generation, Outcome, SecretName, SecretSet};
 use crate::os::clock::{self, Clock};
 use crate::render::Layout;
-use crate::store::Store;
 use crate::store::state::{Origin, SecretState, Settled, State, millis};
+use crate::store::{Backend, Store};
 
 /// The current set.
 pub struct Current<'a> {
@@ -96,6 +96,11 @@ impl<'a> Current<'a> {
     /// Gives the store that the set is published in.
     pub fn store(&mut self) -> &mut Store {
         self.store
+    }
+
+    /// Gives the store, for the record of POSTs.
+    pub fn backend(&self) -> &dyn Backend {
+        &**self.store
     }
 
     /// Gives the state of the set, and the remarks on it that have been logged.

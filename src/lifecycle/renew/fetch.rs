@@ -7,13 +7,12 @@ use super::{PASS, Renewer, Trigger};
 use crate::config::settings::{FetchMode, OnAbsent, Refresh};
 use crate::exit::chain;
 use crate::lifecycle::deprovision;
-use crate::lifecycle::fetch::{Renewed, reread};
+use crate::lifecycle::fetch::{Posts, Renewed, provision_again, reread};
 use crate::lifecycle::publish::origin;
 use crate::model::SecretName;
 use crate::os::clock::Deadline;
-use crate::store::Pending;
 use crate::store::state::Origin;
-use crate::vault::error::{Cause, Fate, FetchError};
+use crate::vault::error::{Cause, FetchError};
 use crate::vault::{Connect, Source};
 
 /// The requests of a pass, and their result.
@@ -54,7 +53,7 @@ impl<V: Connect> Renewer<'_, V> {
                 if !self.known.lists(wanted) {
                     by_get.extend(renewed.fresh.secrets.keys().cloned());
                 }
-                for name in self.provision_again(&mut client, &mut renewed, at).await {
+                for name in self.provision_again(&mut client, &mut renewed, &origin, at).await {
                     by_get.remove(&name);
                 }
             }
@@ -74,36 +73,34 @@ impl<V: Connect> Renewer<'_, V> {
         at: Duration,
     ) -> Renewed {
         let mut renewed = Renewed::default();
-        // This process may be killed before the answer comes.
-        let pending = Pending { origin: origin.clone(), identities: names.to_vec() };
-        if let Err(error) = self.current.store().record_pending(&pending) {
-            tracing::debug!(
-                error = chain(&error),
-                "the provisioning under way could not be recorded in the output directory"
-            );
-        }
+        let (store, clock) = (self.current.backend(), self.clock);
         for name in names {
-            if self.known.of(name).fate_unknown {
+            let version = self.known.version(name);
+            let may_post = self.known.posts.may_post(name, at);
+            if self.known.posts.is_unsettled(name) || !may_post {
                 let read = self.known.route.read(client, name, &self.config.wanted).await;
-                let answered =
-                    read.as_ref().is_ok_and(|set| !self.known.of(name).is_version(&set.version));
+                let answered = read.as_ref().is_ok_and(|set| set.version != version);
                 let unsettled = read.as_ref().is_err_and(|error| !error.is_absence());
-                if answered || unsettled {
-                    renewed.take(name, read);
+                let answer = match read {
+                    read if answered || unsettled => Some(read),
+                    _ if may_post => None,
+                    _ => Some(Err(self.known.posts.refusal(name))),
+                };
+                if let Some(answer) = answer {
+                    renewed.take(name, answer);
                     if renewed.cut.is_some() {
                         break;
                     }
                     continue;
                 }
             }
-            let memory = self.known.of(name);
-            let fate_unknown = memory.fate_unknown;
-            memory.post(at);
             self.report.count(|counters| counters.provisions += 1);
-            let answer = client.provision(name).await;
-            if answer.as_ref().is_err_and(|error| error.fate() == Fate::NotDone) {
-                // A refused POST does not settle the fate of an earlier one.
-                self.known.of(name).fate_unknown = fate_unknown;
+            // This process may be killed before the answer comes.
+            let record = |posts: &mut Posts| posts.save(store, origin, clock.boot());
+            let posts = &mut self.known.posts;
+            let answer = posts.post(client, name, Some(&version), at, record).await;
+            if answer.is_ok() {
+                posts.met(name);
             }
             renewed.take(name, answer);
             if renewed.cut.is_some() {
@@ -119,34 +116,36 @@ impl<V: Connect> Renewer<'_, V> {
         &mut self,
         client: &mut V::Source,
         renewed: &mut Renewed,
+        origin: &Origin,
         at: Duration,
     ) -> Vec<SecretName> {
-        let old = self.known.due_for_a_post(&renewed.fresh, at);
-        for name in &old {
-            self.known.of(name).post(at);
-            self.report.count(|counters| counters.provisions += 1);
-            match client.provision(name).await {
-                Ok(set) => {
-                    tracing::info!(identity = %name, "provisioned again, because its TTL runs out");
-                    renewed.take(name, Ok(set));
-                }
-                Err(error) => {
-                    tracing::warn!(
-                        identity = %name,
-                        error = chain(&error),
-                        hint = error.hint(),
-                        "its TTL runs out, and it can't be provisioned again"
-                    );
-                    if error.fate() == Fate::NotDone {
-                        self.known.of(name).was_not_posted();
-                    }
-                    if error.is_everyones() {
-                        break;
-                    }
-                }
-            }
+        let mut gone = Vec::new();
+        if renewed.is_any_bare()
+            && let Some(published) = self.current.bundle()
+        {
+            let known = &self.known;
+            let is_over = |name: &SecretName, lifetime| known.is_older(name, lifetime, at);
+            gone = renewed.refuse_bare(&published, is_over);
         }
-        old
+        let due = self.known.due_for_a_post(&renewed.fresh, gone, at);
+        let (store, clock) = (self.current.backend(), self.clock);
+        let record = |posts: &mut Posts| posts.save(store, origin, clock.boot());
+        let posts = &mut self.known.posts;
+        let sent = provision_again(client, &due, posts, at, renewed, record).await;
+        self.report.count(|counters| counters.provisions += sent);
+        due.into_iter().map(|replacement| replacement.name).collect()
+    }
+
+    /// Writes what was posted, as far as it bounds later POSTs.
+    pub(super) fn record_posts(&mut self) {
+        let origin = &self.current.state().origin;
+        let saved = self.known.posts.save(self.current.backend(), origin, self.clock.boot());
+        if let Err(error) = saved {
+            tracing::debug!(
+                error = chain(&error),
+                "the record of provisioning requests could not be written"
+            );
+        }
     }
 
     /// Deprovisions the set, best effort, and unpublishes it: a set that may have been
@@ -177,7 +176,7 @@ impl<V: Connect> Renewer<'_, V> {
             return BTreeSet::new();
         }
         let mut gone = self.known.gone(at, renewed, self.current.state());
-        if self.on_absent == OnAbsent::Keep {
+        if self.config.on_absent == OnAbsent::Keep {
             gone.clear();
         }
         gone

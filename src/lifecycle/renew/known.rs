@@ -7,7 +7,7 @@ use super::ROUTE_GRACE;
 use super::due::Scope;
 use super::memory::{Absence, KnownSecret};
 use crate::config::settings::Wanted;
-use crate::lifecycle::fetch::{ReadRoute, Renewed};
+use crate::lifecycle::fetch::{Posts, ReadRoute, Renewed, Replacement, seen};
 use crate::lifecycle::publish::{Failed, HeldBack};
 use crate::model::{Bundle, SecretName};
 use crate::store::state::{SecretState, State};
@@ -22,6 +22,10 @@ pub(super) struct Known {
     inactive: Absence,
     /// The route by which they are read.
     pub(super) route: ReadRoute,
+    /// The POSTs for them.
+    pub(super) posts: Posts,
+    /// An agent before this one may have begun to post for the need of the first due pass.
+    resumes: bool,
 }
 
 /// Result of the first two reads at this vault.
@@ -36,24 +40,24 @@ pub(super) enum ReadEffect {
 }
 
 impl Known {
-    /// Begins with a published set, and with secrets that may have been `provisioned` since.
-    pub(super) fn new(state: &State, provisioned: Vec<SecretName>, now: Duration) -> Self {
+    /// Begins with a published set, and with what was posted until now.
+    pub(super) fn new(state: &State, mut posts: Posts, now: Duration) -> Self {
         let remember = |secret: &SecretState| {
-            let since = Duration::from_millis(secret.seen);
-            // A time of an earlier boot is unknown by this clock: the secret is as old as the boot
-            // at least.
-            let since = if since > now { Duration::ZERO } else { since };
+            let since = seen(state, &secret.identity, now);
             (secret.identity.clone(), KnownSecret::new(&secret.version, since))
         };
-        let mut secrets: BTreeMap<_, _> = state.secrets.iter().map(remember).collect();
-        for name in provisioned {
-            secrets.entry(name).or_default().fate_unknown = true;
+        let unsettled = posts.unsettled();
+        posts.adopt(state);
+        for name in unsettled {
+            posts.read_first(name);
         }
         Self {
-            secrets,
+            secrets: state.secrets.iter().map(remember).collect(),
             failing: BTreeSet::new(),
             inactive: Absence::default(),
             route: ReadRoute::new(state.refresh, ROUTE_GRACE),
+            posts,
+            resumes: true,
         }
     }
 
@@ -62,9 +66,12 @@ impl Known {
         self.secrets.entry(name.clone()).or_default()
     }
 
-    /// Tells whether the fate of any POST is unknown.
-    pub(super) fn has_unknown_fate(&self) -> bool {
-        self.secrets.values().any(|memory| memory.fate_unknown)
+    /// Begins a due pass, which is a new need of POSTs where renewal posts. The first one of this
+    /// process continues that of an agent before it: a crash loop is one need.
+    pub(super) fn begin_due_pass(&mut self) {
+        if !std::mem::take(&mut self.resumes) {
+            self.posts.begin_needs();
+        }
     }
 
     /// Tells whether one request lists every secret.
@@ -107,6 +114,7 @@ impl Known {
     pub(super) fn learn(&mut self, fresh: &Bundle, at: Duration) -> BTreeSet<SecretName> {
         let mut renewed = BTreeSet::new();
         for (name, set) in &fresh.secrets {
+            self.posts.learn(name, &set.version);
             if self.of(name).learn(set, at) {
                 renewed.insert(name.clone());
             }
@@ -114,13 +122,31 @@ impl Known {
         renewed
     }
 
-    /// Lists secrets of a read that a POST may renew before their lifetime ends.
-    pub(super) fn due_for_a_post(&self, read: &Bundle, at: Duration) -> Vec<SecretName> {
-        let is_due = |name: &SecretName, set| {
-            self.secrets.get(name).is_some_and(|memory| memory.is_due_for_a_post(set, at))
+    /// Lists secrets that a POST may renew before their lifetime ends: those of a read, and others
+    /// whose account is gone.
+    pub(super) fn due_for_a_post(
+        &self,
+        read: &Bundle,
+        gone: Vec<SecretName>,
+        at: Duration,
+    ) -> Vec<Replacement> {
+        let runs_out = |name: &SecretName, set| {
+            self.secrets.get(name).is_some_and(|memory| memory.runs_out(set, at))
         };
-        let old = read.secrets.iter().filter(|(name, set)| is_due(name, set));
-        old.map(|(name, _)| name.clone()).collect()
+        let old = read.secrets.iter().filter(|(name, set)| runs_out(name, set));
+        let names = old.map(|(name, _)| name.clone()).chain(gone);
+        let names = names.filter(|name| self.posts.may_replace(name, at));
+        names.map(|name| Replacement { version: self.version(&name), name }).collect()
+    }
+
+    /// Gives the known version of a secret; an empty one if there is none.
+    pub(super) fn version(&self, name: &SecretName) -> String {
+        self.secrets.get(name).map(KnownSecret::version).unwrap_or_default().to_owned()
+    }
+
+    /// Tells whether the known version of a secret is of that age or older `at` this time.
+    pub(super) fn is_older(&self, name: &SecretName, age: Duration, at: Duration) -> bool {
+        self.secrets.get(name).is_some_and(|memory| memory.is_older(age, at))
     }
 
     /// Counts secrets that were `read` by GET provision, which should not provision, and gives the
@@ -193,7 +219,7 @@ mod tests {
             SecretState::of(&name, &set, None, Duration::ZERO)
         });
         let state = State { secrets: secrets.collect(), ..state() };
-        (Known::new(&state, Vec::new(), Duration::ZERO), state)
+        (Known::new(&state, Posts::default(), Duration::ZERO), state)
     }
 
     #[test]
@@ -230,10 +256,12 @@ mod tests {
     #[test]
     fn the_fate_of_a_post_is_unknown_until_an_answer_comes() {
         let (_, state) = known(&["a"]);
-        let mut known = Known::new(&state, vec![name("a")], Duration::ZERO);
-        assert!(known.has_unknown_fate());
+        let mut posts = Posts::default();
+        posts.read_first(name("a"));
+        let mut known = Known::new(&state, posts, Duration::ZERO);
+        assert!(known.posts.is_unsettled(&name("a")));
         let fresh = bundle(&[("a", &[&[("k", "v")]])]);
         assert!(known.learn(&fresh, Duration::ZERO).is_empty());
-        assert!(!known.has_unknown_fate());
+        assert!(!known.posts.is_unsettled(&name("a")));
     }
 }

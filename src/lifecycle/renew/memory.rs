@@ -5,10 +5,6 @@ use std::time::Duration;
 use crate::lifecycle::fetch::lifetime;
 use crate::model::SecretSet;
 
-/// The shortest time between two POSTs for one secret.
-const BETWEEN_POSTS: Duration = Duration::from_secs(300);
-/// The most POSTs for one version of a secret: more would not bring a new one either.
-const MOST_POSTS: u8 = 2;
 /// The evidence that a secret is gone: it is missing in as many due passes, each with a login of
 /// its own, and for this time. One answer is no evidence: the gateway says the same of a token that
 /// is not accepted as of a route that does not exist (DSM, table of errors).
@@ -23,12 +19,6 @@ pub(super) struct KnownSecret {
     version: String,
     /// The time at which the version was first seen.
     since: Duration,
-    /// The number of POSTs since then.
-    posts: u8,
-    /// The time of the last POST.
-    posted: Option<Duration>,
-    /// The fate of the last POST is unknown, and no read has settled it yet.
-    pub(super) fate_unknown: bool,
     reads: u8,
     changed_reads: u8,
     pub(super) absence: Absence,
@@ -48,35 +38,29 @@ impl KnownSecret {
     /// Notes a version that was fetched `at` this time; tells whether it is new.
     pub(super) fn learn(&mut self, set: &SecretSet, at: Duration) -> bool {
         self.absence = Absence::default();
-        self.fate_unknown = false;
         let new = self.version != set.version;
         if new {
             self.version.clone_from(&set.version);
             self.since = at;
-            self.posts = 0;
         }
         new
     }
 
-    /// Tells whether a secret that was read is past two thirds of its lifetime, and a POST may
-    /// renew it.
-    pub(super) fn is_due_for_a_post(&self, set: &SecretSet, at: Duration) -> bool {
-        let same = self.is_version(&set.version);
-        let old = lifetime(set).is_some_and(|lifetime| at >= self.since + lifetime * 2 / 3);
-        let is_spaced = self.posted.is_none_or(|posted| at >= posted + BETWEEN_POSTS);
-        same && old && is_spaced && self.posts < MOST_POSTS
+    /// Gives the known version.
+    pub(super) fn version(&self) -> &str {
+        &self.version
     }
 
-    /// Notes that a POST is sent.
-    pub(super) fn post(&mut self, at: Duration) {
-        self.posts = self.posts.saturating_add(1);
-        self.posted = Some(at);
-        self.fate_unknown = true;
+    /// Tells whether the known version is of that age or older `at` this time.
+    pub(super) fn is_older(&self, age: Duration, at: Duration) -> bool {
+        at >= self.since + age
     }
 
-    /// Notes that the last POST provisioned nothing: it counts for the time between POSTs alone.
-    pub(super) fn was_not_posted(&mut self) {
-        self.posts = self.posts.saturating_sub(1);
+    /// Tells whether a secret that was read is past two thirds of its lifetime, and did not change
+    /// by itself.
+    pub(super) fn runs_out(&self, set: &SecretSet, at: Duration) -> bool {
+        self.is_version(&set.version)
+            && lifetime(set).is_some_and(|lifetime| self.is_older(lifetime * 2 / 3, at))
     }
 
     /// Counts a read by GET provision, and tells whether it is one of the first.
@@ -134,30 +118,25 @@ mod tests {
     }
 
     #[test]
-    fn a_post_is_due_at_two_thirds_of_a_lifetime_and_at_most_twice_without_a_new_version() {
+    fn a_secret_runs_out_at_two_thirds_of_its_lifetime() {
         let mut memory = KnownSecret::new("1", at(0));
         let (old, new) = (set("1", "900"), set("2", "900"));
         assert!(!memory.learn(&old, at(100)));
-        assert!(!memory.is_due_for_a_post(&old, at(599)));
-        assert!(memory.is_due_for_a_post(&old, at(600)));
-        assert!(!memory.is_due_for_a_post(&new, at(600)), "it has changed by itself");
-        memory.post(at(600));
-        assert!(!memory.is_due_for_a_post(&old, at(899)));
-        assert!(memory.is_due_for_a_post(&old, at(900)));
-        memory.post(at(900));
-        assert!(!memory.is_due_for_a_post(&old, at(99_999)));
+        assert!(!memory.runs_out(&old, at(599)));
+        assert!(memory.runs_out(&old, at(600)));
+        assert!(!memory.runs_out(&new, at(600)), "it has changed by itself");
         assert!(memory.learn(&new, at(100_000)));
-        assert!(!memory.is_due_for_a_post(&new, at(100_599)));
-        assert!(memory.is_due_for_a_post(&new, at(100_600)));
+        assert!(!memory.runs_out(&new, at(100_599)));
+        assert!(memory.runs_out(&new, at(100_600)));
     }
 
     #[test]
-    fn without_a_lifetime_beside_a_credential_no_post_is_due() {
+    fn without_a_lifetime_beside_a_credential_a_secret_does_not_run_out() {
         let memory = KnownSecret::new("1", at(0));
-        assert!(!memory.is_due_for_a_post(&set("1", ""), at(1_000_000)));
+        assert!(!memory.runs_out(&set("1", ""), at(1_000_000)));
         let mut bundle = bundle(&[("s", &[&[("TTL", "60")], &[("password", "x")]])]);
         let apart = bundle.secrets.pop_first().unwrap().1;
-        assert!(!memory.is_due_for_a_post(&apart, at(1_000_000)));
+        assert!(!memory.runs_out(&apart, at(1_000_000)));
     }
 
     #[test]

@@ -62,9 +62,6 @@ impl<V: Connect> Renewer<'_, V> {
     ) -> Option<Publication> {
         match published {
             Ok(publication) => {
-                if !self.known.has_unknown_fate() {
-                    self.current.store().clear_pending();
-                }
                 let last_error = self.current.state().last_error.as_deref();
                 if last_error.is_none() {
                     self.due.recovered();

@@ -179,8 +179,7 @@ async fn day(seed: u64) -> Day {
     };
     let set = Handover { state, token: None, remarked };
     let board = Rc::new(RefCell::new(Board::default()));
-    let on_absent = OnAbsent::Keep;
-    let mut renewer = Renewer::new(&config, on_absent, &mut store, set, edges, Rc::clone(&board));
+    let mut renewer = Renewer::new(&config, &mut store, set, edges, Rc::clone(&board));
     let mut passes = Vec::new();
     let mut failed = false;
     while clock.boot() < BEGIN + DAY {

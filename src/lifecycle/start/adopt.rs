@@ -4,16 +4,19 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{After, FirstSet, Start, stamp};
-use crate::config::settings::{FetchMode, Refresh};
+use crate::config::settings::{FetchMode, OnAbsent, Refresh};
 use crate::exit::{Failure, FailureClass, chain};
-use crate::lifecycle::fetch::{ReadRoute, Renewed, reread};
+use crate::lifecycle::fetch::{
+    Posts, ReadRoute, Renewed, Replacement, have_run_out, lifetime, provision_again, reread, seen,
+};
 use crate::lifecycle::publish::{
     Candidate, Current, Failed, Fetched, HeldBack, Prepared, PublishError, Replaced, Stamp,
 };
-use crate::model::{Bundle, Outcome};
+use crate::model::{Bundle, Outcome, SecretName, SecretSet};
 use crate::store::state::{Origin, Settled, State};
 use crate::store::{CurrentSet, Store};
 use crate::vault::Connect;
+use crate::vault::error::{Cause, FetchError};
 
 /// The published set, whose origin is that of the configuration.
 #[derive(Debug)]
@@ -46,11 +49,34 @@ impl<V: Connect> Start<'_, V> {
         tracing::info!(generation = %state.generation, due, "adopted the published set");
         state.boot_ms.silent_until = self.heartbeat().silent_until();
         let outcome = self.publisher().publish(bundle, state)?;
+        // A crash may have left these: they are published.
+        self.store.drop_kept();
         if self.after == After::Nothing {
-            // The set is published, so that no provisioning of an earlier agent is pending.
-            self.store.clear_pending();
+            self.first_fetch.posts.adopt(state);
+            self.record_posts();
         }
         Ok(outcome)
+    }
+
+    /// Tells whether the adopted set has run out, and may be replaced by POSTs: every `TTL` beside
+    /// a credential is over.
+    pub(super) fn has_run_out(&mut self, adopted: &Adopted) -> bool {
+        let Adopted { bundle, state } = adopted;
+        let (config, now) = (self.config, self.edges.clock.boot());
+        let posts = match config.wanted.refresh {
+            Refresh::Auto | Refresh::Post => config.wanted.source == FetchMode::Provision,
+            Refresh::Get | Refresh::Application | Refresh::Secret => false,
+        };
+        if !posts || !have_run_out(bundle, state, now) {
+            return false;
+        }
+        self.first_fetch.posts.adopt(state);
+        let may_replace = |name| self.first_fetch.posts.may_replace(name, now);
+        let names = bundle.secrets.keys().filter(|name| may_replace(name)).count();
+        let names = u32::try_from(names).unwrap_or(u32::MAX);
+        let each = config.vault.timeout + config.vault.provision_timeout;
+        self.replacing = each.saturating_mul(names);
+        names > 0
     }
 
     /// Serves the adopted set; if it is due, reads once for a newer one.
@@ -58,13 +84,24 @@ impl<V: Connect> Start<'_, V> {
         &mut self,
         mut adopted: Adopted,
     ) -> Result<FirstSet, Failure> {
-        let outcome = match self.adopt(&mut adopted) {
-            Ok(outcome) => outcome,
-            Err(error) => return self.refetch(adopted, error).await,
-        };
-        let mut state = adopted.state.clone();
-        if !state.is_due(self.edges.clock.boot()) || !self.reads() {
-            return Ok(FirstSet { outcome, state, token: None });
+        match self.adopt(&mut adopted) {
+            Ok(outcome) => {
+                let served = FirstSet { outcome, state: adopted.state.clone(), token: None };
+                self.renew_served(adopted, served).await
+            }
+            Err(error) => self.refetch(adopted, error).await,
+        }
+    }
+
+    /// Reads once for a newer set than the one that is `served`, if it is due or has run out.
+    pub(super) async fn renew_served(
+        &mut self,
+        adopted: Adopted,
+        mut served: FirstSet,
+    ) -> Result<FirstSet, Failure> {
+        let is_due = served.state.is_due(self.edges.clock.boot()) && self.reads();
+        if !is_due && !self.has_run_out(&adopted) {
+            return Ok(served);
         }
         match self.read_newer(adopted).await {
             Ok(first_set) => Ok(first_set),
@@ -72,10 +109,11 @@ impl<V: Connect> Start<'_, V> {
             Err(RenewError::Passing(failed)) => {
                 tracing::warn!(
                     error = failed.text,
+                    hint = failed.hint,
                     "the published set could not be renewed and stays"
                 );
-                self.remember_failure(&mut state, failed.class);
-                Ok(FirstSet { outcome, state, token: None })
+                self.remember_failure(&mut served.state, failed.class);
+                Ok(served)
             }
         }
     }
@@ -108,18 +146,21 @@ impl<V: Connect> Start<'_, V> {
     }
 
     async fn read_newer(&mut self, adopted: Adopted) -> Result<FirstSet, RenewError> {
-        let Adopted { bundle, state } = adopted;
-        let wanted = &self.config.wanted;
         let mut client = self.connect().map_err(RenewError::Final)?;
-        let mut route = ReadRoute::new(state.refresh, Duration::ZERO);
-        let mut renewed = reread(&mut client, wanted, &state.names(), &mut route).await;
+        let mut route = ReadRoute::new(adopted.state.refresh, Duration::ZERO);
+        let wanted = &self.config.wanted;
+        let mut renewed = reread(&mut client, wanted, &adopted.state.names(), &mut route).await;
         if route.lists_provisioned(wanted) {
-            renewed.refuse_fewer(&bundle);
+            renewed.refuse_fewer(&adopted.bundle);
         }
+        if self.has_run_out(&adopted) {
+            self.provision_again(&mut client, &adopted, &mut renewed).await;
+        }
+        let Adopted { bundle, state } = adopted;
         let Renewed { fresh, mut failed, cut } = renewed;
         let nothing = fresh.secrets.is_empty();
         let last = cut.or_else(|| if nothing { failed.pop_first().map(|(_, e)| e) } else { None });
-        if let Some(error) = last.iter().chain(failed.values()).find(|error| error.is_final()) {
+        if let Some(error) = last.iter().chain(failed.values()).find(|error| self.ends(error)) {
             return Err(RenewError::Final(error.failure()));
         }
         if let Some(error) = last {
@@ -145,6 +186,48 @@ impl<V: Connect> Start<'_, V> {
             None => Outcome::Unchanged(state.generation),
         };
         Ok(FirstSet { outcome, state, token: self.edges.vault.end(client) })
+    }
+
+    /// Tells whether an error ends a start that has a set to serve. A refusal that no later try can
+    /// change does so only if sets are not kept without the vault's word.
+    fn ends(&self, error: &FetchError) -> bool {
+        match self.config.on_absent {
+            OnAbsent::Remove => error.is_final(),
+            OnAbsent::Keep => matches!(error.cause, Cause::Setting { .. }),
+        }
+    }
+
+    /// Sends a POST for each secret of a set that has run out, if the read has answered and brought
+    /// nothing newer.
+    async fn provision_again(
+        &mut self,
+        client: &mut V::Source,
+        adopted: &Adopted,
+        renewed: &mut Renewed,
+    ) {
+        let Adopted { bundle, state } = adopted;
+        let now = self.edges.clock.boot();
+        let is_over = |name: &SecretName, lifetime| now >= seen(state, name, now) + lifetime;
+        renewed.refuse_bare(bundle, is_over);
+        let due = |(name, set): (&SecretName, &SecretSet)| {
+            let version = &state.secret(name)?.version;
+            let brought_nothing = match renewed.fresh.secrets.get(name) {
+                Some(fresh) => fresh.version == *version,
+                None => renewed.failed.get(name).is_some_and(FetchError::is_absence),
+            };
+            let ran_out = lifetime(set).is_some() && brought_nothing;
+            let replacement = || Replacement { name: name.clone(), version: version.clone() };
+            (ran_out && self.first_fetch.posts.may_replace(name, now)).then(replacement)
+        };
+        let due: Vec<Replacement> = bundle.secrets.iter().filter_map(due).collect();
+        let (store, origin, clock) = (&**self.store, self.origin, self.edges.clock);
+        let posts = &mut self.first_fetch.posts;
+        let record = |posts: &mut Posts| posts.save(store, origin, clock.boot());
+        provision_again(client, &due, posts, now, renewed, record).await;
+        for (name, set) in &renewed.fresh.secrets {
+            posts.learn(name, &set.version);
+        }
+        self.record_posts();
     }
 
     fn remember_failure(&self, state: &mut State, class: FailureClass) {

@@ -9,7 +9,7 @@ use crate::render::FileSet;
 use crate::store::held::{HeldGeneration, Proof};
 use crate::store::remove::remove;
 use crate::store::seal::{self, Sealed};
-use crate::store::{DATA, PENDING, STATE, WriteError, generation, links, lock};
+use crate::store::{DATA, KEPT, PENDING, STATE, WriteError, generation, links, lock};
 
 use super::SEAL;
 
@@ -131,9 +131,8 @@ impl Directory {
             return;
         };
         let shown = self.owners.shown();
-        let again =
-            self.own.make_again(&self.dir, &shown, self.owners.all().uid, &[SEAL, PENDING, STATE]);
-        match again {
+        let kept = [SEAL, PENDING, KEPT, STATE];
+        match self.own.make_again(&self.dir, &shown, self.owners.all().uid, &kept) {
             Ok(own) => self.own = own,
             Err(_) => tracing::warn!(
                 error = chain(&error),

@@ -12,62 +12,12 @@ impl FetchError {
 
     /// The retry that this error asks for.
     pub fn retry(&self) -> Retry {
-        match &self.cause {
-            Cause::Setting { .. }
-            | Cause::ClientRefused(_)
-            | Cause::Inactive(_)
-            | Cause::NotPermitted(_)
-            | Cause::Rejected { .. }
-            | Cause::Fault(_)
-            | Cause::Absent(_)
-            | Cause::NoSecrets => Retry::Never,
-            Cause::Failing { after: Some(after), .. }
-            | Cause::RateLimited { after: Some(after) } => Retry::After(*after),
-            Cause::Unresolved(_)
-            | Cause::Unconnected(_)
-            | Cause::Certificate(_)
-            | Cause::Tls(_)
-            | Cause::ConnectTimedOut(_)
-            | Cause::TimedOut(_)
-            | Cause::Broken
-            | Cause::Failing { after: None, .. }
-            | Cause::RateLimited { after: None }
-            | Cause::TurnedAway { .. }
-            | Cause::TokenRefused { .. }
-            | Cause::NotAuthorized { .. }
-            | Cause::Redirect(_)
-            | Cause::Denied { .. }
-            | Cause::Unanswered(_)
-            | Cause::Malformed(_) => Retry::Backoff,
-        }
+        self.cause.retry()
     }
 
     /// The exit code of a start that ends with this error.
     pub fn exit(&self) -> Exit {
-        match &self.cause {
-            Cause::Setting { .. } | Cause::Rejected { .. } => Exit::Settings,
-            Cause::Unresolved(_)
-            | Cause::Unconnected(_)
-            | Cause::Certificate(_)
-            | Cause::Tls(_)
-            | Cause::ConnectTimedOut(_)
-            | Cause::TimedOut(_)
-            | Cause::Broken
-            | Cause::Failing { .. }
-            | Cause::RateLimited { .. }
-            | Cause::Denied { .. }
-            | Cause::Unanswered(_) => Exit::Unreachable,
-            Cause::TurnedAway { .. }
-            | Cause::TokenRefused { .. }
-            | Cause::NotAuthorized { .. }
-            | Cause::ClientRefused(_)
-            | Cause::Inactive(_)
-            | Cause::NotPermitted(_)
-            | Cause::Absent(_)
-            | Cause::NoSecrets
-            | Cause::Fault(Fault::Empty { .. } | Fault::Less { .. }) => Exit::Refused,
-            Cause::Redirect(_) | Cause::Malformed(_) | Cause::Fault(_) => Exit::Malformed,
-        }
+        self.cause.exit()
     }
 
     /// The class of this error, for the state and for metrics.
@@ -86,11 +36,13 @@ impl FetchError {
             | Cause::Failing { .. }
             | Cause::Denied { .. }
             | Cause::Unanswered(_)
+            | Cause::Unconfirmed(_)
             | Cause::Malformed(_)
             | Cause::Fault(_)
             | Cause::Absent(_)
             | Cause::NoSecrets => Fate::Unknown,
             Cause::Setting { .. }
+            | Cause::Unrecorded { .. }
             | Cause::Unresolved(_)
             | Cause::Unconnected(_)
             | Cause::Certificate(_)
@@ -142,9 +94,33 @@ impl FetchError {
         matches!(self.cause, Cause::Absent(_) | Cause::NoSecrets)
     }
 
-    /// True if the answer is well-formed and holds no usable secret.
+    /// True if the answer is well-formed and shows that the secret holds no account. One with a
+    /// faulty account shows nothing of the kind.
     pub fn is_absence(&self) -> bool {
-        matches!(self.cause, Cause::Absent(_) | Cause::NoSecrets | Cause::Fault(_))
+        matches!(
+            self.cause,
+            Cause::Absent(_)
+                | Cause::NoSecrets
+                | Cause::Fault(Fault::Empty { .. } | Fault::Less { .. })
+        )
+    }
+
+    /// True if the answer says nothing of what was requested: no such route, no such token, or a
+    /// page of something in front of the vault.
+    pub fn shows_nothing(&self) -> bool {
+        matches!(
+            self.cause,
+            Cause::TurnedAway { .. }
+                | Cause::TokenRefused { .. }
+                | Cause::Redirect(_)
+                | Cause::Malformed(_)
+        ) || self.is_unknown_resource()
+    }
+
+    /// True if the vault itself says that there is no such resource: not its gateway, which says so
+    /// of a token that it does not accept as well.
+    pub fn is_unknown_resource(&self) -> bool {
+        matches!(self.cause, Cause::Rejected { status: 404 | 405, .. })
     }
 
     /// True if the vault may have no such route.
@@ -204,12 +180,81 @@ impl FetchError {
             }
             _ => {}
         }
-        self.general_hint()
+        self.cause.hint()
+    }
+}
+
+impl Cause {
+    fn retry(&self) -> Retry {
+        match self {
+            Cause::Setting { .. }
+            | Cause::ClientRefused(_)
+            | Cause::Inactive(_)
+            | Cause::NotPermitted(_)
+            | Cause::Rejected { .. }
+            | Cause::Fault(_)
+            | Cause::Absent(_)
+            | Cause::NoSecrets => Retry::Never,
+            Cause::Failing { after: Some(after), .. }
+            | Cause::RateLimited { after: Some(after) } => Retry::After(*after),
+            Cause::Unresolved(_)
+            | Cause::Unconnected(_)
+            | Cause::Certificate(_)
+            | Cause::Tls(_)
+            | Cause::ConnectTimedOut(_)
+            | Cause::TimedOut(_)
+            | Cause::Broken
+            | Cause::Failing { after: None, .. }
+            | Cause::RateLimited { after: None }
+            | Cause::TurnedAway { .. }
+            | Cause::TokenRefused { .. }
+            | Cause::NotAuthorized { .. }
+            | Cause::Redirect(_)
+            | Cause::Denied { .. }
+            | Cause::Unanswered(_)
+            | Cause::Unrecorded { .. }
+            | Cause::Malformed(_) => Retry::Backoff,
+            Cause::Unconfirmed(cause) => match cause.retry() {
+                Retry::After(after) => Retry::After(after),
+                Retry::Backoff | Retry::Never => Retry::Backoff,
+            },
+        }
     }
 
-    fn general_hint(&self) -> Option<&'static str> {
-        Some(match &self.cause {
+    fn exit(&self) -> Exit {
+        match self {
+            Cause::Setting { .. } | Cause::Rejected { .. } => Exit::Settings,
+            Cause::Unresolved(_)
+            | Cause::Unconnected(_)
+            | Cause::Certificate(_)
+            | Cause::Tls(_)
+            | Cause::ConnectTimedOut(_)
+            | Cause::TimedOut(_)
+            | Cause::Broken
+            | Cause::Failing { .. }
+            | Cause::RateLimited { .. }
+            | Cause::Denied { .. }
+            | Cause::Unanswered(_) => Exit::Unreachable,
+            Cause::Unconfirmed(cause) => cause.exit(),
+            Cause::Unrecorded { .. } => Exit::CannotWrite,
+            Cause::TurnedAway { .. }
+            | Cause::TokenRefused { .. }
+            | Cause::NotAuthorized { .. }
+            | Cause::ClientRefused(_)
+            | Cause::Inactive(_)
+            | Cause::NotPermitted(_)
+            | Cause::Absent(_)
+            | Cause::NoSecrets
+            | Cause::Fault(Fault::Empty { .. } | Fault::Less { .. }) => Exit::Refused,
+            Cause::Redirect(_) | Cause::Malformed(_) | Cause::Fault(_) => Exit::Malformed,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        Some(match self {
             Cause::Setting { .. } => return None,
+            Cause::Unrecorded { hint, .. } => return *hint,
+            Cause::Unconfirmed(cause) => return cause.hint(),
             Cause::Unresolved(_) => "check the host in SEGURA_URL and the pod's DNS",
             Cause::Unconnected(_) | Cause::ConnectTimedOut(_) => {
                 "check SEGURA_URL, network policies, and HTTPS_PROXY if the vault is behind a proxy"
@@ -226,11 +271,10 @@ impl FetchError {
             Cause::Tls(_) => {
                 "if the authorization pins a certificate, set SEGURA_CLIENT_CERT_FILE and SEGURA_CLIENT_KEY_FILE"
             }
-            Cause::Unanswered(_)
-            | Cause::TimedOut(_)
-            | Cause::Broken
-            | Cause::Failing { .. }
-            | Cause::Denied { .. } => {
+            Cause::Unanswered(_) => {
+                "look in the vault for accounts of this pod; the next request is sent an hour after the last"
+            }
+            Cause::TimedOut(_) | Cause::Broken | Cause::Failing { .. } | Cause::Denied { .. } => {
                 "check the logs of the vault and of the gateway in front of it"
             }
             Cause::RateLimited { .. } => "raise SEGURA_RENEW_INTERVAL, or the vault's rate limit",

@@ -61,6 +61,35 @@ impl<'a> Answer<'a> {
         self.body.trim_ascii().is_empty()
     }
 
+    /// True if a failure that it reports is surely the vault's own word, or its gateway's, so that
+    /// the vault has not acted on the request. A filter in front of the vault may replace the answer
+    /// to a request that the vault has acted on.
+    pub fn is_refusal(&self) -> bool {
+        if self.status == 429 {
+            return true;
+        }
+        let Ok(fields) = self.fields() else {
+            return false;
+        };
+        let says = |name: &str, words: &str| {
+            let said = fields.get(&[name]).and_then(text);
+            fields.iter().count() == 1
+                && said.is_some_and(|said| said.trim().eq_ignore_ascii_case(words))
+        };
+        let by_gateway = match self.status {
+            401 => says("exp", "token expired") || says("message", "Invalid signature"),
+            403 => says("message", "Invalid signature"),
+            404 => says("message", "no Route matched with those values"),
+            _ => false,
+        };
+        // The vault says "Request timed out." of work that may still go on (DSM, table of errors).
+        let ended =
+            |verdict: &EnvelopeVerdict| !verdict.message.to_lowercase().contains("timed out");
+        let by_vault = verdict(&fields)
+            .is_some_and(|verdict| verdict.enveloped && verdict.decided && ended(&verdict));
+        by_gateway || by_vault
+    }
+
     /// The fields of the answer, if no part of it reports a failure.
     pub(super) fn success(&self) -> Result<Success<'a>, Cause> {
         let fields = self.fields();

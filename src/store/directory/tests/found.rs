@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::SecretName;
+use crate::store::Posted;
 use crate::store::state::Origin;
 
 #[test]
@@ -268,18 +269,48 @@ fn pending_identities_are_kept_for_their_own_origin() {
     let dir = memory();
     let store = || open(&dir);
     let identities = vec![SecretName::new("db").unwrap(), SecretName::new("a/b").unwrap()];
-    let pending = Pending { origin: origin(), identities: identities.clone() };
+    let posted = Posted {
+        identity: identities[0].clone(),
+        version: Some("1".to_owned()),
+        unknown: 2,
+        done: 1,
+        at: 7,
+    };
+    let pending = Pending { origin: origin(), identities, posts: vec![posted] };
     store().record_pending(&pending).unwrap();
     let store = store();
-    assert_eq!(store.to_read_first(&origin()), identities);
+    assert_eq!(store.pending(&origin()), Some(pending.clone()));
+    let wanted = Origin { identities: vec!["db".to_owned(), "mq".to_owned()], ..origin() };
+    assert_eq!(store.pending(&wanted), Some(pending), "each is provisioned by itself");
     let other = Origin { pod_uid: Some("another pod".to_owned()), ..origin() };
-    assert_eq!(store.to_read_first(&other), []);
+    assert_eq!(store.pending(&other), None);
     store.clear_pending();
-    assert_eq!(store.to_read_first(&origin()), []);
+    assert_eq!(store.pending(&origin()), None);
     assert_eq!(
         names(&dir.path().join("..segura")),
         BTreeSet::from(["holder", "lock"].map(str::to_owned))
     );
+}
+
+#[test]
+fn kept_secrets_are_private_and_go_when_they_are_dropped() {
+    let dir = memory();
+    let store = open(&dir);
+    assert!(store.kept().is_none());
+    let bundle = bundle(FIRST);
+    let note = KeptNote { origin: origin(), secrets: remembered(FIRST).secrets, given_back: false };
+    assert_eq!(store.keep(&note, &bundle).unwrap(), Keeping::UntilPublished);
+    let file = dir.path().join("..segura/kept.json");
+    assert_eq!(files::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o600);
+    drop(store);
+    let store = open(&dir);
+    let kept = store.kept().unwrap();
+    assert_eq!(kept.note, note);
+    assert_eq!(bundle::write(&kept.into_bundle()).expose(), bundle::write(&bundle).expose());
+    files::write(&file, "{").unwrap();
+    assert!(store.kept().is_none());
+    store.drop_kept();
+    assert!(!file.exists());
 }
 
 #[test]

@@ -47,8 +47,13 @@ fn rewriting_the_state_wakes_no_watcher_of_the_directory() {
     let (dir, store) = published(FIRST);
     let watcher = Watcher::of(dir.path());
     store.save(&State { generation: Generation(1), failures: 7, ..remembered(FIRST) }).unwrap();
-    store.record_pending(&Pending { origin: origin(), identities: Vec::new() }).unwrap();
+    let pending = Pending { origin: origin(), identities: Vec::new(), posts: Vec::new() };
+    store.record_pending(&pending).unwrap();
     store.clear_pending();
+    let secrets = remembered(FIRST).secrets;
+    let note = KeptNote { origin: origin(), secrets, given_back: false };
+    store.keep(&note, &bundle(FIRST)).unwrap();
+    store.drop_kept();
     assert_eq!(watcher.woken(), []);
     assert!(read(&dir, STATE_LINK).contains("\"failures\":7"));
 }
