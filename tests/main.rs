@@ -28,6 +28,7 @@ mod historic;
 mod init;
 mod leaks;
 mod limits;
+mod r#loop;
 mod notify;
 mod outputs;
 mod pages;

@@ -51,8 +51,7 @@ async fn run_unserved(
     let vault = Dsm { settings: &config.vault, pod: &config.pod };
     let edges = StartEdges { clock: &Machine, random: random.fork(), vault };
     let mut start = Start::new(config, &mut store, &origin, After::Renewal, edges);
-    let FirstSet { state, token, .. } =
-        start.begin(adopted, async || terminations.recv().await).await?;
+    let FirstSet { state, token, .. } = start.begin(adopted, terminations.recv()).await?;
     let processes = PidNamespace::new(Reaper::listening());
     let mut notifier = Notifier::new(renewing.notify.clone(), &processes, &Machine);
     notifier.look();

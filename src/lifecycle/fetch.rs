@@ -19,7 +19,7 @@ use crate::os::clock::Clock;
 use crate::store::state::Settled;
 use crate::vault::Source;
 use crate::vault::error::{Attempt, Cause, FetchError};
-pub use again::{Replacement, have_run_out, provision_again, seen};
+pub use again::{Replacement, is_to_be_replaced, provision_again, seen};
 pub use posts::Posts;
 pub use reread::{Renewed, reread};
 pub use route::ReadRoute;

@@ -20,7 +20,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::config::settings::{FetchMode, Refresh};
 use crate::exit::FailureClass;
-use crate::lifecycle::fetch::{Posts, Renewed};
+use crate::lifecycle::fetch::{Posts, Renewed, is_to_be_replaced};
 pub use crate::lifecycle::publish::Publication;
 use crate::lifecycle::publish::{Current, Failed, HeldBack, Prepared, Remarked, Stamp};
 use crate::lifecycle::schedule::Alarm;
@@ -133,8 +133,20 @@ impl<'a, V: Connect> Renewer<'a, V> {
             watch,
             vault,
         };
+        if renewer.has_run_out(now.boot) {
+            renewer.due.fetch_by(now.boot);
+        }
         renewer.save();
         renewer
+    }
+
+    /// Tells whether the current set has run out, and may be replaced by POSTs.
+    fn has_run_out(&self, now: Duration) -> bool {
+        let (state, wanted) = (self.current.state(), &self.config.wanted);
+        wanted.source == FetchMode::Provision
+            && self.current.bundle().is_some_and(|published| {
+                is_to_be_replaced(&published, state, wanted, &self.known.posts, now)
+            })
     }
 
     /// Gives the state of the current set.

@@ -119,39 +119,28 @@ impl<'a, V: Connect> Start<'a, V> {
             let first_set = self.fetch_unless(ended()).await?;
             return self.renew_kept(first_set, ended()).await;
         };
+        self.expect_replacement(&adopted);
         tokio::select! {
             first_set = self.adopt_or_renew(adopted) => first_set,
             signal = ended() => Err(ended_by(signal)),
         }
     }
 
-    /// Serves the `adopted` set, or else fetches a set; renewal reads for a newer one, unless the
-    /// set has run out. Fails once `ended` gives a signal.
+    /// Serves the `adopted` set, due or not, or else fetches a set. Fails once `ended` gives a
+    /// signal.
     pub async fn begin(
         &mut self,
         adopted: Option<Adopted>,
-        mut ended: impl AsyncFnMut() -> Signal,
+        ended: impl Future<Output = Signal>,
     ) -> Result<FirstSet, Failure> {
         let Some(mut adopted) = adopted else {
-            let first_set = self.fetch_unless(ended()).await?;
-            return match adoptable(self.store, self.origin) {
-                Some(published) if self.has_run_out(&published) => {
-                    self.renew_kept(first_set, ended()).await
-                }
-                Some(_) | None => Ok(first_set),
-            };
+            return self.fetch_unless(ended).await;
         };
-        if self.has_run_out(&adopted) {
-            return tokio::select! {
-                first_set = self.adopt_or_renew(adopted) => first_set,
-                signal = ended() => Err(ended_by(signal)),
-            };
-        }
         match self.adopt(&mut adopted) {
             Ok(outcome) => Ok(FirstSet { outcome, state: adopted.state, token: None }),
             Err(error) => tokio::select! {
                 first_set = self.refetch(adopted, error) => first_set,
-                signal = ended() => Err(ended_by(signal)),
+                signal = ended => Err(ended_by(signal)),
             },
         }
     }

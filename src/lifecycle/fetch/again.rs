@@ -3,15 +3,34 @@
 use std::time::Duration;
 
 use super::{Posts, Renewed, has_credential, lifetime, lifetimes};
+use crate::config::settings::{FetchMode, Refresh, Wanted};
 use crate::exit::chain;
 use crate::model::{Bundle, Fault, SecretName};
 use crate::store::state::State;
 use crate::vault::Source;
 use crate::vault::error::{Attempt, Cause, FetchError};
 
+/// Tells whether a published set is to be replaced by POSTs `now`, once a read has brought nothing
+/// newer: it has run out, the settings have renewal post, and `posts` allow one more.
+pub fn is_to_be_replaced(
+    published: &Bundle,
+    state: &State,
+    wanted: &Wanted,
+    posts: &Posts,
+    now: Duration,
+) -> bool {
+    let renewal_posts = match wanted.refresh {
+        Refresh::Auto | Refresh::Post => wanted.source == FetchMode::Provision,
+        Refresh::Get | Refresh::Application | Refresh::Secret => false,
+    };
+    renewal_posts
+        && has_run_out(published, state, now)
+        && published.secrets.keys().any(|name| posts.may_replace(name, now))
+}
+
 /// Tells whether every `TTL` beside a credential of the published set has run out, `now` by the boot
 /// clock. A set without one has no end.
-pub fn have_run_out(published: &Bundle, state: &State, now: Duration) -> bool {
+fn has_run_out(published: &Bundle, state: &State, now: Duration) -> bool {
     let secrets = published.secrets.iter();
     let mut ends = secrets.flat_map(|(name, set)| {
         let since = seen(state, name, now);
@@ -100,5 +119,54 @@ impl Renewed {
             (name.clone(), FetchError { attempt: Attempt::ReadProvisioned(name.clone()), cause })
         }));
         bare
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::tests::bundle;
+    use crate::store::state::SecretState;
+    use crate::store::state::tests::state;
+
+    type Entries<'a> = &'a [&'a [(&'a str, &'a str)]];
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// Tells whether a set of two secrets has run out, the first seen at 100 s and the second at
+    /// 200 s.
+    fn ran_out(first: Entries<'_>, second: Entries<'_>, now: u64) -> bool {
+        let published = bundle(&[("a", first), ("b", second)]);
+        let secrets = published.secrets.iter().zip([100, 200]);
+        let secrets = secrets.map(|((name, set), seen)| SecretState::of(name, set, None, at(seen)));
+        let state = State { secrets: secrets.collect(), ..state() };
+        has_run_out(&published, &state, at(now))
+    }
+
+    #[test]
+    fn a_set_has_run_out_once_every_lifetime_beside_a_credential_is_over() {
+        let minute: Entries<'_> = &[&[("password", "x"), ("TTL", "60")]];
+        let hour: Entries<'_> = &[&[("password", "x"), ("TTL", "3600")]];
+        let both: Entries<'_> = &[minute[0], hour[0]];
+        let without: Entries<'_> = &[&[("password", "x")]];
+        let apart: Entries<'_> = &[&[("TTL", "3600")], &[("password", "x")]];
+        for (first, second, now, expected) in [
+            (minute, minute, 259, false),
+            (minute, minute, 260, true),
+            (minute, hour, 3_799, false),
+            (minute, hour, 3_800, true),
+            (both, without, 3_699, false),
+            (both, without, 3_700, true),
+            (minute, without, 160, true),
+            (minute, apart, 160, true),
+            (without, without, 1_000_000, false),
+            (apart, without, 1_000_000, false),
+        ] {
+            assert_eq!(ran_out(first, second, now), expected, "{now}");
+        }
+        // An earlier boot's times are unknown: the set is as old as this boot at least.
+        assert!(!ran_out(minute, minute, 59) && ran_out(minute, minute, 60));
     }
 }

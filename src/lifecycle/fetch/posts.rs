@@ -156,7 +156,12 @@ impl Posts {
         let answer = source.provision(name).await;
         match answer.as_ref().map_err(FetchError::fate) {
             Ok(_) => self.end(name),
-            Err(Fate::Unknown) => {}
+            Err(Fate::Unknown) => {
+                // The account is there, and a read shows it once the secret is corrected.
+                if answer.as_ref().is_err_and(FetchError::is_fault) {
+                    self.own.remove(name);
+                }
+            }
             // It does not settle the fate of an earlier one.
             Err(Fate::NotDone) => {
                 self.restore(name, before, is_own);

@@ -7,7 +7,8 @@ use super::{After, FirstSet, Start, stamp};
 use crate::config::settings::{FetchMode, OnAbsent, Refresh};
 use crate::exit::{Failure, FailureClass, chain};
 use crate::lifecycle::fetch::{
-    Posts, ReadRoute, Renewed, Replacement, have_run_out, lifetime, provision_again, reread, seen,
+    Posts, ReadRoute, Renewed, Replacement, is_to_be_replaced, lifetime, provision_again, reread,
+    seen,
 };
 use crate::lifecycle::publish::{
     Candidate, Current, Failed, Fetched, HeldBack, Prepared, PublishError, Replaced, Stamp,
@@ -58,25 +59,22 @@ impl<V: Connect> Start<'_, V> {
         Ok(outcome)
     }
 
-    /// Tells whether the adopted set has run out, and may be replaced by POSTs: every `TTL` beside
+    /// Tells whether a published set has run out, and may be replaced by POSTs: every `TTL` beside
     /// a credential is over.
-    pub(super) fn has_run_out(&mut self, adopted: &Adopted) -> bool {
+    fn has_run_out(&mut self, adopted: &Adopted) -> bool {
         let Adopted { bundle, state } = adopted;
-        let (config, now) = (self.config, self.edges.clock.boot());
-        let posts = match config.wanted.refresh {
-            Refresh::Auto | Refresh::Post => config.wanted.source == FetchMode::Provision,
-            Refresh::Get | Refresh::Application | Refresh::Secret => false,
-        };
-        if !posts || !have_run_out(bundle, state, now) {
-            return false;
-        }
         self.first_fetch.posts.adopt(state);
-        let may_replace = |name| self.first_fetch.posts.may_replace(name, now);
-        let names = bundle.secrets.keys().filter(|name| may_replace(name)).count();
-        let names = u32::try_from(names).unwrap_or(u32::MAX);
-        let each = config.vault.timeout + config.vault.provision_timeout;
-        self.replacing = each.saturating_mul(names);
-        names > 0
+        let (wanted, now) = (&self.config.wanted, self.edges.clock.boot());
+        is_to_be_replaced(bundle, state, wanted, &self.first_fetch.posts, now)
+    }
+
+    /// Makes room for POSTs that replace the adopted set in the time of the first heartbeat.
+    pub(super) fn expect_replacement(&mut self, adopted: &Adopted) {
+        if self.has_run_out(adopted) {
+            let names = u32::try_from(adopted.bundle.secrets.len()).unwrap_or(u32::MAX);
+            let vault = &self.config.vault;
+            self.replacing = (vault.timeout + vault.provision_timeout).saturating_mul(names);
+        }
     }
 
     /// Serves the adopted set; if it is due, reads once for a newer one.

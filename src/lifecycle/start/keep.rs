@@ -32,6 +32,15 @@ impl<V: Connect> Start<'_, V> {
             );
             return self.store.drop_kept();
         }
+        let published = self.store.remembered();
+        let published = published
+            .filter(|state| state.origin.difference_of_pod(self.origin).is_none())
+            .map(|state| state.boot_ms.changed)
+            .filter(|changed| *changed != u64::MAX);
+        if published.is_some_and(|at| kept.note.secrets.iter().any(|secret| secret.seen < at)) {
+            // Version 0.1.0, which does not know of them, has published a set since.
+            return self.store.drop_kept();
+        }
         let seen = kept.note.secrets.clone();
         let seen = |name: &SecretName| {
             let secret = seen.iter().find(|secret| secret.identity == *name);

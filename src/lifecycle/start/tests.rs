@@ -105,7 +105,7 @@ async fn start(
     vault: &Played,
     identities: &str,
     give_up_after: &str,
-    ended: impl AsyncFnMut() -> Signal,
+    ended: impl Future<Output = Signal>,
 ) -> (Result<State, Failure>, Vec<String>) {
     let environment = [
         ("SEGURA_URL", "https://vault.example.com"),
@@ -131,14 +131,10 @@ async fn start(
     (state, vault.requests.take())
 }
 
-async fn never() -> Signal {
-    pending().await
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_start_retries_until_the_vault_answers() {
     let answers = [Answer::Unreachable, Answer::Secret, Answer::Unreachable, Answer::Secret];
-    let (state, requests) = start(&Played::new(answers), "db,mq", "off", never).await;
+    let (state, requests) = start(&Played::new(answers), "db,mq", "off", pending()).await;
     assert_eq!(state.unwrap().generation, Generation(1));
     assert_eq!(requests, ["POST db", "POST db", "POST mq", "POST mq"]);
 }
@@ -147,18 +143,18 @@ async fn a_start_retries_until_the_vault_answers() {
 async fn a_start_gives_up_at_its_timeout_or_at_once_if_no_try_can_succeed() {
     let answers = std::iter::repeat_with(|| Answer::Unreachable).take(100);
     let began = Instant::now();
-    let (state, _) = start(&Played::new(answers), "db", "2m", never).await;
+    let (state, _) = start(&Played::new(answers), "db", "2m", pending()).await;
     let failure = state.unwrap_err();
     assert!(failure.message.ends_with("; gave up after 2m"), "{}", failure.message);
     assert_eq!(began.elapsed(), Duration::from_secs(120));
-    let (state, requests) = start(&Played::new([Answer::Refused]), "db", "2m", never).await;
+    let (state, requests) = start(&Played::new([Answer::Refused]), "db", "2m", pending()).await;
     assert!(state.is_err());
     assert_eq!((requests, began.elapsed().as_secs()), (vec!["POST db".to_owned()], 120));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_signal_ends_a_start_which_deprovisions_its_accounts() {
-    let ended = async || {
+    let ended = async {
         sleep(Duration::from_secs(3)).await;
         TERM
     };

@@ -94,6 +94,11 @@ impl FetchError {
         matches!(self.cause, Cause::Absent(_) | Cause::NoSecrets)
     }
 
+    /// True if the answer is well-formed and holds the requested secret, which can't be used.
+    pub fn is_fault(&self) -> bool {
+        matches!(self.cause, Cause::Fault(_)) && !self.is_absence()
+    }
+
     /// True if the answer is well-formed and shows that the secret holds no account. One with a
     /// faulty account shows nothing of the kind.
     pub fn is_absence(&self) -> bool {
