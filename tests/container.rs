@@ -8,7 +8,8 @@ use std::process::Output;
 use crate::dev_vault::requests::{LOGIN, PROVISION};
 use crate::harness::{
     SEED, Scene,
-    podman::{FS_GROUP, Podman, USER, everyone, static_agent},
+    host::set_mode,
+    podman::{FS_GROUP, Podman, USER, static_agent},
 };
 
 const IMAGE: &str = "localhost/segura-agent-alone";
@@ -44,7 +45,7 @@ fn the_seed_secret_is_published_from_an_empty_image_without_capabilities() {
     // As the kubelet prepares its termination log, for anyone.
     let log = scene.vault.dir().join("termination-log");
     fs::write(&log, "").unwrap();
-    everyone(&log, 0o666);
+    set_mode(&log, 0o666);
     scene.set("SEGURA_OUTPUT", "files,env,json");
 
     let run = init(&podman, &scene, &log);

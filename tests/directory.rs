@@ -1,7 +1,7 @@
 //! The output directory as pods have it: missing, foreign, full, shared, of another owner.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -13,7 +13,9 @@ use crate::{
     dev_vault::{Effect, Fault, Options},
     harness::{
         Run, SEED, Scene,
-        host::{Memory, NOBODY, User, can_switch_user, is_root, mode, owner, with_own_mounts},
+        host::{
+            Memory, NOBODY, User, can_switch_user, is_root, mode, owner, set_mode, with_own_mounts,
+        },
         memory_dir, side_by_side, until,
     },
 };
@@ -27,10 +29,6 @@ fn assert_refused(scene: &Scene, run: &Run, reason: &str) {
     assert!(run.error().contains(reason), "{}", run.stderr);
     assert_eq!(scene.vault.requests().len(), 0, "no request is sent: {}", run.stderr);
     assert!(run.hint().is_some(), "{}", run.stderr);
-}
-
-fn set_mode(path: &Path, mode: u32) {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
 }
 
 #[test]

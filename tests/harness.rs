@@ -17,7 +17,6 @@ pub mod wait;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{PipeReader, PipeWriter, Write, pipe};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -190,7 +189,8 @@ impl Scene {
     /// The password that the vault holds for this pod.
     #[track_caller]
     pub fn password(&self) -> String {
-        self.account_of(SEED, POD).password
+        let pod = self.env.get("SEGURA_POD_NAME").expect("the scene names its pod");
+        self.account_of(SEED, pod).password
     }
 
     /// Waits until the password that the vault holds for this pod is published.
@@ -305,7 +305,7 @@ pub fn side_by_side<C: Send>(cases: impl IntoIterator<Item = C>, run: impl Fn(C)
 pub fn memory_dir() -> TempDir {
     let dir = tempfile::Builder::new().prefix("segura-").tempdir_in("/dev/shm");
     let dir = dir.expect("/dev/shm is a tmpfs that tests may write to");
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    host::set_mode(dir.path(), 0o755);
     dir
 }
 

@@ -11,7 +11,10 @@ mod termination;
 use std::fs;
 
 use crate::dev_vault::requests::{APPLICATION, DEPROVISION, LOGIN, PROVISION, READ};
-use crate::{dev_vault::Options, harness::Scene};
+use crate::{
+    dev_vault::Options,
+    harness::{Scene, host::replace},
+};
 
 /// Something that happens to a scene.
 type Change = fn(&Scene);
@@ -26,7 +29,5 @@ pub fn poke(scene: &Scene) {
     let file = scene.vault.ca_file();
     let mut pem = fs::read(&file).expect("it is there");
     pem.push(b'\n');
-    let next = file.with_extension("next");
-    fs::write(&next, pem).expect("the vault's directory is ours");
-    fs::rename(next, file).expect("the vault's directory is ours");
+    replace(file, pem);
 }

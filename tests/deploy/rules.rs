@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::harness::host::skip;
 use crate::harness::kubelet::adapt::ADAPTATIONS;
-use crate::harness::kubelet::manifest::{Manifest, containers, deploy};
+use crate::harness::kubelet::manifest::{Manifest, containers, deploy, publishes};
 use crate::harness::kubelet::volumes::mebibytes;
 use crate::harness::kubernetes::named;
 
@@ -66,12 +66,6 @@ fn is_agent(container: &Value) -> bool {
 fn does(container: &Value, command: &str) -> bool {
     let words = [&container["command"], &container["args"]];
     words.iter().any(|words| words.as_array().is_some_and(|words| words.contains(&json!(command))))
-}
-
-/// Whether a container publishes: its mount of the volume may then be written to.
-fn publishes(container: &Value) -> bool {
-    let urls = ["SEGURA_URL", "SENHASEGURA_URL"];
-    urls.iter().any(|name| named(&container["env"], name).is_some())
 }
 
 fn is_native_sidecar(container: &Value) -> bool {

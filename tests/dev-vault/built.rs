@@ -20,7 +20,7 @@ const OF_CARGO: [&str; 5] = [
     "CARGO_PRIMARY_PACKAGE",
 ];
 
-/// The command that builds the agent, and says so on stderr; its stdout is for [`executable`].
+/// The command that builds the agent, with a line on stderr; its stdout is for [`executable`].
 ///
 /// It names this program as well: by itself, the agent would be built with fewer features of its
 /// libraries, and each of those libraries a second time.
@@ -44,7 +44,7 @@ pub fn command() -> Command {
     command
 }
 
-/// The agent's path, from what cargo has said of the build.
+/// The agent's path, from cargo's messages of the build.
 pub fn executable(messages: &str) -> Option<PathBuf> {
     messages.lines().find_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;

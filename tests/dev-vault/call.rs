@@ -1,4 +1,4 @@
-//! A request as routes see it, and its parameters wherever they stand.
+//! A request as routes see it, and its parameters from every place.
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -138,7 +138,7 @@ impl DevVault {
         self.shared.lock().store.primary().enabled = enabled;
     }
 
-    /// Replaces the client secret; [`client_secret`](Self::client_secret) still tells the old one.
+    /// Replaces the client secret; [`client_secret`](Self::client_secret) still returns the old one.
     pub fn set_client_secret(&self, secret: &str) {
         secret.clone_into(&mut self.shared.lock().store.primary().client_secret);
     }

@@ -52,7 +52,7 @@ pub enum Effect {
         #[serde(default)]
         body: String,
     },
-    /// The right answer, late: the wait is before or after the work, as `when` says.
+    /// The right answer, late: the wait is before or after the work, by `when`.
     Delay {
         /// Milliseconds.
         ms: u64,

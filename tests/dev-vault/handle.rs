@@ -178,7 +178,7 @@ impl DevVault {
 
 impl Drop for DevVault {
     fn drop(&mut self) {
-        // The server ends when nobody can give it orders any more.
+        // The server ends when no handle is left.
         drop(self.orders.take());
         if let Some(thread) = self.thread.take() {
             drop(thread.join());

@@ -162,7 +162,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// Serves until somebody wants it to end; the vault's files go with it.
+/// Serves until a signal ends it; the vault's files are removed with it.
 #[tokio::main(flavor = "current_thread")]
 async fn serve(options: Options, manifest: Option<&Path>) -> io::Result<()> {
     let mut ends = Ends::new()?;

@@ -7,7 +7,7 @@
 //!
 //! | file | what it owns |
 //! |---|---|
-//! | `options` | what a start can be told |
+//! | `options` | options of a start |
 //! | `store` | applications, authorizations, secrets, accounts, PAM credentials |
 //! | `routes` | the gateway step, and one file for each kind of route |
 //! | `wire` | envelopes, errors, how a secret is shown |

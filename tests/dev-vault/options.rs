@@ -1,4 +1,4 @@
-//! What a start of the vault can be told: where it listens, what it insists on, how it misbehaves.
+//! Options of a start of the vault: its address, its requirements, its faults.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::store::authorization::Resource;
 
-/// How one vault starts, and how it behaves until told otherwise.
+/// How one vault starts, and how it behaves until the admin routes change it.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Where to listen; port 0 picks a free one.
@@ -35,7 +35,7 @@ pub struct Options {
     pub client_id: Option<String>,
     /// See `client_id`.
     pub client_secret: Option<String>,
-    /// How long a token lives, unless the request for it says otherwise. Fractions are allowed.
+    /// How long a token lives, unless the request sets another time. Fractions are allowed.
     pub token_ttl: Duration,
     /// Every so often, passwords change and versions rise.
     pub rotate: Option<Duration>,
@@ -117,7 +117,7 @@ pub enum Certificate {
     WrongName,
     /// Signed by an authority of the same name with another key.
     OtherCa,
-    /// A leaf and an intermediate below a root that nobody has.
+    /// A leaf and an intermediate below a root that no client has.
     UnknownChain,
 }
 

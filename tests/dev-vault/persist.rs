@@ -1,4 +1,4 @@
-//! What survives a restart: the store, in a file that is written again after each change.
+//! The store in a file that is rewritten after each change, and survives a restart.
 
 use std::{
     fs, io,
@@ -90,7 +90,7 @@ impl Keeper {
 }
 
 impl Kept {
-    /// Reads a file, or says what is wrong with it; never what it holds.
+    /// Reads a file, or reports its fault without its content.
     fn read(text: &[u8]) -> Result<Self, String> {
         let kept: Self = serde_json::from_slice(text)
             .map_err(|error| format!("line {}, column {}", error.line(), error.column()))?;

@@ -44,7 +44,7 @@ impl Shared {
     }
 }
 
-/// The state, while nobody else has it. What was changed is kept when it is let go.
+/// The state, under its lock. Changes are stored when the lock is released.
 pub struct Locked<'a>(MutexGuard<'a, State>);
 
 impl Deref for Locked<'_> {
@@ -68,7 +68,7 @@ impl Drop for Locked<'_> {
     }
 }
 
-/// What a server can be told. Each is acknowledged when it is done.
+/// Orders to a server. Each is acknowledged when it is done.
 pub enum Order {
     /// Close the listener and every connection.
     Down(mpsc::Sender<io::Result<()>>),
@@ -128,7 +128,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// Keeps the port while nobody listens there, or some connection might take it for its own end.
+/// Reserves the port while no server listens there, since a connection could take it as its own port.
 async fn reserve(address: SocketAddr) -> Option<TcpSocket> {
     let bind = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;

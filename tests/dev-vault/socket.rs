@@ -1,4 +1,4 @@
-//! A TCP stream that can be told to end badly.
+//! A TCP stream that can be made to end badly.
 
 use std::{
     io,
@@ -59,7 +59,7 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         if self.end.0.reset.load(Ordering::Relaxed) {
-            // Without it the peer sees an ordinary end, which its test will tell.
+            // Without it the peer sees an ordinary end, and its test fails.
             drop(self.tcp.set_zero_linger());
         }
     }

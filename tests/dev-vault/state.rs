@@ -41,7 +41,7 @@ pub struct State {
 }
 
 impl State {
-    /// A vault that nobody has spoken to, with what one before it has kept.
+    /// A vault without a request, with the stored data of an earlier one.
     ///
     /// What the options state of the authorization goes before what was kept of it.
     pub fn new(options: Options) -> io::Result<Self> {

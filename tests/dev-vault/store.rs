@@ -92,7 +92,7 @@ impl Store {
         store
     }
 
-    /// Gives the first authorization what a start was told about it; the rest stays as it is.
+    /// Gives the first authorization the options of a start; the rest stays as it is.
     pub fn direct(&mut self, options: &Options) {
         let primary = self.primary();
         if let Some(id) = &options.client_id {
@@ -199,7 +199,7 @@ impl Store {
         self.secret(application, &key)
     }
 
-    /// Makes an account for a pod, and says whether the secret is there.
+    /// Makes an account for a pod, and returns whether the secret exists.
     pub fn provision(
         &mut self,
         application: u32,

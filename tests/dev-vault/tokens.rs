@@ -44,7 +44,7 @@ impl Tokens {
         }
     }
 
-    /// Makes a token. The shift is that of the wall clock, which only its claims tell.
+    /// Makes a token. The shift is that of the wall clock, which only its claims show.
     pub fn issue(&mut self, authorization: u32, client: &str, ttl: Duration, shift: i64) -> String {
         let id = token(40);
         let now = wall_clock(shift);

@@ -1,7 +1,6 @@
 //! How it all ends: as the command ends, or as a start does that never came to it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 
@@ -11,7 +10,7 @@ use super::basics::{Held, SUPERVISED_AND_NOT, log_lines, only_line};
 use crate::dev_vault::requests::path;
 use crate::{
     dev_vault::{Effect, Fault},
-    harness::{Run, Scene, lines, side_by_side, sidecar::Sidecar, until},
+    harness::{Run, Scene, host::set_mode, lines, side_by_side, sidecar::Sidecar, until},
 };
 
 /// Signals whose default action ends no process: CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH.
@@ -90,7 +89,7 @@ fn without_renewal_the_command_replaces_the_agent() {
 /// Programs that can't be run, and one that can after all, in a folder that goes with the vault.
 fn program(scene: &Scene, name: &str, text: &str, mode: u32) -> String {
     let path = scene.file(name, text);
-    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("it is ours");
+    set_mode(&path, mode);
     path
 }
 

@@ -7,8 +7,7 @@ mod role;
 mod unwatched;
 mod waiting;
 
-use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::Command;
 
@@ -18,7 +17,7 @@ use tempfile::TempDir;
 use crate::harness::secret::{change, fetch_app_alone, until_published};
 use crate::harness::{
     Scene,
-    host::User,
+    host::{User, set_mode},
     sidecar::{Sidecar, with_stdin},
     until,
 };
@@ -85,7 +84,7 @@ pub(super) fn until_has(reader: &Sidecar, expected: &[&str]) {
 /// Has the directory belong to the agent's user, and be read by the group of the pod.
 fn for_the_group_to_read(dir: &Path) {
     chown(dir, Some(0), Some(FS_GROUP)).expect("root may");
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o2755)).expect("root may");
+    set_mode(dir, 0o2755);
 }
 
 /// The same directory, where nobody can write; only on a thread with mounts of its own.

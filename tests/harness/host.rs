@@ -26,6 +26,18 @@ pub fn mode(path: impl AsRef<Path>) -> u32 {
     fs::metadata(path).map_or(0, |found| found.mode() & 0o7777)
 }
 
+/// Sets the mode of the file at `path`, which is ours.
+pub fn set_mode(path: impl AsRef<Path>, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+}
+
+/// Replaces a file by one rename, so that no reader sees a part of it.
+pub fn replace(path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
+    let next = path.as_ref().with_extension("next");
+    fs::write(&next, content).expect("the directory is ours");
+    fs::rename(next, path).expect("the same directory");
+}
+
 /// Owner and group of the file at `path`.
 pub fn owner(path: impl AsRef<Path>) -> Option<(u32, u32)> {
     fs::metadata(path).ok().map(|found| (found.uid(), found.gid()))

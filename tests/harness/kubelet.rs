@@ -90,7 +90,7 @@ impl Node {
         let script = |name: &str, text: &str| {
             let path = scripts.path().join(name);
             fs::write(&path, text).expect("it is new");
-            super::podman::everyone(&path, 0o755);
+            super::host::set_mode(&path, 0o755);
             path
         };
         let (server, reload) = (script("server", server), script("reload", RELOAD));

@@ -3,14 +3,14 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
 use super::Scene;
-use super::host::{is_root, skip};
+use super::host::{is_root, set_mode, skip};
 
 /// Who containers run as.
 pub const USER: u32 = 65532;
@@ -144,17 +144,13 @@ pub fn static_agent_and_shell(test: &str) -> Option<(PathBuf, PathBuf)> {
     Some((agent, shell.into()))
 }
 
-pub fn everyone(path: &Path, mode: u32) {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
-}
-
 impl Scene {
     /// Prepares the output directory as the kubelet does a memory volume for fsGroup, and the vault's
     /// files to be mounted at `/vault`; settings are then a container's.
     pub fn settle_in_pod(&mut self) {
-        everyone(self.vault.dir(), 0o755);
+        set_mode(self.vault.dir(), 0o755);
         chown(self.dir.path(), Some(0), Some(FS_GROUP)).expect("root may");
-        everyone(self.dir.path(), 0o2775);
+        set_mode(self.dir.path(), 0o2775);
         self.set("SEGURA_CA_FILE", "/vault/ca.pem").unset("SEGURA_OUTPUT_DIR");
     }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::harness::host::skip;
+use crate::harness::host::{replace, skip};
 use crate::harness::secret::{after_passes, change, passes, scene, until_published};
 use crate::harness::{Run, Scene, memory_dir, until};
 use crate::notify::app::App;
@@ -29,13 +29,6 @@ fn fake(scene: &mut Scene, library: &str, file: &Path) {
     {
         scene.set(name, "1");
     }
-}
-
-/// Sets the wall clock, as a whole file at once.
-fn shift(file: &Path, text: &str) {
-    let next = file.with_extension("next");
-    fs::write(&next, text).expect("the directory is ours");
-    fs::rename(next, file).expect("the same directory");
 }
 
 fn library(test: &str) -> Option<&'static str> {
@@ -71,12 +64,12 @@ fn a_jump_of_the_wall_clock_changes_no_interval() {
     let mut scene = scene();
     scene.set("SEGURA_MAX_STALE", "1m");
     fake(&mut scene, library, &file);
-    shift(&file, "+0");
+    replace(&file, "+0");
     let sidecar = scene.sidecar();
     after_passes(&scene, 1);
     for hours in [-5, 7] {
         let (sign, seconds) = (if hours < 0 { "-" } else { "+" }, i64::unsigned_abs(hours) * HOUR);
-        shift(&file, &format!("{sign}{seconds}"));
+        replace(&file, format!("{sign}{seconds}"));
         let from = (scene.vault.elapsed(), passes(&scene));
         after_passes(&scene, 2);
         let (took, made) = (scene.vault.elapsed() - from.0, passes(&scene) - from.1);
@@ -107,10 +100,10 @@ fn a_pid_file_stays_valid_when_the_clock_is_set_forward() {
     fs::write(&pid, running.pid().to_string()).expect("the directory is ours");
     scene.set("SEGURA_SIGNAL_PID_FILE", &pid.display().to_string());
     fake(&mut scene, library, &file);
-    shift(&file, "+0");
+    replace(&file, "+0");
     let sidecar = scene.sidecar();
     app.until_notified(&["head HUP one"]);
-    shift(&file, "+18000");
+    replace(&file, "+18000");
     change(&scene, "two");
     until("the app is notified, or a warning says why not", || {
         app.notified().len() > 1 || !sidecar.text_warnings().is_empty()

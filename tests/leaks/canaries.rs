@@ -8,9 +8,10 @@ use std::path::Path;
 use std::process::Child;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rustix::process::Signal;
 
 use super::{SECRET, TOKEN, VALUE};
-use crate::harness::{Run, SEED, Scene, until};
+use crate::harness::{Run, SEED, Scene, sidecar::Sidecar, until};
 
 /// A string in the encodings in which it could leak.
 pub fn disguises(canary: &str) -> Vec<String> {
@@ -135,4 +136,20 @@ pub fn assert_silent(scene: &Scene, what: &str, (run, arguments): &(Run, Vec<u8>
         inside && !path.ends_with("..generation.json")
     };
     canaries.assert_files(scene.dir.path(), &published, what);
+}
+
+/// Ends an agent by SIGTERM, and asserts that it exits with `code` and that neither its log nor a file
+/// has shown a value, a credential or one of the `former` values.
+#[track_caller]
+pub fn end_silent(scene: &Scene, agent: Sidecar, code: i32, what: &str, former: &[String]) -> Run {
+    let arguments = fs::read(format!("/proc/{}/cmdline", agent.id())).expect("it runs");
+    agent.send(Signal::TERM);
+    let run = agent.wait();
+    assert_eq!(run.code, Some(code), "{what}: {}", run.stderr);
+    for canary in former.iter().flat_map(|value| disguises(value)) {
+        assert!(!run.stderr.contains(&canary), "{what}: {canary} in {}", run.stderr);
+    }
+    let seen = (run, arguments);
+    assert_silent(scene, what, &seen);
+    seen.0
 }

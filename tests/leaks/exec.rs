@@ -6,9 +6,7 @@ use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::process::Signal;
-
-use super::canaries::{assert_silent, disguises, watched};
+use super::canaries::{assert_silent, end_silent, watched};
 use super::memory::writable;
 use super::{Case, LOGIN, PROVISION, SECRET, TOKEN, VALUE, scene};
 use crate::harness::lines;
@@ -50,19 +48,6 @@ fn starts(wrapper: &Sidecar) -> usize {
     wrapper.stdout().lines().count()
 }
 
-/// Ends it, and asserts that neither its log nor a file has shown anything, of now or before.
-#[track_caller]
-fn end_silent(scene: &Scene, wrapper: Sidecar, what: &str, former: &[String]) {
-    let arguments = fs::read(format!("/proc/{}/cmdline", wrapper.id())).expect("it lives");
-    wrapper.send(Signal::TERM);
-    let run = wrapper.wait();
-    assert_eq!(run.code, Some(143), "{what}: {}", run.stderr);
-    for canary in former.iter().flat_map(|value| disguises(value)) {
-        assert!(!run.stderr.contains(&canary), "{what}: {canary} in {}", run.stderr);
-    }
-    assert_silent(scene, what, &(run, arguments));
-}
-
 #[test]
 fn an_exec_from_start_to_end_leaks_nothing() {
     let mut scene = wrapped();
@@ -89,7 +74,7 @@ fn an_exec_from_start_to_end_leaks_nothing() {
     }
     former.push(scene.password());
     agent.until_logged("TRACE");
-    end_silent(&scene, agent, "a life", &former);
+    end_silent(&scene, agent, 143, "a life", &former);
     assert!(scene.vault.provisioned(SEED).is_empty(), "it was deprovisioned");
 }
 
@@ -113,7 +98,7 @@ fn failures_under_a_command_leak_nothing() {
         scene.vault.fault(fault);
         until("it fails", || scene.failures() > 0);
         scene.vault.clear_faults();
-        end_silent(&scene, agent, what, &[]);
+        end_silent(&scene, agent, 143, what, &[]);
     });
 }
 
@@ -172,7 +157,7 @@ fn a_reader_leaks_nothing_of_its_set() {
     sidecar.stop();
     assert_silent(&scene, "a reader that can't start", &failed);
     fs::write(scene.vault.dir().join("termination-log"), "").unwrap();
-    end_silent(&scene, reader, "a reader", &[former]);
+    end_silent(&scene, reader, 143, "a reader", &[former]);
 }
 
 /// What a process may write to and that holds a value.

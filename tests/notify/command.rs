@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
 use crate::harness::dispositions::mask;
+use crate::harness::host::replace;
 use crate::harness::secret::{
     after_passes, change, change_with_ttl, generations, passes, scene, until_notified,
 };
@@ -51,9 +52,7 @@ impl Script {
 
     /// What runs do from now on.
     pub fn then(&self, text: &str) {
-        let next = self.path("next");
-        fs::write(&next, text).expect("the directory is ours");
-        fs::rename(next, self.path("then.sh")).expect("the same directory");
+        replace(self.path("then.sh"), text);
     }
 
     fn text(&self, name: &str) -> String {

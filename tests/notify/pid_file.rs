@@ -1,9 +1,9 @@
 //! The process that a PID file names.
 
-use std::fs;
 use std::process::Command;
 
 use super::app::App;
+use crate::harness::host::replace;
 use crate::harness::secret::{
     after_passes, change, generations, scene, until_notified, until_published,
 };
@@ -19,9 +19,7 @@ fn set_pid_file(scene: &mut Scene, app: &App, pid: Option<u32>) {
 }
 
 fn write(app: &App, pid: u32) {
-    let next = app.dir().join("next");
-    fs::write(&next, format!("{pid}\n")).expect("the directory is ours");
-    fs::rename(next, app.dir().join("pid")).expect("the same directory");
+    replace(app.dir().join("pid"), format!("{pid}\n"));
 }
 
 /// The number of a process that has ended.

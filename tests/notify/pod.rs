@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::harness::podman::{Podman, everyone, static_agent_and_shell};
+use crate::harness::host::set_mode;
+use crate::harness::podman::{Podman, static_agent_and_shell};
 use crate::harness::secret::{change, scene, until_notified};
 use crate::harness::until;
 
@@ -33,7 +34,7 @@ fn a_sidecar_signals_the_app_in_another_container_of_its_pod() {
     scene.settle_in_pod();
     let app = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     fs::write(app.path().join("shop.sh"), APP).unwrap();
-    everyone(app.path(), 0o777);
+    set_mode(app.path(), 0o777);
     scene.set("SEGURA_SIGNAL_PROCESS", "shop.sh");
 
     let mut pod = podman.command("pod");

@@ -91,10 +91,15 @@ pub fn document(random: usize) -> Document {
     document
 }
 
-/// Identity and key as one, as the readers print them.
+/// Identity and key as one name, as the readers print them.
 pub fn flat(document: &Document) -> Values {
+    joined(document, "\u{1}")
+}
+
+/// Identity and key as one name, joined by `between`.
+pub fn joined(document: &Document, between: &str) -> Values {
     let values = document.iter().flat_map(|(identity, values)| {
-        values.iter().map(move |(key, value)| (format!("{identity}\u{1}{key}"), value.clone()))
+        values.iter().map(move |(key, value)| (format!("{identity}{between}{key}"), value.clone()))
     });
     values.collect()
 }

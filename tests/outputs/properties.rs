@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::json::{Document, document, published};
+use super::json::{document, joined, published};
 use super::readers::{PROPERTIES, pairs};
 use super::values::{Values, assert_same};
 use crate::harness::host::{bounded, skip};
@@ -24,14 +24,6 @@ public class Read {
 }
 "#;
 
-/// Properties by name.
-fn named(document: &Document) -> Values {
-    let values = document.iter().flat_map(|(identity, values)| {
-        values.iter().map(move |(key, value)| (format!("{identity}.{key}"), value.clone()))
-    });
-    values.collect()
-}
-
 #[test]
 fn every_string_is_read_back_by_a_parser_of_properties() {
     let mut document = document(5_000);
@@ -44,7 +36,7 @@ fn every_string_is_read_back_by_a_parser_of_properties() {
     let scene = published(&document, "properties");
     let file = fs::File::open(scene.path("secrets.properties")).unwrap();
     let read: Values = java_properties::read(file).unwrap().into_iter().collect();
-    assert_same("java-properties", &read, &named(&document));
+    assert_same("java-properties", &read, &joined(&document, "."));
 }
 
 #[test]
@@ -52,7 +44,7 @@ fn every_string_is_read_back_by_python() {
     let document = document(5_000);
     let scene = published(&document, "properties");
     let file = scene.path("secrets.properties");
-    PROPERTIES.reads("properties file", &file, &named(&document));
+    PROPERTIES.reads("properties file", &file, &joined(&document, "."));
 }
 
 #[test]
@@ -68,5 +60,5 @@ fn every_string_is_read_back_by_java() {
         return skip("properties file", "there is no Java");
     }
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_same("java", &pairs("java", &output.stdout), &named(&document));
+    assert_same("java", &pairs("java", &output.stdout), &joined(&document, "."));
 }

@@ -1,7 +1,7 @@
 //! A pod that follows a recipe: its settings, its templates, its user, its programs.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -10,9 +10,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::blocks;
-use crate::harness::host::{User, skip};
+use crate::harness::host::{User, set_mode, skip};
 use crate::harness::wait::{LIMIT, within};
-use crate::harness::{Scene, send};
+use crate::harness::{Scene, memory_dir, send};
 
 /// Who agent and app are in the manifests.
 pub const APP: User = User { uid: 10001, gid: 10001, groups: &[] };
@@ -52,14 +52,13 @@ pub fn at(scene: &Scene, recipe: &str) -> String {
 /// The volume as the kubelet prepares it for the manifests' `fsGroup`.
 pub fn shared_with_the_app(scene: &Scene) {
     chown(scene.dir.path(), Some(0), Some(APP.gid)).expect("root may");
-    fs::set_permissions(scene.dir.path(), fs::Permissions::from_mode(0o2775)).expect("root may");
+    set_mode(scene.dir.path(), 0o2775);
 }
 
 /// A directory of the app's own.
 pub fn folder() -> TempDir {
-    let dir = tempfile::Builder::new().prefix("recipe-").tempdir_in("/dev/shm");
-    let dir = dir.expect("/dev/shm is a tmpfs that tests may write to");
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).expect("it is ours");
+    let dir = memory_dir();
+    set_mode(dir.path(), 0o777);
     dir
 }
 

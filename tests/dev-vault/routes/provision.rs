@@ -13,7 +13,7 @@ use super::{
     Caller,
 };
 
-/// `POST` makes one more account for the pod each time; `GET` only reads, unless told otherwise.
+/// `POST` makes one more account for the pod each time; `GET` only reads by default.
 ///
 /// The answer holds the base entries and those of the pod that asks. A secret that isn't there is
 /// answered with 404 and code 4: the documents name no error for it, and that is their general

@@ -165,7 +165,7 @@ impl Change {
     }
 }
 
-/// Minutes between renewals: absent, null or empty says nothing, 0, false or `[]` is off.
+/// Minutes between renewals: absent, null or empty changes nothing, 0, false or `[]` is off.
 fn renew(raw: Option<&RawValue>) -> Result<Option<Option<u32>>, &'static str> {
     let Some(raw) = raw else {
         return Ok(None);
@@ -180,7 +180,7 @@ fn renew(raw: Option<&RawValue>) -> Result<Option<Option<u32>>, &'static str> {
     }
 }
 
-/// The JSON text in `data`: as it stands, or in base64. Nothing for an empty one.
+/// The JSON text in `data`: unchanged, or in base64. Nothing for an empty one.
 fn document(raw: &RawValue) -> Result<Option<String>, &'static str> {
     let text = match data::text(raw) {
         _ if raw.get() == "null" => return Ok(None),

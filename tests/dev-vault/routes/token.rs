@@ -11,7 +11,7 @@ use super::super::{
     wire::Answer,
 };
 
-/// What the library says of a request that it can't read.
+/// The library's answer to a request that it can't read.
 const MALFORMED: &str = "The request is missing a required parameter, includes an invalid \
     parameter value, includes a parameter more than once, or is otherwise malformed.";
 

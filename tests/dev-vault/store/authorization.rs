@@ -67,7 +67,7 @@ pub struct Visit<'a> {
     pub referer: Option<&'a str>,
     /// The client's certificate, as DER.
     pub certificate: Option<&'a [u8]>,
-    /// What it is for; nothing where no resource stands for it.
+    /// Its resource; none if no resource covers it.
     pub resource: Option<Resource>,
 }
 
@@ -123,7 +123,7 @@ fn hash(algorithm: &'static Algorithm, bytes: &[u8]) -> String {
     digest(algorithm, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whether a text is what a pattern means, where `*` stands for anything.
+/// Whether a text matches a pattern, in which `*` is any text.
 fn like(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,

@@ -12,7 +12,7 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 
-/// The names whose values an authorization may encrypt, where nothing says otherwise.
+/// The names whose values an authorization may encrypt by default.
 pub const SENSITIVE: [&str; 3] = ["password", "private_key", "secret_access_key"];
 
 /// A JSON object that keeps its order, its duplicates and the spelling of its values.
@@ -60,7 +60,7 @@ impl Fields {
         Some(self)
     }
 
-    /// Sets a name, where it stands or at the end.
+    /// Sets a name, in its place or at the end.
     pub fn set(&mut self, name: &str, value: Box<RawValue>) {
         match self.0.iter_mut().rev().find(|(key, _)| key == name) {
             Some((_, old)) => *old = value,

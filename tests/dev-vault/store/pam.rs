@@ -10,7 +10,7 @@ use super::{
     settings::{ADDITIONAL, EXECUTION, JIT, SESSION, Shape},
 };
 
-/// Domains that a device may be said to be in.
+/// Domains that a device may have.
 pub const DOMAINS: [&str; 4] =
     ["example.com", "corp.example", "qakm.lab.mt4.dev", "my_device_domain"];
 /// Plugins that just-in-time settings may name.
@@ -83,7 +83,7 @@ pub struct Credential {
     pub hostname: String,
     /// Of its device.
     pub ip: String,
-    /// Every documented parameter as it stands, with the documents' defaults.
+    /// Every documented parameter, with the documents' defaults.
     pub record: Map<String, Value>,
     /// All that was ever sent for it; the latest value of each parameter.
     pub sent: Fields,
@@ -166,7 +166,7 @@ impl Pam {
         record
     }
 
-    /// Makes a credential, or updates the one that is meant, and says whether it is new.
+    /// Makes a credential, or updates the identified one, and returns whether it is new.
     ///
     /// A new identifier replaces the old one; a blank one leaves it. A blank user name is `usr`, of a
     /// credential that is known as well: the page has this default and names no exception.

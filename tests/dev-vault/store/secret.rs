@@ -143,7 +143,7 @@ impl Secret {
         self.bump();
     }
 
-    /// Takes a pod's accounts away, and says how many there were.
+    /// Removes a pod's accounts, and returns their number.
     pub fn deprovision(&mut self, pod: &Pod) -> usize {
         let before = self.accounts.len();
         self.accounts.retain(|account| account.pod != *pod);

@@ -149,7 +149,7 @@ impl Shape {
         }
     }
 
-    /// The settings of a credential that had none: what is on is said, the rest is off.
+    /// The settings of a credential that had none: those that are set are on, the rest is off.
     pub fn defaults(&self) -> Map<String, Value> {
         let authentication = AUTHENTICATION.iter().filter(|_| self.connects);
         let texts = self.texts.iter().chain(authentication).map(|name| (*name, Value::Null));

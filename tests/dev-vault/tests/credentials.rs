@@ -27,7 +27,7 @@ impl Pam {
         ask(&self.vault, &self.token, LINE, &body.to_string())
     }
 
-    /// Writes a credential on the seed's device, with more parameters, and answers what is told.
+    /// Writes a credential on the seed's device, with more parameters, and returns the answer.
     #[track_caller]
     fn write(&self, more: Value) -> (String, String) {
         let (status, answer) = self.send(&on_device(more));

@@ -1,4 +1,4 @@
-//! `POST /iso/dapp/application`: what makes an authorization the same, and what it may be told.
+//! `POST /iso/dapp/application`: the keys that identify an authorization, and its settings.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What the admin routes change, and every fault that a vault may be told to have.
+//! Changes by the admin routes, and every fault that can be configured.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ fn admin(vault: &DevVault, line: &str, body: &Value) {
     assert_eq!(status, 200, "{told}");
 }
 
-/// Logs in, and answers the token's lifetime and when it says that it was made.
+/// Logs in, and returns the token's lifetime and its time of issue.
 fn login(vault: &DevVault) -> (Value, i64) {
     let (id, secret) = (vault.client_id(), vault.client_secret());
     let form = format!("grant_type=client_credentials&client_id={id}&client_secret={secret}");

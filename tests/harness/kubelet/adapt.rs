@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::manifest::containers;
+use super::manifest::{containers, publishes};
 use crate::harness::kubernetes::named;
 
 /// Where the certificate authority is mounted, as by `deploy/components/private-ca`.
@@ -113,12 +113,6 @@ pub fn fs_group(pod: &Value) -> Option<u32> {
     u32::try_from(group).ok()
 }
 
-/// Whether a container is run by the agent, and asks a vault itself.
-fn asks(container: &Value) -> bool {
-    let urls = ["SEGURA_URL", "SENHASEGURA_URL"];
-    urls.iter().any(|name| variable(container, name).is_some())
-}
-
 fn variable<'a>(container: &'a Value, name: &str) -> Option<&'a Value> {
     named(&container["env"], name)
 }
@@ -158,7 +152,7 @@ fn vault(pod: &mut Value, around: &Around<'_>) {
                 set(container, name, around.url);
             }
         }
-        if asks(container) {
+        if publishes(container) {
             set(container, "SEGURA_CA_FILE", "/etc/segura-ca/ca.crt");
             let mount = json!({"name": CA, "mountPath": "/etc/segura-ca", "readOnly": true});
             push(container, "volumeMounts", mount);
@@ -174,7 +168,7 @@ pub fn authority(pod: &mut Value) {
 
 fn short_intervals(pod: &mut Value, _: &Around<'_>) {
     each(pod, |container| {
-        if asks(container) {
+        if publishes(container) {
             set(container, "SEGURA_RENEW_INTERVAL", "1s");
         }
         if container["command"].to_string().contains("\"exec\"") {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::kubernetes::{copy, documents, kustomize};
+use crate::harness::kubernetes::{copy, documents, kustomize, named};
 
 /// Where in each kind of workload its pod's template stands.
 const TEMPLATES: [(&str, &str); 5] = [
@@ -107,6 +107,12 @@ fn template(document: &Value) -> Option<&Value> {
     let kind = document["kind"].as_str()?;
     let (_, path) = TEMPLATES.into_iter().find(|(known, _)| *known == kind)?;
     document.pointer(path)
+}
+
+/// Whether a container has a vault's URL: it publishes, and may write to the volume.
+pub fn publishes(container: &Value) -> bool {
+    let urls = ["SEGURA_URL", "SENHASEGURA_URL"];
+    urls.iter().any(|name| named(&container["env"], name).is_some())
 }
 
 /// All containers of a pod, in the order of their start.

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::adapt::fs_group;
 use crate::harness::host::Memory;
-use crate::harness::podman::everyone;
+use crate::harness::host::set_mode;
 
 /// What a pod has of its node's disk and memory.
 pub struct Volumes {
@@ -43,7 +43,7 @@ impl Volumes {
             }
             if volume["emptyDir"].is_object() {
                 chown(&path, Some(0), group).expect("root may");
-                everyone(&path, if group.is_some() { 0o2777 } else { 0o777 });
+                set_mode(&path, if group.is_some() { 0o2777 } else { 0o777 });
             } else {
                 fill(&path, volume, group, files);
             }
@@ -75,10 +75,10 @@ fn fill(path: &Path, volume: &Value, group: Option<u32>, files: &[(&str, &str, &
         let file = path.join(file);
         fs::write(&file, content).expect("it is new");
         chown(&file, Some(0), group).expect("root may");
-        everyone(&file, u32::try_from(mode).expect("a mode"));
+        set_mode(&file, u32::try_from(mode).expect("a mode"));
     }
     chown(path, Some(0), group).expect("root may");
-    everyone(path, 0o2755);
+    set_mode(path, 0o2755);
 }
 
 /// A quantity in mebibytes, as a number of them.
