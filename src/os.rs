@@ -1,5 +1,5 @@
 //! The operating system: processes, signals, clocks, watches, files that others may have made, and
-//! the process's own limits.
+//! the limits and rules that the process sets itself.
 
 pub mod clock;
 pub mod environment;
@@ -7,5 +7,6 @@ pub mod harden;
 pub mod incoming;
 pub mod opened;
 pub mod process;
+pub mod sandbox;
 pub mod signal;
 pub mod watch;

@@ -230,6 +230,7 @@ fn each_edge_is_used_in_its_own_files() {
     });
     assert_only(&["reqwest::"], |source| wing(source) == "vault");
     assert_only(&["hickory_resolver"], |source| source.path == "src/vault/resolve.rs");
+    assert_only(&["landlock::"], |source| source.path == "src/os/sandbox.rs");
     assert_only(&["envy::"], |source| source.path == "src/config/raw.rs");
     assert_only(&["flock(", "renameat(", "symlinkat("], |source| wing(source) == "store");
     assert_none(&["eprintln!", "println!", "dbg!"], |_| true);
