@@ -9,4 +9,5 @@ pub mod opened;
 pub mod process;
 pub mod sandbox;
 pub mod signal;
+pub mod swap;
 pub mod watch;

@@ -39,6 +39,7 @@ mod recipes;
 mod release;
 mod resolve;
 mod rotation;
+mod sandbox;
 mod seeds;
 mod settings;
 mod sidecar;

@@ -12,6 +12,7 @@ use crate::model::Bundle;
 use crate::notify::{Notifier, Outlook};
 use crate::os::clock::Machine;
 use crate::os::process::{PidNamespace, Reaper};
+use crate::os::swap;
 use crate::render::render;
 use crate::store::state::State;
 use crate::store::{Place, inspect, plan};
@@ -240,6 +241,13 @@ fn directory(
         Ok(plan) => {
             let free = if is_rendered { ", and no other file is in the way" } else { "" };
             step(Step::good("directory", format!("{dir} exists{free}")));
+            if swap::may_take(&output.dir) {
+                step(Step::doubt(
+                    "directory",
+                    "the machine has swap, and this tmpfs may be written to it",
+                    Some("switch swap off, or mount the volume with noswap (Linux 6.4; the kubelet does so where the kernel can)".to_owned()),
+                ));
+            }
             step(Step::good("readers", format!("files will be readable by {}", plan.readers)));
             for remark in plan.remarks.iter().filter(|_| is_rendered) {
                 step(Step::doubt("readers", remark.clone(), None));
