@@ -12,6 +12,7 @@ pub mod historic;
 pub mod init;
 pub mod install;
 pub mod runtime;
+pub mod sandbox;
 pub mod secret;
 mod serving;
 pub mod sidecar;

@@ -18,7 +18,7 @@ use std::fmt;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 pub use crate::config::settings::{Config, Proven};
-use crate::config::settings::{Destination, Renewing, Vault};
+use crate::config::settings::{Destination, Renewing, Sandbox, Vault};
 use crate::inputs::pod::Mounted;
 use crate::inputs::templates::Found;
 use crate::logging;
@@ -114,6 +114,13 @@ impl Config {
         let mut reader = Reader::of(&raw);
         let renewing = reader.renewing(&raw);
         reader.deprovisions = renewing.deprovisions;
+        if let (Sandbox::Require, Some(variable)) =
+            (renewing.sandbox, renewing.notify.unsandboxed())
+        {
+            let remedy =
+                format!("must not be `require` beside {variable}, which rules a sandbox out");
+            reader.problem(raw.segura_sandbox.name, remedy);
+        }
         Ok(Self::proven(reader, raw, mounts)?.map(|config| (config, renewing)))
     }
 

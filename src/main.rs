@@ -4,7 +4,7 @@ use std::alloc::System;
 use std::process::ExitCode;
 
 use segura_agent::commands::args::{self, Command, Typed};
-use segura_agent::commands::runtime::{by_hand, end, print};
+use segura_agent::commands::runtime::{TerminationLog, by_hand, end, print};
 use segura_agent::commands::{
     check, credential, deprovision, doctor, dry_run, exec, historic, init, install, secret, sidecar,
 };
@@ -31,15 +31,15 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Exit {
     let raw = Raw::from_environment(std::env::vars_os());
-    let log = raw.segura_termination_log.value.clone();
-    let ended = |failure: Failure| end(&failure, Some(log.as_deref().unwrap_or(TERMINATION_LOG)));
+    let log = TerminationLog::at(raw.segura_termination_log.as_deref().unwrap_or(TERMINATION_LOG));
+    let ended = |failure: Failure| end(&failure, Some(&log));
     let variable =
         |name: &str| std::env::vars_os().find(|(found, _)| found == name).map(|(_, value)| value);
     match command {
         Command::Init { dry_run: false } => init::run(raw).unwrap_or_else(ended),
         // The termination message belongs to the agent that publishes.
         Command::Init { dry_run: true } => dry_run::run(raw).unwrap_or_else(by_hand),
-        Command::Sidecar => sidecar::run(raw).unwrap_or_else(ended),
+        Command::Sidecar => sidecar::run(raw, &log).unwrap_or_else(ended),
         Command::Exec { words } => exec::run(raw, words).unwrap_or_else(ended),
         Command::Install { dir } => install::run(&dir).unwrap_or_else(ended),
         Command::Secret { command } => secret::run(raw, command, &variable).unwrap_or_else(by_hand),
@@ -47,7 +47,7 @@ fn run(command: Command) -> Exit {
             credential::run(raw, &command, &variable).unwrap_or_else(by_hand)
         }
         Command::Kubernetes { command, config, .. } => {
-            historic::run(raw, &command, config.as_deref()).unwrap_or_else(ended)
+            historic::run(raw, &command, config.as_deref(), &log).unwrap_or_else(ended)
         }
         Command::Doctor => doctor::run(raw).unwrap_or_else(by_hand),
         Command::Deprovision { secret_id } => {

@@ -35,6 +35,7 @@ mod top;
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -45,6 +46,7 @@ use crate::config::settings::Destination;
 use crate::exit::{Exit, Failure, chain};
 use crate::model::{Bundle, Outcome, SecretName};
 use crate::os::opened::FileError;
+use crate::os::sandbox;
 use crate::render::FileSet;
 use crate::render::bundle::Entries;
 use crate::store::state::{Origin, State};
@@ -184,7 +186,7 @@ impl WriteError {
 
     /// The remedy, if there is a known one.
     pub fn hint(&self) -> Option<&'static str> {
-        self.hint.or(match self.cause {
+        self.hint.or_else(|| match self.cause {
             // The sizeLimit of a memory emptyDir is the size of its tmpfs (Kubernetes docs,
             // "Volumes").
             WriteCause::System(Errno::NOSPC | Errno::DQUOT) => {
@@ -195,6 +197,9 @@ impl WriteError {
             }
             // With fsGroup the kubelet gives the volume that group and group write access
             // (Kubernetes API reference, PodSecurityContext).
+            WriteCause::System(Errno::ACCESS) if sandbox::denies_writing(&self.path) => {
+                Some("set SEGURA_SANDBOX=off, and report this: the agent's sandbox denies what the directory's mode allows")
+            }
             WriteCause::System(Errno::ACCESS | Errno::PERM) => {
                 Some("set fsGroup in the pod's securityContext, or run as the owner of the volume")
             }
@@ -338,6 +343,11 @@ pub trait Backend: fmt::Debug {
 
     /// Removes the current set: nothing is left to be read or adopted.
     fn remove(&mut self);
+
+    /// The output directory, if there is one.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 
     /// The record of [`Backend::record_pending`] for this origin. The identities of the settings
     /// may have changed since: each is provisioned by itself.

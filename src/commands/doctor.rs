@@ -3,8 +3,9 @@
 
 use super::dry_run::readable;
 use super::runtime::{invalid, prove, run as block_on, show as print_line};
+use super::sandbox::{Intended, listed, ports, required};
 use crate::config::raw::Raw;
-use crate::config::settings::{AgentUid, Destination, Notify, Output};
+use crate::config::settings::{AgentUid, Destination, Notify, Output, Renewing, Sandbox};
 use crate::config::{Config, Proven};
 use crate::exit::{Exit, Failure};
 use crate::lifecycle::publish::{PublishError, origin};
@@ -12,7 +13,7 @@ use crate::model::Bundle;
 use crate::notify::{Notifier, Outlook};
 use crate::os::clock::Machine;
 use crate::os::process::{PidNamespace, Reaper};
-use crate::os::swap;
+use crate::os::{sandbox, swap};
 use crate::render::render;
 use crate::store::state::State;
 use crate::store::{Place, inspect, plan};
@@ -32,7 +33,7 @@ pub fn run(raw: Raw) -> Result<Exit, Failure> {
         }
     };
     let show = |step: Step| print_line(step.line());
-    block_on(async || Ok(examine(&config, &warnings, renewing.notify.clone(), show).await))
+    block_on(async || Ok(examine(&config, &renewing, &warnings, show).await))
 }
 
 /// The result of one step.
@@ -94,8 +95,8 @@ impl Step {
 /// the first step at which a start would fail.
 async fn examine(
     config: &Config,
+    renewing: &Renewing,
     warnings: &[String],
-    notify: Notify,
     mut show: impl FnMut(Step),
 ) -> Exit {
     let mut exit = Exit::Done;
@@ -114,7 +115,8 @@ async fn examine(
             published(config, output, &mut step);
         }
     }
-    receivers(notify, &mut step);
+    receivers(renewing.notify.clone(), &mut step);
+    sandboxed(config, renewing).into_iter().for_each(&mut step);
     exit
 }
 
@@ -330,4 +332,31 @@ fn receivers(notify: Notify, step: &mut impl FnMut(Step)) {
             Outlook::MayNot { text, hint } => Step::doubt("tell", text, Some(hint.to_owned())),
         });
     }
+}
+
+/// Examines the sandbox that `sidecar` would enter. Enters none.
+fn sandboxed(config: &Config, renewing: &Renewing) -> Option<Step> {
+    const NAME: &str = "sandbox";
+    let is_required = renewing.sandbox == Sandbox::Require;
+    Some(match Intended::of(config, renewing, sandbox::kernel()) {
+        Intended::Off => return None,
+        Intended::RuledOut(variable) => {
+            let text = format!("off: {variable} rules it out");
+            let invalid = Failure::said(Exit::Settings, text.clone())
+                .hint(Some("set SEGURA_SANDBOX=auto, or notify the app by SEGURA_NOTIFY_URL"));
+            if is_required { Step::bad(NAME, invalid) } else { Step::good(NAME, text) }
+        }
+        Intended::Rules(rules) => match &rules.folders {
+            Ok(folders) => {
+                let folders = listed(folders.iter().map(|folder| folder.display()));
+                let ports = ports(&rules.ports);
+                let text = format!(
+                    "sidecar can write to the directory alone, read in {folders}, connect to TCP ports {ports}"
+                );
+                Step::good(NAME, text)
+            }
+            Err(reason) if is_required => Step::bad(NAME, required(reason)),
+            Err(reason) => Step::doubt(NAME, format!("no rules on files: {reason}"), None),
+        },
+    })
 }

@@ -3,14 +3,19 @@
 use std::path::Path;
 
 use super::args::Historic;
-use super::runtime::begin;
+use super::runtime::{TerminationLog, begin};
 use super::{init, sidecar};
 use crate::config::raw::Raw;
 use crate::exit::{Exit, Failure};
 
 /// Runs `sidecar` or `init` in place of the historic command.
 #[cold]
-pub fn run(raw: Raw, command: &Historic, config: Option<&Path>) -> Result<Exit, Failure> {
+pub fn run(
+    raw: Raw,
+    command: &Historic,
+    config: Option<&Path>,
+    log: &TerminationLog,
+) -> Result<Exit, Failure> {
     let (registered, name) = match command {
         Historic::Sidecar(registered) => (registered, "sidecar"),
         Historic::InitContainer { registered, kind } if kind == "inject-template" => {
@@ -38,5 +43,5 @@ pub fn run(raw: Raw, command: &Historic, config: Option<&Path>) -> Result<Exit, 
             "the options of the historic sidecar have no effect: the authorization determines the application; use `{name}` alone"
         );
     }
-    if name == "init" { init::run(raw) } else { sidecar::run(raw) }
+    if name == "init" { init::run(raw) } else { sidecar::run(raw, log) }
 }

@@ -1,7 +1,9 @@
 //! Parts of every command: the log, the mounts, the runtime, and the ways to end.
 
+use std::cell::OnceCell;
+use std::fs::File;
 use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
 
 use super::fatal::{LONGEST_MESSAGE, brief, text};
@@ -115,33 +117,55 @@ pub(super) fn show(line: String) {
     print(&format!("{}\n", escape::one_line(&line)));
 }
 
+/// The file of the container's termination message, if it exists.
+#[derive(Debug)]
+pub struct TerminationLog {
+    path: PathBuf,
+    opened: OnceCell<Option<File>>,
+}
+
+impl TerminationLog {
+    /// Notes the path; opens nothing.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), opened: OnceCell::new() }
+    }
+
+    /// Opens the file, which stays as it is, before a sandbox denies that. Says on stderr why there is
+    /// none, if another kind of file is there.
+    pub fn open(&self) -> Option<&File> {
+        let open = || match opened::to_overwrite(&self.path) {
+            Ok(log) => Some(log),
+            Err(error) => {
+                if error.is_unfit() {
+                    let path = self.path.display();
+                    logging::say(&format!(
+                        "segura-agent: cannot write the termination message to {path}: {error}"
+                    ));
+                }
+                None
+            }
+        };
+        self.opened.get_or_init(open).as_ref()
+    }
+
+    /// Replaces the content; a failure is ignored, since the text is on stderr as well.
+    fn write(&self, text: &str) {
+        if let Some(mut log) = self.open() {
+            log.set_len(0).and_then(|()| log.write_all(text.as_bytes())).ok();
+        }
+    }
+}
+
 /// Shows a fatal error, on stderr and in the container's termination message.
-pub fn end(failure: &Failure, termination_log: Option<&str>) -> Exit {
+pub fn end(failure: &Failure, log: Option<&TerminationLog>) -> Exit {
     if matches!(failure.exit, Exit::Signalled(_)) {
         return failure.exit;
     }
     logging::say(&text(failure));
-    if let Some(path) = termination_log {
-        record(&brief(failure, LONGEST_MESSAGE), Path::new(path));
+    if let Some(log) = log {
+        log.write(&brief(failure, LONGEST_MESSAGE));
     }
     failure.exit
-}
-
-/// Replaces the content of the container's termination message, if its file exists.
-fn record(text: &str, path: &Path) {
-    match opened::to_overwrite(path) {
-        Ok(mut log) => {
-            // The text is on stderr as well.
-            log.set_len(0).and_then(|()| log.write_all(text.as_bytes())).ok();
-        }
-        Err(error) if error.is_unfit() => {
-            let path = path.display();
-            logging::say(&format!(
-                "segura-agent: cannot write the termination message to {path}: {error}"
-            ));
-        }
-        Err(_) => {}
-    }
 }
 
 /// Shows a fatal error of a command that people run by hand, on stderr alone: the termination

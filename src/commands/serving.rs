@@ -40,6 +40,8 @@ pub(super) async fn serving<T>(
         server::answer(path, &facts, &board.counters)
     };
     tokio::select! {
+        // The mode begins before the first connection is accepted: it enters its sandbox first.
+        biased;
         ended = running => ended,
         never = server.serve(answer) => match never {},
     }

@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::runtime::{listen, prepare, run as block_on};
+use super::runtime::{TerminationLog, listen, prepare, run as block_on};
+use super::sandbox;
 use super::serving::serving;
 use crate::config::Config;
 use crate::config::raw::Raw;
@@ -16,36 +17,40 @@ use crate::notify::Notifier;
 use crate::os::clock::Machine;
 use crate::os::incoming::Terminations;
 use crate::os::process::{PidNamespace, Reaper};
+use crate::os::sandbox::kernel;
 use crate::os::watch::Watch;
 use crate::probes::Board;
 use crate::store::Store;
 use crate::vault::Dsm;
 
 /// Renews a set until a signal.
-pub fn run(raw: Raw) -> Result<Exit, Failure> {
+pub fn run(raw: Raw, log: &TerminationLog) -> Result<Exit, Failure> {
     let (config, renewing) = prepare(raw, Config::for_sidecar)?;
-    block_on(async || run_served(&config, &renewing, listen()?).await.map(|()| Exit::Done))
+    block_on(async || run_served(&config, &renewing, log, listen()?).await.map(|()| Exit::Done))
 }
 
 async fn run_served(
     config: &Config,
     renewing: &Renewing,
+    log: &TerminationLog,
     terminations: Terminations,
 ) -> Result<(), Failure> {
     let board = Rc::new(RefCell::new(Board::default()));
-    let running = run_unserved(config, renewing, terminations, Rc::clone(&board));
+    let running = run_unserved(config, renewing, log, terminations, Rc::clone(&board));
     serving(renewing, &config.output, board, running).await
 }
 
 async fn run_unserved(
     config: &Config,
     renewing: &Renewing,
+    log: &TerminationLog,
     mut terminations: Terminations,
     board: Rc<RefCell<Board>>,
 ) -> Result<(), Failure> {
     let origin = origin(config).map_err(|error| error.failure())?;
     let held = Store::hold(&config.output, "sidecar");
     let mut store = held.map_err(|error| error.failure())?;
+    sandbox::enter(config, renewing, &store, log, kernel())?;
     let adopted = adoptable(&store, &origin);
     let mut random = fastrand::Rng::new();
     let vault = Dsm { settings: &config.vault, pod: &config.pod };

@@ -3,7 +3,7 @@
 use super::parse;
 use super::raw::Raw;
 use super::{Reader, log_settings};
-use crate::config::settings::{Listen, MaxStale, Notify, Renewing};
+use crate::config::settings::{Listen, MaxStale, Notify, Renewing, Sandbox};
 use crate::logging::Format;
 use crate::os::environment::Environment;
 use crate::os::signal::HUP;
@@ -14,11 +14,13 @@ impl Reader {
         let max_stale = self.max_stale(raw);
         let deprovisions = self.text(&raw.segura_deprovision, parse::boolean).unwrap_or(false);
         let listen = self.text(&raw.segura_listen, parse::listen);
+        let sandbox = self.text(&raw.segura_sandbox, parse::sandbox);
         Renewing {
             notify: self.notify(raw),
             max_stale,
             listen: listen.unwrap_or(Listen::Off),
             deprovisions,
+            sandbox: sandbox.unwrap_or(Sandbox::Off),
         }
     }
 
@@ -49,6 +51,19 @@ impl Reader {
     pub(super) fn logging(&mut self, raw: &Raw) {
         self.problems.extend(log_settings(raw, Format::Json).1);
         self.text(&raw.segura_termination_log, parse::path);
+    }
+}
+
+impl Notify {
+    /// Names the variable that rules out a sandbox, if one is set: a program that is started would
+    /// inherit the rules, and a process outside of them does not show its executable
+    /// (`proc_pid_exe(5)`, `landlock(7)`).
+    pub fn unsandboxed(&self) -> Option<&'static str> {
+        match (&self.command, &self.process) {
+            (Some(_), _) => Some("SEGURA_NOTIFY_COMMAND"),
+            (None, Some(_)) => Some("SEGURA_SIGNAL_PROCESS"),
+            (None, None) => None,
+        }
     }
 }
 

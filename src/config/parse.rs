@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use crate::config::settings::{Listen, MaxStale, ProbeAddress, StartupTimeout};
+use crate::config::settings::{Listen, MaxStale, ProbeAddress, Sandbox, StartupTimeout};
 use crate::os::signal::Signal;
 use crate::render::env::Dialect;
 use crate::render::name::{Case, Variables};
@@ -105,6 +105,16 @@ fn port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
+/// Reads the rules of the sandbox.
+pub fn sandbox(text: &str) -> Result<Sandbox, Shape> {
+    match text {
+        "off" => Ok(Sandbox::Off),
+        "auto" => Ok(Sandbox::Auto),
+        "require" => Ok(Sandbox::Require),
+        _ => Err("`auto`, `require` or `off`"),
+    }
+}
+
 /// Reads the case of letters in names.
 pub fn case(text: &str) -> Result<Case, Shape> {
     match text {
@@ -176,12 +186,14 @@ pub fn header(text: &str) -> Result<String, Shape> {
     visible.then(|| text.to_owned()).ok_or("printable ASCII")
 }
 
-/// Proves that a proxy can be used; the text itself goes to the HTTP client, with its password.
-pub fn proxy(text: &str) -> Result<(), Shape> {
+/// Proves that a proxy can be used, and reads its port; the text itself goes to the HTTP client,
+/// with its password.
+pub fn proxy(text: &str) -> Result<u16, Shape> {
     let spelled = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let url = Url::parse(&spelled).ok();
-    let usable = url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    if usable { Ok(()) } else { Err("a URL such as http://proxy.example.com:3128") }
+    url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        .and_then(|url| url.port_or_known_default())
+        .ok_or("a URL such as http://proxy.example.com:3128")
 }
 
 /// Reads a base URL: http or https, a host, and no more than a path.
@@ -340,7 +352,16 @@ mod tests {
         assert!(process_name("nginx").is_ok() && process_name("/usr/sbin/nginx").is_err());
         assert!(loopback_url("http://127.0.0.1:1/x").is_ok());
         assert!(loopback_url("http://example.com/").is_err());
-        assert!(proxy("http://user:pw@proxy:3128").is_ok() && proxy("proxy:3128").is_ok());
+        assert_eq!(proxy("http://user:pw@proxy:3128"), Ok(3128));
+        assert_eq!(
+            [proxy("proxy"), proxy("https://proxy"), proxy("proxy:81")],
+            [Ok(80), Ok(443), Ok(81)]
+        );
+        assert_eq!(
+            [sandbox("auto"), sandbox("require")],
+            [Ok(Sandbox::Auto), Ok(Sandbox::Require)]
+        );
+        assert!(sandbox("off") == Ok(Sandbox::Off) && sandbox("on").is_err());
         assert!(proxy("socks5://proxy").is_err() && proxy("http://").is_err());
     }
 }

@@ -158,6 +158,7 @@ variables! {
     segura_stop_timeout: String,
     segura_log: String,
     segura_log_format: String,
+    segura_sandbox: String,
     segura_listen: String,
     segura_termination_log: String,
     senhasegura_url: String,

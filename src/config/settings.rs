@@ -278,6 +278,17 @@ pub enum OnChange {
     Nothing,
 }
 
+/// `SEGURA_SANDBOX`: the rules by which the kernel holds `sidecar` to what it needs after its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sandbox {
+    /// There are none.
+    Off,
+    /// They are as many as the kernel and the other settings allow.
+    Auto,
+    /// Rules on files are among them, or the start fails.
+    Require,
+}
+
 /// Settings of a mode that renews.
 #[derive(Clone, Debug)]
 pub struct Renewing {
@@ -289,6 +300,8 @@ pub struct Renewing {
     pub listen: Listen,
     /// The agent deprovisions the set at the end.
     pub deprovisions: bool,
+    /// The sandbox of `sidecar`.
+    pub sandbox: Sandbox,
 }
 
 /// The receivers of a notification that published bytes have changed.

@@ -348,6 +348,12 @@ pub const VARIABLES: &[Variable] = &[
         "auto (text on a terminal, else json), text or json; to stderr",
     ),
     variable(
+        "SEGURA_SANDBOX",
+        Group::Watch,
+        "off",
+        "sidecar: auto, require or off; the kernel denies it what it does not need after its start",
+    ),
+    variable(
         "SEGURA_LISTEN",
         Group::Watch,
         "off",

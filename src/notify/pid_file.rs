@@ -12,6 +12,7 @@ use super::Finding;
 use crate::os::clock::Moment;
 use crate::os::opened::{self, FileError};
 use crate::os::process::{HeldProcess, Processes, StartTime};
+use crate::os::sandbox;
 
 /// The time by which a process may seem to have started after its file was written, when both are
 /// first seen: `st_mtime` is the wall clock's (`inode(7)`), which may have been set forward since.
@@ -131,6 +132,7 @@ fn read(path: &Path) -> Result<WrittenPid, Finding> {
             return Finding::expected(text, MISSING_HINT);
         }
         let hint = if error.is_unfit() { REWRITE_HINT } else { UNREADABLE_HINT };
+        let error = sandbox::unread(path, error);
         Finding::warning(format!("cannot read the PID file {shown}: {error}"), hint)
     })?;
     let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();

@@ -18,6 +18,7 @@ use url::{Host, Position, Url};
 use super::Finding;
 use super::job::Way;
 use crate::model::Generation;
+use crate::os::sandbox;
 
 const RETRY_HINT: &str = "the request is sent again in two minutes or at the next renewal pass";
 
@@ -51,6 +52,7 @@ impl Post {
                 Finding::expected(format!("no server listens at {name}"), RETRY_HINT)
             }
             Refusal::Io(error) => {
+                let error = sandbox::unconnected(&error);
                 Finding::warning(format!("cannot reach {name}: {error}"), RETRY_HINT)
             }
             Refusal::Broken => Finding::warning(format!("{name} gave no HTTP answer"), RETRY_HINT),

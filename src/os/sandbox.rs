@@ -29,8 +29,6 @@ const MOST_LINKS: u32 = 40;
 /// The link of a Kubernetes volume, which the kubelet turns to another folder beside it at each
 /// update (`pkg/volume/util/atomic_writer.go`).
 const TURNED: &str = "..data";
-/// The suffix of an error that the rules caused.
-const REMARK: &str = "; the agent's sandbox denies it (SEGURA_SANDBOX=off lifts it), which is a bug unless a link was turned to another folder";
 
 /// The rules hold this process.
 static HELD: AtomicBool = AtomicBool::new(false);
@@ -233,14 +231,19 @@ pub fn unread(path: &Path, error: impl Display) -> String {
         let opened = open(path, flags, Mode::empty());
         matches!(opened, Err(Errno::ACCESS)) && may(path, Right::READ_OK)
     };
-    let remark = if is_held() && denied() { REMARK } else { "" };
-    format!("{error}{remark}")
+    if is_held() && denied() { remarked(error) } else { error.to_string() }
 }
 
 /// Words the error of a connection by TCP, with a remark if the rules may have denied it.
 pub fn unconnected(error: &Error) -> String {
     let denied = is_held() && error.kind() == ErrorKind::PermissionDenied;
-    format!("{error}{}", if denied { REMARK } else { "" })
+    if denied { remarked(error) } else { error.to_string() }
+}
+
+fn remarked(error: impl Display) -> String {
+    format!(
+        "{error}; the agent's sandbox denies it (SEGURA_SANDBOX=off lifts it), which is a bug unless a link was turned to another folder"
+    )
 }
 
 /// Reports if the rules deny a change in the folder of `path`, and its mode does not.

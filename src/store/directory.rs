@@ -4,6 +4,7 @@
 mod restore;
 
 use std::ops::ControlFlow;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::SystemTime;
@@ -449,6 +450,10 @@ impl Backend for Directory {
         // No start may adopt it. Where even that can't be written, its files are gone below.
         self.write_seal(self.seal.of(None)).ok();
         self.clear();
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.dir.descriptor())
     }
 }
 

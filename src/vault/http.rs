@@ -13,7 +13,7 @@ use super::error::{Cause, Malformation};
 use super::tls;
 use super::wire::{Answer, LONGEST};
 use crate::config::settings::Vault;
-use crate::os::clock;
+use crate::os::{clock, sandbox};
 use crate::secret::{Secret, SecretBuf};
 use crate::vault::resolve::{SystemResolver, Unresolved};
 
@@ -153,7 +153,7 @@ fn source_of<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option
 /// The operating system's message, or else that of the innermost error.
 fn words(error: &reqwest::Error) -> String {
     if let Some(io) = source_of::<std::io::Error>(error) {
-        return io.to_string();
+        return sandbox::unconnected(io);
     }
     let mut innermost: &dyn Error = error;
     while let Some(source) = innermost.source() {

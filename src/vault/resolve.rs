@@ -18,11 +18,14 @@ use hickory_resolver::{Hosts, TokioResolver};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use crate::os::opened::{self, FileError, LONGEST_INPUT};
+use crate::os::sandbox;
 
 /// `hosts(5)`.
 const HOSTS: &str = "/etc/hosts";
 /// `resolv.conf(5)`.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// The files that each look-up reads: the first one may be missing.
+pub const FILES: [&str; 2] = [HOSTS, RESOLV_CONF];
 
 /// A resolver without a cache: look-ups are rare, and both files may change.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,7 +88,7 @@ fn hosts() -> (Hosts, Option<FileError>) {
 fn resolver() -> Result<TokioResolver, Unresolved> {
     let failed = |error: &dyn fmt::Display| Unresolved(format!("{RESOLV_CONF}: {error}"));
     let text = opened::read_input(Path::new(RESOLV_CONF), LONGEST_INPUT)
-        .map_err(|error| failed(&error))?;
+        .map_err(|error| failed(&sandbox::unread(Path::new(RESOLV_CONF), error)))?;
     let (config, mut options) =
         parse_resolv_conf(text.expose().as_slice()).map_err(|error| failed(&error))?;
     options.use_hosts_file = ResolveHosts::Never;

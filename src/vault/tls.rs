@@ -12,6 +12,7 @@ use rustls::{CertificateError, ClientConfig, RootCertStore};
 use super::error::{BadCertificate, Cause};
 use crate::config::settings::{ClientCertificate, Vault};
 use crate::os::opened::{self, LONGEST_INPUT};
+use crate::os::sandbox;
 use crate::secret::Secret;
 
 /// Reads the files that the settings name, and builds the client's side of TLS.
@@ -72,7 +73,10 @@ fn certificates(
 /// Reads a file that a variable names.
 pub(super) fn read(variable: &'static str, file: &Path) -> Result<Secret<Vec<u8>>, Cause> {
     let bytes = opened::read_input(file, LONGEST_INPUT);
-    bytes.map_err(|error| setting(variable, format!("cannot read {}: {error}", file.display())))
+    bytes.map_err(|error| {
+        let error = sandbox::unread(file, error);
+        setting(variable, format!("cannot read {}: {error}", file.display()))
+    })
 }
 
 pub(super) fn setting(variable: &'static str, problem: impl Into<String>) -> Cause {

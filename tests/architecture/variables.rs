@@ -55,6 +55,7 @@ const PROMISED: &[(&str, Option<&str>)] = &[
     ("SEGURA_REFRESH", Some("auto")),
     ("SEGURA_RENEW_INTERVAL", Some("auto")),
     ("SEGURA_RESTART_SPLAY", Some("30s")),
+    ("SEGURA_SANDBOX", Some("off")),
     ("SEGURA_SIGNAL", Some("HUP")),
     ("SEGURA_SIGNAL_PID_FILE", Some("none")),
     ("SEGURA_SIGNAL_PROCESS", Some("none")),
