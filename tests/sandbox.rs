@@ -4,6 +4,7 @@
 mod denied;
 mod goes_on;
 mod names;
+mod page;
 mod process;
 mod setting;
 mod swap;
