@@ -287,6 +287,7 @@ fn common(container: &Value) -> Value {
         "SEGURA_ENV_DIALECT",
         "SEGURA_NOTIFY_URL",
         "SEGURA_OUTPUT",
+        "SEGURA_SANDBOX",
         "SEGURA_SIGNAL",
         "SEGURA_SIGNAL_PROCESS",
     ];
@@ -299,6 +300,19 @@ fn common(container: &Value) -> Value {
         env.retain(|entry| !modes.iter().any(|mode| entry["name"] == *mode));
     }
     common
+}
+
+#[test]
+fn every_sidecar_is_in_a_sandbox_as_far_as_there_is_one() {
+    each_container(|name, container| {
+        let value = named(&container["env"], "SEGURA_SANDBOX").map(|entry| &entry["value"]);
+        let expected = does(container, "sidecar").then(|| json!("auto"));
+        assert_eq!(value, expected.as_ref(), "{name}: of no effect but in a sidecar");
+    });
+    let all = Manifest::all();
+    let templates = all.iter().flat_map(Manifest::templates).map(|(_, template)| template);
+    let sidecars = templates.flat_map(containers).filter(|container| does(container, "sidecar"));
+    assert!(sidecars.count() >= 7, "sidecars are found");
 }
 
 #[test]
