@@ -5,6 +5,7 @@ mod denied;
 mod goes_on;
 mod names;
 mod page;
+mod pod;
 mod process;
 mod setting;
 mod swap;
