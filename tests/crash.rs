@@ -24,6 +24,7 @@ use nix::unistd::Pid;
 use rustix::time::{ClockId, clock_gettime};
 use tempfile::TempDir;
 
+use crate::dev_vault::requests::PROVISION;
 use crate::{
     dev_vault::Options,
     harness::{Run, SEED, Scene, host::skip, memory_dir, names, send, until},
@@ -226,6 +227,19 @@ struct Stage {
     scene: Scene,
     /// A directory with a published set, by the files that are visible in it.
     before: Option<(TempDir, Files)>,
+    /// The start whose set can't be rendered, if one is to keep it.
+    failing: Failing,
+}
+
+/// The start of a stage whose set can't be rendered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failing {
+    /// None fails.
+    Never,
+    /// The start that is killed: it keeps its set.
+    Killed,
+    /// The one before it: the start that is killed publishes what is kept.
+    Before,
 }
 
 impl Stage {
@@ -234,7 +248,7 @@ impl Stage {
         let options = Options { tls: false, ..Options::default() };
         let mut scene = Scene::with(options);
         scene.set("SEGURA_RENEW_INTERVAL", "1s").set("SEGURA_STARTUP_TIMEOUT", "30s");
-        Self { scene, before: None }
+        Self { scene, before: None, failing: Failing::Never }
     }
 
     /// Has a first set published.
@@ -264,10 +278,22 @@ impl Stage {
         agent
     }
 
-    fn directory(&self) -> TempDir {
+    /// The same agent, whose set can't be rendered.
+    fn failing_agent(&self, dir: &Path, n: usize) -> Command {
+        let mut agent = self.agent(dir, n);
+        // The entries of the secret differ in some keys.
+        agent.env("SEGURA_COLLISION", "error");
+        agent
+    }
+
+    fn directory(&self, n: usize) -> TempDir {
         let dir = memory_dir();
         if let Some((before, _)) = &self.before {
             copy_into(before.path(), dir.path());
+        }
+        if self.failing == Failing::Before {
+            let mut agent = self.failing_agent(dir.path(), n);
+            Run::of(agent.output().expect("the agent runs")).exits(78);
         }
         dir
     }
@@ -276,7 +302,11 @@ impl Stage {
     fn run(&self, dir: &Path, n: usize) -> nix::Result<(End, usize)> {
         let old = generation(dir);
         let mut terminated = false;
-        trace(&self.agent(dir, n), n, |agent| {
+        let agent = match self.failing {
+            Failing::Killed => self.failing_agent(dir, n),
+            Failing::Never | Failing::Before => self.agent(dir, n),
+        };
+        trace(&agent, n, |agent| {
             if !terminated && old > 0 && generation(dir) > old {
                 terminated = true;
                 kill(agent, Signal::SIGTERM).expect("it is stopped at a system call");
@@ -286,7 +316,7 @@ impl Stage {
 
     /// Kills an agent at its call number `n`, and lets the next one come after it.
     fn kill_at(&self, n: usize) {
-        let dir = self.directory();
+        let dir = self.directory(n);
         let dir = dir.path();
         let (end, begun) = self.run(dir, n).expect("tracing worked before");
         assert_eq!((end, begun), (End::Killed, n), "every run takes the same steps");
@@ -321,16 +351,19 @@ impl Stage {
 
     /// Kills an agent at each of its calls.
     fn kill_at_each(&self, test: &str, least: usize) {
-        let first = self.directory();
+        let first = self.directory(usize::MAX);
+        let code = if self.failing == Failing::Killed { 78 } else { 0 };
         let steps = match self.run(first.path(), usize::MAX) {
             Ok((end, steps)) => {
-                assert_eq!(end, End::Exited(0));
+                assert_eq!(end, End::Exited(code));
                 steps
             }
             Err(error) => return skip(test, &format!("ptrace is not allowed ({error})")),
         };
         assert!(steps >= least, "a publish takes more than {steps} steps");
-        assert_tidy(first.path(), 0);
+        if code == 0 {
+            assert_tidy(first.path(), 0);
+        }
         let next = AtomicUsize::new(1);
         std::thread::scope(|scope| {
             for _ in 0..TRACERS {
@@ -382,4 +415,22 @@ fn a_publish_that_adds_and_removes_names_can_be_killed_anywhere() {
     stage.publish_first();
     stage.scene.set("SEGURA_OUTPUT", "files,env");
     stage.kill_at_each("a_publish_that_adds_and_removes_names_can_be_killed_anywhere", 30);
+}
+
+#[test]
+fn a_start_that_keeps_its_set_can_be_killed_anywhere() {
+    let mut stage = Stage::new();
+    stage.failing = Failing::Killed;
+    stage.kill_at_each("a_start_that_keeps_its_set_can_be_killed_anywhere", 15);
+}
+
+#[test]
+fn the_publish_of_a_kept_set_can_be_killed_anywhere() {
+    let mut stage = Stage::new();
+    stage.failing = Failing::Before;
+    // A kept set that is due is read for.
+    stage.scene.set("SEGURA_RENEW_INTERVAL", "1h");
+    stage.kill_at_each("the_publish_of_a_kept_set_can_be_killed_anywhere", 50);
+    let pods = stage.scene.vault.provision_count();
+    assert_eq!(stage.scene.count(PROVISION), pods, "no account is posted for twice");
 }

@@ -138,7 +138,7 @@ impl FirstFetch {
         clock: &dyn Clock,
         record: &mut impl FnMut(&mut Posts) -> Result<(), Cause>,
     ) -> Result<SecretSet, FetchError> {
-        let may_post = self.posts.may_post(name, clock.boot());
+        let may_post = self.posts.may_post(name, None, clock.boot());
         if self.posts.is_unsettled(name) || !may_post {
             if let Some(set) = self.route.read_account(source, name, wanted).await? {
                 tracing::info!(

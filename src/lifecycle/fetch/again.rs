@@ -25,7 +25,10 @@ pub fn is_to_be_replaced(
     };
     renewal_posts
         && has_run_out(published, state, now)
-        && published.secrets.keys().any(|name| posts.may_replace(name, now))
+        && state
+            .secrets
+            .iter()
+            .any(|secret| posts.may_replace(&secret.identity, &secret.version, now))
 }
 
 /// Tells whether every `TTL` beside a credential of the published set has run out, `now` by the boot

@@ -110,18 +110,23 @@ impl Posts {
     }
 
     /// Tells whether another POST may be sent `at` this time, as far as the number of those of
-    /// unknown fate bounds it.
-    pub fn may_post(&self, name: &SecretName, at: Duration) -> bool {
+    /// unknown fate bounds it. `version` is the one that it is to replace, and none for a first
+    /// set.
+    pub fn may_post(&self, name: &SecretName, version: Option<&str>, at: Duration) -> bool {
         self.of.get(name).is_none_or(|sent| {
-            sent.unknown < MOST_UNKNOWN || sent.last.is_none_or(|last| at >= last + BETWEEN_UNKNOWN)
+            sent.version.as_deref() != version
+                || sent.unknown < MOST_UNKNOWN
+                || sent.last.is_none_or(|last| at >= last + BETWEEN_UNKNOWN)
         })
     }
 
-    /// Tells whether a POST that replaces a version may be sent `at` this time.
-    pub fn may_replace(&self, name: &SecretName, at: Duration) -> bool {
-        let is_spaced = |sent: &Sent| sent.last.is_none_or(|last| at >= last + BETWEEN);
-        self.may_post(name, at)
-            && self.of.get(name).is_none_or(|sent| is_spaced(sent) && sent.done < MOST_DONE)
+    /// Tells whether a POST that replaces `version` may be sent `at` this time.
+    pub fn may_replace(&self, name: &SecretName, version: &str, at: Duration) -> bool {
+        self.may_post(name, Some(version), at)
+            && self.of.get(name).is_none_or(|sent| {
+                let is_spaced = sent.last.is_none_or(|last| at >= last + BETWEEN);
+                is_spaced && !(sent.is_for(version) && sent.done >= MOST_DONE)
+            })
     }
 
     /// Gives the error of a POST that may not be sent.

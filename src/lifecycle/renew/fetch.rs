@@ -76,7 +76,7 @@ impl<V: Connect> Renewer<'_, V> {
         let (store, clock) = (self.current.backend(), self.clock);
         for name in names {
             let version = self.known.version(name);
-            let may_post = self.known.posts.may_post(name, at);
+            let may_post = self.known.posts.may_post(name, Some(&version), at);
             if self.known.posts.is_unsettled(name) || !may_post {
                 let read = self.known.route.read(client, name, &self.config.wanted).await;
                 let answered = read.as_ref().is_ok_and(|set| set.version != version);

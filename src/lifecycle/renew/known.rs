@@ -135,8 +135,8 @@ impl Known {
         };
         let old = read.secrets.iter().filter(|(name, set)| runs_out(name, set));
         let names = old.map(|(name, _)| name.clone()).chain(gone);
-        let names = names.filter(|name| self.posts.may_replace(name, at));
-        names.map(|name| Replacement { version: self.version(&name), name }).collect()
+        let due = names.map(|name| Replacement { version: self.version(&name), name });
+        due.filter(|due| self.posts.may_replace(&due.name, &due.version, at)).collect()
     }
 
     /// Gives the known version of a secret; an empty one if there is none.

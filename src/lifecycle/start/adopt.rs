@@ -215,7 +215,7 @@ impl<V: Connect> Start<'_, V> {
             };
             let ran_out = lifetime(set).is_some() && brought_nothing;
             let replacement = || Replacement { name: name.clone(), version: version.clone() };
-            (ran_out && self.first_fetch.posts.may_replace(name, now)).then(replacement)
+            (ran_out && self.first_fetch.posts.may_replace(name, version, now)).then(replacement)
         };
         let due: Vec<Replacement> = bundle.secrets.iter().filter_map(due).collect();
         let (store, origin, clock) = (&**self.store, self.origin, self.edges.clock);

@@ -141,18 +141,18 @@ async fn three_posts_of_unknown_fate_are_sent_and_then_one_an_hour_across_restar
     let record = Record::default();
     for sent in 0..3 {
         let mut posts = record.restarted(at(sent));
-        assert!(posts.may_post(&db(), at(sent)), "{sent}");
+        assert!(posts.may_post(&db(), None, at(sent)), "{sent}");
         record.post(&mut posts, Some(unknown), None, at(sent)).await;
     }
     for restarts in 0..3 {
         let posts = record.restarted(at(10 + restarts));
-        assert!(!posts.may_post(&db(), at(10 + restarts)) && posts.is_unsettled(&db()));
+        assert!(!posts.may_post(&db(), None, at(10 + restarts)) && posts.is_unsettled(&db()));
     }
-    assert!(!record.restarted(at(3601)).may_post(&db(), at(3601)));
+    assert!(!record.restarted(at(3601)).may_post(&db(), None, at(3601)));
     let mut posts = record.restarted(at(3602));
-    assert!(posts.may_post(&db(), at(3602)));
+    assert!(posts.may_post(&db(), None, at(3602)));
     record.post(&mut posts, Some(unknown), None, at(3602)).await;
-    assert!(!record.restarted(at(3603)).may_post(&db(), at(3603)));
+    assert!(!record.restarted(at(3603)).may_post(&db(), None, at(3603)));
 }
 
 #[tokio::test]
@@ -162,8 +162,8 @@ async fn a_boot_in_between_shortens_no_wait() {
     for _ in 0..3 {
         record.post(&mut posts, Some(unknown), None, at(90_000)).await;
     }
-    assert!(!record.restarted(at(60)).may_post(&db(), at(60)));
-    assert!(record.restarted(at(60)).may_post(&db(), HOUR));
+    assert!(!record.restarted(at(60)).may_post(&db(), None, at(60)));
+    assert!(record.restarted(at(60)).may_post(&db(), None, HOUR));
 }
 
 #[tokio::test]
@@ -172,7 +172,7 @@ async fn a_refused_post_counts_for_nothing() {
     let mut posts = Posts::default();
     for _ in 0..10 {
         record.post(&mut posts, Some(refused), None, at(1)).await;
-        assert!(posts.may_post(&db(), at(1)) && posts.own().is_empty());
+        assert!(posts.may_post(&db(), None, at(1)) && posts.own().is_empty());
         assert!(record.0.borrow().is_none(), "nothing is to be read");
     }
 }
@@ -200,29 +200,29 @@ async fn an_answer_counts_until_its_set_is_published_or_deprovisioned() {
 async fn a_version_is_replaced_by_two_posts_at_most_five_minutes_apart() {
     let record = Record::default();
     let mut posts = Posts::default();
-    assert!(posts.may_replace(&db(), at(1_000)));
+    assert!(posts.may_replace(&db(), "1", at(1_000)));
     record.post(&mut posts, None, Some("1"), at(1_000)).await;
     posts.learn(&db(), "1");
     posts.save(&record, &origin(), at(1_000)).unwrap();
     for (now, expected) in [(1_299, false), (1_300, true)] {
-        assert_eq!(record.restarted(at(now)).may_replace(&db(), at(now)), expected, "{now}");
+        assert_eq!(record.restarted(at(now)).may_replace(&db(), "1", at(now)), expected, "{now}");
     }
     record.post(&mut posts, None, Some("1"), at(1_300)).await;
     posts.learn(&db(), "1");
     posts.save(&record, &origin(), at(1_300)).unwrap();
-    assert!(!record.restarted(at(99_999)).may_replace(&db(), at(99_999)));
+    assert!(!record.restarted(at(99_999)).may_replace(&db(), "1", at(99_999)));
     posts.learn(&db(), "2");
     posts.save(&record, &origin(), at(1_301)).unwrap();
-    assert!(!record.restarted(at(1_301)).may_replace(&db(), at(1_301)), "it is too soon");
-    assert!(record.restarted(at(1_600)).may_replace(&db(), at(1_600)));
+    assert!(!record.restarted(at(1_301)).may_replace(&db(), "2", at(1_301)), "it is too soon");
+    assert!(record.restarted(at(1_600)).may_replace(&db(), "2", at(1_600)));
 }
 
 #[tokio::test]
 async fn a_refused_replacement_is_sent_again_after_five_minutes() {
     let (record, mut posts) = (Record::default(), Posts::default());
     for now in [1_000, 1_300, 1_600, 1_900] {
-        assert!(!posts.may_replace(&db(), at(now - 1)) || now == 1_000);
-        assert!(posts.may_replace(&db(), at(now)), "{now}");
+        assert!(!posts.may_replace(&db(), "1", at(now - 1)) || now == 1_000);
+        assert!(posts.may_replace(&db(), "1", at(now)), "{now}");
         record.post(&mut posts, Some(refused), Some("1"), at(now)).await;
     }
 }
@@ -231,7 +231,7 @@ async fn a_refused_replacement_is_sent_again_after_five_minutes() {
 fn a_record_of_version_0_1_0_is_read_for() {
     let pending = Pending { origin: origin(), identities: vec![db()], posts: Vec::new() };
     let posts = Posts::new(Some(pending), at(100));
-    assert!(posts.is_unsettled(&db()) && posts.may_post(&db(), at(100)));
+    assert!(posts.is_unsettled(&db()) && posts.may_post(&db(), None, at(100)));
 }
 
 #[tokio::test]
@@ -246,7 +246,8 @@ async fn a_published_set_meets_its_first_need_and_those_of_earlier_versions() {
             record.post(&mut posts, Some(unknown), version, at(10)).await;
         }
         posts.adopt(&published);
-        assert_eq!(posts.may_post(&db(), at(20)), !counts, "{version:?}");
+        assert_eq!(posts.may_post(&db(), Some("2"), at(20)), !counts, "{version:?}");
+        assert!(posts.may_post(&db(), None, at(20)), "another need of a first set");
         assert_eq!(posts.is_unsettled(&db()), counts, "{version:?}");
     }
 }
