@@ -32,6 +32,7 @@ mod r#loop;
 mod notify;
 mod outputs;
 mod pages;
+mod planted;
 mod policy;
 mod provision;
 mod put;

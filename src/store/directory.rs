@@ -59,6 +59,8 @@ pub struct Directory {
     no_stale_links: bool,
     /// The generation before it, until a sweep.
     replaced: Option<HeldGeneration>,
+    /// Generations before that, which may still be there: a look that was not whole missed them.
+    older: Vec<HeldGeneration>,
     /// The number of the current generation; without one, the highest number so far.
     generation: Generation,
 }
@@ -102,6 +104,7 @@ impl Directory {
             listed: None,
             no_stale_links: false,
             replaced: None,
+            older: Vec::new(),
             generation: Generation::default(),
         };
         store.find_current()?;
@@ -220,7 +223,8 @@ impl Directory {
     fn sweep_among(&self, top: &Top, kept: Option<&HeldGeneration>) {
         let held = self.held.borrow();
         let kept: Vec<&Dir> = held.iter().chain(kept).map(|held| &held.root).collect();
-        let replaced = self.replaced.iter().map(|held| (held.folder.as_str(), &held.root));
+        let older = self.older.iter().chain(&self.replaced);
+        let replaced = older.map(|held| (held.folder.as_str(), &held.root));
         self.sweeper.sweep(&self.dir, top, &kept, &replaced.collect::<Vec<_>>());
     }
 
@@ -289,7 +293,9 @@ impl Directory {
         }
         let held =
             HeldGeneration { root, folder: name.to_owned(), proof: Proof::Sealed(sealed.clone()) };
-        self.replaced = self.held.borrow_mut().replace(held);
+        let replaced = self.held.borrow_mut().replace(held);
+        self.older.extend(std::mem::replace(&mut self.replaced, replaced));
+        self.older.retain(|held| held.root.is_at(&self.dir, &held.folder));
         self.listed = None;
         self.generation = state.generation;
         // The replaced generation serves its readers for a while, and is adopted no more. If the

@@ -34,6 +34,12 @@ lines! {
     FRESH = "no longer held back";
     /// Renewal as a whole works after failures.
     WORKS = "renewal works again";
+    /// The top of the output directory has more names than are looked at.
+    CROWDED = "has too many names to look at";
+    /// A generation's name is taken by what is not the agent's.
+    LEFT = "left what has a generation's name";
+    /// A generation of the agent's can't be removed.
+    NOT_REMOVED = "can't be removed and is left";
     /// What the vault no longer has is no longer published.
     REMOVED = "its published files are removed";
     /// Published files were altered, and their generation is gone.

@@ -15,9 +15,9 @@ use tempfile::TempDir;
 use super::{hold, is_held, scene};
 use crate::dev_vault::requests::{DEPROVISION, LOGIN, READ};
 use crate::dev_vault::{Options, Provisioned};
+use crate::harness::secret::{change, fetch_app_alone, until_notified};
 use crate::harness::sidecar::{Sidecar, free_port};
 use crate::harness::{POD, SEED, Scene, memory_dir, until};
-use crate::notify::agent::{change, settle, until_told};
 use crate::notify::app::App;
 
 /// The line of a sidecar whose files are governed.
@@ -260,10 +260,10 @@ fn a_process_that_a_pid_file_names_is_signalled() {
         return;
     }
     let mut scene = Scene::new();
-    settle(&mut scene);
+    fetch_app_alone(&mut scene);
     hold(&mut scene);
     let (first, second) = (App::new(&scene), App::new(&scene));
-    let (one, two) = (first.runs(), second.runs());
+    let (one, two) = (first.start(), second.start());
     let file = first.dir().join("pid");
     let write = |pid: u32| {
         let next = first.dir().join("next");
@@ -274,12 +274,12 @@ fn a_process_that_a_pid_file_names_is_signalled() {
     scene.set("SEGURA_SIGNAL_PID_FILE", &file.display().to_string());
     let sidecar = scene.sidecar();
     sidecar.until_logged(HELD);
-    first.until_told(&["head HUP one"]);
-    until_told(&scene);
+    first.until_notified(&["head HUP one"]);
+    until_notified(&scene);
     write(two.pid());
     change(&scene, "two");
-    second.until_told(&["head HUP two"]);
-    until_told(&scene);
+    second.until_notified(&["head HUP two"]);
+    until_notified(&scene);
     assert_eq!(sidecar.text_warnings(), Vec::<String>::new());
     ends_well(sidecar);
 }
@@ -301,9 +301,9 @@ fn a_url_is_posted_to() {
     });
     scene.set("SEGURA_NOTIFY_URL", &url);
     let sidecar = kept(&scene);
-    until_told(&scene);
+    until_notified(&scene);
     renews(&scene);
-    until_told(&scene);
+    until_notified(&scene);
     ends_well(sidecar);
 }
 

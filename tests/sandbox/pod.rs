@@ -44,7 +44,7 @@ fn every_manifest_runs_in_the_sandbox_that_it_asks_for() {
         for (manifest, name, line) in MANIFESTS {
             let pod = node.pod(&Manifest::read(manifest), name);
             pod.start();
-            pod.says("segura-agent", line);
+            pod.until_logged("segura-agent", line);
             let logs = || pod.logs("segura-agent");
             until(&format!("{manifest}: its set stands"), || state(&pod)["generation"] == 1);
             let first = state(&pod)["fetched_at"].clone();

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::hold;
 use crate::harness::dispositions;
-use crate::harness::host::{NOBODY, can_be_others, is_root, skip};
+use crate::harness::host::{NOBODY, can_switch_user, is_root, skip};
 use crate::harness::sidecar::free_port;
 use crate::harness::{Scene, send, until};
 
@@ -77,7 +77,7 @@ fn the_kernel_dumps_no_core_of_the_agent() {
 #[test]
 fn the_kernel_gives_the_agents_memory_to_root_alone() {
     const TEST: &str = "the_kernel_gives_the_agents_memory_to_root_alone";
-    if !can_be_others(TEST) {
+    if !can_switch_user(TEST) {
         return;
     }
     // What a process that can be dumped owns belongs to root where it can't (`proc(5)`).
