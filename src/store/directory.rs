@@ -23,7 +23,7 @@ use super::seal::{self, Seal, Sealed};
 use super::sweep::Sweeper;
 use super::top::Top;
 use super::{
-    Backend, CurrentSet, DATA, KEPT, Keeping, Kept, KeptNote, LONGEST_HOLDER, LONGEST_STATE,
+    Backend, CurrentSet, DATA, KEPT, Keeping, Kept, KeptNote, LONGEST_STATE,
     PENDING, PROBE, Pending, STATE, STATE_TARGET, UNFINISHED, WriteCause, WriteError, generation,
     inspect, kept, links, state_json,
 };
@@ -134,7 +134,7 @@ impl Directory {
         let probed = own.make(PROBE).and_then(|folder| {
             folder.write(PROBE, &[0; PROBED], owner)?;
             folder.claim(owner)?;
-            own.open(PROBE).map_err(FileError::from).and_then(|folder| folder.read(PROBE, LONGEST_HOLDER)).map_err(|error| {
+            own.open(PROBE).map_err(FileError::from).and_then(|folder| folder.read(PROBE, LONGEST_STATE)).map_err(|error| {
                 WriteError::new("read back what it writes to", self.path(), error).hinting(
                     "SEGURA_FILE_MODE, SEGURA_DIR_MODE, SEGURA_FILE_UID and SEGURA_FILE_GID must let the agent itself read",
                 )
