@@ -4,9 +4,7 @@ use std::{collections::BTreeMap, fs};
 
 use rustix::process::Signal;
 
-use crate::dev_vault::requests::{
-    APPLICATION, DEPROVISION, LOGIN, PROVISION, READ, SECRETS, path, secret,
-};
+use crate::dev_vault::requests::{APPLICATION, LOGIN, PROVISION, READ, SECRETS, path, secret};
 use crate::harness::pause;
 use crate::{
     dev_vault::{Effect, Fault, Options, Provisioned, Quirks, Slashes},
@@ -215,20 +213,18 @@ fn several_identities_are_one_set() {
 }
 
 #[test]
-fn a_refused_second_identity_publishes_nothing_and_the_first_is_deprovisioned() {
+fn a_refused_second_identity_publishes_nothing_and_the_first_is_kept() {
     let mut scene = Scene::new();
     scene.set("SEGURA_IDENTITY", "secret-postman,not-there");
     let run = scene.init();
     assert!(run.exits(78).error().contains("not-there"), "{}", run.error());
-    assert_eq!(scene.request_lines(), [LOGIN, PROVISION, PROVISION, DEPROVISION]);
-    assert!(scene.vault.provisioned(SEED).is_empty());
+    assert_eq!(scene.request_lines(), [LOGIN, PROVISION, PROVISION]);
     assert!(scene.published().is_empty() && scene.generations().is_empty());
 
-    // A deprovisioned account is not read for: the next start provisions at once.
     scene.vault.put_secret(r#"{"identity": "not-there", "data": {"k": "v"}}"#);
     scene.vault.clear_requests();
     scene.init().exits(0);
-    assert_eq!(scene.request_lines(), [LOGIN, PROVISION, PROVISION]);
+    assert_eq!(scene.request_lines(), [LOGIN, PROVISION], "the second alone");
     assert_eq!(scene.read("not-there/k"), "v");
 }
 
@@ -501,13 +497,14 @@ fn failures_are_counted_until_the_vault_is_back() {
 }
 
 #[test]
-fn a_due_set_does_not_hide_that_the_client_is_refused() {
+fn a_due_set_does_not_hide_that_the_client_is_refused_where_sets_are_removed() {
     let refusals: [(&str, Change); 2] = [
         ("secret", |scene| scene.vault.set_client_secret("another")),
         ("inactive", |scene| scene.vault.set_enabled(false)),
     ];
     side_by_side(refusals, |(name, refuse)| {
-        let scene = Scene::with_due_set();
+        let mut scene = Scene::with_due_set();
+        scene.set("SEGURA_ON_ABSENT", "remove");
         let files = scene.published();
         refuse(&scene);
         assert!(scene.init().exits(77).hint().is_some(), "{name}");

@@ -22,6 +22,7 @@ use crate::vault::error::{Attempt, Cause, FetchError};
 pub use again::{Replacement, is_to_be_replaced, provision_again, seen};
 pub use posts::Posts;
 pub use reread::{Renewed, reread};
+use route::AccountRead;
 pub use route::ReadRoute;
 
 /// Keys that describe an account and are no credential.
@@ -140,15 +141,17 @@ impl FirstFetch {
     ) -> Result<SecretSet, FetchError> {
         let may_post = self.posts.may_post(name, None, clock.boot());
         if self.posts.is_unsettled(name) || !may_post {
-            if let Some(set) = self.route.read_account(source, name, wanted).await? {
-                tracing::info!(
-                    identity = %name,
-                    "found the account that an unanswered request provisioned"
-                );
-                return Ok(set);
-            }
-            if !may_post {
-                return Err(self.posts.refusal(name));
+            match self.route.read_account(source, name, wanted).await? {
+                AccountRead::Found(set) => {
+                    tracing::info!(
+                        identity = %name,
+                        "found the account that an unanswered request provisioned"
+                    );
+                    return Ok(set);
+                }
+                AccountRead::Missing if !may_post => return Err(self.posts.refusal(name)),
+                AccountRead::Hidden(error) if !may_post => return Err(error),
+                AccountRead::Missing | AccountRead::Hidden(_) => {}
             }
         }
         self.posts.post(source, name, None, clock.boot(), record).await

@@ -11,7 +11,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustix::process::Signal;
 
 use super::{SECRET, TOKEN, VALUE};
-use crate::harness::{Run, SEED, Scene, sidecar::Sidecar, until};
+use crate::harness::{Run, SEED, Scene, host::mode, sidecar::Sidecar, until};
 
 /// A string in the encodings in which it could leak.
 pub fn disguises(canary: &str) -> Vec<String> {
@@ -131,9 +131,11 @@ pub fn assert_silent(scene: &Scene, what: &str, (run, arguments): &(Run, Vec<u8>
     let failed = run.code != Some(0) && run.code != Some(143);
     assert_eq!(failed, !log.is_empty(), "{what}: a fatal error is in the termination log");
     let standing = fs::canonicalize(scene.path("..data")).ok();
+    // A set that can't be published is kept where the agent alone may read it.
+    let kept = scene.path("..segura/kept.json");
     let published = |path: &Path| {
         let inside = standing.as_ref().is_some_and(|standing| path.starts_with(standing));
-        inside && !path.ends_with("..generation.json")
+        (inside && !path.ends_with("..generation.json")) || (path == kept && mode(path) == 0o600)
     };
     canaries.assert_files(scene.dir.path(), &published, what);
 }

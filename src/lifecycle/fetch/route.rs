@@ -129,17 +129,22 @@ impl ReadRoute {
         named(list, name)
     }
 
-    /// Reads the account that a POST of unknown fate has created, if it has.
+    /// Looks for the account that a POST of unknown fate may have created. An error means that a
+    /// later look may tell.
     pub(super) async fn read_account(
         &mut self,
         source: &mut impl Source,
         name: &SecretName,
         wanted: &Wanted,
-    ) -> Result<Option<SecretSet>, FetchError> {
+    ) -> Result<AccountRead, FetchError> {
+        let account = |set: Option<SecretSet>| match set.filter(has_credential) {
+            Some(set) => AccountRead::Found(set),
+            None => AccountRead::Missing,
+        };
         let before = std::mem::take(&mut self.shown_nothing);
         let error = match self.read(source, name, wanted).await {
-            Ok(set) => return Ok(has_credential(&set).then_some(set)),
-            Err(error) if error.is_absence() => return Ok(None),
+            Ok(set) => return Ok(account(Some(set))),
+            Err(error) if error.is_absence() => return Ok(AccountRead::Missing),
             Err(error) => error,
         };
         // A filter in front of the vault may answer in its place, and its gateway says of a token
@@ -149,15 +154,35 @@ impl ReadRoute {
             self.shown_nothing = shown_nothing;
             return Err(error);
         }
-        if self.list(wanted).is_some() {
-            return Ok(None);
+        let hidden = |error: FetchError| {
+            if error.is_unknown_resource() {
+                AccountRead::Missing
+            } else {
+                AccountRead::Hidden(error)
+            }
+        };
+        // The list may leave out the accounts of single pods, so it stands in for a missing route
+        // alone.
+        if self.list(wanted).is_some() || !error.may_be_no_route() {
+            return Ok(hidden(error));
         }
         match application(source, std::slice::from_ref(name)).await {
-            Ok(mut list) => Ok(list.secrets.remove(name).filter(has_credential)),
-            Err(error) if error.is_absence() || error.shows_nothing() => Ok(None),
-            Err(error) => Err(error),
+            Ok(mut list) => Ok(account(list.secrets.remove(name))),
+            Err(listed) if listed.is_absence() || listed.shows_nothing() => Ok(hidden(error)),
+            Err(listed) => Err(listed),
         }
     }
+}
+
+/// The account that a POST of unknown fate may have created.
+#[derive(Debug)]
+pub(super) enum AccountRead {
+    /// A read has shown it.
+    Found(SecretSet),
+    /// A read has shown that there is none.
+    Missing,
+    /// Nothing can show it: reads are answered by this.
+    Hidden(FetchError),
 }
 
 fn named(mut bundle: Bundle, name: &SecretName) -> Result<SecretSet, FetchError> {

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::{FirstSet, Start, adoptable, ended_by};
-use crate::config::settings::{FetchMode, Refresh};
+use crate::config::settings::FetchMode;
 use crate::exit::{Failure, chain};
 use crate::lifecycle::fetch::{ReadRoute, reread};
 use crate::model::{Bundle, SecretName, SecretSet};
@@ -56,9 +56,8 @@ impl<V: Connect> Start<'_, V> {
                 "it was provisioned and never published, and SEGURA_IDENTITY no longer names it: its account may still exist in the vault"
             );
         }
-        let identities: Vec<&str> = bundle.secrets.keys().map(SecretName::as_str).collect();
         tracing::info!(
-            identities = identities.join(", "),
+            identities = names_in(&bundle),
             "trying the secrets first that an earlier start has kept"
         );
         self.durable = bundle.secrets.keys().cloned().collect();
@@ -86,6 +85,10 @@ impl<V: Connect> Start<'_, V> {
             KeptNote { origin: self.origin.clone(), secrets: secrets.collect(), given_back: false };
         match self.store.keep(&note, bundle) {
             Ok(Keeping::UntilPublished) => {
+                tracing::info!(
+                    identities = names_in(bundle),
+                    "kept what was provisioned: the next start tries it first"
+                );
                 self.durable = bundle.secrets.keys().cloned().collect();
             }
             Ok(Keeping::InProcess) => {}
@@ -107,7 +110,7 @@ impl<V: Connect> Start<'_, V> {
     ) -> bool {
         let wanted = &self.config.wanted;
         let names: Vec<SecretName> = self.first_fetch.kept().iter().cloned().collect();
-        if names.is_empty() || wanted.refresh == Refresh::Post {
+        if names.is_empty() {
             return false;
         }
         let mut renewed = reread(source, wanted, &names, &mut ReadRoute::default()).await;
@@ -150,4 +153,9 @@ impl<V: Connect> Start<'_, V> {
             signal = ended => Err(ended_by(signal)),
         }
     }
+}
+
+fn names_in(bundle: &Bundle) -> String {
+    let names: Vec<&str> = bundle.secrets.keys().map(SecretName::as_str).collect();
+    names.join(", ")
 }
