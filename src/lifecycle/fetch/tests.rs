@@ -1,5 +1,7 @@
+use std::cell::Cell;
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::pin::Pin;
+use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::config::settings::Refresh;
@@ -167,6 +169,68 @@ async fn a_post_is_repeated_only_if_no_account_is_found_and_three_times_at_most(
     let (bundle, log, _) = run(Script { posts, reads, ..Script::default() }, &[], &["a"], 6).await;
     assert!(bundle.is_some(), "reading goes on after the last POST");
     assert_eq!(log, ["post", "read", "post", "read", "post", "read", "read", "read"]);
+}
+
+/// A clock that is set by hand.
+#[derive(Debug, Default)]
+struct SetByHand(Cell<Duration>);
+
+impl Clock for SetByHand {
+    fn wall(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + self.boot()
+    }
+
+    fn boot(&self) -> Duration {
+        self.0.get()
+    }
+
+    fn until(&self, _: Duration) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn an_hour_after_the_third_post_of_unknown_fate_a_fourth_is_sent() {
+    let clock = SetByHand::default();
+    let wanted = wanted(FetchMode::Provision, &["a"]);
+    let posts = [hung(), hung(), hung(), Reply::Set(LOGIN)].into();
+    let reads = std::iter::repeat_with(|| Reply::Set(BASE)).take(5).collect();
+    let mut script = Script { posts, reads, ..Script::default() };
+    let mut first_fetch = FirstFetch::default();
+    for (minute, done) in [(0, false), (1, false), (2, false), (3, false), (61, false), (62, true)]
+    {
+        clock.0.set(Duration::from_secs(minute * 60));
+        let tried = first_fetch.attempt(&mut script, &wanted, &clock, |_| Ok(())).await;
+        assert_eq!(tried.is_ok(), done, "{minute}: {:?}", script.log);
+    }
+    let (two, one) = (["post", "read", "post", "read", "post"], ["read", "read", "read", "post"]);
+    assert_eq!(script.log, [&two[..], &one].concat());
+}
+
+#[tokio::test]
+async fn reads_that_show_nothing_leave_a_post_within_the_three() {
+    let page =
+        || Reply::Fails(Cause::TokenRefused { status: 403, message: VaultMessage::default() });
+    let posts = [hung(), hung(), hung()].into();
+    let reads = std::iter::repeat_with(page).take(6).collect();
+    let (bundle, log, _) = run(Script { posts, reads, ..Script::default() }, &[], &["a"], 7).await;
+    assert!(bundle.is_none());
+    assert_eq!(log.iter().filter(|request| **request == "post").count(), 3);
+    assert_eq!(log, ["post", "read", "read", "post", "read", "read", "post", "read", "read"]);
+}
+
+#[tokio::test]
+async fn a_faulty_account_is_read_until_it_is_sound() {
+    let fault = || {
+        let cause = Fault::Data { identity: name("a") };
+        Reply::Fails(Cause::Fault(cause))
+    };
+    let (posts, reads) = ([fault()].into(), [fault(), fault(), Reply::Set(LOGIN)].into());
+    let (bundle, log, first_fetch) =
+        run(Script { posts, reads, ..Script::default() }, &[], &["a"], 4).await;
+    assert!(bundle.is_some());
+    assert_eq!(log, ["post", "read", "read", "read"]);
+    assert!(first_fetch.posts.own().is_empty(), "it is read for by the next start");
 }
 
 #[tokio::test]

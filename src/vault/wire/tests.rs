@@ -324,3 +324,34 @@ fn an_answer_that_has_to_succeed_only_needs_no_content() {
     assert!(done(&answer(200, r#"{"response":{"error":true}}"#)).is_err());
     assert!(done(&answer(404, "")).is_err());
 }
+
+#[test]
+fn only_the_vaults_own_words_are_a_refusal() {
+    let envelope = |status: u16, message: &str| {
+        format!(r#"{{"response": {{"status": {status}, "error": true, "message": "{message}"}}}}"#)
+    };
+    for (status, body, expected) in [
+        (404, r#"{"message":"no Route matched with those values"}"#.to_owned(), true),
+        (401, r#"{"exp":"token expired"}"#.to_owned(), true),
+        (401, r#"{"message":"Invalid signature"}"#.to_owned(), true),
+        (403, r#"{"message":"Invalid signature"}"#.to_owned(), true),
+        (429, "<html>slow down</html>".to_owned(), true),
+        (400, envelope(400, "1011: Device not found"), true),
+        (401, envelope(401, "Inactive authorization"), true),
+        (500, envelope(500, "You are not authorized to access this resource."), true),
+        (400, envelope(400, "Request timed out."), false),
+        (403, r#"{"message":"no Route matched with those values"}"#.to_owned(), false),
+        (404, r#"{"message":"no Route matched with those values","id":"1"}"#.to_owned(), false),
+        (404, r#"{"message":"Not Found"}"#.to_owned(), false),
+        (403, r#"{"message":"Forbidden"}"#.to_owned(), false),
+        (401, r#"{"error":"invalid_client"}"#.to_owned(), false),
+        (404, r#"{"response":"no Route matched with those values"}"#.to_owned(), false),
+        (404, r#"{"response":{"message":"blocked"}}"#.to_owned(), false),
+        (403, "<html>blocked</html>".to_owned(), false),
+        (302, String::new(), false),
+        (404, String::new(), false),
+    ] {
+        let answer = Answer { status, after: None, body: body.as_bytes(), credentials: &[] };
+        assert_eq!(answer.is_refusal(), expected, "{status} {body}");
+    }
+}
