@@ -181,7 +181,7 @@ pub(super) enum AccountRead {
     Found(SecretSet),
     /// A read has shown that there is none.
     Missing,
-    /// Nothing can show it: reads are answered by this.
+    /// No read can show it: each is answered by this error.
     Hidden(FetchError),
 }
 
