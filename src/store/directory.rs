@@ -23,9 +23,9 @@ use super::seal::{self, Seal, Sealed};
 use super::sweep::Sweeper;
 use super::top::Top;
 use super::{
-    Backend, CurrentSet, DATA, KEPT, Keeping, Kept, KeptNote, LONGEST_STATE,
-    PENDING, PROBE, Pending, STATE, STATE_TARGET, UNFINISHED, WriteCause, WriteError, generation,
-    inspect, kept, links, state_json,
+    Backend, CurrentSet, DATA, KEPT, Keeping, Kept, KeptNote, LONGEST_STATE, PENDING, PROBE,
+    Pending, STATE, STATE_TARGET, UNFINISHED, WriteCause, WriteError, generation, inspect, kept,
+    links, state_json,
 };
 use crate::config::settings::Output;
 use crate::exit::chain;
