@@ -17,7 +17,7 @@ use std::fmt;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-pub use crate::config::settings::{Config, Proven};
+pub use crate::config::settings::Config;
 use crate::config::settings::{Destination, Renewing, Sandbox, Vault};
 use crate::inputs::pod::Mounted;
 use crate::inputs::templates::Found;
@@ -57,6 +57,22 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+/// Settings that are proven, with the warnings that they deserve.
+#[derive(Debug)]
+pub struct Proven<T> {
+    /// The settings.
+    pub settings: T,
+    /// Lines for the user, each to be logged once.
+    pub warnings: Vec<String>,
+}
+
+impl<T> Proven<T> {
+    /// Changes the settings, and keeps the warnings.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Proven<U> {
+        Proven { settings: change(self.settings), warnings: self.warnings }
+    }
+}
 
 /// Contents of the files that settings name or Kubernetes mounts.
 #[derive(Debug, Default)]

@@ -143,7 +143,7 @@ impl Facts<'_> {
                 let ago = ago(self.age(state));
                 format!("{why}: init fetched the set {ago}, and nothing renews it")
             }
-            Some(state) => format!("{why}, where the set was {}", self.fetched(state)),
+            Some(state) => format!("{why}; the set was {}", self.fetched(state)),
         })
     }
 

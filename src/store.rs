@@ -112,7 +112,7 @@ enum WriteCause {
     Changed,
     #[error("it belongs to uid {0}, and is not followed")]
     NotFollowed(u32),
-    #[error("as SEGURA_FILE_RULES has it for {glob}: {cause}")]
+    #[error("by SEGURA_FILE_RULES for {glob}: {cause}")]
     Ruled { glob: String, cause: Errno },
 }
 
@@ -212,7 +212,7 @@ impl WriteError {
             }
             WriteCause::Ruled { .. } => {
                 Some(
-                    "each rule must leave the agent itself able to read; a uid but the agent's own takes CAP_CHOWN and CAP_FOWNER, and CAP_DAC_READ_SEARCH where the mode shuts the agent out; a gid must be one of the agent's",
+                    "each rule must let the agent itself read; a uid other than the agent's needs CAP_CHOWN and CAP_FOWNER, and CAP_DAC_READ_SEARCH if the mode denies the agent; a gid must be one of the agent's",
                 )
             }
             WriteCause::Foreign { .. } => Some(

@@ -59,7 +59,7 @@ fn ends_start(
         // `execve(2)` keeps a signal ignored: `nohup` relies on that for HUP, and a shell ignores
         // INT and QUIT for the commands that it runs in the background (POSIX, Shell, "Signals and
         // Error Handling").
-        tracing::debug!(%signal, "the signal is ignored, as it was when the agent was started");
+        tracing::debug!(%signal, "the signal is ignored, as its disposition was at the start of the agent");
     } else if signal == TSTP {
         // In an orphaned process group the default action of TSTP stops no process (POSIX, "Signal
         // Actions"); the agent must not stop either, since no shell would continue it.
@@ -109,7 +109,7 @@ impl<'a> Supervisor<'a> {
     ) -> Self {
         if !harden::adopt_orphans() {
             tracing::warn!(
-                "the agent can't become the parent of the command's orphans: they are not waited for"
+                "the agent can't become the subreaper: orphans of the command are not reaped"
             );
         }
         let terminal = Terminal::open();

@@ -33,7 +33,7 @@ async fn one(vault: &Vault, pod: PodIdentity, id: &str) -> Result<String, Failur
 async fn whole_set(config: &Config) -> Result<(), Failure> {
     let held = Store::hold(&config.output, "deprovision");
     let mut store = held.map_err(|error| {
-        let hint = "end that agent first, or name a SECRET_ID: that leaves the directory as it is";
+        let hint = "stop that agent first, or pass a SECRET_ID: then the directory stays as it is";
         let failure = error.failure();
         if error.is_held() { failure.hint(Some(hint)) } else { failure }
     })?;

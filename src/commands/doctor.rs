@@ -185,7 +185,7 @@ async fn vault(config: &Config, step: &mut impl FnMut(Step)) -> Option<Bundle> {
 fn connection(config: &Config, host: &str, count: usize, step: &mut impl FnMut(Step)) {
     let steps = if config.vault.proxy.is_some() {
         [
-            ("name", "the proxy of HTTPS_PROXY has an address".to_owned()),
+            ("name", "the host of HTTPS_PROXY resolves to an address".to_owned()),
             ("connection", format!("{host} answers through HTTPS_PROXY, or NO_PROXY names it")),
         ]
     } else {
@@ -264,7 +264,7 @@ fn directory(
 
 /// Examines the holder of the directory, and the published set.
 fn published(config: &Config, output: &Output, step: &mut impl FnMut(Step)) {
-    let reader = "exec reads the set of another agent there; init and sidecar can't start";
+    let reader = "another agent publishes there: only exec can start, as a reader";
     match Place::of(&output.dir, AgentUid::FirstSeen) {
         Place::ReadOnly => step(Step::doubt(
             "directory",
@@ -274,8 +274,8 @@ fn published(config: &Config, output: &Output, step: &mut impl FnMut(Step)) {
         Place::Hidden => {
             step(Step::doubt("directory", "it holds files of another user's agent", None))
         }
-        Place::Held => step(Step::good("directory", "a living agent holds it")),
-        Place::Left | Place::Free => step(Step::good("directory", "no living agent holds it")),
+        Place::Held => step(Step::good("directory", "a running agent uses it")),
+        Place::Left | Place::Free => step(Step::good("directory", "no running agent uses it")),
     }
     let mut seen = inspect::look(&output.dir).ok();
     if let Some(error) = seen.as_mut().and_then(|seen| seen.unfit.take()) {
@@ -303,7 +303,7 @@ fn published(config: &Config, output: &Output, step: &mut impl FnMut(Step)) {
         format!("generation {generation} is published: {count} secrets, confirmed at {fetched_at}"),
     ));
     if let Some(differs) = differs {
-        let text = format!("it belongs to another {differs}: a start fetches a new set");
+        let text = format!("its {differs} differs: the next start fetches a new set");
         step(Step::doubt("set", text, None));
     }
     if let Some(class) = last_error {

@@ -40,7 +40,7 @@ pub fn run(
     }
     if has_options {
         tracing::warn!(
-            "the options of the historic sidecar have no effect: the authorization determines the application; use `{name}` alone"
+            "options of the historic sidecar have no effect: the authorization selects the application; run `{name}` without options"
         );
     }
     if name == "init" { init::run(raw) } else { sidecar::run(raw, log) }

@@ -73,8 +73,12 @@ pub(super) fn reach(raw: Raw) -> Result<Vault, Failure> {
 pub(super) fn run<T>(mode: impl AsyncFnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     let mut outcome = None;
     drive(pin!(async { outcome = Some(mode().await) }))?;
-    outcome
-        .unwrap_or_else(|| Err(Failure::said(Exit::Bug, "cannot end: the command has no result")))
+    outcome.unwrap_or_else(|| {
+        Err(Failure::said(
+            Exit::Bug,
+            "cannot tell how the command ended: its exit status is unknown",
+        ))
+    })
 }
 
 /// Blocks on a future that is not generic: the code of one runtime serves all commands.

@@ -61,8 +61,7 @@ impl Reading {
         reader.logging(raw);
         let running = reader.running(raw);
         if raw.segura_listen.as_deref().is_some_and(|listen| listen != "off") {
-            let warning =
-                "SEGURA_LISTEN has no effect on a reader: the agent that publishes answers";
+            let warning = "SEGURA_LISTEN has no effect on a reader: the publishing agent serves it";
             reader.warnings.push(warning.to_owned());
         }
         reader.prove(dir.map(|dir| Self {

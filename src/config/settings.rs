@@ -55,11 +55,11 @@ pub struct Vault {
     pub private_key_file: Option<PathBuf>,
     /// The `Referer` of every request.
     pub referer: Option<String>,
-    /// The limit of one whole read.
+    /// The timeout of one whole read.
     pub timeout: Duration,
     /// The limit of the connect part of any request.
     pub connect_timeout: Duration,
-    /// The limit of one whole provisioning POST.
+    /// The timeout of one whole provisioning POST.
     pub provision_timeout: Duration,
     /// `HTTPS_PROXY`, which may hold a password.
     pub proxy: Option<Secret<String>>,
@@ -413,22 +413,6 @@ pub struct Running {
     pub stop_signal: Signal,
     /// The limit of a stop, before SIGKILL.
     pub stop_timeout: Duration,
-}
-
-/// Settings that are proven, with the warnings that they deserve.
-#[derive(Debug)]
-pub struct Proven<T> {
-    /// The settings.
-    pub settings: T,
-    /// Lines for the user, each to be logged once.
-    pub warnings: Vec<String>,
-}
-
-impl<T> Proven<T> {
-    /// Changes the settings, and keeps the warnings.
-    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Proven<U> {
-        Proven { settings: change(self.settings), warnings: self.warnings }
-    }
 }
 
 /// The settings of every mode that fetches.

@@ -93,7 +93,7 @@ pub const VARIABLES: &[Variable] = &[
         "SEGURA_CA_FILE",
         Group::Vault,
         "built-in roots",
-        "PEM bundle; when set, the only roots trusted",
+        "PEM bundle of CAs; it replaces the built-in roots",
     ),
     variable(
         "SEGURA_CLIENT_CERT_FILE",
@@ -106,7 +106,7 @@ pub const VARIABLES: &[Variable] = &[
         "SEGURA_PRIVATE_KEY_FILE",
         Group::Vault,
         "none",
-        "PKCS#8 PEM of the authorization, for values that arrive encrypted",
+        "private key of the authorization (PKCS#8 PEM), to decrypt values",
     ),
     variable(
         "SEGURA_REFERER",
@@ -114,13 +114,13 @@ pub const VARIABLES: &[Variable] = &[
         "none",
         "sent as Referer, for authorizations that allow only some",
     ),
-    variable("SEGURA_TIMEOUT", Group::Vault, "10s", "limit of one whole read"),
-    variable("SEGURA_CONNECT_TIMEOUT", Group::Vault, "3s", "limit of establishing a connection"),
+    variable("SEGURA_TIMEOUT", Group::Vault, "10s", "timeout of one whole read"),
+    variable("SEGURA_CONNECT_TIMEOUT", Group::Vault, "3s", "timeout of establishing a connection"),
     variable(
         "SEGURA_PROVISION_TIMEOUT",
         Group::Vault,
         "60s",
-        "limit of one whole provisioning POST",
+        "timeout of one whole provisioning POST",
     ),
     variable(
         "SEGURA_POD_NAME",
@@ -163,19 +163,19 @@ pub const VARIABLES: &[Variable] = &[
         "SEGURA_STARTUP_TIMEOUT",
         Group::Fetch,
         "2m",
-        "limit of the first fetch with its retries; off is no limit",
+        "timeout of the first fetch with its retries; off is none",
     ),
     variable(
         "SEGURA_RENEW_INTERVAL",
         Group::Fetch,
         "auto",
-        "auto, off, or a duration of 1s or more",
+        "interval of renewal: auto, off, or a duration of 1s or more",
     ),
     variable(
         "SEGURA_MAX_STALE",
         Group::Fetch,
         "off",
-        "a duration, or off; `check ready` fails if the set is older",
+        "greatest age of the set for `check ready`: a duration, or off",
     ),
     variable(
         "SEGURA_ON_ABSENT",
@@ -233,7 +233,7 @@ pub const VARIABLES: &[Variable] = &[
         "SEGURA_COLLISION",
         Group::Write,
         "last",
-        "several entries of a secret have one key: last (it wins, with a warning) or error",
+        "if entries of a secret share a key: last (it counts, with a warning) or error",
     ),
     variable("SEGURA_FILE_MODE", Group::Write, "0440", "mode of published files, octal"),
     variable("SEGURA_DIR_MODE", Group::Write, "0750", "mode of created directories, octal"),
@@ -322,19 +322,14 @@ pub const VARIABLES: &[Variable] = &[
         "true",
         "an entry wins over the container's own variable",
     ),
-    variable("SEGURA_RESTART_SPLAY", Group::Exec, "30s", "a restart waits a random part of this"),
+    variable("SEGURA_RESTART_SPLAY", Group::Exec, "30s", "greatest random delay of a restart"),
     variable(
         "SEGURA_STOP_SIGNAL",
         Group::Exec,
         "TERM",
         "signal that stops a command for a restart",
     ),
-    variable(
-        "SEGURA_STOP_TIMEOUT",
-        Group::Exec,
-        "20s",
-        "limit of a stop of the command, before SIGKILL",
-    ),
+    variable("SEGURA_STOP_TIMEOUT", Group::Exec, "20s", "time between the stop signal and SIGKILL"),
     variable(
         "SEGURA_LOG",
         Group::Watch,
@@ -363,7 +358,7 @@ pub const VARIABLES: &[Variable] = &[
         "SEGURA_TERMINATION_LOG",
         Group::Watch,
         "/dev/termination-log",
-        "file that gets a fatal error as well, if it exists",
+        "a fatal error is also written to this file, if it exists",
     ),
 ];
 

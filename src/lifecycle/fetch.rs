@@ -171,7 +171,9 @@ pub async fn unprovisioned(
     if wanted.source == FetchMode::Provision {
         let bare = bundle.secrets.iter().filter(|(_, set)| !has_credential(set));
         let remarks = bare.map(|(name, _)| {
-            format!("{name} has no credentials before it is provisioned: what provisioning adds is not known")
+            format!(
+                "{name} gets its credentials when it is provisioned: their keys are not known yet"
+            )
         });
         bundle.remarks.extend(remarks);
     }

@@ -361,7 +361,7 @@ impl<'a, V: Connect> Renewer<'a, V> {
         for name in gone.iter().filter(|name| self.current.state().secret(name).is_none()) {
             tracing::warn!(
                 identity = %name,
-                "the vault has not listed this identity for a while: its published files are removed"
+                "the vault no longer lists this identity: the agent removes its published files"
             );
         }
         let changed =
@@ -386,7 +386,7 @@ impl<'a, V: Connect> Renewer<'a, V> {
             }
             ReadEffect::Provisions => {
                 tracing::warn!(
-                    "each of the first two reads brought a new version, so a read provisions at this vault; renewal reads the application from now on"
+                    "each of the first two reads gave a new version: this vault provisions at each read. Renewal now reads the application"
                 );
                 self.known.route.settle();
                 self.current.set_refresh(self.known.route.settled());

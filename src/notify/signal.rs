@@ -150,7 +150,7 @@ impl<'a> Signalled<'a> {
                 return Ok(held);
             }
         }
-        Err(unlisted(io::Error::other("they start and end too fast")))
+        Err(unlisted(io::Error::other("its processes start and end too fast")))
     }
 
     /// Attempts to signal every process; drops the order once all are notified.
@@ -244,7 +244,7 @@ impl<'a> Signalled<'a> {
         let signal = self.by.signal;
         if error.kind() == ErrorKind::PermissionDenied {
             return Finding::warning(
-                format!("the agent may not signal {process}"),
+                format!("the agent has no permission to signal {process}"),
                 "run the agent as the user of that process (runAsUser), or as root with the KILL \
                  capability",
             );
@@ -274,7 +274,7 @@ impl<'a> Signalled<'a> {
 
     fn no_handler(&self, process: &Process) -> String {
         let signal = self.by.signal;
-        format!("{process} has no handler for {signal} and would die of it; the signal is withheld")
+        format!("{process} has no handler for {signal}, which would end it: the signal is not sent")
     }
 }
 

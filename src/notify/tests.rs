@@ -226,7 +226,7 @@ async fn a_signal_that_would_kill_is_withheld_until_it_is_caught() {
     let text = format!("until [ -e {} ]; do sleep 0.05; done; {}", go.display(), listener(&heard));
     let stranger = Stranger::script(folder.path(), &name, &text).await;
     let mut notifier = real(by_name(&name));
-    assert!(notifier.findings()[0].text.contains("would die of it"));
+    assert!(notifier.findings()[0].text.contains("which would end it"));
     notifier.publish_now(1);
     notifier.stays_pending().await;
     assert!(stranger.lives());
@@ -305,7 +305,9 @@ async fn a_process_of_another_user_is_reported_with_the_remedy() {
     let mut notifier = real(Notify { signal: Signal::parse("WINCH").unwrap(), ..by_name(&name) });
     let findings = notifier.findings();
     assert!(
-        findings.iter().any(|finding| finding.text.starts_with("the agent may not signal")),
+        findings
+            .iter()
+            .any(|finding| finding.text.starts_with("the agent has no permission to signal")),
         "{findings:?}"
     );
     notifier.publish_now(1);

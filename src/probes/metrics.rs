@@ -114,24 +114,24 @@ impl Page {
         self.one_gauge("notified_generation", help, state.notified);
         self.one_gauge("secrets", "Number of published secrets.", state.secrets.len());
         if let Some(age) = facts.age(state) {
-            let help = "Since when the vault last confirmed the set, by the boot clock.";
+            let help = "Seconds since the vault last confirmed the set, by the boot clock.";
             self.one_gauge("last_success_age_seconds", help, age.as_secs_f64());
         }
         if let Ok(at) = humantime::parse_rfc3339(&state.fetched_at)
             && let Ok(at) = at.duration_since(std::time::UNIX_EPOCH)
         {
-            let help = "When the vault last confirmed the set, by the wall clock.";
+            let help = "Unix time at which the vault last confirmed the set, by the wall clock.";
             self.one_gauge("last_success_timestamp_seconds", help, at.as_secs());
         }
         if let Some(due) = state.boot_ms.next_due {
-            let help = "Until the set is due again; negative where it is overdue.";
+            let help = "Seconds until the set is due again; negative if it is overdue.";
             self.one_gauge("next_due_in_seconds", help, signed_seconds(due, now));
         }
         let help = "Failed renewal passes since the last success.";
         self.one_gauge("failures_in_row", help, state.failures);
         let mut held = state.secrets.iter().filter(|secret| secret.error.is_some()).peekable();
         if held.peek().is_some() {
-            let help = "1 for a secret that the last pass brought no sound version of: its last good version stays published.";
+            let help = "1 for a secret that is held back: its last good version stays published.";
             self.gauge("secret_held_back", help);
         }
         for secret in held {

@@ -104,8 +104,8 @@ fn a_set_without_an_agent_is_only_started() {
     let state = fresh();
     let lines = [
         "started: generation 3, fetched 12 s ago",
-        "not ready: no agent is running for /run/s, where the set was fetched 12 s ago",
-        "not live: no agent is running for /run/s, where the set was fetched 12 s ago",
+        "not ready: no agent is running for /run/s; the set was fetched 12 s ago",
+        "not live: no agent is running for /run/s; the set was fetched 12 s ago",
     ];
     assert_answers(facts(Some(&state), Agent::Gone), lines);
 }

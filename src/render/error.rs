@@ -165,7 +165,7 @@ impl RenderError {
                 "correct the value in the vault, or change the glob of SEGURA_DECODE that matches it"
             }
             Self::NotText { .. } => {
-                "only files hold arbitrary bytes: choose the values of a document by a template, or change the glob of SEGURA_DECODE that matches this one"
+                "only files hold arbitrary bytes: write the document by a template without this value, or change the glob of SEGURA_DECODE that matches it"
             }
             Self::Template { .. } => "correct the template in SEGURA_TEMPLATE_DIR",
             Self::TooMuch => {

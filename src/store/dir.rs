@@ -407,6 +407,6 @@ pub(super) fn missing_is_fine(error: Errno) -> Result<(), Errno> {
 
 fn not_allowed(error: WriteError) -> WriteError {
     error.hinting(
-        "without CAP_CHOWN the agent can only own files itself, in one of its own groups: leave SEGURA_FILE_UID and SEGURA_FILE_GID unset and use fsGroup",
+        "without CAP_CHOWN all files have the agent's own uid and one of its groups: leave SEGURA_FILE_UID and SEGURA_FILE_GID unset and use fsGroup",
     )
 }

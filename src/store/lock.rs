@@ -296,7 +296,7 @@ fn held(dir: &Dir, own: &Dir) -> WriteError {
     let holder = own.read(HOLDER, LONGEST_HOLDER).ok();
     let holder = holder.and_then(|bytes| String::from_utf8(bytes.expose().clone()).ok());
     let holder = holder.filter(|holder| !holder.is_empty());
-    let holder = holder.unwrap_or_else(|| "it has left no name".to_owned());
+    let holder = holder.unwrap_or_else(|| "its name is unknown".to_owned());
     WriteError::new("use", dir.path(), WriteCause::Held(holder))
 }
 

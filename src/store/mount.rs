@@ -33,7 +33,7 @@ pub(super) fn find(output: &Output) -> Result<Mount, WriteError> {
         }
         Err(error) if matches!(error.cause, WriteCause::System(Errno::NOENT)) => {
             error.hinting(
-                "mount an emptyDir with medium: Memory there, or set SEGURA_OUTPUT_DIR (exec alone can do without: SEGURA_OUTPUT=none)",
+                "mount an emptyDir with medium: Memory there, or set SEGURA_OUTPUT_DIR (exec alone needs none with SEGURA_OUTPUT=none)",
             )
         }
         Err(error) => return Err(error),

@@ -68,7 +68,7 @@ impl Plan {
     /// The whole plan in one line.
     pub fn summary(&self) -> String {
         if self.is_current {
-            return format!("{} files stand as they would be written", self.files.len());
+            return format!("{} files are already as they would be written", self.files.len());
         }
         let count = |change| self.files.iter().filter(|file| file.change == change).count();
         let counts = [FileChange::New, FileChange::Changed, FileChange::Gone, FileChange::Same]

@@ -139,7 +139,7 @@ impl Launch {
             );
         }
         said(Exit::NotFound, "not found").hint(Some(
-            "write out the image's own ENTRYPOINT and CMD, which exec can't see; PATH must lead to the program",
+            "give exec the image's own ENTRYPOINT and CMD, which it can't see; the program must be on PATH",
         ))
     }
 
@@ -165,7 +165,7 @@ impl Launch {
         if !withheld.is_empty() && logged.withheld != withheld {
             tracing::info!(
                 names = withheld,
-                hint = "SEGURA_ENV_NAME gives entries other names",
+                hint = "set SEGURA_ENV_NAME to give entries other names",
                 "entries are never put into an environment under these names"
             );
         }
@@ -174,7 +174,7 @@ impl Launch {
             if self.entries_win {
                 tracing::info!(names, "entries replace variables of the container");
             } else {
-                tracing::info!(names, "variables of the container stay in place of entries");
+                tracing::info!(names, "variables of the container override entries");
             }
         }
         *logged = Logged { withheld, contested, no_text };

@@ -187,7 +187,7 @@ fn the_winner_of_a_name_clash_is_logged_once_and_without_a_value() {
     let cases = [
         ("", "canary-1", "canary-2", "entries replace variables of the container"),
         ("true", "canary-1", "canary-2", "entries replace variables of the container"),
-        ("false", "canary-4", "canary-5", "variables of the container stay in place of entries"),
+        ("false", "canary-4", "canary-5", "variables of the container override entries"),
     ];
     for (wins, login, password, line) in cases {
         for interval in SUPERVISED_AND_NOT {

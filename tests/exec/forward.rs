@@ -224,7 +224,7 @@ fn a_change_is_notified_once_by_signal_to_the_command_alone() {
     side_by_side([("USR1", 10), ("RTMIN+3", 37), ("HUP", 1)], |(name, number)| {
         let scene = signalling(name);
         let all = [1, 10, 12, 15, 37];
-        // A child without a trap would die of it.
+        // A child without a trap which would end it.
         let script =
             format!("(read -r _ <&3; echo child over) & {} echo ready", traps(all.into_iter()));
         let wrapper = Held::script(&scene, &script);

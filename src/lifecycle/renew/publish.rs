@@ -145,7 +145,10 @@ impl<V: Connect> Renewer<'_, V> {
         match unpublish(&mut self.current, state) {
             Ok(replaced) => drop(self.replaced(self.clock.boot(), replaced)),
             Err(error) => {
-                tracing::debug!(error = chain(&error), "nothing more can be written; it is removed")
+                tracing::debug!(
+                    error = chain(&error),
+                    "the empty set can't be written; the published set is removed"
+                )
             }
         }
     }

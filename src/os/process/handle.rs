@@ -69,7 +69,7 @@ impl Handle {
         }
     }
 
-    /// Fails if the agent may not signal the process; sends no signal (`kill(2)`, signal 0).
+    /// Fails if the agent has no permission to signal the process; sends no signal (`kill(2)`, signal 0).
     pub fn probe(&self) -> io::Result<()> {
         kernel::test_kill_process(self.pid).map_err(ended)
     }

@@ -56,7 +56,7 @@ pub trait Hold: fmt::Debug {
     /// Sends a signal.
     fn signal(&self, signal: Signal) -> io::Result<()>;
 
-    /// Fails if the agent may not signal the process; sends no signal.
+    /// Fails if the agent has no permission to signal the process; sends no signal.
     fn probe(&self) -> io::Result<()>;
 }
 

@@ -27,7 +27,7 @@ pub(super) enum Unfit {
     NotForPgpass,
     #[error("shell got a value with a NUL, which a shell can't hold")]
     NotForShell,
-    #[error("a filter for texts got a list, an object or none: name one value of it")]
+    #[error("a filter for texts got a list, an object or none: pass one value of it")]
     NotOne,
     #[error("a value is too large, nested too deeply or of a type that JSON lacks")]
     NotWritable,

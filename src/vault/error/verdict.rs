@@ -164,7 +164,7 @@ impl FetchError {
                 );
             }
             (Attempt::WriteSecret(_) | Attempt::WriteCredential(_), Cause::Rejected { .. }) => {
-                return Some("check SEGURA_URL, and the document against the vault's own pages");
+                return Some("check SEGURA_URL, and the document against DSM's documentation");
             }
             (Attempt::WriteSecret(_) | Attempt::WriteCredential(_), _)
                 if self.fate() == Fate::Unknown =>

@@ -285,7 +285,7 @@ fn labelled(
         if !known.is_empty() && !known.contains(&field) {
             walk.problem(
                 &path,
-                format!("is neither one of {} nor the {LABEL} of one", known.join(", ")),
+                format!("is not one of {}, and not the {LABEL} of a field", known.join(", ")),
             );
         }
         let Some(label) = labels else {

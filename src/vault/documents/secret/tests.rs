@@ -290,7 +290,7 @@ data:
         "renew_cloud_time: must be off, or whole minutes, 10 or more",
         "renew_credential_time: must be off",
         "renew_ephemeral_credential_time: must be off",
-        "data.credentials.0.credential.fields.usr: is neither one of user, host, password,",
+        "data.credentials.0.credential.fields.usr: is not one of user, host, password,",
         "data.credentials.0.credential.fields.password: must be a text: put it in quotes",
         "data.credentials.0.credential.fields.host_label: labels host, which is missing",
         "data.credentials.1.fields: must be named credential",
