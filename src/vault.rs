@@ -16,8 +16,7 @@ mod write;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use reqwest::header::HeaderValue;
-use reqwest::{Method, RequestBuilder};
+use reqwest::{Method, RequestBuilder, header::HeaderValue};
 use ring::digest;
 use serde::Serialize;
 use tokio::time::Instant;

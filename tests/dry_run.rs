@@ -77,7 +77,7 @@ fn against_a_published_set_each_file_is_new_changed_removed_or_the_same() {
     let mut scene = scene();
     scene.init().exits(0);
     assert!(lines(&plan(&scene)).iter().all(|line| line.starts_with("same ")));
-    assert!(plan(&scene).stderr.contains("4 files stand as they would be written"));
+    assert!(plan(&scene).stderr.contains("4 files are already as they would be written"));
 
     scene.vault.set_data("db", json!({ "user": "canary-eve", "pin": "canary-22", "added": "x" }));
     scene.set("SEGURA_FILE_RULES", r#"[{"glob": "cart/**", "mode": "0400"}]"#);
@@ -104,7 +104,7 @@ fn a_dry_run_works_beside_a_running_agent() {
     let files = scene.published().len();
     let run = plan(&scene);
     assert_eq!(lines(&run).len(), files);
-    let reported = format!("{files} files stand as they would be written");
+    let reported = format!("{files} files are already as they would be written");
     assert!(run.stderr.contains(&reported), "{}", run.stderr);
     assert!(scene.check("ready").0, "the agent holds its directory as before");
     sidecar.stop();

@@ -223,7 +223,7 @@ fn a_deprovisioned_set_is_not_current_to_a_reader() {
             };
             // There is nothing to read, and no vault to fetch from.
             assert_eq!(reads(&fixture), (Some(78), String::new()), "{}", fixture.name);
-            // A living agent might publish, so it is waited for.
+            // A running agent might publish, so it is waited for.
             fixture.scene.set("SEGURA_TIMEOUT", "300ms");
             fixture.scene.vault.fault(Fault::new("", Effect::Hang));
             let agent = fixture.scene.sidecar();

@@ -29,7 +29,7 @@ async fn one(vault: &Vault, pod: PodIdentity, id: &str) -> Result<String, Failur
     Ok(format!("given back  id={id}\n"))
 }
 
-/// Deprovisions the set in the output directory, which no living agent may hold.
+/// Deprovisions the set in the output directory, which no running agent may hold.
 async fn whole_set(config: &Config) -> Result<(), Failure> {
     let held = Store::hold(&config.output, "deprovision");
     let mut store = held.map_err(|error| {

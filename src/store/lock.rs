@@ -20,6 +20,7 @@ use super::remove::remove_entry;
 use super::{
     HOLDER, LONGEST_HOLDER, LONGEST_STATE, OWN, PENDING, STATE, UNFINISHED, WriteCause, WriteError,
 };
+use crate::render::bundle;
 
 /// The file in the agent's own folder whose flock(2) one agent holds. It is made once and never
 /// replaced.
@@ -137,7 +138,7 @@ impl Own {
         let holder = holder.and_then(|bytes| String::from_utf8(bytes.expose().clone()).ok());
         let again = Self::lock(dir, shown, file_uid, &holder.unwrap_or_default())?;
         for name in kept {
-            if let Ok(bytes) = self.dir.read(name, LONGEST_STATE) {
+            if let Ok(bytes) = self.dir.read(name, bundle::LONGEST + LONGEST_STATE) {
                 again.dir.replace_private(name, bytes.expose())?;
             }
         }

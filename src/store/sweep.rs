@@ -45,7 +45,7 @@ impl Sweeper {
     }
 
     /// Removes the folders of `top` that are generations of the agent's, and the `named` ones,
-    /// whoever owns them; except those in `kept`, under any name. Entries that have a
+    /// of any owner; except those in `kept`, under any name. Entries that have a
     /// generation's name alone are left, and named once.
     pub(super) fn sweep(&self, dir: &Dir, top: &Top, kept: &[&Dir], named: &[(&str, &Dir)]) {
         let mut left: Vec<&str> = top.strangers.iter().map(String::as_str).collect();

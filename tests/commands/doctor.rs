@@ -125,5 +125,5 @@ fn on_a_read_only_volume_doctor_checks_as_a_reader() {
     scene.init().exits(0);
     let agent = scene.agent_as(crate::harness::host::NOBODY, &["doctor"]);
     let run = Run::of({ agent }.output().expect("the agent runs"));
-    assert!(run.stdout.contains("exec reads the set of another agent there"), "{}", run.stdout);
+    assert!(run.stdout.contains("another agent publishes there"), "{}", run.stdout);
 }

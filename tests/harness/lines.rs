@@ -24,7 +24,7 @@ lines! {
     /// A set was read for, and provisioned once more.
     PROVISIONED_AGAIN = "provisioned again";
     /// `GET` of the provision route gives a new account each time.
-    READING_PROVISIONS = "so a read provisions at this vault";
+    READING_PROVISIONS = "this vault provisions at each read";
 
     /// Entries of one identity have the same key with other values, as the seed's have.
     ENTRIES_DIFFER = " have different values for ";

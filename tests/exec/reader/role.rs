@@ -77,7 +77,7 @@ fn exec_is_a_reader_if_only_another_user_may_write() {
     for_the_group_to_read(scene.dir.path());
     let sidecar = scene.renewing_sidecar();
     assert_reads(&scene, bare(&scene, scene.agent_as(APP, &words(SCRIPT))), "<one|||>");
-    // Neither a living agent nor the want of a vault makes this one a reader.
+    // Neither a running agent nor the want of a vault makes this one a reader.
     sidecar.stop();
     assert_reads(&scene, with_stdin(scene.agent_as(APP, &words(SCRIPT))), "<one|||>");
 }

@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// A scene where a living agent holds the directory, which the vault has not answered yet.
+/// A scene where a running agent holds the directory, which the vault has not answered yet.
 fn unanswered() -> (Scene, Sidecar) {
     let mut scene = scene();
     scene.set("SEGURA_STARTUP_TIMEOUT", "off").set("SEGURA_TIMEOUT", "2s");

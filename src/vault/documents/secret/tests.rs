@@ -116,7 +116,7 @@ fn packed_values_are_unpacked_and_checked_like_others() {
     let kinds = json!({ "credentials": [{ "credential": { "fields": { "usr": "canary" } } }] });
     let document = json!({ "identity": "a", "data": STANDARD.encode(kinds.to_string()) });
     let problems = problems_of(&document.to_string());
-    assert!(problems[0].starts_with("data.credentials.0.credential.fields.usr: is neither"));
+    assert!(problems[0].starts_with("data.credentials.0.credential.fields.usr: is not one of"));
 }
 
 #[test]
