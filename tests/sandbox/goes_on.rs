@@ -117,18 +117,16 @@ fn a_directory_behind_a_link_and_one_that_the_agent_makes_are_written() {
     ends_well(sidecar);
 }
 
-/// A volume as the kubelet fills it: names that lead through `..data` to the version.
+/// A volume as the kubelet fills it: its one file is found through `..data`, which leads to a version.
 struct Volume(TempDir);
 
 impl Volume {
-    /// Makes a volume of these files, each by a path of one part or two.
-    fn new(files: &[(&str, String)]) -> Self {
+    /// Makes a volume of this file, whose path may have folders.
+    fn new(name: &str, content: &str) -> Self {
         let volume = Self(tempfile::tempdir().unwrap());
-        volume.swap(files);
-        for (name, _) in files {
-            let top = name.split('/').next().unwrap();
-            symlink(Path::new("..data").join(top), volume.path(top)).unwrap();
-        }
+        volume.swap(name, content);
+        let top = name.split('/').next().unwrap();
+        symlink(Path::new("..data").join(top), volume.path(top)).unwrap();
         volume
     }
 
@@ -136,16 +134,14 @@ impl Volume {
         self.0.path().join(name)
     }
 
-    /// Replaces all files as one step.
-    fn swap(&self, files: &[(&str, String)]) {
+    /// Replaces the file as one step, and removes the version before.
+    fn swap(&self, name: &str, content: &str) {
         let old = fs::read_link(self.path("..data")).ok();
         let version = tempfile::Builder::new().prefix("..v").tempdir_in(self.0.path()).unwrap();
         let version = version.keep();
-        for (name, content) in files {
-            let path = version.join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, content).unwrap();
-        }
+        let file = version.join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, content).unwrap();
         symlink(version.file_name().unwrap(), self.path("..data_tmp")).unwrap();
         fs::rename(self.path("..data_tmp"), self.path("..data")).unwrap();
         if let Some(old) = old {
@@ -169,23 +165,23 @@ fn volumes_that_the_kubelet_swaps_are_read_and_watched() {
     let mut scene = scene();
     let (id, secret) = (scene.vault.client_id().to_owned(), scene.vault.client_secret().to_owned());
     let authority = scene.vault.ca_pem().to_owned();
-    // A file at the top, one in a folder, and one that is named by the kubelet's own link.
-    let files = |secret: &str, more: &str| {
-        let authority = format!("{authority}{more}");
-        [("id", id.clone()), ("deep/secret", secret.to_owned()), ("ca.pem", authority)]
-    };
-    let volume = Volume::new(&files(&secret, ""));
-    by_file(&mut scene, &volume.path("id"), &volume.path("deep/secret"));
-    scene.set("SEGURA_CA_FILE", &volume.path("..data/ca.pem").display().to_string());
-    // So long that only the watch can be what brings a new credential.
+    // A file at the top, one in a folder, and one that is named by the kubelet's own link: each in a
+    // volume of its own, so that none is readable by what another one needs.
+    let ids = Volume::new("id", &id);
+    let secrets = Volume::new("deep/secret", &secret);
+    let authorities = Volume::new("ca.pem", &authority);
+    by_file(&mut scene, &ids.path("id"), &secrets.path("deep/secret"));
+    scene.set("SEGURA_CA_FILE", &authorities.path("..data/ca.pem").display().to_string());
     scene.set("SEGURA_RENEW_INTERVAL", "10m");
     let sidecar = kept(&scene);
-    for secret in ["second", "third"] {
+    for (secret, more) in [("second", "\n"), ("third", "\n\n")] {
+        ids.swap("id", &id);
+        authorities.swap("ca.pem", &format!("{authority}{more}"));
         scene.vault.set_client_secret(secret);
         scene.vault.rotate();
-        volume.swap(&files(secret, "\n"));
+        // The interval is so long that only the watch can be what brings it.
+        secrets.swap("deep/secret", secret);
         until_fresh(&scene);
-        volume.swap(&files(secret, ""));
     }
     ends_well(sidecar);
 }
@@ -197,9 +193,9 @@ fn a_folder_that_appears_below_an_existing_one_is_read() {
     }
     let mut scene = scene();
     let (id, secret) = (scene.vault.client_id().to_owned(), scene.vault.client_secret().to_owned());
-    let inputs = tempfile::tempdir().unwrap();
-    let (file, late) = (inputs.path().join("id"), inputs.path().join("late/later/secret"));
-    fs::write(&file, id).unwrap();
+    let (ids, secrets) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (file, late) = (ids.path().join("id"), secrets.path().join("late/later/secret"));
+    fs::write(&file, &id).unwrap();
     scene.init().exits(0);
     by_file(&mut scene, &file, &late);
     let sidecar = kept(&scene);
@@ -207,6 +203,8 @@ fn a_folder_that_appears_below_an_existing_one_is_read() {
     scene.vault.rotate();
     fs::create_dir_all(late.parent().unwrap()).unwrap();
     fs::write(&late, secret).unwrap();
+    // The folder could not be watched; one that is has the agent look at all of its files.
+    fs::write(&file, &id).unwrap();
     until_fresh(&scene);
     until("renewal works", || scene.failures() == 0);
     ends_well(sidecar);
