@@ -338,7 +338,7 @@ fn receivers(notify: Notify, step: &mut impl FnMut(Step)) {
 fn sandboxed(config: &Config, renewing: &Renewing) -> Option<Step> {
     const NAME: &str = "sandbox";
     let is_required = renewing.sandbox == Sandbox::Require;
-    Some(match Intended::of(config, renewing, sandbox::kernel()) {
+    Some(match Intended::of(config, renewing, sandbox::kernel) {
         Intended::Off => return None,
         Intended::RuledOut(variable) => {
             let text = format!("off: {variable} rules it out");

@@ -26,13 +26,14 @@ pub enum Intended {
 }
 
 impl Intended {
-    /// Finds the rules for these settings and a kernel of this ABI. Restricts nothing.
-    pub fn of(config: &Config, renewing: &Renewing, abi: ABI) -> Self {
+    /// Finds the rules for these settings and the ABI of a kernel, which is asked for only if it counts.
+    /// Restricts nothing.
+    pub fn of(config: &Config, renewing: &Renewing, kernel: impl FnOnce() -> ABI) -> Self {
         match (renewing.sandbox, renewing.notify.unsandboxed()) {
             (Sandbox::Off, _) => Self::Off,
             (Sandbox::Auto | Sandbox::Require, Some(variable)) => Self::RuledOut(variable),
             (Sandbox::Auto | Sandbox::Require, None) => {
-                Self::Rules(Rules::of(needs(config, renewing), abi))
+                Self::Rules(Rules::of(needs(config, renewing), kernel()))
             }
         }
     }
@@ -45,9 +46,9 @@ pub fn enter(
     renewing: &Renewing,
     store: &Store,
     log: &TerminationLog,
-    abi: ABI,
+    kernel: impl FnOnce() -> ABI,
 ) -> Result<(), Failure> {
-    let rules = match Intended::of(config, renewing, abi) {
+    let rules = match Intended::of(config, renewing, kernel) {
         Intended::Off => return Ok(()),
         Intended::RuledOut(variable) => {
             tracing::info!("the sandbox is off: {variable} rules it out");

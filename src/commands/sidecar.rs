@@ -50,7 +50,7 @@ async fn run_unserved(
     let origin = origin(config).map_err(|error| error.failure())?;
     let held = Store::hold(&config.output, "sidecar");
     let mut store = held.map_err(|error| error.failure())?;
-    sandbox::enter(config, renewing, &store, log, kernel())?;
+    sandbox::enter(config, renewing, &store, log, kernel)?;
     let adopted = adoptable(&store, &origin);
     let mut random = fastrand::Rng::new();
     let vault = Dsm { settings: &config.vault, pod: &config.pod };

@@ -212,7 +212,7 @@ fn be_in_place(abi: i32) {
         fs::write(path, content).unwrap();
     }
     let log = TerminationLog::at(around.outside.join("termination-log"));
-    sandbox::enter(&config, &renewing, &store, &log, ABI::from(abi)).unwrap();
+    sandbox::enter(&config, &renewing, &store, &log, || ABI::from(abi)).unwrap();
     let mut tries = around.allowed();
     tries.extend(around.denied());
     if is_root() {
