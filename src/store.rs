@@ -48,7 +48,7 @@ use crate::model::{Bundle, Outcome, SecretName};
 use crate::os::opened::FileError;
 use crate::os::sandbox;
 use crate::render::FileSet;
-use crate::render::bundle::Entries;
+use crate::render::bundle::{self, Entries};
 use crate::store::state::{Origin, State};
 pub use directory::Directory;
 pub use holder::Place;
@@ -72,10 +72,14 @@ const HOLDER: &str = "holder";
 const PENDING: &str = "pending.json";
 const KEPT: &str = "kept.json";
 const PROBE: &str = "probe";
+/// The seal's file in the agent's own folder.
+const SEAL: &str = "seal";
 /// The suffix of a file's name until the file is complete.
 const UNFINISHED: &str = ".tmp";
 /// The most bytes of a state, in its file or in a generation, and of a record of what is pending.
 const LONGEST_STATE: u64 = 4 * 1024 * 1024;
+/// The most bytes of the secrets that a start keeps, with their states.
+const LONGEST_KEPT: u64 = bundle::LONGEST + LONGEST_STATE;
 /// The most bytes of a holder's name.
 const LONGEST_HOLDER: u64 = 4096;
 /// `f_type` of file systems that live in memory (`statfs(2)`).

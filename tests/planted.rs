@@ -126,6 +126,24 @@ impl Drop for Over<'_> {
     }
 }
 
+/// A directory that is mounted read-only over itself, as the app's container has it.
+struct ReadOnly<'a>(&'a Path);
+
+impl<'a> ReadOnly<'a> {
+    fn mount(path: &'a Path) -> Self {
+        mount(Some(path), path, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        mount(None::<&str>, path, None::<&str>, flags, None::<&str>).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for ReadOnly<'_> {
+    fn drop(&mut self) {
+        umount2(self.0, MntFlags::MNT_DETACH).ok();
+    }
+}
+
 /// A command of the agent, as a pod or a person runs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -164,14 +182,18 @@ impl Mode {
     /// Runs it to its end. A sidecar is ended by SIGTERM once it renews a set or gives up.
     #[track_caller]
     fn run(self, scene: &Scene) -> Run {
+        let before = state(scene);
         let child = Sidecar::spawn(limited(&scene.agent(self.args())));
         if self == Self::Sidecar {
             let begun = |line: &String| {
                 [lines::ADOPTED, lines::PUBLISHED].iter().any(|said| line.contains(said))
             };
-            let seen = || (child.has_ended(), child.log());
-            until_seen("the sidecar has a set or ends", seen, |(ended, log)| {
-                *ended || log.iter().any(begun)
+            let renews = |state: serde_json::Value| {
+                state != before && state["boot_ms"]["silent_until"].is_u64()
+            };
+            let seen = || (child.has_ended() || renews(state(scene)), child.log());
+            until_seen("the sidecar has a set or ends", seen, |(over, log)| {
+                *over || log.iter().any(begun)
             });
             if !child.has_ended() {
                 child.send(Signal::TERM);
@@ -179,6 +201,15 @@ impl Mode {
         }
         child.wait()
     }
+}
+
+/// The state as its file has it; none where something else may be planted, a pipe or without end.
+fn state(scene: &Scene) -> serde_json::Value {
+    let path = scene.path("..segura/state.json");
+    let found = fs::symlink_metadata(&path).ok();
+    let found = found.filter(|found| found.is_file() && found.len() < 1 << 20);
+    let text = found.and_then(|_| fs::read(path).ok()).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
 }
 
 /// A command that can't take more memory than [`MOST_MEMORY`]: it is aborted.

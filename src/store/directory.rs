@@ -23,9 +23,9 @@ use super::seal::{self, Seal, Sealed};
 use super::sweep::Sweeper;
 use super::top::Top;
 use super::{
-    Backend, CurrentSet, DATA, KEPT, Keeping, Kept, KeptNote, LONGEST_STATE, PENDING, PROBE,
-    Pending, STATE, STATE_TARGET, UNFINISHED, WriteCause, WriteError, generation, inspect, kept,
-    links, state_json,
+    Backend, CurrentSet, DATA, KEPT, Keeping, Kept, KeptNote, LONGEST_KEPT, LONGEST_STATE, PENDING,
+    PROBE, Pending, SEAL, STATE, STATE_TARGET, UNFINISHED, WriteCause, WriteError, generation,
+    inspect, kept, links, state_json,
 };
 use crate::config::settings::Output;
 use crate::exit::chain;
@@ -37,11 +37,12 @@ use crate::render::bundle::{self, Entries};
 use crate::store::Published;
 use crate::store::state::{Saved, ShownGeneration, State};
 
-/// The seal's file in the agent's own folder.
-const SEAL: &str = "seal";
 /// The size of the file that proves the directory: three pages of a tmpfs, for the record of a POST
 /// and for the secrets that a start keeps if they can't be published. A set takes more.
 const PROBED: usize = 3 * 4096;
+
+/// The most older generations that are kept open; there are more only if they can't be removed.
+const MOST_OLDER: usize = 16;
 
 /// The output directory, locked against other agents as long as this value lives.
 #[derive(Debug)]
@@ -216,7 +217,7 @@ impl Directory {
                 lock::move_aside(&self.dir, DATA).map_err(|_| error)?;
                 self.dir.replace_link(name, DATA)
             })
-            .map_err(|error| WriteError::new("publish", self.path(), error))
+            .map_err(|error| WriteError::new("publish", self.path().join(DATA), error))
     }
 
     /// Removes generations that are not current; the replaced one too, unless it is `kept`.
@@ -296,6 +297,7 @@ impl Directory {
         let replaced = self.held.borrow_mut().replace(held);
         self.older.extend(std::mem::replace(&mut self.replaced, replaced));
         self.older.retain(|held| held.root.is_at(&self.dir, &held.folder));
+        self.older.truncate(MOST_OLDER);
         self.listed = None;
         self.generation = state.generation;
         // The replaced generation serves its readers for a while, and is adopted no more. If the
@@ -429,12 +431,17 @@ impl Backend for Directory {
 
     fn keep(&self, note: &KeptNote, bundle: &Bundle) -> Result<Keeping, WriteError> {
         let bytes = kept::write(note, bundle);
+        // Larger ones could not be read back; the next start reads them in the vault.
+        if u64::try_from(bytes.expose().len()).is_ok_and(|length| length > LONGEST_KEPT) {
+            let path = self.own.dir.path().join(KEPT);
+            return Err(WriteError::new("keep", path, FileError::TooLarge(LONGEST_KEPT)));
+        }
         self.own.dir.replace_private(KEPT, bytes.expose())?;
         Ok(Keeping::UntilPublished)
     }
 
     fn kept(&self) -> Option<Kept> {
-        Kept::read(self.own.dir.read(KEPT, bundle::LONGEST + LONGEST_STATE).ok()?.expose())
+        Kept::read(self.own.dir.read(KEPT, LONGEST_KEPT).ok()?.expose())
     }
 
     fn drop_kept(&self) {

@@ -8,8 +8,8 @@ use rustix::fs::{self, Mode, OFlags};
 use super::dir::{Dir, EntryKind};
 use super::lock::{has_writer, is_trusted};
 use super::{
-    DATA, HOLDER, LONGEST_HOLDER, LONGEST_STATE, OWN, PENDING, STATE, WriteCause, WriteError,
-    generation, links,
+    DATA, HOLDER, KEPT, LONGEST_HOLDER, LONGEST_KEPT, LONGEST_STATE, OWN, PENDING, SEAL, STATE,
+    WriteCause, WriteError, generation, links,
 };
 use crate::config::settings::AgentUid;
 use crate::os::opened::FileError;
@@ -133,6 +133,8 @@ fn unfit_file(dir: &Dir, own: &Dir, current: Option<&str>) -> Option<WriteError>
         (Some(own), HOLDER, LONGEST_HOLDER),
         (Some(own), STATE, LONGEST_STATE),
         (Some(own), PENDING, LONGEST_STATE),
+        (Some(own), SEAL, LONGEST_STATE),
+        (Some(own), KEPT, LONGEST_KEPT),
         (generation, generation::SNAPSHOT, LONGEST_STATE),
         (generation, bundle::FILE, bundle::LONGEST),
     ]

@@ -16,6 +16,7 @@ use crate::config::settings::AgentUid;
 use crate::model::Generation;
 use crate::os::opened::FileError;
 use crate::render::bundle;
+use crate::secret::Secret;
 use crate::store::state::{Saved, ShownGeneration, State};
 
 /// The number of tries at one read: a generation may be replaced and removed during one.
@@ -155,7 +156,10 @@ impl Other {
         if !lock::is_trusted(owner, agent) {
             return refused(WriteCause::NotFollowed(owner));
         }
-        let bytes = own.read(STATE, LONGEST_STATE)?;
+        let bytes = match read(&own, STATE, LONGEST_STATE)? {
+            Ok(bytes) => bytes,
+            Err(unfit) => return Ok(Err(unfit)),
+        };
         let Ok(saved) = serde_json::from_slice::<Saved<State>>(bytes.expose()) else {
             return refused(WriteCause::System(Errno::BADMSG));
         };
@@ -168,8 +172,12 @@ impl Other {
             None => target.ok_or(FileError::System(Errno::NOENT))?,
         };
         let root = dir.open(&folder)?;
-        let bundle = root.read(bundle::FILE, bundle::LONGEST)?;
-        let snapshot = root.read(generation::SNAPSHOT, LONGEST_STATE)?;
+        let bundle = read(&root, bundle::FILE, bundle::LONGEST)?;
+        let snapshot = read(&root, generation::SNAPSHOT, LONGEST_STATE)?;
+        let (bundle, snapshot) = match (bundle, snapshot) {
+            (Ok(bundle), Ok(snapshot)) => (bundle, snapshot),
+            (Err(unfit), _) | (_, Err(unfit)) => return Ok(Err(unfit)),
+        };
         let is_proven = match &set {
             Some(set) => {
                 seal::digest_of(bundle.expose()) == set.bundle_sha256
@@ -189,6 +197,20 @@ impl Other {
         let entries = bundle::read(bundle.expose()).ok_or(FileError::System(Errno::BADMSG))?;
         let fetched = published.boot_ms.fetched;
         Ok(Ok(Some(OtherSet { folder, owner, fetched, set: Set::of(&published, entries) })))
+    }
+}
+
+/// Reads a file of the other agent's; one that is not what an agent makes is named.
+fn read(
+    folder: &Dir,
+    name: &str,
+    longest: u64,
+) -> Result<Result<Secret<Vec<u8>>, WriteError>, FileError> {
+    match folder.read(name, longest) {
+        Err(error) if error.is_unfit() => {
+            Ok(Err(WriteError::new("read", folder.path().join(name), error)))
+        }
+        read => read.map(Ok),
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::{CANARY, Mode, Over, Plant, clear};
+use super::{CANARY, Mode, Over, Plant, ReadOnly, clear};
 use crate::dev_vault::Options;
 use crate::dev_vault::requests::{DEPROVISION, PROVISION};
 use crate::harness::{
@@ -19,11 +19,14 @@ use crate::harness::{
 /// The current generation's folder, in [`NAMES`].
 const GENERATION: &str = "GENERATION";
 /// Each name that the agent opens, makes or replaces.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 19] = [
     "..segura",
+    "..segura/lock",
     "..segura/holder",
+    "..segura/seal",
     "..segura/state.json",
     "..segura/state.json.tmp",
+    "..segura/kept.json",
     "..segura/pending.json",
     "..segura/pending.json.tmp",
     "..segura/probe",
@@ -173,6 +176,43 @@ fn no_mount_over_one_of_the_agents_own_files_does_harm() {
                 drop(over);
             }
             bed.assert_none_more(name);
+        });
+    });
+}
+
+/// Names that a reader of another agent's set opens.
+const READ_BY_OTHERS: [&str; 5] = [
+    "..segura",
+    "..segura/state.json",
+    GENERATION,
+    "GENERATION/..bundle.json",
+    "GENERATION/..generation.json",
+];
+
+#[test]
+fn no_kind_of_file_in_the_place_of_an_agents_own_does_harm_to_a_reader() {
+    with_own_mounts("no_kind_of_file_does_harm_to_a_reader", || {
+        side_by_side(READ_BY_OTHERS, |name| {
+            let mut bed = Bed::new();
+            bed.scene.set("SEGURA_STARTUP_TIMEOUT", "1s");
+            for variable in ["SEGURA_URL", "SEGURA_CLIENT_ID", "SEGURA_CLIENT_SECRET"] {
+                bed.scene.unset(variable);
+            }
+            for plant in Plant::ALL.into_iter().filter(|plant| plant.can_be_made()) {
+                bed.reset();
+                plant.put(&bed.path(name), &bed.like(name), &bed.aside.path().join("other"));
+                let volume = ReadOnly::mount(bed.scene.dir.path());
+                let run = Mode::Exec.run(&bed.scene);
+                let what = format!("{plant:?} at {name}: {run:?}");
+                assert!(matches!(run.code, Some(69 | 73)), "{what}");
+                assert!(!run.stdout.contains(CANARY) && !run.stderr.contains(CANARY), "{what}");
+                assert_eq!(run.stdout, "", "{what}");
+                drop(volume);
+            }
+            bed.reset();
+            let _volume = ReadOnly::mount(bed.scene.dir.path());
+            let run = Mode::Exec.run(&bed.scene);
+            assert_eq!(run.code, Some(0), "nothing else was in its way: {run:?}");
         });
     });
 }
