@@ -286,6 +286,12 @@ impl Run {
     }
 }
 
+/// SHA-256, in hexadecimal, as the state shows the digests of a set.
+pub fn sha256(bytes: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Sends a signal to a child.
 pub fn send(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).expect("it was not waited for yet");

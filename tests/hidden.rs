@@ -82,7 +82,7 @@ fn assert_visible(what: &str, shown: &str) {
     assert!(raw.is_empty(), "{what}: {raw:?} in {shown:?}");
     assert!(shown.contains("\\u{202e}"), "{what}: it names nothing: {shown}");
     assert!(shown.lines().all(|line| !line.starts_with("forged")), "{what}: {shown}");
-    // Whoever reads the strings of a log line gets no such character, either.
+    // Readers of the strings of a log line get no such character, either.
     for line in shown.lines().filter(|line| line.starts_with('{')) {
         let value: Value = serde_json::from_str(line).unwrap();
         for (field, value) in value.as_object().unwrap() {

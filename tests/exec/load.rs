@@ -14,7 +14,7 @@ use crate::dev_vault::Options;
 use crate::harness::host::{User, is_root};
 use crate::harness::secret::{fetch_app_alone, until_notified, until_published};
 use crate::harness::sidecar::Sidecar;
-use crate::harness::{Scene, for_a_while, lines, pause, side_by_side, until};
+use crate::harness::{Scene, for_a_while, lines, pause, sha256, side_by_side, until};
 
 /// How many rotations come within a second.
 const ROTATIONS: usize = 50;
@@ -99,10 +99,21 @@ fn publish(scene: &Scene, number: usize, value: &str) {
     let folder = format!("..2026_11_22_12_00_00.{number:09}");
     let path = |name: &str| scene.path(&folder).join(name);
     fs::create_dir(scene.path(&folder)).expect("it is new");
-    let bundle = serde_json::json!({ "app": [{ "password": value }] });
-    fs::write(path("..bundle.json"), bundle.to_string()).expect("it is new");
-    fs::write(path("..generation.json"), serde_json::to_vec(&record).expect("JSON"))
-        .expect("it is new");
+    let bundle = serde_json::json!({ "app": [{ "password": value }] }).to_string();
+    let snapshot = serde_json::to_vec(&record).expect("JSON");
+    fs::write(path("..bundle.json"), &bundle).expect("it is new");
+    fs::write(path("..generation.json"), &snapshot).expect("it is new");
+    let set = serde_json::json!({
+        "folder": folder,
+        "bundle_sha256": sha256(bundle.as_bytes()),
+        "generation_sha256": sha256(&snapshot),
+        "file_uid": 0,
+    });
+    record.insert("set".to_owned(), set);
+    let state = scene.path("..segura/state.json");
+    let next = scene.path("..segura/state.json.new");
+    fs::write(&next, serde_json::to_vec(&record).expect("JSON")).expect("it is new");
+    fs::rename(next, state).expect("the same directory");
     symlink(&folder, scene.path("..data_tmp")).expect("it is new");
     fs::rename(scene.path("..data_tmp"), scene.path("..data")).expect("the same directory");
 }

@@ -41,7 +41,7 @@ lines! {
     /// A generation of the agent's can't be removed.
     NOT_REMOVED = "can't be removed and is left";
     /// What the vault no longer has is no longer published.
-    REMOVED = "its published files are removed";
+    REMOVED = "the agent removes its published files";
     /// Published files were altered, and their generation is gone.
     NOT_PUT_BACK = "can't be restored";
     /// inotify has no room.

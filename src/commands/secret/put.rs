@@ -14,7 +14,7 @@ use crate::commands::runtime::{begin, listen, print, reach, run as block_on};
 use crate::config::raw::Raw;
 use crate::config::settings::Vault;
 use crate::exit::{Exit, Failure, chain};
-use crate::logging::escape::one_line;
+use crate::logging::escape::{lines, one_line};
 use crate::model::SecretName;
 use crate::os::harden;
 use crate::os::process::{Dispositions, own};
@@ -104,7 +104,7 @@ fn interrupted(progress: &RefCell<Progress>, mode: PutMode, signal: Signal) -> E
 
 /// Writes a line to stderr. A write that blocks delays nothing else.
 fn say(line: &str) {
-    std::io::stderr().write_all(format!("{}\n", one_line(line)).as_bytes()).ok();
+    std::io::stderr().write_all(format!("{}\n", lines(line)).as_bytes()).ok();
 }
 
 /// The treatment of valid documents.

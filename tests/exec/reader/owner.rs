@@ -11,6 +11,7 @@ use super::{SHOWS, bare, change, scene, with_stdin, words};
 use crate::harness::{
     Run, Scene,
     host::{NOBODY, User, can_switch_user},
+    sha256,
     sidecar::Sidecar,
     until,
 };
@@ -51,8 +52,7 @@ fn forge(scene: &Scene) {
         serde_json::from_slice(&fs::read(&state).expect("a state")).expect("JSON");
     let digest = |name: &str| {
         let path = scene.path("..2000_01_01_00_00_00.000000001").join(name);
-        let hash = ring::digest::digest(&ring::digest::SHA256, &fs::read(path).expect("a file"));
-        hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        sha256(&fs::read(path).expect("a file"))
     };
     let set = serde_json::json!({
         "folder": "..2000_01_01_00_00_00.000000001",
