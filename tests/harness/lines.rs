@@ -68,7 +68,7 @@ lines! {
     /// The main process can be notified after it could not.
     NOTIFIED_AGAIN = "can be notified again";
     /// The process's default action for the signal would end it.
-    WITHHELD = "and which would end it; the signal is withheld";
+    WITHHELD = "which would end it: the signal is not sent";
     /// No process has the name.
     NO_PROCESS = "the agent does not see";
     /// No process ever had the name.

@@ -99,7 +99,7 @@ fn each_post_is_recorded_with_time_and_number_before_it_is_sent() {
 }
 
 #[test]
-fn a_renamed_list_of_identities_does_not_begin_to_count_anew() {
+fn a_renamed_list_of_identities_does_not_restart_the_count() {
     let mut scene = with_short_starts();
     scene.vault.fault(on_post(page(403)));
     scene.vault.fault(read_without_account());
