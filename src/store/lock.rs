@@ -185,7 +185,9 @@ fn find(dir: &Dir, shown: &Owner, file_uid: u32) -> Result<Dir, WriteError> {
         // proof of anything; a lock that stands there can't be trusted either.
         fs::fchmod(own.descriptor(), Mode::from_raw_mode(stat.st_mode & 0o7777 & !WRITE_OF_OTHERS))
             .map_err(|error| WriteError::new("set the mode of", dir.path().join(OWN), error))?;
-        if !has_own_lock(&own) {
+        // Another agent that starts now may make its lock at any moment: only a file that was there
+        // before and is none is removed.
+        if own.look(LOCK).is_ok() && !has_own_lock(&own) {
             remove_entry(&own, LOCK).ok();
         }
         return Ok(own);
