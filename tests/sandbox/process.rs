@@ -147,7 +147,7 @@ fn no_descriptor_of_the_agent_outlives_an_exec() {
         let before = fetched(&scene);
         let pid = agent.id().to_string();
         until("it renews, and watches", || fetched(&scene) != before && kept_by_exec(&pid).1 > 10);
-        // It got some from this process, which got them from whoever runs the tests.
+        // It got some from this process, which got them from the runner of the tests.
         let (ours, _) = kept_by_exec("self");
         let (kept, _) = kept_by_exec(&pid);
         assert_eq!(
