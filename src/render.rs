@@ -472,4 +472,17 @@ pub(crate) mod tests {
         let rendering = render(&bundle, &layout("files,json")).unwrap();
         assert!(!format!("{rendering:?} {bundle:?}").contains("canary"));
     }
+
+    #[test]
+    fn a_set_whose_own_copy_could_not_be_read_back_is_refused() {
+        let most = usize::try_from(bundle::LONGEST).unwrap();
+        let around = r#"{"a":[{"k":""}]}"#.len();
+        for (length, expected) in
+            [(most - around, None), (most - around + 1, Some(RenderError::TooMuch))]
+        {
+            let value = "v".repeat(length);
+            let set = bundle(&[("a", &[&[("k", &value)]])]);
+            assert_eq!(render(&set, &layout("files")).err(), expected, "{length}");
+        }
+    }
 }

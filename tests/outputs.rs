@@ -8,6 +8,7 @@ mod dotenv;
 mod flaws;
 mod json;
 mod kubernetes;
+mod limits;
 mod names;
 mod properties;
 mod readers;

@@ -311,3 +311,30 @@ fn names_of_generations_sort_by_time() {
     assert_eq!(generation::name(at(5)), "..2026_09_21_14_13_20.000000005");
     assert!(generation::name(at(5)) < generation::name(at(10)));
 }
+
+#[test]
+fn a_state_that_could_not_be_read_back_is_refused_before_anything_is_written() {
+    let (dir, mut store) = published(FIRST);
+    let before = picture(dir.path());
+    let one = remembered(FIRST).secrets.remove(0);
+    let bundle = bundle(SECOND);
+    let rendering = render(&bundle, &layout("files")).unwrap();
+    let mut state = State { secrets: vec![one; 40_000], ..state() };
+    let error = store.publish(&rendering.files, &mut state, clock::wall()).unwrap_err();
+    assert!(chain(&error).contains("the state of so many secrets is larger than 4 MiB"));
+    assert_eq!(error.failure().exit, crate::exit::Exit::Malformed);
+    assert!(error.hint().unwrap().contains("SEGURA_IDENTITY"));
+    assert!(store.save(&state).is_err());
+    assert_eq!(picture(dir.path()), before);
+}
+
+#[test]
+fn kept_secrets_that_could_not_be_read_back_are_not_written() {
+    let dir = memory();
+    let store = open(&dir);
+    let note = KeptNote { origin: origin(), secrets: Vec::new(), given_back: false };
+    let value = "v".repeat(20 << 20);
+    let error = store.keep(&note, &bundle(&[("a", &[&[("k", &value)]])])).unwrap_err();
+    assert!(chain(&error).contains("kept.json: it is larger than 20 MiB"), "{}", chain(&error));
+    assert!(!exists(&dir, "..segura/kept.json"));
+}
