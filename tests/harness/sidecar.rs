@@ -73,7 +73,13 @@ impl Scene {
         let promised = |state: &serde_json::Value| state["boot_ms"]["silent_until"].as_u64();
         // The first state is written before the link that users read it by.
         let shown = self.path(".segura.json").exists();
-        own && shown && promised(&self.state()).is_some_and(|until| until > now + 100_000)
+        if !own || !shown {
+            return false;
+        }
+        let state = self.state();
+        // Before the switch, the state of an earlier agent is written again with the next set.
+        let switched = state["next"].is_null();
+        switched && promised(&state).is_some_and(|until| until > now + 100_000)
     }
 
     /// How many passes have failed since the last success.
