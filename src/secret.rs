@@ -6,7 +6,14 @@
 use std::fmt;
 use std::io;
 
+use ring::digest;
 use zeroize::Zeroize;
+
+/// SHA-256 of `bytes`, in hexadecimal: tells values apart without showing them.
+pub fn sha256(bytes: &[u8]) -> String {
+    let digest = digest::digest(&digest::SHA256, bytes);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// A value that is wiped from memory when dropped and can't be shown by accident.
 pub struct Secret<T: Zeroize>(T);

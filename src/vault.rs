@@ -6,6 +6,8 @@ mod connect;
 pub mod decrypt;
 pub mod documents;
 pub mod error;
+#[cfg(test)]
+pub mod fake;
 mod http;
 pub mod resolve;
 mod stored;
@@ -17,7 +19,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, header::HeaderValue};
-use ring::digest;
 use serde::Serialize;
 use tokio::time::Instant;
 use url::Url;
@@ -25,7 +26,7 @@ use url::Url;
 use crate::config::settings::{Credential, Vault};
 use crate::model::{Bundle, Fault, PodIdentity, SecretName, SecretSet};
 use crate::os::clock::Deadline;
-use crate::secret::Secret;
+use crate::secret::{Secret, sha256};
 pub use connect::{Connect, Dsm};
 use decrypt::PrivateKey;
 use error::{Attempt, Cause, FetchError};
@@ -464,8 +465,7 @@ fn form_encoded(secret: &Secret<String>) -> Secret<String> {
 pub fn client_digest(settings: &Vault) -> Result<String, FetchError> {
     let id = credential(&settings.client_id)
         .map_err(|cause| FetchError { attempt: Attempt::Prepare, cause })?;
-    let hash = digest::digest(&digest::SHA256, id.expose().as_bytes());
-    Ok(hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(sha256(id.expose().as_bytes()))
 }
 
 #[cfg(test)]

@@ -200,12 +200,7 @@ pub async fn by_hand(
     }
     let mut posts = Posts::new(store.pending(&origin), clock.boot());
     results.done.iter().for_each(|name| posts.met(name));
-    if let Err(error) = posts.save(&**store, &origin, clock.boot()) {
-        tracing::debug!(
-            error = chain(&error),
-            "the record of provisioning requests could not be written"
-        );
-    }
+    posts.save_or_log(&**store, &origin, clock.boot());
     if let Some(state) = published
         && (state.given_back || state.secrets.iter().any(|secret| results.is_gone(secret)))
     {
@@ -337,6 +332,7 @@ mod tests {
     use super::*;
     use crate::model::SecretSet;
     use crate::vault::error::Cause;
+    use crate::vault::fake::expects_no_read;
 
     /// A vault that fails to deprovision some ids, and expects no other request.
     struct Vault {
@@ -351,21 +347,7 @@ mod tests {
             panic!("nothing is provisioned")
         }
 
-        async fn read_provisioned(&mut self, _: &SecretName) -> Result<SecretSet, FetchError> {
-            panic!("nothing is read")
-        }
-
-        async fn read_application(&mut self) -> Result<Bundle, FetchError> {
-            panic!("nothing is read")
-        }
-
-        async fn read_secrets(&mut self) -> Result<Bundle, FetchError> {
-            panic!("nothing is read")
-        }
-
-        async fn read_secret(&mut self, _: &SecretName) -> Result<SecretSet, FetchError> {
-            panic!("nothing is read")
-        }
+        expects_no_read!();
 
         fn id(&self, name: &SecretName) -> Option<&str> {
             (name.as_str() == "known").then_some("7")

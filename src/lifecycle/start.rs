@@ -368,12 +368,7 @@ impl<'a, V: Connect> Start<'a, V> {
     /// Writes what was posted, as far as it bounds later POSTs.
     fn record_posts(&mut self) {
         let now = self.edges.clock.boot();
-        if let Err(error) = self.first_fetch.posts.save(&**self.store, self.origin, now) {
-            tracing::debug!(
-                error = chain(&error),
-                "the record of provisioning requests could not be written"
-            );
-        }
+        self.first_fetch.posts.save_or_log(&**self.store, self.origin, now);
     }
 
     fn publisher(&mut self) -> Publisher<'_> {

@@ -5,6 +5,14 @@ use std::os::fd::AsFd;
 use rustix::fs::{self, Gid, Mode, RawMode, Uid};
 use rustix::io::Errno;
 
+/// The rights of group and others to write.
+pub(super) const WRITE_OF_OTHERS: RawMode = 0o022;
+
+/// The user that this process acts as on files.
+pub(super) fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 /// Owner and modes of one file, and of the folders around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Owner {

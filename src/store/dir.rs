@@ -8,10 +8,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags, Stat, Uid};
 use rustix::io::Errno;
 
-use super::access::Owner;
+use super::access::{Owner, own_uid};
 use super::{UNFINISHED, WriteCause, WriteError};
 use crate::os::clock;
 use crate::os::opened::{self, FileError};
@@ -95,7 +95,7 @@ impl Dir {
         }
         // Another process may have put another folder under the name since it was made.
         let stat = fs::fstat(&made.descriptor).map_err(failed)?;
-        let own = stat.st_uid == rustix::process::geteuid().as_raw();
+        let own = stat.st_uid == own_uid();
         if !own || stat.st_mode & OTHERS != 0 || !made.has(0) {
             return Err(WriteError::new("make", self.path.join(name), WriteCause::InTheWay));
         }
@@ -117,11 +117,7 @@ impl Dir {
             self.remove_file(&next).ok();
         })?;
         let there = self.stat(name)?;
-        if (made.st_dev, made.st_ino) == (there.st_dev, there.st_ino) {
-            Ok(())
-        } else {
-            Err(Errno::EXIST)
-        }
+        if is_same(&made, &there) { Ok(()) } else { Err(Errno::EXIST) }
     }
 
     /// Opens a folder, which is made if it is missing, and sets its owner and mode.
@@ -144,9 +140,9 @@ impl Dir {
 
     /// Makes the folder this user's, and closes it to all others.
     pub(super) fn close_to_others(&self) -> Result<(), Errno> {
-        let uid = rustix::process::geteuid();
-        if fs::fstat(&self.descriptor)?.st_uid != uid.as_raw() {
-            fs::fchown(&self.descriptor, Some(uid), None)?;
+        let uid = own_uid();
+        if fs::fstat(&self.descriptor)?.st_uid != uid {
+            fs::fchown(&self.descriptor, Some(Uid::from_raw(uid)), None)?;
         }
         fs::fchmod(&self.descriptor, PRIVATE_DIR)
     }
@@ -159,10 +155,12 @@ impl Dir {
 
     /// Reports if `name` in `parent` is this directory (`st_dev`, `st_ino`).
     pub(super) fn is_at(&self, parent: &Self, name: &str) -> bool {
-        let there = fs::statat(&parent.descriptor, name, AtFlags::SYMLINK_NOFOLLOW);
-        let here = fs::fstat(&self.descriptor);
-        matches!((here, there), (Ok(here), Ok(there))
-            if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino))
+        parent.is_entry(&self.descriptor, name)
+    }
+
+    /// Reports if the entry `name` is the open `file`.
+    pub(super) fn is_entry(&self, file: impl AsFd, name: &str) -> bool {
+        matches!((fs::fstat(file), self.stat(name)), (Ok(here), Ok(there)) if is_same(&here, &there))
     }
 
     pub(super) fn is_owned(&self, owner: &Owner) -> bool {
@@ -338,7 +336,7 @@ impl Dir {
     }
 
     /// The metadata of the entry `name` itself, not of a link's target.
-    pub(super) fn stat(&self, name: &str) -> Result<fs::Stat, Errno> {
+    pub(super) fn stat(&self, name: &str) -> Result<Stat, Errno> {
         fs::statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW)
     }
 
@@ -398,6 +396,10 @@ impl Dir {
         let listed = entries.map_while(Result::ok).filter(is_listed);
         listed.take(count.saturating_add(1)).count() == count
     }
+}
+
+fn is_same(one: &Stat, other: &Stat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 }
 
 /// Makes a missing file no error.

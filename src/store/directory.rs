@@ -19,7 +19,7 @@ use super::lock::{self, Own};
 use super::mount::{self, Mount};
 use super::owner::Owners;
 use super::remove::remove_entry;
-use super::seal::{self, Seal, Sealed};
+use super::seal::{Seal, Sealed};
 use super::sweep::Sweeper;
 use super::top::Top;
 use super::{
@@ -34,6 +34,7 @@ use crate::os::clock;
 use crate::os::opened::FileError;
 use crate::render::FileSet;
 use crate::render::bundle::{self, Entries};
+use crate::secret::sha256;
 use crate::store::Published;
 use crate::store::state::{Saved, ShownGeneration, State};
 
@@ -197,7 +198,7 @@ impl Directory {
         let Some(held) = held.as_ref() else {
             return false;
         };
-        if !held.root.is_at(&self.dir, &held.folder) && self.restore_folder(held).is_err() {
+        if !held.root.is_at(&self.dir, &held.folder) && !self.restore_folder(held) {
             return false;
         }
         // A set whose state at its publish is another can't be adopted.
@@ -269,8 +270,8 @@ impl Directory {
         let sealed = Sealed {
             folder: name.to_owned(),
             number: state.generation,
-            bundle: seal::digest_of(bytes),
-            snapshot: seal::digest_of(&snapshot),
+            bundle: sha256(bytes),
+            snapshot: sha256(&snapshot),
         };
         let made = {
             let held = self.held.borrow();

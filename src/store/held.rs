@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::dir::Dir;
-use super::seal::{Sealed, digest_of};
+use super::seal::Sealed;
 use super::{LONGEST_STATE, generation};
 use crate::render::bundle::{self, Entries};
-use crate::secret::Secret;
+use crate::secret::{Secret, sha256};
 use crate::store::state::State;
 
 /// The generation that is current in an output directory.
@@ -60,6 +60,6 @@ impl HeldGeneration {
     }
 
     fn read(&self, name: &str, longest: u64, digest: &str) -> Option<Secret<Vec<u8>>> {
-        self.root.read(name, longest).ok().filter(|bytes| digest_of(bytes.expose()) == digest)
+        self.root.read(name, longest).ok().filter(|bytes| sha256(bytes.expose()) == digest)
     }
 }

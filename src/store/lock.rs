@@ -10,11 +10,11 @@ use std::os::fd::AsFd;
 use std::thread::sleep;
 use std::time::Duration;
 
-use rustix::fs::{self, FlockOperation, Mode, RawMode};
+use rustix::fs::{self, FlockOperation, Mode};
 use rustix::io::Errno;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
-use super::access::Owner;
+use super::access::{Owner, WRITE_OF_OTHERS, own_uid};
 use super::dir::{Dir, EntryKind};
 use super::remove::remove_entry;
 use super::{
@@ -27,8 +27,6 @@ use crate::render::bundle;
 const LOCK: &str = "lock";
 /// A file that only generations have; a folder that holds it is none of the agent's own.
 const OF_GENERATIONS: &str = "..generation.json";
-/// The rights of group and others to write.
-const WRITE_OF_OTHERS: RawMode = 0o022;
 /// The tries to lock a file that may be replaced meanwhile.
 const TRIES: u32 = 3;
 /// The time in which an agent of version 0.1.0, which has locked the directory, shows that it is
@@ -44,11 +42,6 @@ pub(super) struct Own {
     /// The file with the holder's name, under a lock that others test without taking it
     /// (`F_GETLK`, `fcntl_locking(2)`).
     _alive: Option<File>,
-}
-
-/// The user that this process acts as on files.
-pub(super) fn own_uid() -> u32 {
-    rustix::process::geteuid().as_raw()
 }
 
 /// Tells whether a reader takes the set of an agent of the user `owner`: its own user, root, or the
@@ -76,13 +69,20 @@ pub(super) fn move_aside(dir: &Dir, name: &str) -> Result<String, WriteError> {
     Ok(aside)
 }
 
-/// Logs that a folder has its name again.
-pub(super) fn log_restored(folder: &str, renamed_to: &str) {
+/// Gives the folder that stands under `renamed_to` its `name` again, and logs it. A file of that name
+/// is moved aside.
+pub(super) fn put_back(dir: &Dir, renamed_to: &str, name: &str) -> Result<(), WriteError> {
+    if dir.look(name) != Err(Errno::NOENT) {
+        move_aside(dir, name)?;
+    }
+    dir.rename(renamed_to, name)
+        .map_err(|error| WriteError::new("restore", dir.path().join(name), error))?;
     tracing::warn!(
-        folder,
+        folder = name,
         renamed_to,
         "restored the name of a folder of the agent, which another process had renamed"
     );
+    Ok(())
 }
 
 impl Own {
@@ -105,26 +105,17 @@ impl Own {
     }
 
     /// Restores the name of the folder in `dir`, where another process has renamed or replaced it.
-    /// Tells whether it did so. An error means that the folder is out of reach.
-    pub(super) fn restore(&self, dir: &Dir) -> Result<bool, WriteError> {
+    /// An error means that the folder is out of reach.
+    pub(super) fn restore(&self, dir: &Dir) -> Result<(), WriteError> {
         if self.dir.is_at(dir, OWN) {
-            return Ok(false);
+            return Ok(());
         }
         let name = dir.find_name(|name| self.dir.is_at(dir, name));
-        let name = name.ok_or_else(|| {
-            WriteError::new("find", dir.path().join(OWN), WriteCause::System(Errno::NOENT))
-        })?;
-        if dir.look(OWN) != Err(Errno::NOENT) {
-            move_aside(dir, OWN)?;
-        }
-        dir.rename(&name, OWN)
-            .map_err(|error| WriteError::new("restore", dir.path().join(OWN), error))?;
-        log_restored(OWN, &name);
-        Ok(true)
+        let name =
+            name.ok_or_else(|| WriteError::new("find", dir.path().join(OWN), Errno::NOENT))?;
+        put_back(dir, &name, OWN)
     }
-}
 
-impl Own {
     /// Makes the folder again in `dir`, where another process has moved it out of reach; `kept` are
     /// the files that move along, as far as they can be read.
     pub(super) fn make_again(
@@ -134,9 +125,8 @@ impl Own {
         file_uid: u32,
         kept: &[&str],
     ) -> Result<Self, WriteError> {
-        let holder = self.dir.read(HOLDER, LONGEST_HOLDER).ok();
-        let holder = holder.and_then(|bytes| String::from_utf8(bytes.expose().clone()).ok());
-        let again = Self::lock(dir, shown, file_uid, &holder.unwrap_or_default())?;
+        let holder = holder_of(&self.dir).unwrap_or_default();
+        let again = Self::lock(dir, shown, file_uid, &holder)?;
         for name in kept {
             if let Ok(bytes) = self.dir.read(name, bundle::LONGEST + LONGEST_STATE) {
                 again.dir.replace_private(name, bytes.expose())?;
@@ -157,21 +147,15 @@ fn find(dir: &Dir, shown: &Owner, file_uid: u32) -> Result<Dir, WriteError> {
     {
         return there.map_err(|error| WriteError::new("open", dir.path().join(OWN), error));
     }
-    let is_there = dir.look(OWN) != Err(Errno::NOENT);
     let is_own = |name: &str| name != OWN && dir.open(name).is_ok_and(|own| holds_own_lock(&own));
     let found = dir.find_name(is_own).and_then(|name| Some((dir.open(&name).ok()?, name)));
     if let Some((own, name)) = found
         && holds_own_lock(&own)
     {
-        if is_there {
-            move_aside(dir, OWN)?;
-        }
-        dir.rename(&name, OWN)
-            .map_err(|error| WriteError::new("restore", dir.path().join(OWN), error))?;
-        log_restored(OWN, &name);
+        put_back(dir, &name, OWN)?;
         return Ok(own);
     }
-    if !is_there {
+    if dir.look(OWN) == Err(Errno::NOENT) {
         return dir.make(OWN);
     }
     let own = there.map_err(|error| {
@@ -251,10 +235,7 @@ fn lock(dir: &Dir, own: &Dir) -> Result<File, WriteError> {
             Err(error) => return Err(failed(error)),
         }
         // Another process of this user may have replaced the file before it was locked.
-        let (here, there) = (fs::fstat(&file), own.stat(LOCK));
-        if matches!((here, there), (Ok(here), Ok(there))
-            if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino))
-        {
+        if own.is_entry(&file, LOCK) {
             return Ok(file);
         }
     }
@@ -295,10 +276,14 @@ pub(super) fn has_writer(file: impl AsFd) -> bool {
     matches!(fcntl_getlk(file, &Flock::from(FlockType::ReadLock)), Ok(Some(_)))
 }
 
+/// Reads the name that an agent has left in its folder.
+fn holder_of(own: &Dir) -> Option<String> {
+    let bytes = own.read(HOLDER, LONGEST_HOLDER).ok()?;
+    String::from_utf8(bytes.expose().clone()).ok()
+}
+
 fn held(dir: &Dir, own: &Dir) -> WriteError {
-    let holder = own.read(HOLDER, LONGEST_HOLDER).ok();
-    let holder = holder.and_then(|bytes| String::from_utf8(bytes.expose().clone()).ok());
-    let holder = holder.filter(|holder| !holder.is_empty());
+    let holder = holder_of(own).filter(|holder| !holder.is_empty());
     let holder = holder.unwrap_or_else(|| "its name is unknown".to_owned());
     WriteError::new("use", dir.path(), WriteCause::Held(holder))
 }

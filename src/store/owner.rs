@@ -3,14 +3,12 @@
 use rustix::fs::{self, RawMode};
 
 use super::WriteError;
-use super::access::Owner;
+use super::access::{Owner, WRITE_OF_OTHERS, own_uid};
 use super::dir::Dir;
 use crate::config::settings::{Access, FileGid, FileUid};
 use crate::render::{FileName, FileSet};
 
 const SET_GID: RawMode = 0o2000;
-/// The rights of group and others to write.
-const WRITE_OF_OTHERS: RawMode = 0o022;
 
 /// The owner and mode of all files and folders, and of the files that have others.
 #[derive(Debug)]
@@ -40,7 +38,7 @@ impl Owners {
             if set_gid == 0 { rustix::process::getegid().as_raw() } else { stat.st_gid };
         let all = Owner {
             uid: match access.uid {
-                FileUid::Agent => rustix::process::geteuid().as_raw(),
+                FileUid::Agent => own_uid(),
                 FileUid::Id(uid) => uid,
             },
             gid: match access.gid {
@@ -71,7 +69,7 @@ impl Owners {
     /// The owner of the agent's own folder and of the files in it that hold no secret: this user,
     /// so that no other one can change them. All readers of the set may read them.
     pub(super) fn shown(&self) -> Owner {
-        let uid = rustix::process::geteuid().as_raw();
+        let uid = own_uid();
         let gid = rustix::process::getegid().as_raw();
         // The owner of the set is then one of the others.
         let (search, read) = if self.all.uid != uid || self.all.gid != gid && self.named_group {

@@ -11,12 +11,12 @@ use super::dir::Dir;
 use super::held::{HeldGeneration, SharedHeld};
 use super::memory::Memory;
 use super::set::Set;
-use super::{LONGEST_STATE, OWN, STATE, WriteCause, WriteError, generation, lock, seal};
+use super::{LONGEST_STATE, OWN, STATE, WriteCause, WriteError, generation, lock};
 use crate::config::settings::AgentUid;
 use crate::model::Generation;
 use crate::os::opened::FileError;
 use crate::render::bundle;
-use crate::secret::Secret;
+use crate::secret::{Secret, sha256};
 use crate::store::state::{Saved, ShownGeneration, State};
 
 /// The number of tries at one read: a generation may be replaced and removed during one.
@@ -180,8 +180,8 @@ impl Other {
         };
         let is_proven = match &set {
             Some(set) => {
-                seal::digest_of(bundle.expose()) == set.bundle_sha256
-                    && seal::digest_of(snapshot.expose()) == set.generation_sha256
+                sha256(bundle.expose()) == set.bundle_sha256
+                    && sha256(snapshot.expose()) == set.generation_sha256
             }
             None => fs::fstat(root.descriptor())?.st_uid == owner,
         };
@@ -228,6 +228,7 @@ fn own(held: &Option<HeldGeneration>) -> Result<Option<Set>, WriteError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::access::own_uid;
     use crate::store::state::BootMillis;
     use crate::store::state::tests::state;
 
@@ -244,9 +245,9 @@ mod tests {
         std::fs::write(root.join(generation::SNAPSHOT), &snapshot).unwrap();
         let set = Some(ShownGeneration {
             folder: folder.to_owned(),
-            bundle_sha256: seal::digest_of(bundle.as_bytes()),
-            generation_sha256: seal::digest_of(&snapshot),
-            file_uid: lock::own_uid(),
+            bundle_sha256: sha256(bundle.as_bytes()),
+            generation_sha256: sha256(&snapshot),
+            file_uid: own_uid(),
         });
         show(dir, &Saved { state, set, next: None });
     }
@@ -316,7 +317,7 @@ mod tests {
     fn a_reader_follows_no_user_but_its_own_and_those_that_it_is_told() {
         let dir = tempfile::tempdir().unwrap();
         generation(dir.path(), &name(1), 1, "a", 1);
-        let owner = lock::own_uid();
+        let owner = own_uid();
         assert!(lock::is_trusted(owner, None) && lock::is_trusted(0, None));
         assert!(
             !lock::is_trusted(owner + 1, None) && !lock::is_trusted(owner + 1, Some(owner + 2))

@@ -5,14 +5,14 @@
 //! adopts: a generation that it does not name is foreign, however it is called and whatever it
 //! holds.
 
-use ring::digest;
-use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::access::own_uid;
 use super::dir::{Dir, EntryKind};
 use super::{LONGEST_STATE, generation, lock};
 use crate::model::Generation;
 use crate::render::bundle;
+use crate::secret::sha256;
 
 /// The most generations that the seal names: the current one, and the next one during a publish.
 const MOST: usize = 2;
@@ -72,7 +72,7 @@ impl Sealed {
     /// Describes the generation in the folder `root`; none if it is incomplete.
     pub(super) fn of(root: &Dir, folder: &str, number: Generation) -> Option<Self> {
         let digest_of =
-            |name, longest| root.read(name, longest).ok().map(|bytes| digest_of(bytes.expose()));
+            |name, longest| root.read(name, longest).ok().map(|bytes| sha256(bytes.expose()));
         Some(Self {
             folder: folder.to_owned(),
             number,
@@ -94,11 +94,7 @@ impl Sealed {
         }
         let name = dir.find_name(|name| name != self.folder && open(name).is_some())?;
         let root = open(&name)?;
-        if dir.look(&self.folder) != Err(Errno::NOENT) {
-            lock::move_aside(dir, &self.folder).ok()?;
-        }
-        dir.rename(&name, &self.folder).ok()?;
-        lock::log_restored(&self.folder, &name);
+        lock::put_back(dir, &name, &self.folder).ok()?;
         Some(root)
     }
 }
@@ -108,13 +104,7 @@ impl Sealed {
 pub(super) fn is_own(root: &Dir) -> bool {
     let file = |name| {
         root.look(name) == Ok(EntryKind::File)
-            && root.stat(name).is_ok_and(|stat| stat.st_uid == lock::own_uid())
+            && root.stat(name).is_ok_and(|stat| stat.st_uid == own_uid())
     };
     lock::is_private(root) && file(bundle::FILE) && file(generation::SNAPSHOT)
-}
-
-/// SHA-256 of `bytes`, in hexadecimal.
-pub(super) fn digest_of(bytes: &[u8]) -> String {
-    let digest = digest::digest(&digest::SHA256, bytes);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

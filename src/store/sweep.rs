@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use rustix::fs;
 
+use super::access::own_uid;
 use super::dir::Dir;
 use super::remove::remove;
 use super::top::Top;
@@ -109,7 +110,7 @@ impl Sweeper {
 /// Reports if a folder is one of the agent's: it holds the state at its publish, or it has a
 /// generation's name and is closed to others, as one that is being built or removed.
 fn is_ours(folder: &Dir, name: &str) -> bool {
-    let uid = rustix::process::geteuid().as_raw();
+    let uid = own_uid();
     let Ok(stat) = fs::fstat(folder.descriptor()) else { return false };
     let is_noted = || {
         let note = folder.stat(generation::SNAPSHOT);

@@ -293,6 +293,16 @@ impl Posts {
             Cause::Unrecorded { text: chain(&error), hint: error.hint() }
         })
     }
+
+    /// Writes the record where no POST follows; logs a failure.
+    pub fn save_or_log(&mut self, store: &dyn Backend, origin: &Origin, now: Duration) {
+        if let Err(error) = self.save(store, origin, now) {
+            tracing::debug!(
+                error = chain(&error),
+                "the record of provisioning requests could not be written"
+            );
+        }
+    }
 }
 
 impl Sent {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::{PASS, Renewer, Trigger};
 use crate::config::settings::{FetchMode, OnAbsent, Refresh};
-use crate::exit::chain;
 use crate::lifecycle::deprovision;
 use crate::lifecycle::fetch::{Posts, Renewed, provision_again, reread};
 use crate::lifecycle::publish::origin;
@@ -139,13 +138,7 @@ impl<V: Connect> Renewer<'_, V> {
     /// Writes what was posted, as far as it bounds later POSTs.
     pub(super) fn record_posts(&mut self) {
         let origin = &self.current.state().origin;
-        let saved = self.known.posts.save(self.current.backend(), origin, self.clock.boot());
-        if let Err(error) = saved {
-            tracing::debug!(
-                error = chain(&error),
-                "the record of provisioning requests could not be written"
-            );
-        }
+        self.known.posts.save_or_log(self.current.backend(), origin, self.clock.boot());
     }
 
     /// Deprovisions the set, best effort, and unpublishes it: a set that may have been

@@ -15,6 +15,7 @@ use crate::os::clock::Machine;
 use crate::os::signal::TERM;
 use crate::render::tests::bundle;
 use crate::vault::error::{Attempt, FetchError, VaultMessage};
+use crate::vault::fake::expects_no_read;
 
 /// The vault's answer to one POST.
 enum Answer {
@@ -73,21 +74,7 @@ impl Source for Played {
         Err(FetchError { attempt: Attempt::Provision(name.clone()), cause })
     }
 
-    async fn read_provisioned(&mut self, _: &SecretName) -> Result<SecretSet, FetchError> {
-        panic!("nothing is read")
-    }
-
-    async fn read_application(&mut self) -> Result<Bundle, FetchError> {
-        panic!("nothing is read")
-    }
-
-    async fn read_secrets(&mut self) -> Result<Bundle, FetchError> {
-        panic!("nothing is read")
-    }
-
-    async fn read_secret(&mut self, _: &SecretName) -> Result<SecretSet, FetchError> {
-        panic!("nothing is read")
-    }
+    expects_no_read!();
 
     fn id(&self, name: &SecretName) -> Option<&str> {
         (name.as_str() == "db").then_some("7")

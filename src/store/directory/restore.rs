@@ -1,17 +1,13 @@
 //! Finding the current generation at a start, and restoring the names that another process has
 //! changed.
 
-use rustix::io::Errno;
-
-use super::Directory;
+use super::{Directory, SEAL};
 use crate::exit::chain;
 use crate::render::FileSet;
 use crate::store::held::{HeldGeneration, Proof};
 use crate::store::remove::remove;
-use crate::store::seal::{self, Sealed};
+use crate::store::seal::{self, Seal, Sealed};
 use crate::store::{DATA, KEPT, PENDING, STATE, WriteError, generation, links, lock};
-
-use super::SEAL;
 
 /// Numbers of generations from here on are no numbers of an agent.
 const NO_NUMBER: u64 = 1 << 53;
@@ -59,23 +55,15 @@ impl Directory {
                 }
             }
             // Until it can be written, the next start finds the set as this one did.
-            if let Err(error) = self.write_seal(seal) {
-                tracing::warn!(error = chain(&error), "the seal could not be written");
-            }
+            self.save_seal(seal);
         }
         Ok(())
     }
 
     /// Restores the name of the current generation's folder, if it is in the directory.
-    pub(super) fn restore_folder(&self, held: &HeldGeneration) -> Result<(), Errno> {
+    pub(super) fn restore_folder(&self, held: &HeldGeneration) -> bool {
         let name = self.dir.find_name(|name| held.root.is_at(&self.dir, name));
-        let name = &name.ok_or(Errno::NOENT)?;
-        if self.dir.look(&held.folder) != Err(Errno::NOENT) {
-            lock::move_aside(&self.dir, &held.folder).map_err(|_| Errno::BUSY)?;
-        }
-        self.dir.rename(name, &held.folder)?;
-        lock::log_restored(&held.folder, name);
-        Ok(())
+        name.is_some_and(|name| lock::put_back(&self.dir, &name, &held.folder).is_ok())
     }
 
     /// Seals the current generation, which has turned out to be equal to the vault's answer.
@@ -91,9 +79,14 @@ impl Directory {
             }
             Some(_) | None => None,
         };
-        if let Some(sealed) = sealed
-            && let Err(error) = self.write_seal(self.seal.of(Some(&sealed)))
-        {
+        if let Some(sealed) = sealed {
+            self.save_seal(self.seal.of(Some(&sealed)));
+        }
+    }
+
+    /// Writes the seal; logs a failure.
+    fn save_seal(&mut self, seal: Seal) {
+        if let Err(error) = self.write_seal(seal) {
             tracing::warn!(error = chain(&error), "the seal could not be written");
         }
     }

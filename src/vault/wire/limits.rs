@@ -1,6 +1,6 @@
 //! Bounds of the words in an answer, so that state, log and metrics are bounded, too.
 
-use ring::digest::{SHA256, digest};
+use crate::secret::sha256;
 
 /// The longest word that is kept as it stands, in bytes.
 pub(super) const LONGEST_WORD: usize = 1024;
@@ -15,9 +15,7 @@ pub(super) fn bounded(word: String) -> String {
     if word.len() <= LONGEST_WORD {
         return word;
     }
-    let hash = digest(&SHA256, word.as_bytes());
-    let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hash}")
+    format!("sha256:{}", sha256(word.as_bytes()))
 }
 
 /// A name that is no valid one, for a message: its beginning, and `…` if that is not all of it.

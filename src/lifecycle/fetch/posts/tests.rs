@@ -3,7 +3,7 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use super::*;
-use crate::model::{Bundle, Outcome};
+use crate::model::Outcome;
 use crate::os::clock::Deadline;
 use crate::render::FileSet;
 use crate::render::bundle::Entries;
@@ -11,6 +11,7 @@ use crate::render::tests::bundle;
 use crate::store::state::SecretState;
 use crate::store::state::tests::{origin, state};
 use crate::store::{CurrentSet, WriteError};
+use crate::vault::fake::expects_no_read;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -48,21 +49,7 @@ impl Source for Answering {
         }
     }
 
-    async fn read_provisioned(&mut self, _: &SecretName) -> Result<SecretSet, FetchError> {
-        panic!("nothing is read")
-    }
-
-    async fn read_application(&mut self) -> Result<Bundle, FetchError> {
-        panic!("nothing is read")
-    }
-
-    async fn read_secrets(&mut self) -> Result<Bundle, FetchError> {
-        panic!("nothing is read")
-    }
-
-    async fn read_secret(&mut self, _: &SecretName) -> Result<SecretSet, FetchError> {
-        panic!("nothing is read")
-    }
+    expects_no_read!();
 
     fn id(&self, _: &SecretName) -> Option<&str> {
         None
@@ -118,7 +105,7 @@ impl Backend for Record {
 }
 
 impl Record {
-    /// What the next process continues with.
+    /// Restores the record as the next process does.
     fn restarted(&self, now: Duration) -> Posts {
         Posts::new(self.pending(&origin()), now)
     }
